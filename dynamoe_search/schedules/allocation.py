@@ -1,0 +1,250 @@
+"""Allocation: from a profile (a positive weight a layer) to whole experts that meet a total.
+
+The least-squares integer point is found without search. Let t be the profile scaled to the total.
+The continuous least-squares point within the bounds is clip(t + level) for the one level that meets
+the total; the integer point has the same form with a floor, and the experts that the floors leave
+over go to the largest fractions. Fractions and weights are compared as integers of 2^-30 experts,
+so that rounding errors neither make nor break a tie.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules.schedule import Schedule
+
+_FRACTION_BITS = 30
+_LARGEST_TOTAL = 2**22  # fractions of 2^-30 then stay exact in float64
+_CHUNK_VALUES = 2**17  # the working arrays of a chunk then stay in the processor's cache
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+
+def allocate(
+    profile: ArrayLike, total: int, minimum: int = 1, maximum: int | None = None
+) -> Schedule:
+    """The schedule nearest to a profile, in least squares, with an exact total.
+
+    Among all integer points with ``sum(n) == total`` and ``minimum <= n <= maximum`` it minimises
+    sum((n - t)^2), t being the profile scaled to the total. A layer of larger weight never gets
+    fewer experts, equal weights differ by at most one (weights count as equal where their t differ
+    by less than 2^-30). Ties go to the larger weight; among equal weights to the heavier end of the
+    network, and where neither end is heavier they are spread evenly and symmetrically. Only an odd
+    leftover in an even group cannot be symmetric: it is placed deterministically.
+
+    Parameters
+    ----------
+    profile : array_like of float, shape (depth,)
+        Positive, finite weights; only their ratios matter.
+    total : int
+        The experts to hand out.
+    minimum : int
+        The fewest experts of a layer, at least 1.
+    maximum : int, optional
+        The most experts of a layer; no limit where it is None.
+
+    Raises
+    ------
+    InvalidInput
+        For a profile that is not positive and finite, or a total that the bounds cannot meet.
+
+    Examples
+    --------
+    >>> str(allocate([4, 3, 2, 1], total=20))
+    '8-6-4-2'
+    >>> str(allocate([1, 1, 1, 1, 1], total=11))
+    '2-2-3-2-2'
+    """
+    weights = np.asarray(profile, dtype=np.float64)
+    if weights.ndim != 1:
+        raise InvalidInput(f"a profile has one weight a layer, got shape {weights.shape}")
+    counts = allocate_batch(weights[None], total, minimum, maximum)[0]
+    return Schedule(tuple(counts.tolist()))
+
+
+def allocate_batch(
+    profiles: ArrayLike, total: int, minimum: int = 1, maximum: int | None = None
+) -> Integers:
+    """`allocate` for many profiles at once.
+
+    Parameters
+    ----------
+    profiles : array_like of float, shape (schedules, depth)
+        A profile a row.
+    total, minimum, maximum
+        As in `allocate`; the same for every row.
+
+    Returns
+    -------
+    ndarray of int64, shape (schedules, depth)
+        The expert counts; each row sums to `total`.
+
+    Raises
+    ------
+    InvalidInput
+        As `allocate`, naming the first row at fault.
+
+    Examples
+    --------
+    >>> allocate_batch([[4, 3, 2, 1], [1, 1, 1, 1]], total=20).tolist()
+    [[8, 6, 4, 2], [5, 5, 5, 5]]
+    """
+    weights = np.asarray(profiles, dtype=np.float64)
+    if weights.ndim != 2 or weights.shape[1] == 0:
+        raise InvalidInput(
+            f"profiles form an array of shape (schedules, depth), got shape {weights.shape}"
+        )
+    valid = np.isfinite(weights) & (weights > 0)
+    if not valid.all():
+        row, layer = np.argwhere(~valid)[0]
+        raise InvalidInput(
+            f"profile {row} has the weight {weights[row, layer]} at layer {layer}; weights must be"
+            " positive and finite"
+        )
+    depth = weights.shape[1]
+    check_bounds(total, depth, minimum, maximum)
+    # A layer can never hold more than this, so a missing maximum needs no case of its own.
+    largest = total - (depth - 1) * minimum
+    ceiling = largest if maximum is None else min(maximum, largest)
+
+    counts = np.empty(weights.shape, dtype=np.int64)
+    rows = max(1, _CHUNK_VALUES // depth)
+    for start in range(0, len(weights), rows):
+        counts[start : start + rows] = _allocate_chunk(
+            weights[start : start + rows], total, minimum, ceiling
+        )
+    return counts
+
+
+def check_bounds(total: int, depth: int, minimum: int, maximum: int | None) -> None:
+    """Raise `InvalidInput` where no schedule of this depth and total lies within the bounds."""
+    if depth < 1:
+        raise InvalidInput(f"depth is {depth}; a network needs at least one layer")
+    if minimum < 1:
+        raise InvalidInput(f"the minimum is {minimum} experts a layer; it must be at least 1")
+    if maximum is not None and maximum < minimum:
+        raise InvalidInput(
+            f"the maximum, {maximum} experts a layer, is below the minimum, {minimum}"
+        )
+    if total > _LARGEST_TOTAL:
+        raise InvalidInput(f"the total, {total}, is above {_LARGEST_TOTAL} experts")
+    if total < depth * minimum:
+        raise InvalidInput(
+            f"{depth} layers of at least {minimum} experts need a total of at least"
+            f" {depth * minimum}, got {total}"
+        )
+    if maximum is not None and total > depth * maximum:
+        raise InvalidInput(
+            f"{depth} layers of at most {maximum} experts hold a total of at most"
+            f" {depth * maximum}, got {total}"
+        )
+
+
+def _allocate_chunk(weights: Floats, total: int, minimum: int, maximum: int) -> Integers:
+    # Dividing by the largest weight first keeps the sum finite for any finite weights.
+    scaled = weights / weights.max(axis=1, keepdims=True)
+    target = scaled * (total / scaled.sum(axis=1, keepdims=True))
+    level = _level(target, total, minimum, maximum)
+
+    fixed = np.rint(np.ldexp(target + level[:, None], _FRACTION_BITS)).astype(np.int64)
+    np.clip(fixed, minimum << _FRACTION_BITS, maximum << _FRACTION_BITS, out=fixed)
+    counts: Integers = fixed >> _FRACTION_BITS
+    fraction = fixed & ((1 << _FRACTION_BITS) - 1)
+
+    # Never more than the nonzero fractions, so a layer at a bound (fraction 0) is never raised.
+    leftover = total - counts.sum(axis=1)
+    largest_first = -np.sort(-fraction, axis=1)
+    cutoff = np.take_along_axis(largest_first, np.maximum(leftover - 1, 0)[:, None], axis=1)
+    # Where nothing is left over, no fraction is above the largest one.
+    cutoff[leftover == 0] = 1 << _FRACTION_BITS
+    above = fraction > cutoff
+    level_with = fraction == cutoff
+    counts += above
+    still_left = leftover - above.sum(axis=1)
+    tied = level_with.sum(axis=1) > still_left
+    easy = ~tied
+    counts[easy] += level_with[easy] & (still_left[easy] > 0)[:, None]
+    tied &= still_left > 0
+    if tied.any():
+        weight = np.rint(np.ldexp(target[tied], _FRACTION_BITS)).astype(np.int64)
+        counts[tied] += _break_ties(weight, level_with[tied], still_left[tied])
+    return counts
+
+
+def _level(target: Floats, total: int, minimum: int, maximum: int) -> Floats:
+    """The level a row for which clip(target + level, minimum, maximum) sums to the total."""
+    level = np.zeros(len(target))
+    outside = (target < minimum).any(axis=1) | (target > maximum).any(axis=1)
+    if not outside.any():
+        return level
+    rows = target[outside]
+    depth = rows.shape[1]
+    # As the level rises, a layer leaves the minimum at one event and meets the maximum at another;
+    # between events the sum is linear, its slope the number of layers between their bounds.
+    events = np.concatenate([minimum - rows, maximum - rows], axis=1)
+    order = np.argsort(events, axis=1)
+    events = np.take_along_axis(events, order, axis=1)
+    slope = np.cumsum(np.where(order < depth, 1, -1), axis=1)
+    rise = slope[:, :-1] * np.diff(events, axis=1)
+    sums = depth * minimum + np.concatenate(
+        [np.zeros((len(rows), 1)), np.cumsum(rise, axis=1)], axis=1
+    )
+    # The last event at which the total is not yet passed; the rest of the way is linear.
+    last = np.maximum((sums <= total).sum(axis=1) - 1, 0)[:, None]
+    slope_there = np.maximum(np.take_along_axis(slope, last, axis=1), 1)
+    missing = total - np.take_along_axis(sums, last, axis=1)
+    level[outside] = (np.take_along_axis(events, last, axis=1) + missing / slope_there)[:, 0]
+    return level
+
+
+def _break_ties(weight: Integers, tied: Booleans, leftover: Integers) -> Booleans:
+    """Which of the tied layers of each row get one of its leftover experts.
+
+    Parameters
+    ----------
+    weight : ndarray of int64, shape (rows, depth)
+    tied : ndarray of bool, shape (rows, depth)
+    leftover : ndarray of int64, shape (rows,)
+        More than 0 and fewer than the tied layers.
+    """
+    largest_first = -np.sort(-np.where(tied, weight, -1), axis=1)
+    cutoff = np.take_along_axis(largest_first, leftover[:, None] - 1, axis=1)
+    heavier: Booleans = tied & (weight > cutoff)
+    equal: Booleans = tied & (weight == cutoff)
+    wanted = (leftover - heavier.sum(axis=1))[:, None]
+    members = equal.sum(axis=1)[:, None]
+    position = np.cumsum(equal, axis=1) - 1
+
+    depth = weight.shape[1]
+    lever = (depth - 1 - 2 * np.arange(depth)).astype(np.float64)
+    lean = ((weight - weight[:, ::-1]) @ lever)[:, None]
+    balanced = np.abs(lean) <= 2 * depth * depth  # what rounding to 2^-30 can make of zero
+    from_the_front = np.where(lean > 0, position, members - 1 - position) < wanted
+    equal &= np.where(balanced, _spread(position, members, wanted), from_the_front)
+    return heavier | equal
+
+
+def _spread(position: Integers, members: Integers, wanted: Integers) -> Booleans:
+    """Whether a position of a group is among `wanted` evenly spread, mirrored ones.
+
+    Only an odd number of an even group cannot be mirrored: the innermost pair then loses its
+    second half.
+    """
+    half = members // 2
+    lopsided = (members % 2 == 0) & (wanted % 2 == 1)
+    pairs = (wanted + lopsided) // 2
+    size, count = np.maximum(half, 1), np.maximum(pairs, 1)
+
+    pair = np.minimum(position, members - 1 - position)
+    before = (2 * pair * pairs + size) // (2 * size)
+    through = (2 * (pair + 1) * pairs + size) // (2 * size)
+    innermost = -(-size * (2 * count - 1) // (2 * count)) - 1
+    dropped = lopsided & (pair == innermost) & (position >= half)
+
+    is_middle = (members % 2 == 1) & (position == half)
+    chosen: Booleans = np.where(is_middle, wanted % 2 == 1, (through > before) & ~dropped)
+    return chosen

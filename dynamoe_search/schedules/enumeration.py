@@ -1,0 +1,81 @@
+"""Every schedule of a total, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import comb
+
+from dynamoe_search.schedules.allocation import check_bounds
+from dynamoe_search.schedules.schedule import Schedule
+
+
+def enumerate_schedules(
+    total: int, depth: int, minimum: int = 1, maximum: int | None = None
+) -> Iterator[Schedule]:
+    """Every schedule of a depth and total, in lexicographic order, one at a time.
+
+    Parameters
+    ----------
+    total, depth : int
+        The sum of the expert counts, and the number of layers.
+    minimum : int
+        The fewest experts of a layer, at least 1.
+    maximum : int, optional
+        The most experts of a layer.
+
+    Raises
+    ------
+    InvalidInput
+        Where no schedule lies within the bounds.
+
+    Examples
+    --------
+    >>> [str(schedule) for schedule in enumerate_schedules(total=5, depth=2)]
+    ['1-4', '2-3', '3-2', '4-1']
+    """
+    check_bounds(total, depth, minimum, maximum)
+    ceiling = total if maximum is None else maximum
+    return (Schedule(counts) for counts in _compositions(total, depth, minimum, ceiling))
+
+
+def _compositions(total: int, depth: int, minimum: int, maximum: int) -> Iterator[tuple[int, ...]]:
+    if depth == 1:
+        yield (total,)
+        return
+    rest = depth - 1
+    first_least = max(minimum, total - rest * maximum)
+    first_most = min(maximum, total - rest * minimum)
+    for first in range(first_least, first_most + 1):
+        for others in _compositions(total - first, rest, minimum, maximum):
+            yield (first, *others)
+
+
+def count_schedules(total: int, depth: int, minimum: int = 1, maximum: int | None = None) -> int:
+    """The number of schedules that `enumerate_schedules` yields, in closed form.
+
+    With S = total - depth * minimum experts above the minimum and room R = maximum - minimum, by
+    inclusion and exclusion over the layers that exceed their room:
+    sum over j of (-1)^j C(depth, j) C(S - j (R + 1) + depth - 1, depth - 1).
+
+    Parameters
+    ----------
+    total, depth, minimum, maximum
+        As in `enumerate_schedules`; 0 where no schedule lies within the bounds.
+
+    Examples
+    --------
+    >>> count_schedules(total=12, depth=4)
+    165
+    """
+    spare = total - depth * minimum
+    if spare < 0:
+        return 0
+    if maximum is None:
+        return comb(spare + depth - 1, depth - 1)
+    step = maximum - minimum + 1
+    if step < 1:
+        return 0
+    return sum(
+        (-1) ** layers * comb(depth, layers) * comb(spare - layers * step + depth - 1, depth - 1)
+        for layers in range(min(depth, spare // step) + 1)
+    )

@@ -1,0 +1,385 @@
+"""Families: continuous, parametrised sets of profiles that a search moves in.
+
+A family is a small frozen object with a ``name`` and three methods: ``search_space`` says in plain
+data which parameters there are, ``profile`` turns parameters into a profile, and ``locate`` says
+where a named pattern lies. To add a family, write such a class and list it in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules.allocation import allocate
+from dynamoe_search.schedules.pattern import (
+    DEFAULT_CONTRAST,
+    DEFAULT_CYCLES,
+    PATTERNS_AND_UNIFORM,
+    depth_coordinates,
+    pattern_profile,
+    pattern_shape,
+)
+
+LARGEST_CONTRAST = 0.95
+_DEFAULT_DEPTH = 8
+
+Parameters = Mapping[str, float]
+Profile = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Real:
+    """A real parameter in [low, high]."""
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole-numbered parameter in [low, high]."""
+
+    name: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Simplex:
+    """Shares, at least 0 and summing to 1, to be sampled uniformly on their simplex."""
+
+    names: tuple[str, ...]
+
+
+Dimension = Real | Whole | Simplex
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a named pattern lies in a family.
+
+    Parameters
+    ----------
+    parameters : dict
+        The family's parameters there.
+    residual : float
+        The largest difference, over the layers, between the family's profile there and the
+        pattern's, both scaled to mean 1.
+    exact : bool
+        Whether the family gives the pattern's own integer schedule there.
+    """
+
+    parameters: dict[str, float]
+    residual: float
+    exact: bool
+
+
+class Family(Protocol):
+    """What every family can do."""
+
+    name: ClassVar[str]
+
+    def search_space(self, depth: int) -> tuple[Dimension, ...]:
+        """The parameters of the family for a network of `depth` layers."""
+
+    def profile(self, parameters: Parameters, depth: int) -> Profile:
+        """The positive weights, shape (depth,), that the parameters stand for."""
+
+    def locate(
+        self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
+    ) -> Location:
+        """Where a named pattern of that contrast lies."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Tilt, peak and wave, mixed.
+
+    w(u) = 1 + contrast * s(u) with s(u) = tilt (1 - 2u) + peak (1 - 2|2u - 1|)
+    + wave sin(2 pi (cycles u + phase)), divided by |tilt| + |peak| + |wave| where that is above 1,
+    so that weights stay positive. The six patterns are the points where one coefficient is 1 or -1
+    and the others 0; uniform is the origin; the straight line between two patterns is left
+    undivided, so there the profile is the straight mixture of theirs.
+
+    Examples
+    --------
+    >>> blend = Blend()
+    >>> blend.profile(blend.locate("descending").parameters, depth=3).round(3).tolist()
+    [1.6, 1.0, 0.4]
+    """
+
+    name: ClassVar[str] = "blend"
+
+    def search_space(self, depth: int) -> tuple[Dimension, ...]:
+        """Six reals; a wave has at most as many cycles as `depth` layers can show, or 4."""
+        return (
+            Real("tilt", -1.0, 1.0),
+            Real("peak", -1.0, 1.0),
+            Real("wave", -1.0, 1.0),
+            Real("cycles", 0.5, min(4.0, max(DEFAULT_CYCLES, (depth - 1) / 2))),
+            Real("phase", 0.0, 1.0),
+            Real("contrast", 0.0, LARGEST_CONTRAST),
+        )
+
+    def profile(self, parameters: Parameters, depth: int) -> Profile:
+        """The profile, shape (depth,); `InvalidInput` for missing, unknown or bad parameters."""
+        values = _checked(self, parameters, depth)
+        tilt, peak, wave = values["tilt"], values["peak"], values["wave"]
+        u = depth_coordinates(depth)
+        shape = (
+            tilt * pattern_shape("descending", depth)
+            + peak * pattern_shape("pyramid", depth)
+            + wave * np.sin(2 * np.pi * (values["cycles"] * u + values["phase"]))
+        )
+        return 1 + values["contrast"] * shape / max(1.0, abs(tilt) + abs(peak) + abs(wave))
+
+    def locate(
+        self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
+    ) -> Location:
+        """Exact for every pattern of a contrast of at most `LARGEST_CONTRAST`."""
+        pattern_profile(pattern, depth, contrast)  # refuses unknown patterns
+        if contrast > LARGEST_CONTRAST:
+            raise InvalidInput(
+                f"contrast is {contrast}; the blend family holds contrasts up to {LARGEST_CONTRAST}"
+            )
+        parameters = {
+            "tilt": {"descending": 1.0, "ascending": -1.0}.get(pattern, 0.0),
+            "peak": {"pyramid": 1.0, "inverted_pyramid": -1.0}.get(pattern, 0.0),
+            "wave": {"wave": 1.0, "inverted_wave": -1.0}.get(pattern, 0.0),
+            "cycles": DEFAULT_CYCLES,
+            "phase": 0.0,
+            "contrast": contrast,
+        }
+        return _location(self, parameters, pattern, depth, contrast, exact=True)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A point of the simplex over the six patterns and uniform: the shares of each in the profile.
+
+    Parameters
+    ----------
+    contrast : float
+        The contrast of the patterns that are mixed, in [0, 1).
+
+    Examples
+    --------
+    >>> mixture = Mixture()
+    >>> shares = {name: 0.0 for name in mixture.search_space(3)[0].names}
+    >>> shares |= {"descending": 0.5, "ascending": 0.5}
+    >>> mixture.profile(shares, depth=3).round(9).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    contrast: float = DEFAULT_CONTRAST
+    name: ClassVar[str] = "mixture"
+
+    def search_space(self, depth: int) -> tuple[Dimension, ...]:
+        """One simplex, its corners the patterns and uniform."""
+        return (Simplex(PATTERNS_AND_UNIFORM),)
+
+    def profile(self, parameters: Parameters, depth: int) -> Profile:
+        """The profile, shape (depth,); shares are divided by their sum."""
+        shares = _checked(self, parameters, depth)
+        total = sum(shares.values())
+        if min(shares.values()) < 0 or not total > 0:
+            raise InvalidInput(
+                f"the shares of a mixture must be at least 0 and not all 0, got {dict(shares)}"
+            )
+        return sum(
+            (
+                share / total * pattern_profile(pattern, depth, self.contrast)
+                for pattern, share in shares.items()
+            ),
+            start=np.zeros(depth),
+        )
+
+    def locate(
+        self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
+    ) -> Location:
+        """A corner: exact for a pattern of the mixture's own contrast, or uniform."""
+        pattern_profile(pattern, depth, contrast)
+        parameters = {name: float(name == pattern) for name in PATTERNS_AND_UNIFORM}
+        exact = contrast == self.contrast or pattern == "uniform"
+        return _location(self, parameters, pattern, depth, contrast, exact)
+
+
+@dataclass(frozen=True)
+class Spline:
+    """Control values at evenly spaced depths, joined by monotone-preserving cubics (PCHIP).
+
+    w(u) = 1 + v(u), v passing through the control values: between two of them it neither
+    overshoots nor changes direction. Tilts are exact points; a tent or a wave is met at the
+    control depths only, with the residual that `locate` reports.
+
+    Parameters
+    ----------
+    knots : int
+        The number of control values, at least 2.
+
+    Examples
+    --------
+    >>> spline = Spline(knots=2)
+    >>> spline.profile({"value_0": 0.5, "value_1": -0.5}, depth=3).tolist()
+    [1.5, 1.0, 0.5]
+    """
+
+    knots: int = 5
+    name: ClassVar[str] = "spline"
+
+    def __post_init__(self) -> None:
+        if self.knots < 2:
+            raise InvalidInput(f"a spline needs at least 2 knots, got {self.knots}")
+
+    def search_space(self, depth: int) -> tuple[Dimension, ...]:
+        """A real a knot."""
+        return tuple(
+            Real(f"value_{knot}", -LARGEST_CONTRAST, LARGEST_CONTRAST) for knot in range(self.knots)
+        )
+
+    def profile(self, parameters: Parameters, depth: int) -> Profile:
+        """The profile, shape (depth,); `InvalidInput` for missing, unknown or bad parameters."""
+        values = list(_checked(self, parameters, depth).values())
+        knots = np.linspace(0, 1, self.knots)
+        profile: Profile = 1 + PchipInterpolator(knots, values)(depth_coordinates(depth))
+        return profile
+
+    def locate(
+        self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
+    ) -> Location:
+        """The control values that the pattern's own shape has at the knots."""
+        shape = contrast * pattern_shape(pattern, self.knots)
+        if np.abs(shape).max() > LARGEST_CONTRAST:
+            raise InvalidInput(
+                f"contrast is {contrast}; the spline family holds contrasts up to"
+                f" {LARGEST_CONTRAST}"
+            )
+        parameters = {f"value_{knot}": float(value) for knot, value in enumerate(shape)}
+        exact = pattern in ("descending", "ascending", "uniform")
+        return _location(self, parameters, pattern, depth, contrast, exact)
+
+
+@dataclass(frozen=True)
+class Free:
+    """One whole number a layer: every schedule of a total can be reached.
+
+    The numbers are read as a profile, so allocation brings them to the total; numbers that already
+    sum to it are the schedule itself.
+
+    Parameters
+    ----------
+    total : int
+        The experts of the schedules that are searched.
+    minimum, maximum : int
+        The fewest and the most experts of a layer; no `maximum` where it is None.
+
+    Examples
+    --------
+    >>> free = Free(total=20)
+    >>> free.locate("descending", depth=4).parameters
+    {'layer_0': 8, 'layer_1': 6, 'layer_2': 4, 'layer_3': 2}
+    """
+
+    total: int
+    minimum: int = 1
+    maximum: int | None = None
+    name: ClassVar[str] = "free"
+
+    def search_space(self, depth: int) -> tuple[Dimension, ...]:
+        """A whole number a layer."""
+        highest = self.total - (depth - 1) * self.minimum
+        if self.maximum is not None:
+            highest = min(highest, self.maximum)
+        return tuple(Whole(f"layer_{layer}", self.minimum, highest) for layer in range(depth))
+
+    def profile(self, parameters: Parameters, depth: int) -> Profile:
+        """The profile, shape (depth,); `InvalidInput` for missing, unknown or bad parameters."""
+        return np.array(list(_checked(self, parameters, depth).values()), dtype=np.float64)
+
+    def locate(
+        self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
+    ) -> Location:
+        """The pattern's integer schedule: exact at the family's own total and bounds."""
+        schedule = allocate(
+            pattern_profile(pattern, depth, contrast), self.total, self.minimum, self.maximum
+        )
+        parameters: dict[str, float] = {
+            f"layer_{layer}": count for layer, count in enumerate(schedule)
+        }
+        return _location(self, parameters, pattern, depth, contrast, exact=True)
+
+
+FAMILIES: tuple[str, ...] = (Blend.name, Mixture.name, Spline.name, Free.name)
+
+
+def make_family(
+    name: str,
+    total: int,
+    minimum: int = 1,
+    maximum: int | None = None,
+    contrast: float = DEFAULT_CONTRAST,
+) -> Family:
+    """The family of that name, for schedules of a total within bounds.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown name.
+    """
+    match name:
+        case Blend.name:
+            return Blend()
+        case Mixture.name:
+            return Mixture(contrast)
+        case Spline.name:
+            return Spline()
+        case Free.name:
+            return Free(total, minimum, maximum)
+    raise InvalidInput(f"unknown family {name!r}; choose from {', '.join(FAMILIES)}")
+
+
+def _checked(family: Family, parameters: Parameters, depth: int) -> dict[str, float]:
+    """The parameters in the order of the search space, or a clear error."""
+    names: list[str] = []
+    for dimension in family.search_space(depth):
+        names.extend(dimension.names if isinstance(dimension, Simplex) else (dimension.name,))
+    missing = [name for name in names if name not in parameters]
+    unknown = [name for name in parameters if name not in names]
+    if missing or unknown:
+        raise InvalidInput(
+            f"the {family.name} family takes {', '.join(names)};"
+            f" missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+        )
+    for name in names:
+        if not np.isfinite(parameters[name]):
+            raise InvalidInput(f"{name} is {parameters[name]}; it must be a finite number")
+    for dimension in family.search_space(depth):
+        if isinstance(dimension, Simplex):
+            continue
+        value = parameters[dimension.name]
+        if not dimension.low <= value <= dimension.high:
+            raise InvalidInput(
+                f"{dimension.name} is {value}; it must be from {dimension.low} to {dimension.high}"
+            )
+    return {name: parameters[name] for name in names}
+
+
+def _location(
+    family: Family,
+    parameters: dict[str, float],
+    pattern: str,
+    depth: int,
+    contrast: float,
+    exact: bool,
+) -> Location:
+    wanted = pattern_profile(pattern, depth, contrast)
+    found = family.profile(parameters, depth)
+    residual = float(np.abs(found / found.mean() - wanted / wanted.mean()).max())
+    return Location(parameters, residual, exact)

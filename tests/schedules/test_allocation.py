@@ -1,0 +1,151 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules import allocate, allocate_batch, enumerate_schedules
+
+weight = st.one_of(
+    st.floats(0.001, 1000), st.integers(1, 5).map(float), st.sampled_from([1e-300, 1e300])
+)
+profiles = st.lists(weight, min_size=1, max_size=16)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[list[float], int, int, int | None]:
+    profile = draw(profiles)
+    minimum = draw(st.integers(1, 4))
+    maximum = draw(st.none() | st.integers(minimum, minimum + 12))
+    most = len(profile) * (maximum or minimum + 30)
+    return profile, draw(st.integers(len(profile) * minimum, most)), minimum, maximum
+
+
+def squared_error(counts: tuple[int, ...], profile: np.ndarray, total: int) -> float:
+    target = profile / profile.sum() * total
+    return float(((np.array(counts) - target) ** 2).sum())
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize(("minimum", "maximum"), [(1, None), (1, 4), (2, None), (2, 5)])
+def test_least_squares_against_every_schedule(
+    depth: int, minimum: int, maximum: int | None
+) -> None:
+    generator = np.random.default_rng(depth)
+    drawn = [generator.exponential(1, depth) ** 2 + 1e-6 for _ in range(15)]
+    tied = [np.array(levels, float) for levels in itertools.product([1, 2, 3], repeat=depth)]
+    highest = depth * (maximum or minimum + 5)
+    for total in range(depth * minimum, min(highest, depth * minimum + 9) + 1):
+        everything = list(enumerate_schedules(total, depth, minimum, maximum))
+        for profile in drawn + tied:
+            found = allocate(profile, total, minimum, maximum)
+            best = min(squared_error(other.counts, profile, total) for other in everything)
+            assert squared_error(found.counts, profile, total) == pytest.approx(best, abs=1e-7)
+
+
+@settings(max_examples=300)
+@given(problems())
+def test_invariants(problem: tuple[list[float], int, int, int | None]) -> None:
+    profile, total, minimum, maximum = problem
+    counts = allocate(profile, total, minimum, maximum).counts
+    assert sum(counts) == total
+    assert min(counts) >= minimum
+    assert maximum is None or max(counts) <= maximum
+    targets = np.array(profile) / max(profile)
+    targets *= total / targets.sum()
+    for (t1, n1), (t2, n2) in itertools.permutations(zip(targets, counts, strict=True), 2):
+        if t1 == t2:
+            assert abs(n1 - n2) <= 1
+        elif t1 > t2 + 2**-29:
+            assert n1 >= n2
+    assert allocate(profile, total, minimum, maximum).counts == counts
+
+
+@given(problems())
+def test_reversing_a_profile_that_leans_reverses_the_counts(
+    problem: tuple[list[float], int, int, int | None],
+) -> None:
+    profile, total, minimum, maximum = problem
+    ordered = sorted(profile)
+    rising = allocate(ordered, total, minimum, maximum).counts
+    falling = allocate(ordered[::-1], total, minimum, maximum).counts
+    if max(profile) > 1.001 * min(profile):
+        assert rising == falling[::-1]
+        assert list(rising) == sorted(rising)
+
+
+@given(st.lists(weight, min_size=1, max_size=8), st.booleans(), st.integers(0, 40))
+def test_mirrored_profiles_give_mirrored_counts_where_parity_allows(
+    half: list[float], odd: bool, above: int
+) -> None:
+    profile = half + half[::-1][int(odd) :]
+    depth = len(profile)
+    counts = allocate(profile, depth + above).counts
+    asymmetric = sum(a != b for a, b in zip(counts, counts[::-1], strict=True))
+    if len(set(profile)) == 1:
+        assert asymmetric == (2 if depth % 2 == 0 and above % 2 else 0)
+    assert asymmetric <= 2
+
+
+@given(st.integers(1, 64), st.integers(0, 500))
+def test_a_uniform_leftover_is_spread_evenly(depth: int, above: int) -> None:
+    counts = np.array(allocate(np.ones(depth), depth + above).counts)
+    first_half = counts[: depth // 2].sum()
+    second_half = counts[(depth + 1) // 2 :].sum()
+    assert abs(first_half - second_half) <= 1
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(1, 10).flatmap(
+        lambda depth: st.lists(
+            st.lists(weight, min_size=depth, max_size=depth), min_size=1, max_size=30
+        )
+    ),
+    st.integers(0, 60),
+    st.none() | st.integers(3, 8),
+)
+def test_batch_is_the_single_form_row_by_row(
+    rows: list[list[float]], above: int, maximum: int | None
+) -> None:
+    depth = len(rows[0])
+    total = depth + above if maximum is None else min(depth + above, depth * maximum)
+    batch = allocate_batch(rows, total, 1, maximum)
+    for row, counts in zip(rows, batch, strict=True):
+        assert allocate(row, total, 1, maximum).counts == tuple(counts)
+
+
+def test_chunks_do_not_show() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.integers(1, 4, (30_000, 7)).astype(float)
+    batch = allocate_batch(rows, 40, 2, 9)
+    assert np.array_equal(batch[-100:], allocate_batch(rows[-100:], 40, 2, 9))
+    assert (batch.sum(axis=1) == 40).all()
+
+
+def test_rounding_noise_does_not_break_a_tie() -> None:
+    noisy = np.array([0.1 + 0.2, 0.3, 0.3, 0.3])
+    assert len(set(noisy)) == 2
+    assert allocate(noisy, 6).counts == allocate(np.ones(4), 6).counts == (2, 1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, 0], 4), "layer 1"),
+        (([1, float("nan")], 4), "nan"),
+        (([1, float("inf")], 4), "inf"),
+        (([], 4), "shape"),
+        (([[1, 2]], 4), "shape"),
+        (([1, 1], 1), "at least 2, got 1"),
+        (([1, 1], 9, 1, 4), "at most 8, got 9"),
+        (([1, 1], 4, 0), "minimum"),
+        (([1, 1], 8, 3, 2), "below the minimum"),
+        (([1, 1], 2**40), "above"),
+    ],
+)
+def test_bad_input_names_the_value(arguments: tuple, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        allocate(*arguments)

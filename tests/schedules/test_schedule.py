@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules import Schedule
+
+counts = st.lists(st.integers(1, 1000), min_size=1, max_size=20)
+
+
+@given(counts)
+def test_text_form_round_trips(values: list[int]) -> None:
+    schedule = Schedule(tuple(values))
+    assert Schedule.parse(str(schedule)) == schedule
+    assert hash(Schedule.parse(str(schedule))) == hash(schedule)
+    assert (schedule.total, schedule.depth) == (sum(values), len(values))
+    assert list(schedule) == values
+    assert len(schedule) == len(values)
+
+
+def test_is_frozen_and_ordered() -> None:
+    schedule = Schedule((2, 3))
+    with pytest.raises(AttributeError):
+        schedule.counts = (1,)  # type: ignore[misc]
+    assert sorted([Schedule((3, 1)), Schedule((1, 9)), Schedule((3,))]) == [
+        Schedule((1, 9)),
+        Schedule((3,)),
+        Schedule((3, 1)),
+    ]
+
+
+def test_numpy_integers_and_lists_become_plain_tuples() -> None:
+    schedule = Schedule(list(np.array([4, 2])))  # type: ignore[arg-type]
+    assert schedule.counts == (4, 2)
+    assert all(type(count) is int for count in schedule.counts)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8-", "-8", "8--6", "8-6a", "8 6", "8.5-2", "0-3", "8-6\n4", "+8-6", "٣-٢"]
+)
+def test_bad_text_is_refused_and_shown(text: str) -> None:
+    with pytest.raises(InvalidInput) as failure:
+        Schedule.parse(text)
+    assert repr(text) in str(failure.value) or "layer 0 has 0 experts" in str(failure.value)
+
+
+@pytest.mark.parametrize("values", [(), (0,), (3, -1), (2.5,), (True, 2), ("3",), 7])
+def test_bad_counts_are_refused(values: object) -> None:
+    with pytest.raises(InvalidInput):
+        Schedule(values)  # type: ignore[arg-type]
