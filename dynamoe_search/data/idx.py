@@ -1,0 +1,81 @@
+"""Reading IDX files, the format of MNIST and Fashion-MNIST, strictly.
+
+A file is two zero bytes, a type byte (0x08 for bytes, the only one here), the number of dimensions,
+each dimension as four big-endian bytes, then exactly the values; plain or gzip-compressed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from math import prod
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamoe_search.errors import InvalidInput
+
+_BYTES = 0x08
+_LARGEST_FILE = 2**31  # of values; a header that claims more is damaged
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """The values of an IDX file of bytes.
+
+    Parameters
+    ----------
+    path : Path
+        A file; compressed where its name ends in ``.gz``.
+    dimensions : int
+        How many dimensions it must have: 3 for images, 1 for labels.
+
+    Returns
+    -------
+    ndarray of uint8, of the shape that the file states
+
+    Raises
+    ------
+    InvalidInput
+        For a wrong magic number, a truncated or overlong file, or broken compression.
+    """
+    try:
+        with _open(path) as file:
+            header = file.read(4 + 4 * dimensions)
+            shape = _shape(path, header, dimensions)
+            size = prod(shape)
+            # One byte more than there should be, so that an overlong file is noticed.
+            values = file.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}; fetch the file again") from error
+    if len(values) != size:
+        comparison = "more" if len(values) > size else f"{len(values):,}"
+        raise InvalidInput(
+            f"{path} states {' x '.join(map(str, shape))} = {size:,} values and holds"
+            f" {comparison}; fetch the file again"
+        )
+    return np.frombuffer(values, dtype=np.uint8).reshape(shape)
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix == ".gz":
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
+    expected = bytes([0, 0, _BYTES, dimensions])
+    if header[:4] != expected:
+        raise InvalidInput(
+            f"{path} starts with {header[:4].hex(' ') or 'nothing'}, an IDX file of bytes in"
+            f" {dimensions} dimensions with {expected.hex(' ')}"
+        )
+    if len(header) != 4 + 4 * dimensions:
+        raise InvalidInput(f"{path} ends inside its header; fetch the file again")
+    shape = tuple(np.frombuffer(header[4:], dtype=">u4").tolist())
+    if not 0 < prod(shape) <= _LARGEST_FILE:
+        raise InvalidInput(
+            f"{path} states the shape {' x '.join(map(str, shape))}, which is absurd"
+        )
+    return shape

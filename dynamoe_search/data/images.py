@@ -1,0 +1,152 @@
+"""Labelled images as tensors on the device, split into train, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from dynamoe_search.errors import InvalidInput
+
+RawImages = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels.
+
+    Parameters
+    ----------
+    images : Tensor of float32, shape (n, values)
+        Standardised by the mean and standard deviation of the training pixels.
+    labels : Tensor of int64, shape (n,)
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass in an order drawn from the generator: views of one permuted copy."""
+        # Drawn on the CPU, so that every device sees the same order.
+        order = torch.randperm(len(self), generator=generator).to(self.labels.device)
+        yield from zip(self.images[order].split(size), self.labels[order].split(size), strict=True)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set of labelled images.
+
+    Parameters
+    ----------
+    name : str
+    classes : int
+    train, validation, test : Split
+    fingerprint : str
+        SHA-256 over the raw images and labels of all splits, in hexadecimal.
+    """
+
+    name: str
+    classes: int
+    train: Split
+    validation: Split
+    test: Split
+    fingerprint: str
+
+    @property
+    def inputs(self) -> int:
+        """The values of one image."""
+        return self.train.images.shape[1]
+
+
+def embedded_digits(seed: int, device: str = "cpu") -> ImageData:
+    """The 1,797 handwritten digits, 8 x 8 pixels, that scikit-learn ships.
+
+    Three fifths train, one fifth validation, one fifth test, each class in the same proportions.
+
+    Examples
+    --------
+    >>> data = embedded_digits(seed=0)
+    >>> len(data.train), len(data.validation), len(data.test), data.inputs, data.classes
+    (1077, 360, 360, 64, 10)
+    """
+    digits = load_digits()
+    images, labels = digits.data.astype(np.uint8), digits.target.astype(np.uint8)
+    kept, test = _stratified(labels, 360, seed)
+    return split_images(
+        "digits", (images[kept], labels[kept]), (images[test], labels[test]), 360, seed, device
+    )
+
+
+def split_images(
+    name: str, train: RawImages, test: RawImages, validation_size: int, seed: int, device: str
+) -> ImageData:
+    """Hold a stratified validation split out of the training images; standardise; move to device.
+
+    Parameters
+    ----------
+    name : str
+    train, test : pair of ndarray of uint8
+        Images, shape (n, ...), and labels, shape (n,).
+    validation_size : int
+        How many training images to hold out.
+    seed : int
+        Decides which.
+    device : str
+        A torch device.
+
+    Raises
+    ------
+    InvalidInput
+        Where images and labels differ in number, or there are too few to split.
+    """
+    for part, (images, labels) in (("training", train), ("test", test)):
+        if len(images) != len(labels):
+            raise InvalidInput(
+                f"{name} has {len(images):,} {part} images and {len(labels):,} labels for them"
+            )
+    digest = hashlib.sha256()
+    for array in (*train, *test):
+        digest.update(array.tobytes())
+    kept, held_out = _stratified(train[1], validation_size, seed)
+    training_pixels = train[0][kept]
+    mean, deviation = float(training_pixels.mean()), float(training_pixels.std()) or 1.0
+
+    def split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
+        flat = torch.from_numpy(images.reshape(len(images), -1).astype(np.float32))
+        return Split(
+            flat.sub_(mean).div_(deviation).to(device),
+            torch.from_numpy(labels.astype(np.int64)).to(device),
+        )
+
+    return ImageData(
+        name=name,
+        classes=int(max(train[1].max(), test[1].max())) + 1,
+        train=split(training_pixels, train[1][kept]),
+        validation=split(train[0][held_out], train[1][held_out]),
+        test=split(*test),
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def _stratified(
+    labels: NDArray[np.uint8], held_out: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    try:
+        kept, held = train_test_split(
+            np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed
+        )
+    except ValueError as error:
+        raise InvalidInput(
+            f"{len(labels):,} images cannot be split with {held_out:,} held out: {error}"
+        ) from error
+    return kept, held

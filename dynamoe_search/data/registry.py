@@ -1,0 +1,161 @@
+"""The data sets by name: where each is looked for, and how it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dynamoe_search.data.cifar import read_cifar10
+from dynamoe_search.data.idx import read_idx
+from dynamoe_search.data.images import ImageData, RawImages, embedded_digits, split_images
+from dynamoe_search.errors import InvalidInput
+
+DIRECTORY_VARIABLE = "DYNAMOE_DATA"
+_EMBEDDED = "digits"
+_VALIDATION_SHARE = 6  # one training image in six is held out
+
+
+@dataclass(frozen=True)
+class _Files:
+    """A data set of files: its folder below the data directory, and how they are found and read.
+
+    `find` returns the training files and the test files that are there, `needed` names what it
+    looks for.
+    """
+
+    folder: str
+    needed: tuple[str, ...]
+    find: Callable[[Path], tuple[list[Path], list[Path]]]
+    read: Callable[[list[Path]], RawImages]
+
+
+def _find_idx(folder: Path) -> tuple[list[Path], list[Path]]:
+    def pair(prefix: str) -> list[Path]:
+        found = []
+        for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
+            here = [folder / f"{name}{ending}" for ending in (".gz", "")]
+            found += [path for path in here if path.is_file()][:1]
+        return found if len(found) == 2 else []
+
+    return pair("train"), pair("t10k")
+
+
+def _read_idx_pair(paths: list[Path]) -> RawImages:
+    images, labels = paths
+    return read_idx(images, dimensions=3), read_idx(labels, dimensions=1)
+
+
+def _find_cifar10(folder: Path) -> tuple[list[Path], list[Path]]:
+    return sorted(folder.glob("data_batch_[1-5].bin")), sorted(folder.glob("test_batch.bin"))
+
+
+def _read_cifar10_batches(paths: list[Path]) -> RawImages:
+    batches = [read_cifar10(path) for path in paths]
+    return (
+        np.concatenate([images for images, _ in batches]),
+        np.concatenate([labels for _, labels in batches]),
+    )
+
+
+_IDX_FILES = (
+    "train-images-idx3-ubyte[.gz]",
+    "train-labels-idx1-ubyte[.gz]",
+    "t10k-images-idx3-ubyte[.gz]",
+    "t10k-labels-idx1-ubyte[.gz]",
+)
+_FILES = {
+    "mnist": _Files("mnist", _IDX_FILES, _find_idx, _read_idx_pair),
+    "fashion-mnist": _Files("fashion-mnist", _IDX_FILES, _find_idx, _read_idx_pair),
+    "cifar10": _Files(
+        "cifar-10-batches-bin",
+        ("data_batch_1.bin (to 5)", "test_batch.bin"),
+        _find_cifar10,
+        _read_cifar10_batches,
+    ),
+}
+DATA_SETS: tuple[str, ...] = (_EMBEDDED, *_FILES)
+
+
+def load_images(
+    name: str, directory: Path | None = None, seed: int = 0, device: str = "cpu"
+) -> ImageData:
+    """A data set by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATA_SETS`. ``digits`` is embedded; the others are read from files.
+    directory : Path, optional
+        The data directory, with a folder for each data set. Without it, the one that the
+        environment variable ``DYNAMOE_DATA`` names.
+    seed : int
+        Decides the validation split.
+    device : str
+        The torch device on which the tensors shall lie.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown name, and for missing or damaged files.
+    """
+    if name == _EMBEDDED:
+        return embedded_digits(seed, device)
+    if name not in _FILES:
+        raise InvalidInput(f"unknown data set {name!r}; choose from {', '.join(DATA_SETS)}")
+    source = _FILES[name]
+    directory = _directory(directory)
+    if directory is None:
+        raise InvalidInput(
+            f"{name} is read from files: name the data directory with --data-dir or"
+            f" {DIRECTORY_VARIABLE}; it must hold a folder {source.folder} with"
+            f" {', '.join(source.needed)}"
+        )
+    folder = directory / source.folder
+    training, test = source.find(folder)
+    if not training or not test:
+        raise InvalidInput(f"{name} is not in {folder}: expected {', '.join(source.needed)} there")
+    raw = source.read(training)
+    return split_images(
+        name, raw, source.read(test), max(1, len(raw[1]) // _VALIDATION_SHARE), seed, device
+    )
+
+
+def list_data(directory: Path | None = None) -> pd.DataFrame:
+    """What data there is, and where it was looked for.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``name``, ``there`` (bool), ``where`` and ``files``: those found, or those needed.
+    """
+    directory = _directory(directory)
+    rows = [
+        {"name": _EMBEDDED, "there": True, "where": "embedded", "files": "none needed"},
+    ]
+    for name, source in _FILES.items():
+        folder = None if directory is None else directory / source.folder
+        training, test = ([], []) if folder is None else source.find(folder)
+        there = bool(training) and bool(test)
+        rows.append(
+            {
+                "name": name,
+                "there": there,
+                "where": str(folder or f"no data directory: --data-dir or {DIRECTORY_VARIABLE}"),
+                "files": ", ".join(path.name for path in training + test)
+                if there
+                else "needs " + ", ".join(source.needed),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _directory(given: Path | None) -> Path | None:
+    if given is not None:
+        return given
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    return Path(named) if named else None

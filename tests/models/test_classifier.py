@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dynamoe_search.budgets import dense_twin
+from dynamoe_search.models import ClassifierModel
+from dynamoe_search.routing import Routing
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.specification import Classifier, Percentile, Router, TopK, TopP
+
+NETWORK = Classifier(20, 5, 16, 24, Schedule((6, 4, 1, 3)), TopK(2))
+ROUTERS = [TopK(2), TopK(1), TopP(0.6), Percentile(0.5, noise=0.0)]
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_both_dispatches_agree_in_loss_and_gradients(
+    router: Router, dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    network = replace(NETWORK, router=router)
+    dense = ClassifierModel(network, "dense").to(dtype)
+    sparse = ClassifierModel(network, "sorted").to(dtype)
+    sparse.load_state_dict(dense.state_dict())
+    images = torch.randn(30, 20, dtype=dtype)
+    labels = torch.randint(0, 5, (30,))
+    for model in (dense, sparse):
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+    torch.testing.assert_close(sparse(images), dense(images), atol=tolerance, rtol=tolerance)
+    pairs = zip(sparse.named_parameters(), dense.parameters(), strict=True)
+    for (name, of_sparse), of_dense in pairs:
+        torch.testing.assert_close(
+            of_sparse.grad, of_dense.grad, atol=tolerance, rtol=tolerance, msg=name
+        )
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=str)
+def test_the_report_changes_nothing_and_says_everything(router: Router) -> None:
+    model = ClassifierModel(replace(NETWORK, router=router)).eval()
+    images = torch.randn(12, 20)
+    report: list[Routing] = []
+    torch.testing.assert_close(model(images, report), model(images), atol=0, rtol=0)
+    assert [routing.gates.shape[1] for routing in report] == list(NETWORK.schedule)
+    for routing, experts in zip(report, NETWORK.schedule, strict=True):
+        least, most = router.active_bounds(experts)
+        assert routing.active.min() >= least
+        assert routing.active.max() <= most
+
+
+def test_dense_twins_are_plain_networks_of_the_same_interface() -> None:
+    for match in ("total", "active"):
+        twin = ClassifierModel(dense_twin(NETWORK, match))
+        report: list[Routing] = []
+        assert twin(torch.randn(3, 20), report).shape == (3, 5)
+        assert report == []
+
+
+def test_a_token_is_not_changed_by_its_neighbours() -> None:
+    model = ClassifierModel(NETWORK).eval().double()
+    images = torch.randn(10, 20, dtype=torch.float64)
+    torch.testing.assert_close(model(images)[3:4], model(images[3:4]))
