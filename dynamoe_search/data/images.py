@@ -39,7 +39,9 @@ class Split:
         """One pass in an order drawn from the generator: views of one permuted copy."""
         # Drawn on the CPU, so that every device sees the same order.
         order = torch.randperm(len(self), generator=generator).to(self.labels.device)
-        yield from zip(self.images[order].split(size), self.labels[order].split(size), strict=True)
+        images, labels = self.images[order], self.labels[order]
+        for start in range(0, len(self), size):
+            yield images[start : start + size], labels[start : start + size]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,91 @@
+"""How sure a mean of a few replicates is, and which means can be told apart.
+
+All schedules of a study are taken to have the same noise, whose standard deviation is pooled over
+those trained more than once. That gives an interval even to a schedule trained once, at the price
+of the assumption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of one training.
+
+    Parameters
+    ----------
+    deviation : float
+        The pooled standard deviation; NaN where nothing was trained twice.
+    degrees : int
+        Its degrees of freedom: trainings less groups, over the groups of at least two.
+    """
+
+    deviation: float
+    degrees: int
+
+
+def pooled_noise(values: pd.Series, groups: pd.Series) -> Noise:
+    """The standard deviation within groups, pooled: sqrt(sum (x - mean of its group)^2 / df).
+
+    Parameters
+    ----------
+    values : Series of float
+    groups : Series
+        The group of each value.
+
+    Examples
+    --------
+    >>> pooled_noise(pd.Series([1.0, 3.0, 10.0]), pd.Series(["a", "a", "b"]))
+    Noise(deviation=1.4142135623730951, degrees=1)
+    """
+    grouped = values.groupby(groups)
+    degrees = int((grouped.size() - 1).sum())
+    if degrees == 0:
+        return Noise(float("nan"), 0)
+    squares = float(((values - grouped.transform("mean")) ** 2).sum())
+    return Noise((squares / degrees) ** 0.5, degrees)
+
+
+def half_width(noise: Noise, replicates: ArrayLike) -> NDArray[np.float64]:
+    """Half the width of the 95 % interval of a mean: t s / sqrt(n), t of the noise's degrees.
+
+    NaN where the noise is unknown.
+    """
+    counts = np.asarray(replicates, dtype=np.float64)
+    if noise.degrees == 0:
+        return np.full(counts.shape, np.nan)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, noise.degrees)
+    return np.asarray(quantile * noise.deviation / np.sqrt(counts))
+
+
+def least_significant_difference(
+    noise: Noise, replicates: ArrayLike, other_replicates: ArrayLike, groups: int
+) -> NDArray[np.float64]:
+    """The difference of two means that noise exceeds in 5 % of studies, for any pair of them.
+
+    Tukey and Kramer: q s sqrt((1/n1 + 1/n2) / 2), q the studentised range of `groups` means. As it
+    holds for all pairs at once, it also holds for the pair that the search picked for being
+    extreme. Infinite where the noise is unknown.
+
+    Parameters
+    ----------
+    noise : Noise
+    replicates, other_replicates : array_like of int
+        Replicates behind each mean.
+    groups : int
+        The means that are compared, at least 2.
+    """
+    share = (1 / np.asarray(replicates, float) + 1 / np.asarray(other_replicates, float)) / 2
+    if noise.degrees == 0:
+        return np.full(share.shape, np.inf)
+    quantile = stats.studentized_range.ppf(CONFIDENCE, max(groups, 2), noise.degrees)
+    return np.asarray(quantile * noise.deviation * np.sqrt(share))

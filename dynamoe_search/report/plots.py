@@ -1,0 +1,141 @@
+"""Plots: each takes a table or schedules, and gives a matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dynamoe_search.report.leaderboard import make_leaderboard
+from dynamoe_search.schedules import Schedule
+
+# Okabe and Ito's colours, which every kind of colour vision tells apart.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
+_ROWS_OF_THE_BOARD = 15
+
+
+def plot_schedules(schedules: Mapping[str, Schedule]) -> Figure:
+    """Bars of the experts a layer, a panel for each named schedule.
+
+    Parameters
+    ----------
+    schedules : mapping of str to Schedule
+        By title.
+
+    Returns
+    -------
+    Figure
+    """
+    columns = min(4, len(schedules))
+    rows = -(-len(schedules) // columns)
+    figure = Figure(figsize=(2.9 * columns + 0.4, 2.1 * rows + 0.3), layout="constrained")
+    with sns.axes_style("ticks"):
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(schedules) :]:
+        axes.set_visible(False)
+    for axes, (title, schedule) in zip(grid.flat, schedules.items(), strict=False):
+        layers = np.arange(1, schedule.depth + 1)
+        axes.bar(layers, schedule.counts, color=BLUE, width=0.8)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlim(0.4, schedule.depth + 0.6)
+        if schedule.depth <= 12:
+            axes.set_xticks(layers)
+        axes.tick_params(labelsize=8)
+        axes.set_xlabel("layer", fontsize=9)
+        sns.despine(ax=axes)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("experts", fontsize=9)
+    return figure
+
+
+def plot_search(trials: pd.DataFrame) -> Figure:
+    """A search at a glance: its history, and its leaders with their intervals.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `dynamoe_search.search.load_trials` gives it.
+
+    Returns
+    -------
+    Figure
+    """
+    board = make_leaderboard(trials)
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    with sns.axes_style("ticks"):
+        history, leaders = figure.subplots(1, 2, width_ratios=[1, 1.15])
+    _plot_history(history, trials)
+    _plot_leaders(leaders, board)
+    return figure
+
+
+def _plot_history(axes: Axes, trials: pd.DataFrame) -> None:
+    complete = trials[trials["state"] == "complete"].sort_values("finished")
+    number = np.arange(1, len(complete) + 1)
+    first = complete["replicate"] == 0
+    named = complete["pattern"] != ""
+    for mask, label, colour, marker in (
+        (first & named, "named pattern", ORANGE, "D"),
+        (first & ~named, "found by the search", BLUE, "o"),
+        (~first, "further replicate", GREY, "."),
+    ):
+        losses = complete["validation_loss"][mask]
+        axes.scatter(number[mask], losses, s=26, c=colour, marker=marker, label=label, zorder=3)
+    axes.step(number, _leading_means(complete), where="post", color=GREEN, label="leader's mean")
+    # A diverging few should not flatten the rest.
+    top = complete["validation_loss"].quantile(0.95) * 1.15
+    axes.set_ylim(top=max(top, float(complete["validation_loss"].median()) * 1.2))
+    axes.set_xlabel("training")
+    axes.set_ylabel("validation loss (nats)")
+    axes.set_title("Each training, and the mean of the schedule in the lead", fontsize=10)
+    axes.legend(fontsize=8, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    sns.despine(ax=axes)
+
+
+def _leading_means(complete: pd.DataFrame) -> list[float]:
+    losses: dict[str, list[float]] = {}
+    leading = []
+    for schedule, loss in zip(complete["schedule"], complete["validation_loss"], strict=True):
+        losses.setdefault(schedule, []).append(loss)
+        leading.append(min(float(np.mean(values)) for values in losses.values()))
+    return leading
+
+
+def _plot_leaders(axes: Axes, board: pd.DataFrame) -> None:
+    shown = board[(board["rank"] <= _ROWS_OF_THE_BOARD) | (board["pattern"] != "")]
+    shown = shown.reset_index(drop=True)
+    place = np.arange(len(shown))
+    for is_named, colour in ((True, ORANGE), (False, BLUE)):
+        part = shown[(shown["pattern"] != "") == is_named]
+        width = (part["loss_high"] - part["loss"]).fillna(0.0)
+        axes.errorbar(
+            part["loss"], place[part.index], xerr=width, fmt="none", ecolor=colour, elinewidth=1.5
+        )
+        for is_tied, face in ((True, colour), (False, "white")):
+            dots = part[part["tied_with_best"] == is_tied]
+            axes.scatter(
+                dots["loss"], place[dots.index], s=34, facecolors=face, edgecolors=colour, zorder=3
+            )
+    labels = [f"{row.pattern or row.schedule}  ({row.replicates}x)" for row in shown.itertuples()]
+    axes.set_yticks(place, labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean validation loss (nats), with 95 % interval")
+    tied = int(board["tied_with_best"].sum()) - 1
+    axes.set_title(
+        f"{tied} of {len(board) - 1} other schedules cannot be told from the best\n"
+        "(filled: within noise of the best; orange: named pattern)",
+        fontsize=10,
+    )
+    sns.despine(ax=axes)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file; its ending says the format."""
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, dpi=150)

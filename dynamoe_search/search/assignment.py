@@ -1,0 +1,146 @@
+"""What is trained next, decided from the records alone.
+
+In this order: what was cut short is tried again; each named pattern and uniform is trained once;
+the sampler explores; and the last quarter of a study trains its leaders again from new seeds, so
+that the winner is not merely the luckiest seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+import optuna
+
+from dynamoe_search.errors import RunFailed
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.search.plan import Plan
+from dynamoe_search.search.records import (
+    Claim,
+    Ledger,
+    claim_of,
+    read_ledger,
+    record_claim,
+    state_of,
+)
+from dynamoe_search.search.space import encode, suggest
+from dynamoe_search.search.storage import set_sampler
+from dynamoe_search.search.study_file import SearchSection
+
+REPLICATION_SHARE = 0.25
+_FINALISTS = 3
+# So many answers in a row that need no training mean that there is nothing left to train.
+_REPEATS_BEFORE_EXHAUSTED = 50
+_ERRORS_IN_A_ROW = 5
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial, and what to train for it."""
+
+    trial: optuna.Trial
+    schedule: Schedule
+    claim: Claim
+
+
+def fraction_done(ledger: Ledger, limits: SearchSection, count_running: bool = False) -> float:
+    """How far a study is towards the first of its limits: 1 or more where it is over."""
+    trainings = ledger.trained + (ledger.running if count_running else 0)
+    fractions = [
+        done / limit
+        for done, limit in (
+            (trainings, limits.trials),
+            (ledger.seconds / 60, limits.minutes),
+            (ledger.flops, limits.training_flops),
+        )
+        if limit is not None
+    ]
+    return max(fractions)
+
+
+def next_assignment(study: optuna.Study, plan: Plan, process: int) -> Assignment | None:
+    """Claim the next training, or None where there is none; the caller holds the claim lock.
+
+    Raises
+    ------
+    RunFailed
+        Where the last trials all ended in an error.
+    """
+    # A sampler that asks for what is known is told the mean, which only draws it there again: the
+    # question after that is a random one, so that every training is of something new.
+    samplers = chain([plan.study.search.sampler], repeat("random", _REPEATS_BEFORE_EXHAUSTED))
+    for sampler in samplers:
+        trials = study.get_trials(deepcopy=False)
+        _stop_at_repeated_errors(trials)
+        ledger = read_ledger(trials)
+        if not ledger.retries and fraction_done(ledger, plan.study.search, True) >= 1:
+            return None
+        wanted = _wanted_parameters(trials, ledger, plan)
+        if wanted is not None:
+            study.enqueue_trial(dict(wanted))
+        set_sampler(study, sampler, plan.study.seed, len(trials))
+        trial = study.ask()
+        schedule = plan.schedule(suggest(trial, plan.family, plan.depth))
+        taken = ledger.taken.get(str(schedule), set())
+        replicate = next(number for number in range(len(taken) + 1) if number not in taken)
+        if replicate < plan.study.search.replicates:
+            claim = Claim(str(schedule), replicate, plan.seed(replicate), process)
+            record_claim(trial, claim)
+            return Assignment(trial, schedule, claim)
+        _answer_from_results(study, trial, ledger, str(schedule))
+    return None
+
+
+def _wanted_parameters(
+    trials: list[optuna.trial.FrozenTrial], ledger: Ledger, plan: Plan
+) -> Mapping[str, float] | None:
+    """What Optuna shall choose next; None to leave it to the sampler."""
+    if ledger.retries:
+        return ledger.retries[0].params
+    for pattern, schedule in plan.baselines.items():
+        if str(schedule) not in ledger.taken:
+            location = plan.family.locate(pattern, plan.depth, plan.study.search.contrast)
+            if plan.schedule(location.parameters) == schedule:
+                return encode(location.parameters, plan.family, plan.depth)
+    if fraction_done(ledger, plan.study.search, True) >= 1 - REPLICATION_SHARE:
+        leader = _leader_to_replicate(ledger, plan)
+        claims = ((claim_of(trial), trial) for trial in trials)
+        return next(
+            (trial.params for claim, trial in claims if claim and claim.schedule == leader), None
+        )
+    return None
+
+
+def _leader_to_replicate(ledger: Ledger, plan: Plan) -> str | None:
+    """The best of the finalists and of the named patterns that may be trained once more."""
+    ranked = sorted((loss, schedule) for schedule, loss in ledger.mean_losses().items())
+    patterns = {str(schedule) for schedule in plan.baselines.values()}
+    best_pattern = [schedule for _, schedule in ranked if schedule in patterns][:1]
+    for schedule in [schedule for _, schedule in ranked[:_FINALISTS]] + best_pattern:
+        if len(ledger.taken[schedule]) < plan.study.search.replicates:
+            return schedule
+    return None
+
+
+def _answer_from_results(
+    study: optuna.Study, trial: optuna.Trial, ledger: Ledger, schedule: str
+) -> None:
+    """Give the sampler the mean of a schedule that has had all its replicates."""
+    trial.set_user_attr("repeat", {"schedule": schedule})
+    mean = ledger.mean_losses().get(schedule)
+    if mean is None:
+        # Its replicates are still running, or have all failed.
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    else:
+        study.tell(trial, mean)
+
+
+def _stop_at_repeated_errors(trials: list[optuna.trial.FrozenTrial]) -> None:
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    last = finished[-_ERRORS_IN_A_ROW:]
+    if len(last) == _ERRORS_IN_A_ROW and all(state_of(trial) == "error" for trial in last):
+        message = last[-1].user_attrs["failure"]["message"]
+        raise RunFailed(
+            f"the last {_ERRORS_IN_A_ROW} trials all ended in an error; the last one: {message}"
+        )

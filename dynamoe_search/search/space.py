@@ -1,0 +1,43 @@
+"""Families as Optuna spaces: the only place where the two meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import optuna
+
+from dynamoe_search.schedules import Family, Real, Simplex, Whole
+
+_LEAST = 1e-6  # an exponential variable is then at most 13.8
+
+
+def suggest(trial: optuna.Trial, family: Family, depth: int) -> dict[str, float]:
+    """Let Optuna choose the parameters of a family.
+
+    A simplex is sampled uniformly: shares proportional to -ln(v) of independent uniform v, so the
+    corner of one name is where all other v are 1.
+    """
+    parameters: dict[str, float] = {}
+    for dimension in family.search_space(depth):
+        match dimension:
+            case Real(name, low, high):
+                parameters[name] = trial.suggest_float(name, low, high)
+            case Whole(name, low, high):
+                parameters[name] = trial.suggest_int(name, low, high)
+            case Simplex(names):
+                sizes = [-math.log(trial.suggest_float(name, _LEAST, 1.0)) for name in names]
+                total = sum(sizes)
+                # All at 1 is no direction at all: the middle.
+                shares = [s / total if total > 0 else 1 / len(names) for s in sizes]
+                parameters.update(zip(names, shares, strict=True))
+    return parameters
+
+
+def encode(parameters: Mapping[str, float], family: Family, depth: int) -> dict[str, float]:
+    """What Optuna has to choose for `suggest` to give these parameters."""
+    encoded = dict(parameters)
+    for dimension in family.search_space(depth):
+        if isinstance(dimension, Simplex):
+            encoded |= {name: math.exp(-parameters[name]) for name in dimension.names}
+    return encoded

@@ -1,0 +1,175 @@
+"""The study file: what a search holds equal, moves in, and stops at."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dynamoe_search.data import DATA_SETS
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES
+from dynamoe_search.specification import Router, TopK
+from dynamoe_search.training import TrainingSettings
+
+FILE_NAME = "study.toml"
+SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSection(_Section):
+    """What the proxies are trained on."""
+
+    name: Literal[DATA_SETS] = Field("digits", description="the data set")  # type: ignore[valid-type]
+    seed: int = Field(0, ge=0, description="decides the split; the same for every trial")
+
+
+class ModelSection(_Section):
+    """The proxy's fixed sizes."""
+
+    depth: int = Field(ge=1, le=256, description="layers of experts, L")
+    width: int = Field(ge=1, description="the model width, d")
+    hidden: int = Field(ge=1, description="the hidden width of one expert, h")
+
+
+class BudgetSection(_Section):
+    """What every candidate of the study has the same of."""
+
+    parameters: int | None = Field(
+        None, ge=1, description="total parameters; the most experts that fit are handed out"
+    )
+    experts: int | None = Field(None, ge=1, description="experts to hand out, instead")
+    minimum: int = Field(1, ge=1, description="the fewest experts of a layer")
+    maximum: int | None = Field(None, ge=1, description="the most experts of a layer")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> BudgetSection:
+        if (self.parameters is None) == (self.experts is None):
+            raise ValueError("give either parameters or experts, and not both")
+        return self
+
+
+class SearchSection(_Section):
+    """How the search moves, and when it stops: at the first of the limits that are given."""
+
+    family: Literal[FAMILIES] = Field("blend", description="the family to move in")  # type: ignore[valid-type]
+    contrast: float = Field(
+        DEFAULT_CONTRAST, ge=0, le=0.95, description="the contrast of the named patterns"
+    )
+    sampler: Literal[SAMPLERS] = Field("tpe", description="the Optuna sampler")  # type: ignore[valid-type]
+    replicates: int = Field(3, ge=1, description="how often one schedule is trained at most")
+    trials: int | None = Field(None, ge=1, description="trainings")
+    minutes: float | None = Field(None, gt=0, description="time in which trials were running")
+    training_flops: float | None = Field(None, gt=0, description="FLOPs of all trainings together")
+
+    @model_validator(mode="after")
+    def _a_limit(self) -> SearchSection:
+        if self.trials is None and self.minutes is None and self.training_flops is None:
+            raise ValueError("give at least one limit: trials, minutes or training_flops")
+        return self
+
+
+class StudyFile(_Section):
+    """A study file, read and validated."""
+
+    seed: int = Field(0, ge=0, description="decides the sampler and all trainings")
+    data: DataSection = DataSection()
+    model: ModelSection
+    budget: BudgetSection
+    router: Annotated[Router, Field(discriminator="name")] = TopK()
+    training: TrainingSettings = TrainingSettings()
+    search: SearchSection
+
+    def definition(self) -> dict[str, Any]:
+        """What may not change once a study has begun: all but how long it runs."""
+        extendable = {"replicates", "trials", "minutes", "training_flops"}
+        return self.model_dump(mode="json", exclude={"search": extendable})
+
+
+def study_path(study: Path) -> Path:
+    """The study file that a path means: itself, or ``study.toml`` in a folder."""
+    path = study / FILE_NAME if study.is_dir() else study
+    if not path.is_file():
+        raise InvalidInput(f"{path} does not exist; name a study file or a folder with {FILE_NAME}")
+    return path
+
+
+def read_study_file(path: Path) -> StudyFile:
+    """Read and validate a study file.
+
+    Raises
+    ------
+    InvalidInput
+        With every mistake on a line of its own: file, line, key, what was expected.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path} is not valid TOML: {error}") from error
+    try:
+        # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
+        return StudyFile.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        mistakes = [_describe(mistake, text) for mistake in error.errors()]
+        raise InvalidInput(
+            "\n".join(f"{path}:{line}: {message}" for line, message in mistakes)
+        ) from error
+
+
+def _describe(mistake: Any, text: str) -> tuple[int, str]:
+    """The line of a mistake, and what to say of it."""
+    # A discriminated union puts its tag, which is no key of the file, into the location.
+    location = [str(part) for part in mistake["loc"]]
+    if location[:1] == ["router"] and len(location) > 1 and mistake["type"] != "union_tag_invalid":
+        del location[1]
+    message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _keys_beside(location)
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        message = f"unknown key; did you mean {close[0]}?" if close else "unknown key"
+        message += f" (known here: {', '.join(known)})"
+    elif mistake["type"] == "missing":
+        message = "is missing"
+    elif not isinstance(mistake["input"], dict):
+        message += f", got {mistake['input']!r}"
+    return _line_of(location, text), f"{'.'.join(location) or 'the file'}: {message}"
+
+
+def _keys_beside(location: list[str]) -> list[str]:
+    """The keys that stand where the last part of a location does."""
+    if len(location) == 1:
+        return list(StudyFile.model_fields)
+    if location[0] == "router":
+        return ["name", "k", "p", "tau", "temperature", "noise"]
+    if location[0] == "training":
+        return list(TrainingSettings.__dataclass_fields__)
+    section = StudyFile.model_fields[location[0]].annotation
+    return list(getattr(section, "model_fields", {}))
+
+
+def _line_of(location: list[str], text: str) -> int:
+    """The line on which a key stands, else that of its table, else 1."""
+    table: list[str] = []
+    table_line = 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+            table = [part.strip(" \"'") for part in header[1].split(".")]
+            if table == location[: len(table)]:
+                table_line = number
+        elif key := re.match(r"\s*([A-Za-z0-9_.\"' -]+?)\s*=", line):
+            path = table + [part.strip(" \"'") for part in key[1].split(".")]
+            if path == location[: len(path)]:
+                return number
+    return table_line
