@@ -1,3 +1,74 @@
-"""Search how many experts each layer of a Mixture-of-Experts network should get."""
+"""Search how many experts each layer of a Mixture-of-Experts network should get.
+
+The names below can be imported from here; each is loaded when it is first asked for, so that
+looking at a schedule does not wait for torch.
+
+Examples
+--------
+>>> import dynamoe_search
+>>> str(dynamoe_search.pattern_schedule("descending", depth=4, total=20))
+'8-6-4-2'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynamoe_search.data import load_images
+    from dynamoe_search.errors import InvalidInput, RunFailed
+    from dynamoe_search.models import ClassifierModel
+    from dynamoe_search.report.leaderboard import answer, make_leaderboard
+    from dynamoe_search.report.plots import plot_schedules, plot_search
+    from dynamoe_search.schedules import Schedule, allocate, pattern_schedule
+    from dynamoe_search.search import load_trials, run_study
+    from dynamoe_search.specification import Classifier, Percentile, TopK, TopP
+    from dynamoe_search.training import TrainingSettings, train
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "data": ("load_images",),
+    "errors": ("InvalidInput", "RunFailed"),
+    "models": ("ClassifierModel",),
+    "report.leaderboard": ("answer", "make_leaderboard"),
+    "report.plots": ("plot_schedules", "plot_search"),
+    "schedules": ("Schedule", "allocate", "pattern_schedule"),
+    "search": ("load_trials", "run_study"),
+    "specification": ("Classifier", "Percentile", "TopK", "TopP"),
+    "training": ("TrainingSettings", "train"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Classifier",
+    "ClassifierModel",
+    "InvalidInput",
+    "Percentile",
+    "RunFailed",
+    "Schedule",
+    "TopK",
+    "TopP",
+    "TrainingSettings",
+    "allocate",
+    "answer",
+    "load_images",
+    "load_trials",
+    "make_leaderboard",
+    "pattern_schedule",
+    "plot_schedules",
+    "plot_search",
+    "run_study",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

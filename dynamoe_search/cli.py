@@ -28,6 +28,7 @@ from dynamoe_search.schedules import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 # What needs torch, optuna or pandas is imported where it is used, so that --help is quick.
 
@@ -110,7 +111,7 @@ def run(
 
     Example: `dynamoe-search run studies/digits/study.toml`
     """
-    from dynamoe_search.report import answer, make_leaderboard
+    from dynamoe_search.report.leaderboard import answer, make_leaderboard
     from dynamoe_search.report.terminal import SearchDisplay, leaderboard_table, plan_lines
     from dynamoe_search.search import load_trials, run_study, study_path
 
@@ -159,7 +160,7 @@ def leaderboard(
 
     Works while the search is running, too.
     """
-    from dynamoe_search.report import answer, make_leaderboard, plot_search, save_figure
+    from dynamoe_search.report.leaderboard import answer, make_leaderboard
     from dynamoe_search.report.terminal import leaderboard_table
     from dynamoe_search.search import load_trials
 
@@ -172,8 +173,9 @@ def leaderboard(
             _write_table(board, path, "csv" if path is csv else "parquet")
             console.print(f"wrote {escape(str(path))}")
     if plot is not None:
-        _write(plot, lambda: save_figure(plot_search(trials), plot))
-        console.print(f"wrote {escape(str(plot))}")
+        from dynamoe_search.report.plots import plot_search
+
+        _save_plot(plot_search(trials), plot)
 
 
 @schedule_app.command("show")
@@ -190,7 +192,6 @@ def schedule_show(
 
     Example: `dynamoe-search schedule show pyramid --layers 12 --experts 96`
     """
-    from dynamoe_search.report import plot_schedules, save_figure
     from dynamoe_search.report.terminal import bars
 
     if what in PATTERNS_AND_UNIFORM:
@@ -211,8 +212,9 @@ def schedule_show(
     )
     console.print("\n".join(bars(schedule)), highlight=False)
     if plot is not None:
-        _write(plot, lambda: save_figure(plot_schedules({title: schedule}), plot))
-        console.print(f"wrote {escape(str(plot))}")
+        from dynamoe_search.report.plots import plot_schedules
+
+        _save_plot(plot_schedules({title: schedule}), plot)
 
 
 @schedule_app.command("list")
@@ -225,7 +227,6 @@ def schedule_list(
     plot: PlotFile = None,
 ) -> None:
     """Show the six patterns and uniform at one budget."""
-    from dynamoe_search.report import plot_schedules, save_figure
     from dynamoe_search.report.terminal import schedule_table
 
     schedules = {
@@ -234,9 +235,10 @@ def schedule_list(
     }
     console.print(schedule_table(schedules))
     if plot is not None:
-        titles = {f"{name}\n{schedule}": schedule for name, schedule in schedules.items()}
-        _write(plot, lambda: save_figure(plot_schedules(titles), plot))
-        console.print(f"wrote {escape(str(plot))}")
+        from dynamoe_search.report.plots import plot_schedules
+
+        titled = {f"{name}\n{schedule}": schedule for name, schedule in schedules.items()}
+        _save_plot(plot_schedules(titled), plot)
 
 
 @schedule_app.command("enumerate")
@@ -297,6 +299,13 @@ def _write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> No
         _write(path, lambda: table.to_csv(path, index=False))
     else:
         _write(path, lambda: table.to_parquet(path, index=False))
+
+
+def _save_plot(figure: Figure, path: Path) -> None:
+    from dynamoe_search.report.plots import save_figure
+
+    _write(path, lambda: save_figure(figure, path))
+    console.print(f"wrote {escape(str(path))}")
 
 
 def _write(path: Path, write: Callable[[], None]) -> None:

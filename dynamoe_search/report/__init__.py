@@ -1,6 +1,4 @@
-"""Reports: leaderboards, plots, and what the terminal shows."""
+"""Reports: leaderboards, plots, and what the terminal shows.
 
-from dynamoe_search.report.leaderboard import answer, make_leaderboard
-from dynamoe_search.report.plots import plot_schedules, plot_search, save_figure
-
-__all__ = ["answer", "make_leaderboard", "plot_schedules", "plot_search", "save_figure"]
+Nothing is imported here, so that what needs no plot does not wait for matplotlib.
+"""

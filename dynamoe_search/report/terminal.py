@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -14,7 +15,11 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.search import Plan, Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dynamoe_search.search import Plan, Progress
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _SECONDS_BETWEEN_LINES = 10.0
@@ -98,7 +103,7 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
 
 
 def _plus_minus(width: float, form: str) -> str:
-    return " ± ?" if pd.isna(width) else " ± " + form.format(width)
+    return " ± ?" if math.isnan(width) else " ± " + form.format(width)
 
 
 def plan_lines(plan: Plan) -> Sequence[str]:

@@ -1,8 +1,8 @@
 """What is trained next, decided from the records alone.
 
 In this order: what was cut short is tried again; each named pattern and uniform is trained once;
-the sampler explores; and the last quarter of a study trains its leaders again from new seeds, so
-that the winner is not merely the luckiest seed.
+the sampler explores; and the last quarter of a study trains its leaders again from new seeds, best
+first, so that the winner is not merely the luckiest seed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def fraction_done(ledger: Ledger, limits: SearchSection, count_running: bool = F
     return max(fractions)
 
 
-def next_assignment(study: optuna.Study, plan: Plan, process: int) -> Assignment | None:
+def next_assignment(study: optuna.Study, plan: Plan, process: int, run: str) -> Assignment | None:
     """Claim the next training, or None where there is none; the caller holds the claim lock.
 
     Raises
@@ -85,7 +85,7 @@ def next_assignment(study: optuna.Study, plan: Plan, process: int) -> Assignment
         taken = ledger.taken.get(str(schedule), set())
         replicate = next(number for number in range(len(taken) + 1) if number not in taken)
         if replicate < plan.study.search.replicates:
-            claim = Claim(str(schedule), replicate, plan.seed(replicate), process)
+            claim = Claim(str(schedule), replicate, plan.seed(replicate), process, run)
             record_claim(trial, claim)
             return Assignment(trial, schedule, claim)
         _answer_from_results(study, trial, ledger, str(schedule))
@@ -113,11 +113,12 @@ def _wanted_parameters(
 
 
 def _leader_to_replicate(ledger: Ledger, plan: Plan) -> str | None:
-    """The best of the finalists and of the named patterns that may be trained once more."""
+    """Who is trained once more: the finalists, the best named pattern, then the others by rank."""
     ranked = sorted((loss, schedule) for schedule, loss in ledger.mean_losses().items())
     patterns = {str(schedule) for schedule in plan.baselines.values()}
-    best_pattern = [schedule for _, schedule in ranked if schedule in patterns][:1]
-    for schedule in [schedule for _, schedule in ranked[:_FINALISTS]] + best_pattern:
+    in_order = [schedule for _, schedule in ranked]
+    best_pattern = [schedule for schedule in in_order if schedule in patterns][:1]
+    for schedule in in_order[:_FINALISTS] + best_pattern + in_order[_FINALISTS:]:
         if len(ledger.taken[schedule]) < plan.study.search.replicates:
             return schedule
     return None

@@ -8,6 +8,7 @@ function of these records, so a search that was killed goes on from them alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -17,9 +18,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 FailureKind = Literal["interrupted", "diverged", "out of memory", "error"]
-# A trial that ended for no fault of its own is tried again: always where the user stopped it,
-# once where its process died, as it may be the trial that kills it.
-_TRIES_AFTER_DEATH = 2
+# A training that was cut short is tried again. Only one whose worker died twice in the same run is
+# not: it may be what kills them. Where the whole run was killed, the next run starts counting anew.
+_DEATHS_IN_ONE_RUN = 2
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class Claim:
         The seed of that replicate.
     process : int
         The process that trains it.
+    run : str
+        The run that the process belongs to.
     """
 
     schedule: str
     replicate: int
     seed: int
     process: int
+    run: str
 
 
 def claim_of(trial: FrozenTrial) -> Claim | None:
@@ -169,8 +173,12 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
     for (schedule, replicate), attempts in unfinished.items():
         if replicate in taken.get(schedule, ()):
             continue
-        deaths = sum(state_of(attempt) == "died" for attempt in attempts)
-        if deaths < _TRIES_AFTER_DEATH:
+        deaths = Counter(
+            claim.run
+            for attempt in attempts
+            if state_of(attempt) == "died" and (claim := claim_of(attempt))
+        )
+        if max(deaths.values(), default=0) < _DEATHS_IN_ONE_RUN:
             retries.append(attempts[-1])
         else:
             taken.setdefault(schedule, set()).add(replicate)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def run_study(
     """
     path = study_path(path)
     study_file = read_study_file(path)
-    job = Job(path.parent, study_file, data_directory, device)
+    job = Job(uuid.uuid4().hex, path.parent, study_file, data_directory, device)
     data = load_images(study_file.data.name, data_directory, study_file.data.seed)
     plan = make_plan(study_file, data.inputs, data.classes)
     del data

@@ -41,25 +41,29 @@ def open_study(folder: Path, definition: dict[str, Any] | None = None) -> optuna
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / DATABASE
+    nothing_yet = f"{folder} holds no results yet; begin with: dynamoe-search run {folder}"
     if definition is None and not path.exists():
-        raise InvalidInput(
-            f"{folder} holds no results yet; begin with: dynamoe-search run {folder}"
-        )
+        raise InvalidInput(nothing_yet)
     try:
         storage = optuna.storages.RDBStorage(
             f"sqlite:///{path}",
             engine_kwargs={"connect_args": {"timeout": _SECONDS_TO_WAIT_FOR_A_WRITER}},
+            # Whoever only reads must not meddle with a study that is just being begun.
+            skip_table_creation=definition is None,
         )
+        if definition is None:
+            return optuna.load_study(study_name=_NAME, storage=storage)
         study = optuna.create_study(
             study_name=_NAME, storage=storage, direction="minimize", load_if_exists=True
         )
-    except (SQLAlchemyError, RuntimeError) as error:
+    except KeyError:
+        raise InvalidInput(nothing_yet) from None
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
         raise InvalidInput(
             f"{path} is not the results of a study, or cannot be written:"
             f" {str(error).splitlines()[0]}"
         ) from error
-    if definition is not None:
-        _check_definition(study, definition, path)
+    _check_definition(study, definition, path)
     return study
 
 

@@ -43,6 +43,8 @@ class Job:
 
     Parameters
     ----------
+    run : str
+        What tells this run from others of the study.
     folder : Path
         The study's folder.
     study_file : StudyFile
@@ -51,6 +53,7 @@ class Job:
         The torch device to train on.
     """
 
+    run: str
     folder: Path
     study_file: StudyFile
     data_directory: Path | None
@@ -84,7 +87,7 @@ def work(job: Job, index: int, finish: Event, abort: Event, fractions: Fractions
         study = open_study(job.folder)
         while not finish.is_set():
             with locked(job.folder / CLAIM_LOCK):
-                assignment = next_assignment(study, plan, os.getpid())
+                assignment = next_assignment(study, plan, os.getpid(), job.run)
             if assignment is None:
                 return
             _carry_out(study, plan, data, assignment, index, abort, fractions)

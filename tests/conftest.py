@@ -1,0 +1,52 @@
+"""What several test folders share: a study small enough to run in seconds."""
+
+from pathlib import Path
+
+import pytest
+
+SMALL_STUDY = """\
+seed = 3
+
+[data]
+name = "digits"
+
+[model]
+depth = 4
+width = 8
+hidden = 8
+
+[budget]
+experts = 12
+
+[router]
+name = "top_k"
+k = 1
+
+[training]
+epochs = 2
+batch = 128
+learning_rate = 5e-3
+
+[search]
+family = "blend"
+sampler = "random"
+trials = 14
+replicates = 2
+"""
+
+
+@pytest.fixture
+def small_study(tmp_path: Path) -> Path:
+    """A study file in a folder of its own."""
+    path = tmp_path / "study.toml"
+    path.write_text(SMALL_STUDY)
+    return path
+
+
+def edit(path: Path, *changes: tuple[str, str]) -> None:
+    """Replace text in a file, each piece exactly once."""
+    text = path.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.write_text(text)

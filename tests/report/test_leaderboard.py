@@ -1,0 +1,109 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.leaderboard import answer, make_leaderboard
+from dynamoe_search.report.plots import plot_schedules, plot_search, save_figure
+from dynamoe_search.report.terminal import bars, leaderboard_table, sparkline
+from dynamoe_search.schedules import Schedule
+
+
+def made_up_trials(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd.DataFrame:
+    rows = [
+        {
+            "schedule": schedule,
+            "pattern": patterns.get(schedule, ""),
+            "replicate": replicate,
+            "state": "complete",
+            "validation_loss": loss,
+            "validation_accuracy": 1 - loss / 10,
+            "total_parameters": 1000.0,
+            "active_parameters": 500.0,
+            "flops_per_token": 900.0,
+            "finished": pd.Timestamp("2026-01-01")
+            + pd.Timedelta(minutes=len(schedule) + replicate),
+        }
+        for schedule, values in losses.items()
+        for replicate, loss in enumerate(values)
+    ]
+    unfinished = {**rows[0], "state": "running", "validation_loss": float("nan")}
+    return pd.DataFrame([*rows, unfinished]).astype({"replicate": "Int64"})
+
+
+CLEAR = made_up_trials(
+    {"3-1": [1.00, 1.01, 0.99], "2-2": [1.01, 1.02, 1.00], "1-3": [2.0, 2.01, 1.99]},
+    {"1-3": "ascending", "2-2": "uniform"},
+)
+
+
+def test_a_row_a_schedule_best_first() -> None:
+    board = make_leaderboard(CLEAR)
+    assert board["schedule"].tolist() == ["3-1", "2-2", "1-3"]
+    assert board["rank"].tolist() == [1, 2, 3]
+    assert board["replicates"].tolist() == [3, 3, 3]
+    assert board["loss"].tolist() == pytest.approx([1.0, 1.01, 2.0])
+    assert board["tied_with_best"].tolist() == [True, True, False]
+    # s = 0.01 with 6 degrees of freedom, t = 2.447.
+    assert (board["loss_high"] - board["loss"]).tolist() == pytest.approx(
+        [2.447 * 0.01 / 3**0.5] * 3, rel=1e-3
+    )
+
+
+def test_sentences_claim_no_more_than_the_noise_allows() -> None:
+    text = "\n".join(answer(CLEAR))
+    assert "Best schedule: 3-1, validation loss 1.0000 (3 replicates" in text
+    assert "Best named pattern: uniform (2-2)" in text
+    assert "ahead by 0.0100: not distinguishable" in text
+    assert "1 of the 2 other schedules cannot be told from the best" in text
+
+    clearly = made_up_trials({"3-1": [1.0, 1.01], "2-2": [2.0, 2.01]}, {"2-2": "uniform"})
+    assert "more than noise" in "\n".join(answer(clearly))
+
+    once = made_up_trials({"3-1": [1.0], "2-2": [2.0]}, {"2-2": "uniform"})
+    text = "\n".join(answer(once))
+    assert "unknown, as nothing was trained twice" in text
+    assert "interval" not in text
+    assert "1 of the 1 other schedules cannot be told" in text
+
+    pattern = made_up_trials({"3-1": [1.0], "2-2": [2.0]}, {"3-1": "descending"})
+    assert "Best schedule: 3-1, the named pattern descending" in answer(pattern)[0]
+
+
+def test_nothing_complete_yet() -> None:
+    with pytest.raises(InvalidInput, match="no training of this study is complete"):
+        make_leaderboard(CLEAR[CLEAR["state"] != "complete"])
+
+
+def test_files_keep_every_column(tmp_path) -> None:
+    board = make_leaderboard(CLEAR)
+    board.to_parquet(tmp_path / "board.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "board.parquet"), board)
+    board.to_csv(tmp_path / "board.csv", index=False)
+    read = pd.read_csv(tmp_path / "board.csv", keep_default_na=False)
+    assert list(read.columns) == list(board.columns)
+
+
+def test_the_plots_show_what_is_there(tmp_path) -> None:
+    figure = plot_search(CLEAR)
+    history, leaders = figure.axes
+    labels = [label.get_text() for label in leaders.get_yticklabels()]
+    assert labels == ["3-1  (3x)", "uniform  (3x)", "ascending  (3x)"]
+    assert "1 of 2 other schedules" in leaders.get_title()
+    drawn = np.concatenate([c.get_offsets()[:, 1] for c in history.collections])
+    assert sorted(drawn) == sorted(CLEAR["validation_loss"].dropna())
+    for name in ("search.png", "search.svg"):
+        save_figure(figure, tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 10_000
+
+    figure = plot_schedules({"one": Schedule((4, 2)), "two": Schedule((1, 5))})
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert heights == [[4, 2], [1, 5]]
+
+
+def test_terminal_forms() -> None:
+    assert sparkline(Schedule((8, 1))) == "█▁"
+    assert len(bars(Schedule((3, 2, 1)), height=5)) == 6
+    table = leaderboard_table(make_leaderboard(CLEAR), rows=1)
+    # The best, and the named patterns however far down.
+    assert table.row_count == 3

@@ -1,0 +1,189 @@
+"""Whole runs, with real processes that are really killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.search import Progress, load_trials, run_study
+from dynamoe_search.search.storage import locked
+from tests.conftest import edit
+
+SLOWER = ("epochs = 2", "epochs = 12")
+
+
+def complete(path: Path) -> pd.DataFrame:
+    trials = load_trials(path)
+    return trials[trials["state"] == "complete"]
+
+
+def assert_accounted_for(path: Path, trials: int) -> None:
+    """As many trainings as asked for, none of them twice, none left over."""
+    table = load_trials(path)
+    done = table[table["state"] == "complete"]
+    assert len(done) == trials
+    assert not done.duplicated(["schedule", "replicate"]).any()
+    assert (table["state"] != "running").all()
+
+
+def begin(path: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "dynamoe_search", "run", str(path), *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_trials(path: Path, at_least: int, state: str = "complete") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if (load_trials(path)["state"] == state).sum() >= at_least:
+                return
+        except InvalidInput:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("the run did not get going")
+
+
+def children_of(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            command = stat.with_name("cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and "spawn_main" in command:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_a_search_from_beginning_to_end_and_again(small_study: Path) -> None:
+    seen: list[Progress] = []
+    outcome = run_study(small_study, workers=2, on_progress=seen.append)
+    assert outcome.reason == "finished"
+    assert_accounted_for(small_study, 14)
+    done = complete(small_study)
+    assert set(done["pattern"]) >= {"descending", "uniform", ""}
+    assert done["total_parameters"].nunique() == 1
+    assert done["validation_loss"].between(0, 3).all()
+    assert (done["finished"] > done["started"]).all()
+    assert done["data"].nunique() == 1
+    assert seen[-1].fraction == 1.0
+    assert seen[-1].best is not None
+    assert seen[-1].best_pattern is not None
+    assert seen[-1].best[1] <= seen[-1].best_pattern[1]
+
+    # Finished is finished: the same call trains nothing.
+    before = load_trials(small_study)
+    assert run_study(small_study, workers=2).reason == "finished"
+    pd.testing.assert_frame_equal(load_trials(small_study), before)
+
+    # More trials may be asked for later.
+    edit(small_study, ("trials = 14", "trials = 17"))
+    assert run_study(small_study, workers=1).reason == "finished"
+    assert_accounted_for(small_study, 17)
+
+
+def test_one_worker_gives_the_same_bits_again(tmp_path: Path, small_study: Path) -> None:
+    edit(small_study, ("trials = 14", "trials = 9"))
+    (tmp_path / "again").mkdir()
+    again = tmp_path / "again" / "study.toml"
+    again.write_text(small_study.read_text())
+    run_study(small_study, workers=1)
+    run_study(again, workers=1)
+    columns = ["schedule", "replicate", "seed", "state", "validation_loss"]
+    pd.testing.assert_frame_equal(load_trials(small_study)[columns], load_trials(again)[columns])
+
+
+def test_a_killed_run_goes_on(small_study: Path) -> None:
+    edit(small_study, SLOWER, ("trials = 14", "trials = 16"))
+    for at_least in (2, 5):
+        run = begin(small_study, "--workers", "2")
+        wait_for_trials(small_study, at_least)
+        wait_for_trials(small_study, 1, "running")
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    before = complete(small_study)
+    assert run_study(small_study, workers=2).reason == "finished"
+    assert_accounted_for(small_study, 16)
+    after = load_trials(small_study).set_index("trial")
+    kept = after.loc[before["trial"], "validation_loss"]
+    assert kept.tolist() == before["validation_loss"].tolist()
+    assert (after["state"] == "died").sum() <= 4
+
+
+def test_killed_workers_are_replaced(small_study: Path) -> None:
+    edit(small_study, SLOWER)
+    run = begin(small_study, "--workers", "2")
+    wait_for_trials(small_study, 1)
+    for worker in children_of(run.pid)[:2]:
+        os.kill(worker, signal.SIGKILL)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    assert_accounted_for(small_study, 14)
+    states = Counter(load_trials(small_study)["state"])
+    assert 1 <= states["died"] <= 2
+
+
+def test_an_interrupt_finishes_the_current_trainings(small_study: Path) -> None:
+    edit(small_study, SLOWER, ("trials = 14", "trials = 500"))
+    run = begin(small_study, "--workers", "2")
+    wait_for_trials(small_study, 2)
+    os.killpg(run.pid, signal.SIGINT)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, output
+    assert "the same command goes on" in output
+    assert "Traceback" not in output
+    assert set(load_trials(small_study)["state"]) == {"complete"}
+
+
+def test_a_second_interrupt_stops_at_once_and_records_it(small_study: Path) -> None:
+    edit(small_study, ("epochs = 2", "epochs = 5000"))
+    run = begin(small_study, "--workers", "2")
+    wait_for_trials(small_study, 2, "running")
+    os.killpg(run.pid, signal.SIGINT)
+    time.sleep(0.5)
+    os.killpg(run.pid, signal.SIGINT)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, output
+    trials = load_trials(small_study)
+    assert set(trials["state"]) == {"interrupted"}
+    assert trials["message"].str.contains("of 5000").all()
+
+
+def test_two_commands_on_one_study(small_study: Path) -> None:
+    with (
+        locked(small_study.parent / "run.lock"),
+        pytest.raises(RunFailed, match="another command is working on this study"),
+    ):
+        run_study(small_study)
+
+
+def test_diverging_trainings_are_recorded(small_study: Path) -> None:
+    edit(
+        small_study, ("learning_rate = 5e-3", "learning_rate = 1e30"), ("trials = 14", "trials = 3")
+    )
+    run = begin(small_study, "--workers", "1")
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1, output
+    assert "no training was completed" in output
+    trials = load_trials(small_study)
+    assert set(trials["state"]) == {"diverged"}
+    assert len(trials) == 3
+    assert trials["message"].str.contains("validation loss is").all()
+
+
+def test_a_changed_study_file_is_refused(small_study: Path) -> None:
+    edit(small_study, ("trials = 14", "trials = 1"))
+    run_study(small_study, workers=1)
+    edit(small_study, ("hidden = 8", "hidden = 16"))
+    with pytest.raises(InvalidInput, match=r"model\.hidden: was 8, is 16"):
+        run_study(small_study)

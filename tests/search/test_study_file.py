@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search import StudyFile, read_study_file, study_path
+from dynamoe_search.specification import Percentile, TopK, TopP
+from dynamoe_search.training import TrainingSettings
+from tests.conftest import SMALL_STUDY, edit
+
+
+def test_a_study_file_is_read_whole(small_study: Path) -> None:
+    study = read_study_file(small_study)
+    assert study.model.depth == 4
+    assert study.budget.experts == 12
+    assert study.router == TopK(k=1)
+    assert study.training == TrainingSettings(epochs=2, batch=128, learning_rate=5e-3)
+    assert study.search.trials == 14
+
+
+def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        "model = { depth = 3, width = 8, hidden = 8 }\n"
+        "budget.parameters = 9000\nsearch.minutes = 5\n"
+    )
+    study = read_study_file(path)
+    assert study.data.name == "digits"
+    assert study.router == TopK()
+    assert (study.search.family, study.search.sampler) == ("blend", "tpe")
+
+
+@pytest.mark.parametrize(
+    ("text", "router"),
+    [
+        ('name = "percentile"\ntau = 0.25', Percentile(tau=0.25)),
+        ('name = "top_p"\np = 0.5\nnoise = 0.1', TopP(p=0.5, noise=0.1)),
+    ],
+)
+def test_every_router_can_be_named(small_study: Path, text: str, router: object) -> None:
+    edit(small_study, ('name = "top_k"\nk = 1', text))
+    assert read_study_file(small_study).router == router
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("depth = 4", "depth = 0", "7: model.depth: .*greater than or equal to 1, got 0"),
+        ("depth = 4", "depth = 4.5", "7: model.depth: .*valid integer, got 4.5"),
+        ("depth = 4", 'depth = "4"', "7: model.depth: .*valid integer, got '4'"),
+        ("depth = 4", "dept = 4", "7: model.dept: unknown key; did you mean depth?"),
+        ("depth = 4\n", "", "6: model.depth: is missing"),
+        ('"digits"', '"digit"', "4: data.name: .*'digits', 'mnist'"),
+        ("experts = 12", "experts = 12\nparameters = 9", "11: budget: give either parameters or"),
+        ("experts = 12\n", "", "11: budget: give either parameters or experts"),
+        ('"top_k"', '"top_q"', "14: router: .*'percentile', 'top_k', 'top_p'"),
+        ("k = 1", "k = 0", "14: router: k is 0; it must be at least 1"),
+        ("k = 1", "q = 1", "16: router.q: unknown key"),
+        ("epochs = 2", "epoch = 2", "19: training.epoch: unknown key; did you mean epochs?"),
+        ("epochs = 2", "epochs = -2", "18: training: epochs is -2; it must be at least 1"),
+        ("5e-3", "nan", "18: training: learning_rate is nan"),
+        ('"random"', '"randon"', "25: search.sampler: .*'random'"),
+        ("trials = 14\n", "", "23: search: give at least one limit"),
+        ("seed = 3", "seeds = 3", "1: seeds: unknown key; did you mean seed?"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(
+    small_study: Path, old: str, new: str, message: str
+) -> None:
+    edit(small_study, (old, new))
+    with pytest.raises(InvalidInput, match=f"{small_study}:{message}"):
+        read_study_file(small_study)
+
+
+def test_all_mistakes_are_told_at_once(small_study: Path) -> None:
+    edit(small_study, ("depth = 4", "depth = 0"), ("width = 8", "width = 0"))
+    with pytest.raises(InvalidInput) as failure:
+        read_study_file(small_study)
+    assert len(str(failure.value).splitlines()) == 2
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    with pytest.raises(InvalidInput, match=r"study\.toml does not exist"):
+        study_path(tmp_path)
+    path.write_text(SMALL_STUDY.replace("depth = 4", "depth 4"))
+    with pytest.raises(InvalidInput, match=r"not valid TOML: .* line 7"):
+        read_study_file(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_study_file(path)
+    assert study_path(tmp_path) == study_path(path) == path
+
+
+def test_the_definition_leaves_out_only_how_long_it_runs(small_study: Path) -> None:
+    study = read_study_file(small_study)
+    longer = study.model_copy(
+        update={"search": study.search.model_copy(update={"trials": 99, "replicates": 9})}
+    )
+    other = study.model_copy(update={"seed": 4})
+    assert isinstance(study, StudyFile)
+    assert longer.definition() == study.definition() != other.definition()

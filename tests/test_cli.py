@@ -1,0 +1,115 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import edit
+
+
+def dynamoe_search(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "dynamoe_search", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_run_and_leaderboard(small_study: Path) -> None:
+    edit(small_study, ("trials = 14", "trials = 10"))
+    run = dynamoe_search("run", small_study, "--workers", 2)
+    assert run.returncode == 0, run.stderr
+    assert "12 experts; every candidate has" in run.stdout
+    assert "Best schedule:" in run.stdout
+
+    folder = small_study.parent
+    shown = dynamoe_search(
+        "leaderboard",
+        folder,
+        "--csv",
+        folder / "b.csv",
+        "--parquet",
+        folder / "b.parquet",
+        "--plot",
+        folder / "b.png",
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "descending" in shown.stdout
+    board = pd.read_parquet(folder / "b.parquet")
+    assert board["replicates"].sum() == 10
+    for name in ("leaderboard.csv", "b.csv"):
+        read = pd.read_csv(folder / name, keep_default_na=False)
+        assert read["schedule"].tolist() == board["schedule"].tolist()
+    assert pd.read_parquet(folder / "leaderboard.parquet").equals(board)
+    assert (folder / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_schedules_are_shown(tmp_path: Path) -> None:
+    shown = dynamoe_search("schedule", "show", "8-6-4-2", "--plot", tmp_path / "s.png")
+    assert "4 layers, 20 experts, 2 to 8 a layer" in shown.stdout
+    assert (tmp_path / "s.png").exists()
+    shown = dynamoe_search("schedule", "show", "descending", "-l", 4, "-e", 20)
+    assert "descending: 8-6-4-2" in shown.stdout
+    listed = dynamoe_search("schedule", "list", "--layers", 4, "--experts", 20)
+    assert "8-6-4-2" in listed.stdout
+    assert "uniform" in listed.stdout
+    found = dynamoe_search(
+        "schedule", "enumerate", "-l", 4, "-e", 12, "--rows", 3, "--csv", tmp_path / "all.csv"
+    )
+    assert "165 schedules" in found.stdout
+    assert "1-1-3-7" in found.stdout
+    assert "and 162 more" in found.stdout
+    assert len(pd.read_csv(tmp_path / "all.csv")) == 165
+
+
+def test_data_is_listed(tmp_path: Path) -> None:
+    listed = dynamoe_search("data", "list", "--data-dir", tmp_path)
+    assert listed.returncode == 0
+    assert "embedded" in listed.stdout
+    assert "cifar10" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "nowhere.toml"), "nowhere.toml does not exist"),
+        (("leaderboard", "."), "does not exist; name a study file"),
+        (("schedule", "show", "8--2"), "'8--2' is not a schedule"),
+        (("schedule", "show", "decending"), "'decending' is neither a schedule"),
+        (("schedule", "show", "wave", "--contrast", "1.5"), "contrast is 1.5"),
+        (("schedule", "list", "--layers", "9", "--experts", "8"), "need a total of at least 9"),
+        (("schedule", "enumerate", "-l", "2", "-e", "9", "--maximum", "4"), "at most 8, got 9"),
+        (("schedule", "show", "4-2", "--plot", "no/such/folder.png"), "cannot be written"),
+        (("schedule", "show", "4-2", "--plot", "plot.xyz"), "cannot be written"),
+        (("run",), "Missing argument"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    failed = dynamoe_search(*arguments)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not list(tmp_path.glob("*.xyz"))
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path) -> None:
+    failed = dynamoe_search("run", tmp_path / "nowhere.toml", "--debug")
+    assert failed.returncode == 2
+    assert "Traceback" in failed.stderr
+
+
+def test_help_and_version() -> None:
+    assert "Under a fixed budget" in dynamoe_search("--help").stdout
+    for command in ("run", "leaderboard", "schedule", "data"):
+        assert dynamoe_search(command, "--help").returncode == 0
+    assert dynamoe_search("--version").stdout.strip() == "0.1.0"
+
+
+def test_help_is_quick_because_it_loads_no_torch() -> None:
+    code = (
+        "import sys; import dynamoe_search.cli;"
+        "print([m for m in ('torch', 'optuna', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

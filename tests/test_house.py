@@ -1,0 +1,64 @@
+"""The import order of the design: each part knows only those before it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dynamoe_search
+
+PACKAGE = Path(dynamoe_search.__file__).parent
+LEVELS = [
+    {"errors"},
+    {"schedules"},
+    {"specification"},
+    {"budgets"},
+    {"routing"},
+    {"models", "data"},
+    {"training"},
+    {"search", "analysis"},
+    {"report"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+KNOWS_NOTHING_OF = {"schedules": {"torch", "optuna"}, "budgets": {"torch", "optuna"}}
+
+
+def imports_of(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    for module in imports_of(path):
+        outside, _, rest = module.partition(".")
+        if outside == "dynamoe_search" and rest:
+            other = rest.split(".")[0]
+            assert other == part or LEVEL[other] < LEVEL[part], f"{part} imports {other}"
+        if part != "search":
+            assert outside != "optuna", f"only search knows optuna, {path} imports it"
+        assert outside not in KNOWS_NOTHING_OF.get(part, set())
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_no_file_is_two_ideas(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 420
+
+
+def test_the_public_names_are_those_that_are_listed() -> None:
+    assert sorted(dynamoe_search._HOME_OF) == sorted(dynamoe_search.__all__)
+    for name in dynamoe_search.__all__:
+        assert getattr(dynamoe_search, name) is not None
+        assert name in dir(dynamoe_search)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        dynamoe_search.nothing  # noqa: B018
