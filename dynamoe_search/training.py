@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynamoe_search.budgets import training_flops
-from dynamoe_search.data import ImageData, Split
+from dynamoe_search.data import ImageData, ImageSplit
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.models import ClassifierModel, MoELayer
 from dynamoe_search.routing import Routing
@@ -141,7 +141,7 @@ def train(
     on_evaluation : callable
         Called with each point of the curve.
     should_stop : callable
-        Asked before every epoch.
+        Asked before every step.
 
     Raises
     ------
@@ -171,9 +171,14 @@ def train(
     evaluated_epochs = {settings.epochs * k // evaluations for k in range(1, evaluations + 1)}
     curve: list[CurvePoint] = []
     for epoch in range(1, settings.epochs + 1):
-        if should_stop():
-            raise Interrupted(f"stopped before epoch {epoch} of {settings.epochs}")
-        _train_epoch(model, optimizer, data.train, settings.batch, order)
+        model.train()
+        for images, labels in data.train.batches(settings.batch, order):
+            if should_stop():
+                raise Interrupted(f"stopped in epoch {epoch} of {settings.epochs}")
+            loss = nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
         if epoch in evaluated_epochs:
             validation = evaluate(model, data.validation)
             if not math.isfinite(validation.loss):
@@ -194,23 +199,8 @@ def train(
     )
 
 
-def _train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    split: Split,
-    batch: int,
-    order: torch.Generator,
-) -> None:
-    model.train()
-    for images, labels in split.batches(batch, order):
-        loss = nn.functional.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-
 @torch.no_grad()
-def evaluate(model: ClassifierModel, split: Split) -> Evaluation:
+def evaluate(model: ClassifierModel, split: ImageSplit) -> Evaluation:
     """Measure a network on a split, without the router's noise.
 
     Examples
@@ -226,9 +216,7 @@ def evaluate(model: ClassifierModel, split: Split) -> Evaluation:
     loss = torch.zeros((), dtype=torch.float64, device=split.images.device)
     right = torch.zeros((), dtype=torch.int64, device=split.images.device)
     active: list[Tensor] = []
-    for start in range(0, len(split), _EVALUATION_BATCH):
-        images = split.images[start : start + _EVALUATION_BATCH]
-        labels = split.labels[start : start + _EVALUATION_BATCH]
+    for images, labels in split.batches(_EVALUATION_BATCH):
         report: list[Routing] = []
         logits = model(images, report)
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")

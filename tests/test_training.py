@@ -85,7 +85,7 @@ def test_a_diverging_loss_is_reported(digits: ImageData) -> None:
 
 def test_stops_when_asked(digits: ImageData) -> None:
     points: list = []
-    with pytest.raises(Interrupted, match="before epoch 2 of 3"):
+    with pytest.raises(Interrupted, match="in epoch 2 of 3"):
         train(
             NETWORK,
             digits,

@@ -2,14 +2,14 @@
 
 from dynamoe_search.data.cifar import read_cifar10
 from dynamoe_search.data.idx import read_idx
-from dynamoe_search.data.images import ImageData, Split, embedded_digits, split_images
+from dynamoe_search.data.images import ImageData, ImageSplit, embedded_digits, split_images
 from dynamoe_search.data.registry import DATA_SETS, DIRECTORY_VARIABLE, list_data, load_images
 
 __all__ = [
     "DATA_SETS",
     "DIRECTORY_VARIABLE",
     "ImageData",
-    "Split",
+    "ImageSplit",
     "embedded_digits",
     "list_data",
     "load_images",

@@ -19,7 +19,7 @@ RawImages = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Split:
+class ImageSplit:
     """Images and their labels.
 
     Parameters
@@ -35,11 +35,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in an order drawn from the generator: views of one permuted copy."""
-        # Drawn on the CPU, so that every device sees the same order.
-        order = torch.randperm(len(self), generator=generator).to(self.labels.device)
-        images, labels = self.images[order], self.labels[order]
+    def batches(
+        self, size: int, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass: views of one copy permuted by the generator; in order without one."""
+        images, labels = self.images, self.labels
+        if generator is not None:
+            # Drawn on the CPU, so that every device sees the same order.
+            order = torch.randperm(len(self), generator=generator).to(labels.device)
+            images, labels = images[order], labels[order]
         for start in range(0, len(self), size):
             yield images[start : start + size], labels[start : start + size]
 
@@ -52,16 +56,16 @@ class ImageData:
     ----------
     name : str
     classes : int
-    train, validation, test : Split
+    train, validation, test : ImageSplit
     fingerprint : str
         SHA-256 over the raw images and labels of all splits, in hexadecimal.
     """
 
     name: str
     classes: int
-    train: Split
-    validation: Split
-    test: Split
+    train: ImageSplit
+    validation: ImageSplit
+    test: ImageSplit
     fingerprint: str
 
     @property
@@ -123,9 +127,9 @@ def split_images(
     training_pixels = train[0][kept]
     mean, deviation = float(training_pixels.mean()), float(training_pixels.std()) or 1.0
 
-    def split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
+    def split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> ImageSplit:
         flat = torch.from_numpy(images.reshape(len(images), -1).astype(np.float32))
-        return Split(
+        return ImageSplit(
             flat.sub_(mean).div_(deviation).to(device),
             torch.from_numpy(labels.astype(np.int64)).to(device),
         )
