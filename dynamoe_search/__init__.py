@@ -16,50 +16,85 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynamoe_search.data import load_images
+    from dynamoe_search.checkpoint import load_model, save_model
+    from dynamoe_search.data import load_data, load_images
     from dynamoe_search.errors import InvalidInput, RunFailed
-    from dynamoe_search.models import ClassifierModel
+    from dynamoe_search.models import ClassifierModel, DecoderModel
     from dynamoe_search.report.leaderboard import answer, make_leaderboard
     from dynamoe_search.report.plots import plot_schedules, plot_search
-    from dynamoe_search.schedules import Schedule, allocate, pattern_schedule
+    from dynamoe_search.schedules import Schedule, allocate, pattern_schedule, preset_schedule
     from dynamoe_search.search import load_trials, run_study
-    from dynamoe_search.specification import Classifier, Percentile, TopK, TopP
+    from dynamoe_search.specification import (
+        Balance,
+        Classifier,
+        Dense,
+        Experts,
+        LanguageModel,
+        Percentile,
+        Relative,
+        Threshold,
+        TopK,
+        TopP,
+    )
     from dynamoe_search.training import TrainingSettings, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "data": ("load_images",),
+    "checkpoint": ("load_model", "save_model"),
+    "data": ("load_data", "load_images"),
     "errors": ("InvalidInput", "RunFailed"),
-    "models": ("ClassifierModel",),
+    "models": ("ClassifierModel", "DecoderModel"),
     "report.leaderboard": ("answer", "make_leaderboard"),
     "report.plots": ("plot_schedules", "plot_search"),
-    "schedules": ("Schedule", "allocate", "pattern_schedule"),
+    "schedules": ("Schedule", "allocate", "pattern_schedule", "preset_schedule"),
     "search": ("load_trials", "run_study"),
-    "specification": ("Classifier", "Percentile", "TopK", "TopP"),
+    "specification": (
+        "Balance",
+        "Classifier",
+        "Dense",
+        "Experts",
+        "LanguageModel",
+        "Percentile",
+        "Relative",
+        "Threshold",
+        "TopK",
+        "TopP",
+    ),
     "training": ("TrainingSettings", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Balance",
     "Classifier",
     "ClassifierModel",
+    "DecoderModel",
+    "Dense",
+    "Experts",
     "InvalidInput",
+    "LanguageModel",
     "Percentile",
+    "Relative",
     "RunFailed",
     "Schedule",
+    "Threshold",
     "TopK",
     "TopP",
     "TrainingSettings",
     "allocate",
     "answer",
+    "load_data",
     "load_images",
+    "load_model",
     "load_trials",
     "make_leaderboard",
     "pattern_schedule",
     "plot_schedules",
     "plot_search",
+    "preset_schedule",
     "run_study",
+    "save_model",
     "train",
 ]
 

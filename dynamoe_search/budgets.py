@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import floor
 from typing import Literal
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule, allocate
-from dynamoe_search.specification import Classifier, DenseClassifier, Router, Specification
+from dynamoe_search.specification import (
+    Classifier,
+    Dense,
+    Experts,
+    FixedRouter,
+    LanguageModel,
+    Router,
+    Specification,
+    VariableRouter,
+)
 
+_ROUNDING = 1e-9  # what sums such as 1.1 * 10 may be off by when they stand for whole numbers
 _BACKWARD_AND_FORWARD = 3  # the backward pass costs two forward passes
 
 
@@ -63,63 +74,85 @@ class Solution:
 def parameter_count(specification: Specification) -> ParameterCount:
     """The exact parameters of a network.
 
-    Trunk: inputs * d + d for the projection, 2 d for each block's normalisation and for the last
-    one, d * classes + classes for the head. A layer of N experts has a router of d N and experts of
-    2 d h each; so the total depends on a schedule through the sum of N only.
+    Trunk of a classifier: inputs * d + d for the projection, 2 d for each block's normalisation and
+    for the last one, d * classes + classes for the head. Trunk of a language model: vocabulary * d
+    for the embedding, which is also the head, 4 d^2 + 2 d a block for attention and its
+    normalisation, 2 d a block and 2 d at the end for the other normalisations. A layer of N experts
+    has a router of d N and experts of 2 d h each; so the total depends on a schedule through the
+    sum of N only.
 
     Examples
     --------
-    >>> from dynamoe_search.specification import TopK
-    >>> parameter_count(Classifier(64, 10, 32, 64, Schedule((3, 1)), TopK())).total
+    >>> from dynamoe_search.specification import Experts
+    >>> parameter_count(Classifier(64, 10, 32, Experts(64, Schedule((3, 1))))).total
     19114
     """
-    s = specification
-    blocks = len(s.hidden) if isinstance(s, DenseClassifier) else s.schedule.depth
-    trunk = s.inputs * s.width + s.width + 2 * s.width * (blocks + 1)
-    trunk += s.width * s.classes + s.classes
-    if isinstance(s, DenseClassifier):
-        return ParameterCount(trunk, routers=0, experts=2 * s.width * sum(s.hidden))
+    blocks, width = specification.blocks, specification.width
+    trunk = _trunk_parameters(specification)
+    if isinstance(blocks, Dense):
+        return ParameterCount(trunk, routers=0, experts=2 * width * sum(blocks.hidden))
     return ParameterCount(
         trunk,
-        routers=s.width * s.schedule.total,
-        experts=2 * s.width * s.hidden * s.schedule.total,
+        routers=width * blocks.schedule.total,
+        experts=2 * width * blocks.hidden * blocks.schedule.total,
     )
 
 
-def active_experts(
-    router: Router, schedule: Schedule, mean_active: Sequence[float] | None = None
-) -> list[Spread]:
+def _trunk_parameters(specification: Specification) -> int:
+    s, depth = specification, specification.blocks.depth
+    norms = 2 * s.width * (depth + 1)
+    match s:
+        case Classifier():
+            return s.inputs * s.width + s.width + norms + s.width * s.classes + s.classes
+        case LanguageModel():
+            attention = depth * (4 * s.width**2 + 2 * s.width) if s.heads else 0
+            return s.vocabulary * s.width + attention + norms
+
+
+def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) -> list[Spread]:
     """How many experts a token uses in each layer.
 
     Parameters
     ----------
-    router, schedule
-        The rule, and the experts of each layer.
+    blocks : Experts
+        The experts of each layer, and its router.
     mean_active : sequence of float, optional
-        The measured mean K of each layer: the expected value. Without it, the K of an untrained
-        router, whose gates are all alike: exact for routers of fixed K, the maximum for others.
+        The measured mean K of each layer: the expected value. Without it, the K that a controller
+        holds; else that of an untrained router, whose gates are all alike: exact for routers of
+        fixed K, the maximum for others.
 
     Raises
     ------
     InvalidInput
         Where a measured mean lies outside what the router can choose.
     """
-    bounds = [router.active_bounds(experts) for experts in schedule]
+    layers = list(zip(blocks.schedule, blocks.routers, strict=True))
+    bounds = [router.active_bounds(experts) for experts, router in layers]
     if mean_active is None:
-        return [Spread(least, most, most) for least, most in bounds]
-    if len(mean_active) != schedule.depth:
+        return [
+            Spread(least, _held(router, most), most)
+            for (_, router), (least, most) in zip(layers, bounds, strict=True)
+        ]
+    if len(mean_active) != blocks.depth:
         raise InvalidInput(
-            f"{len(mean_active)} mean active experts given for {schedule.depth} layers"
+            f"{len(mean_active)} mean active experts given for {blocks.depth} layers"
         )
     for layer, (mean, (least, most)) in enumerate(zip(mean_active, bounds, strict=True)):
         if not least - 1e-6 <= mean <= most + 1e-6:
             raise InvalidInput(
-                f"layer {layer} is said to use {mean} experts a token; {router.name} uses"
-                f" {least} to {most} of {schedule.counts[layer]}"
+                f"layer {layer} is said to use {mean} experts a token;"
+                f" {blocks.routers[layer].name} uses {least} to {most} of"
+                f" {blocks.schedule.counts[layer]}"
             )
     return [
         Spread(least, mean, most) for (least, most), mean in zip(bounds, mean_active, strict=True)
     ]
+
+
+def _held(router: Router, most: int) -> float:
+    if isinstance(router, VariableRouter) and router.target is not None:
+        return min(router.target, most)
+    return most
 
 
 def active_parameters(
@@ -129,15 +162,15 @@ def active_parameters(
 
     Parameters
     ----------
-    specification : Classifier or DenseClassifier
+    specification : Classifier or LanguageModel
     mean_active : sequence of float, optional
         As in `active_experts`; not for dense networks.
     """
-    count = parameter_count(specification)
-    if isinstance(specification, DenseClassifier):
+    count, blocks = parameter_count(specification), specification.blocks
+    if isinstance(blocks, Dense):
         return Spread(count.total, count.total, count.total)
-    expert = 2 * specification.width * specification.hidden
-    active = _summed(specification, mean_active)
+    expert = 2 * specification.width * blocks.hidden
+    active = _summed(blocks, mean_active)
     fixed = count.trunk + count.routers
     return Spread(
         fixed + expert * active.minimum,
@@ -149,29 +182,42 @@ def active_parameters(
 def flops_per_token(
     specification: Specification, mean_active: Sequence[float] | None = None
 ) -> Spread:
-    """The FLOPs of one token's forward pass.
+    """The FLOPs of one token's forward pass; for a classifier a token is an image.
 
-    2 (inputs * d + sum over layers of (d N + 2 d h K) + d * classes): every weight of a matrix that
-    the token uses, twice.
+    Classifier: 2 (inputs * d + sum over layers of (d N + 2 d h K) + d * classes): every weight of a
+    matrix that the token uses, twice. Language model: vocabulary in place of classes, no product at
+    the input, and 2 (4 d^2 + 2 d T) a block for attention over a context of T, counted in full
+    though half of it is masked, as `torch.utils.flop_counter` does.
 
     Parameters
     ----------
     specification, mean_active
         As in `active_parameters`.
     """
-    s = specification
-    ends = s.width * (s.inputs + s.classes)
-    if isinstance(s, DenseClassifier):
-        flops = 2.0 * (ends + 2 * s.width * sum(s.hidden))
+    blocks, width = specification.blocks, specification.width
+    fixed = _trunk_products(specification)
+    if isinstance(blocks, Dense):
+        flops = 2.0 * (fixed + 2 * width * sum(blocks.hidden))
         return Spread(flops, flops, flops)
-    fixed = ends + s.width * s.schedule.total
-    expert = 2 * s.width * s.hidden
-    active = _summed(s, mean_active)
+    fixed += width * blocks.schedule.total
+    expert = 2 * width * blocks.hidden
+    active = _summed(blocks, mean_active)
     return Spread(
         2.0 * (fixed + expert * active.minimum),
         2.0 * (fixed + expert * active.expected),
         2.0 * (fixed + expert * active.maximum),
     )
+
+
+def _trunk_products(specification: Specification) -> int:
+    """The multiply-adds of one token outside routers and experts."""
+    s = specification
+    match s:
+        case Classifier():
+            return s.width * (s.inputs + s.classes)
+        case LanguageModel():
+            attention = 4 * s.width**2 + 2 * s.width * s.context if s.heads else 0
+            return s.width * s.vocabulary + s.blocks.depth * attention
 
 
 def training_flops(
@@ -182,14 +228,14 @@ def training_flops(
 
 
 def solve_experts(
-    specification: Classifier, parameters: int, minimum: int = 1, maximum: int | None = None
+    specification: Specification, parameters: int, minimum: int = 1, maximum: int | None = None
 ) -> Solution:
     """The most experts that a parameter budget buys for a network of these widths and this depth.
 
     Parameters
     ----------
-    specification : Classifier
-        The network; of its schedule only the depth counts.
+    specification : Classifier or LanguageModel
+        The network, with blocks of experts; of their schedule only the depth counts.
     parameters : int
         The budget of total parameters.
     minimum : int
@@ -205,12 +251,13 @@ def solve_experts(
 
     Examples
     --------
-    >>> from dynamoe_search.specification import TopK
-    >>> network = Classifier(64, 10, 32, 64, Schedule((1, 1)), TopK())
+    >>> from dynamoe_search.specification import Experts
+    >>> network = Classifier(64, 10, 32, Experts(64, Schedule((1, 1))))
     >>> solve_experts(network, parameters=20_000)
     Solution(experts=4, parameters=19114, residual=886)
     """
-    depth = specification.schedule.depth
+    blocks = experts_of(specification)
+    depth = blocks.depth
     allocate([1.0] * depth, depth * minimum, minimum, maximum)  # refuses impossible bounds
     smallest = _parameters_with(specification, depth * minimum)
     expert = _parameters_with(specification, depth * minimum + 1) - smallest
@@ -219,7 +266,7 @@ def solve_experts(
         most = "there is no largest without a maximum" if largest is None else f"{largest:,}"
         raise InvalidInput(
             f"a budget of {parameters:,} parameters cannot be met: with {depth} layers of width"
-            f" {specification.width} and experts of hidden width {specification.hidden}, the"
+            f" {specification.width} and experts of hidden width {blocks.hidden}, the"
             f" smallest possible is {smallest:,} ({depth * minimum} experts), the largest: {most};"
             f" one expert costs {expert:,}"
         )
@@ -228,11 +275,74 @@ def solve_experts(
     return Solution(experts, count, parameters - count)
 
 
+def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
+    """The router of each layer, so that a token uses `active` experts a layer on average.
+
+    This is what makes schedules of equal total match in active compute, too. Every layer is held at
+    the same K, but for those of too few experts: they use all that their router can, and the others
+    share the rest equally. Routers of fixed K need whole numbers: what does not divide evenly goes
+    to the layers of most experts, to the first of equals.
+
+    Parameters
+    ----------
+    router : Router
+        The rule; of fixed K, or one whose threshold a controller can move.
+    schedule : Schedule
+    active : float
+        The mean K to hold, over the layers.
+
+    Raises
+    ------
+    InvalidInput
+        Where the schedule cannot have that mean K.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> [router.k for router in held_routers(TopK(), Schedule((7, 3, 1, 1)), active=2)]
+    [3, 3, 1, 1]
+    """
+    largest = [router.largest_active(experts) for experts in schedule]
+    total = active * schedule.depth
+    if not schedule.depth <= total <= sum(largest):
+        raise InvalidInput(
+            f"{active} active experts a layer cannot be had with {router.name} and {schedule}:"
+            f" the least is 1, the most {sum(largest) / schedule.depth:g}"
+        )
+    level = _water_level(largest, total)
+    shares: list[float] = [min(most, level) for most in largest]
+    if isinstance(router, FixedRouter):
+        if abs(total - round(total)) > _ROUNDING:
+            raise InvalidInput(
+                f"{active} active experts in each of {schedule.depth} layers are {total:g} in all;"
+                f" {router.name} needs a whole number"
+            )
+        shares = [min(most, floor(level + _ROUNDING)) for most in largest]
+        by_size = sorted(range(schedule.depth), key=lambda layer: (-schedule.counts[layer], layer))
+        with_room = [layer for layer in by_size if largest[layer] > shares[layer]]
+        for layer in with_room[: round(total - sum(shares))]:
+            shares[layer] += 1
+    return tuple(
+        router.held_at(experts, share) for experts, share in zip(schedule, shares, strict=True)
+    )
+
+
+def _water_level(capacities: Sequence[int], total: float) -> float:
+    """The level at which the sum of min(capacity, level) is the total."""
+    left = total
+    for position, capacity in enumerate(sorted(capacities)):
+        level = left / (len(capacities) - position)
+        if level <= capacity:
+            break
+        left -= capacity
+    return level
+
+
 def dense_twin(
-    specification: Classifier,
+    specification: Specification,
     match: Literal["total", "active"],
     mean_active: Sequence[float] | None = None,
-) -> DenseClassifier:
+) -> Specification:
     """The dense network of equal depth and width with as many total, or active, parameters.
 
     Its hidden widths are as equal as whole numbers allow. The difference that remains is at most
@@ -240,7 +350,7 @@ def dense_twin(
 
     Parameters
     ----------
-    specification : Classifier
+    specification : Classifier or LanguageModel
         The network with experts.
     match : {"total", "active"}
         What to hold equal.
@@ -257,19 +367,29 @@ def dense_twin(
     if match == "active":
         wanted = active_parameters(specification, mean_active).expected
     units = round((wanted - count.trunk) / (2 * specification.width))
-    depth = specification.schedule.depth
-    hidden = allocate([1.0] * depth, units).counts
-    return DenseClassifier(specification.inputs, specification.classes, specification.width, hidden)
+    hidden = allocate([1.0] * specification.blocks.depth, units).counts
+    return replace(specification, blocks=Dense(hidden))
 
 
-def _parameters_with(specification: Classifier, experts: int) -> int:
-    depth = specification.schedule.depth
-    spread = allocate([1.0] * depth, experts)
-    return parameter_count(replace(specification, schedule=spread)).total
+def with_schedule(specification: Specification, schedule: Schedule) -> Specification:
+    """The same network with other experts a layer."""
+    return replace(specification, blocks=replace(experts_of(specification), schedule=schedule))
 
 
-def _summed(specification: Classifier, mean_active: Sequence[float] | None) -> Spread:
-    layers = active_experts(specification.router, specification.schedule, mean_active)
+def experts_of(specification: Specification) -> Experts:
+    """The blocks of a network with experts; `InvalidInput` for a dense one."""
+    if isinstance(specification.blocks, Dense):
+        raise InvalidInput("the network is dense; this needs one with experts")
+    return specification.blocks
+
+
+def _parameters_with(specification: Specification, experts: int) -> int:
+    spread = allocate([1.0] * specification.blocks.depth, experts)
+    return parameter_count(with_schedule(specification, spread)).total
+
+
+def _summed(blocks: Experts, mean_active: Sequence[float] | None) -> Spread:
+    layers = active_experts(blocks, mean_active)
     return Spread(
         sum(layer.minimum for layer in layers),
         sum(layer.expected for layer in layers),

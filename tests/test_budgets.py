@@ -1,9 +1,11 @@
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynamoe_search.budgets import (
@@ -11,114 +13,206 @@ from dynamoe_search.budgets import (
     active_parameters,
     dense_twin,
     flops_per_token,
+    held_routers,
     parameter_count,
     solve_experts,
     training_flops,
+    with_schedule,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.models import ClassifierModel
+from dynamoe_search.models import build_model
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.specification import Classifier, DenseClassifier, Percentile, TopK, TopP
+from dynamoe_search.specification import (
+    LANGUAGE_SCALES,
+    Classifier,
+    Experts,
+    LanguageModel,
+    Percentile,
+    Relative,
+    Specification,
+    Threshold,
+    TopK,
+    TopP,
+)
 
-NETWORK = Classifier(64, 10, 32, 48, Schedule((8, 6, 4, 2)), TopK(2))
+EXPERTS = Experts(48, Schedule((8, 6, 4, 2)), TopK(2))
+NETWORK = Classifier(64, 10, 32, EXPERTS)
 
 routers = st.one_of(
     st.builds(Percentile, tau=st.floats(0, 1)),
     st.builds(TopK, k=st.integers(1, 6)),
     st.builds(TopP, p=st.floats(0.01, 1)),
+    st.builds(Relative, tau=st.floats(0, 1)),
+    st.builds(Threshold, target=st.floats(1, 6)),
 )
-networks = st.builds(
-    Classifier,
-    inputs=st.integers(1, 20),
-    classes=st.integers(1, 12),
-    width=st.integers(1, 17),
+blocks = st.builds(
+    Experts,
     hidden=st.integers(1, 19),
     schedule=st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple).map(Schedule),
     router=routers,
 )
+classifiers = st.builds(
+    Classifier,
+    inputs=st.integers(1, 20),
+    classes=st.integers(1, 12),
+    width=st.integers(1, 17),
+    blocks=blocks,
+)
+language_models = st.builds(
+    LanguageModel,
+    vocabulary=st.integers(1, 50),
+    context=st.integers(1, 9),
+    width=st.sampled_from([4, 8, 12]),
+    heads=st.sampled_from([0, 1, 2]),
+    blocks=blocks,
+)
+networks = classifiers | language_models
 
 
-def built_parameters(specification: Classifier | DenseClassifier) -> int:
-    return sum(p.numel() for p in ClassifierModel(specification).parameters())
+def built_parameters(specification: Specification) -> int:
+    return sum(p.numel() for p in build_model(specification).parameters())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(networks)
-def test_count_equals_the_built_modules(network: Classifier) -> None:
+def test_count_equals_the_built_modules(network: Specification) -> None:
     count = parameter_count(network)
-    model = ClassifierModel(network)
+    model = build_model(network)
     assert count.total == sum(p.numel() for p in model.parameters())
     assert count.routers == sum(block.gate.numel() for block in model.blocks)
     assert count.experts == sum(b.w_in.numel() + b.w_out.numel() for b in model.blocks)
 
 
 @given(networks, st.randoms())
-def test_total_depends_on_the_schedule_through_its_sum_only(network: Classifier, random) -> None:
-    counts = list(network.schedule)
+def test_total_depends_on_the_schedule_through_its_sum_only(network, random) -> None:
+    counts = list(network.blocks.schedule)
     random.shuffle(counts)
-    shuffled = replace(network, schedule=Schedule(tuple(counts)))
+    shuffled = with_schedule(network, Schedule(tuple(counts)))
     assert parameter_count(shuffled) == parameter_count(network)
 
 
 @settings(max_examples=60, deadline=None)
 @given(networks)
-def test_dense_twins(network: Classifier) -> None:
+def test_dense_twins(network: Specification) -> None:
     twin = dense_twin(network, "total")
     assert parameter_count(twin).total == built_parameters(twin)
     assert abs(parameter_count(twin).total - parameter_count(network).total) <= network.width
     active = active_parameters(network).expected
     units = (active - parameter_count(network).trunk) / (2 * network.width)
-    if round(units) < network.schedule.depth:
+    if round(units) < network.blocks.depth:
         with pytest.raises(InvalidInput):
             dense_twin(network, "active")
     else:
         twin = dense_twin(network, "active")
         assert abs(parameter_count(twin).total - active) <= network.width
-        assert max(twin.hidden) - min(twin.hidden) <= 1
+        assert max(twin.blocks.hidden) - min(twin.blocks.hidden) <= 1
 
 
 @settings(max_examples=60, deadline=None)
 @given(networks, st.integers(0, 200_000))
-def test_solving_spends_all_but_less_than_one_expert(network: Classifier, extra: int) -> None:
-    depth = network.schedule.depth
-    smallest = parameter_count(replace(network, schedule=Schedule((1,) * depth))).total
+def test_solving_spends_all_but_less_than_one_expert(network: Specification, extra: int) -> None:
+    depth = network.blocks.depth
+    smallest = parameter_count(with_schedule(network, Schedule((1,) * depth))).total
     solution = solve_experts(network, smallest + extra)
     assert solution.parameters + solution.residual == smallest + extra
     counts = (solution.experts - depth + 1,) + (1,) * (depth - 1)
-    assert parameter_count(replace(network, schedule=Schedule(counts))).total == solution.parameters
-    assert 0 <= solution.residual < network.width * (2 * network.hidden + 1)
+    assert parameter_count(with_schedule(network, Schedule(counts))).total == solution.parameters
+    assert 0 <= solution.residual < network.width * (2 * network.blocks.hidden + 1)
 
 
 def test_impossible_budgets_say_what_is_possible() -> None:
-    smallest = parameter_count(replace(NETWORK, schedule=Schedule((1,) * 4))).total
+    smallest = parameter_count(with_schedule(NETWORK, Schedule((1,) * 4))).total
     with pytest.raises(InvalidInput, match=f"smallest possible is {smallest:,}"):
         solve_experts(NETWORK, smallest - 1)
-    largest = parameter_count(replace(NETWORK, schedule=Schedule((5,) * 4))).total
+    largest = parameter_count(with_schedule(NETWORK, Schedule((5,) * 4))).total
     with pytest.raises(InvalidInput, match=f"the largest: {largest:,}"):
         solve_experts(NETWORK, 10 * largest, maximum=5)
     assert solve_experts(NETWORK, largest, maximum=5).experts == 20
 
 
-@pytest.mark.parametrize("router", [TopK(2), TopP(0.6), Percentile(0.5)])
+def with_router(network: Specification, router) -> Specification:
+    return replace(network, blocks=replace(network.blocks, router=router))
+
+
+@pytest.mark.parametrize("router", [TopK(2), TopP(0.6), Percentile(0.5), Relative(), Threshold(3)])
 def test_expected_flops_equal_the_dense_paths_products(router) -> None:
     """With every expert active, the sparse formula is the dense path's own count."""
-    network = replace(NETWORK, router=TopK(8))
+    network = with_router(NETWORK, TopK(8))
     tokens = 6
     with FlopCounterMode(display=False) as counter:
-        ClassifierModel(network, "dense")(torch.randn(tokens, 64)).sum().backward()
+        build_model(network, "dense")(torch.randn(tokens, 64)).sum().backward()
     counted = counter.get_total_flops()
     # The first product needs no gradient of its input.
     assert counted == training_flops(network, tokens) - 2 * tokens * 64 * 32
 
     # From there to fewer experts, each unused one saves its two products.
-    spread = flops_per_token(replace(network, router=router))
-    most = sum(s.maximum for s in active_experts(router, network.schedule))
+    other = with_router(NETWORK, router)
+    spread = flops_per_token(other)
+    most = sum(s.maximum for s in active_experts(other.blocks))
     assert flops_per_token(network).expected - spread.maximum == 4 * 32 * 48 * (20 - most)
     assert spread.minimum <= spread.expected <= spread.maximum
 
 
+@pytest.mark.parametrize("heads", [0, 2])
+def test_a_language_models_flops_equal_the_dense_paths(heads: int) -> None:
+    network = LanguageModel(50, 12, 16, heads, Experts(24, Schedule((3, 5)), TopK(5)))
+    tokens = torch.randint(0, 50, (4, 12))
+    # The counter knows attention by its plain products, not by the CPU's fused kernel.
+    with sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as forward:
+            logits = build_model(network, "dense")(tokens)
+        with FlopCounterMode(display=False) as backward:
+            logits.sum().backward()
+    assert forward.get_total_flops() == tokens.numel() * flops_per_token(network).expected
+    both = forward.get_total_flops() + backward.get_total_flops()
+    assert both == training_flops(network, tokens.numel())
+
+
+def test_the_scales_are_of_the_sources_sizes() -> None:
+    counts = []
+    for scale in LANGUAGE_SCALES.values():
+        even = Schedule((scale.experts // scale.depth,) * scale.depth)
+        assert even.total == scale.experts
+        network = LanguageModel(257, 128, scale.width, scale.heads, Experts(scale.hidden, even))
+        counts.append(parameter_count(network).total)
+    assert counts == [91_232, 511_168, 1_333_536]
+
+
+@pytest.mark.parametrize("router", [TopK(), Percentile(), TopP(), Relative(), Threshold()])
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    share=st.floats(0, 1),
+)
+@settings(deadline=None)
+def test_held_routers_share_the_active_experts(router, counts: list[int], share: float) -> None:
+    schedule = Schedule(tuple(counts))
+    depth = schedule.depth
+    largest = [router.largest_active(experts) for experts in schedule]
+    total = depth + share * (sum(largest) - depth)
+    fixed = isinstance(router, TopK | Percentile)
+    if fixed:
+        total = round(total)
+    held = held_routers(router, schedule, total / depth)
+    blocks = Experts(8, schedule, held)
+    shares = [layer.expected for layer in active_experts(blocks)]
+    assert sum(shares) == pytest.approx(total)
+    # Nothing could be moved from a layer that uses more to one that uses less and has room.
+    for (one, room), other in product(zip(shares, largest, strict=True), shares):
+        if one < room:
+            assert other <= one + (1 if fixed else 1e-9)
+
+
+def test_what_cannot_be_held_is_said() -> None:
+    with pytest.raises(InvalidInput, match=r"the least is 1, the most 2.5"):
+        held_routers(TopK(), Schedule((4, 1)), 3)
+    with pytest.raises(InvalidInput, match=r"the least is 1, the most 2 *$"):
+        held_routers(Percentile(), Schedule((4, 1)), 2.5)
+    with pytest.raises(InvalidInput, match=r"are 4.5 in all; top_k needs a whole number"):
+        held_routers(TopK(), Schedule((4, 4, 4)), 1.5)
+
+
 def test_measured_means_move_the_expected_values() -> None:
-    network = replace(NETWORK, router=TopP(0.5))
+    network = with_router(NETWORK, TopP(0.5))
     spread = active_parameters(network, [2.5, 2.0, 1.5, 1.0])
     fixed = parameter_count(network).trunk + parameter_count(network).routers
     assert spread.expected == fixed + 7.0 * 2 * 32 * 48

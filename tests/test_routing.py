@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamoe_search.routing import route
-from dynamoe_search.specification import Percentile, Router, TopK, TopP
+from dynamoe_search.routing import cut_for, readiness, route
+from dynamoe_search.specification import Percentile, Relative, Router, Threshold, TopK, TopP
 
 ROUTER_CASES = [
     Percentile(0.0),
@@ -18,6 +18,14 @@ ROUTER_CASES = [
     TopP(0.2),
     TopP(0.7),
     TopP(1.0),
+    TopP(target=2.5),
+    Relative(0.0),
+    Relative(0.4),
+    Relative(1.0),
+    Relative(target=1.5),
+    Threshold(1.0),
+    Threshold(2.5),
+    Threshold(40.0),
 ]
 
 
@@ -38,6 +46,9 @@ def test_every_router_keeps_its_promises(router: Router, experts: int, training:
     torch.testing.assert_close(routing.gates.sum(1), torch.ones(200, dtype=torch.float64))
     assert (routing.weights[~routing.chosen] == 0).all()
     assert (routing.weights[routing.chosen] > 0).all()
+    target = getattr(router, "target", None)
+    if target is not None:
+        assert routing.active.double().mean() == pytest.approx(min(target, experts), abs=0.01)
     if isinstance(router, Percentile) or (isinstance(router, TopK) and router.k > 1):
         torch.testing.assert_close(routing.weights.sum(1), torch.ones(200, dtype=torch.float64))
 
@@ -110,7 +121,9 @@ def test_top_p_varies_by_token_where_percentile_does_not() -> None:
     assert route(Percentile(0.5), logits, training=False).active.unique().numel() == 1
 
 
-@pytest.mark.parametrize("router", [Percentile(0.5), TopK(2), TopK(1), TopP(0.7)], ids=str)
+@pytest.mark.parametrize(
+    "router", [Percentile(0.5), TopK(2), TopK(1), TopP(0.7), Relative(0.3)], ids=str
+)
 def test_gradients_reach_the_router(router: Router) -> None:
     logits = random_logits(20, 6).requires_grad_()
     weights = route(router, logits, training=False).weights
@@ -129,3 +142,59 @@ def test_noise_is_for_training_only() -> None:
     assert not torch.equal(first, second)
     quiet, still = (route(router, logits, training=False).chosen for _ in range(2))
     assert torch.equal(quiet, still)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
+def test_relative_against_the_rule_as_written(
+    tau: float, experts: int, scale: float, seed: int
+) -> None:
+    routing = route(Relative(tau), random_logits(20, experts, seed, scale), training=False)
+    for gates, chosen in zip(routing.gates, routing.chosen, strict=True):
+        expected = [gate / gates.max() >= tau or gate == gates.max() for gate in gates]
+        assert chosen.tolist() == expected
+
+
+def test_a_token_of_equal_gates_uses_every_expert_by_relative_and_few_by_top_p() -> None:
+    logits = torch.zeros(3, 10, dtype=torch.float64)
+    assert route(Relative(0.9), logits, training=False).active.tolist() == [10] * 3
+    assert route(TopP(0.05), logits, training=False).active.tolist() == [1] * 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.02, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
+def test_a_threshold_bounds_k(cut: float, experts: int, scale: float, seed: int) -> None:
+    """K <= floor(1 / t), as gates sum to 1; the largest gate is used wherever the cut is."""
+    logits = random_logits(20, experts, seed, scale)
+    routing = route(Threshold(), logits, training=False, cut=torch.tensor(cut))
+    expected = routing.gates >= torch.tensor(cut)
+    expected.scatter_(1, routing.gates.argmax(dim=1, keepdim=True), True)
+    assert torch.equal(routing.chosen, expected)
+    assert routing.active.max() <= max(1, math.floor(1 / cut + 1e-6))
+
+
+@pytest.mark.parametrize("router", [TopP(), Relative(), Threshold()], ids=str)
+@settings(max_examples=50, deadline=None)
+@given(target=st.floats(1, 9), seed=st.integers(0, 1000))
+def test_the_cut_of_a_batch_holds_the_target_exactly(router, target: float, seed: int) -> None:
+    gates = torch.softmax(random_logits(40, 9, seed), dim=1)
+    ready = readiness(router, gates)
+    used = int((ready >= cut_for(ready, target)).sum())
+    assert used == round(target * 40)
+    # A larger gate is never passed over for a smaller one.
+    order = gates.argsort(dim=1, descending=True)
+    assert (ready.gather(1, order).diff(dim=1) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("router", [Percentile(0.5), TopK(2), TopP(0.6), Relative(), Threshold()])
+def test_a_bias_decides_the_choice_and_not_the_weights(router: Router) -> None:
+    router = Percentile(0.5, noise=0.0) if isinstance(router, Percentile) else router
+    logits = random_logits(100, 6, scale=0.5)
+    plain = route(router, logits, training=True)
+    bias = torch.tensor([0.5, 0, 0, 0, 0, -0.5], dtype=torch.float64)
+    biased = route(router, logits, training=True, bias=bias)
+    assert biased.chosen[:, 0].sum() > plain.chosen[:, 0].sum()
+    assert biased.chosen[:, 5].sum() < plain.chosen[:, 5].sum()
+    assert torch.equal(biased.gates, plain.gates)
+    if not isinstance(router, TopK | Percentile):
+        assert torch.equal(biased.weights, biased.gates * biased.chosen)

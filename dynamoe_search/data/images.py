@@ -35,6 +35,11 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def device(self) -> str:
+        """The torch device on which the images lie."""
+        return str(self.images.device)
+
     def batches(
         self, size: int, generator: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,10 +13,13 @@ import pandas as pd
 from dynamoe_search.data.cifar import read_cifar10
 from dynamoe_search.data.idx import read_idx
 from dynamoe_search.data.images import ImageData, RawImages, embedded_digits, split_images
+from dynamoe_search.data.text import TextData, embedded_topics, open_text
 from dynamoe_search.errors import InvalidInput
 
 DIRECTORY_VARIABLE = "DYNAMOE_DATA"
+TOKEN_FILE_ENDING = ".tokens"
 _EMBEDDED = "digits"
+_EMBEDDED_TEXT = "topics"
 _VALIDATION_SHARE = 6  # one training image in six is held out
 
 
@@ -78,7 +81,50 @@ _FILES = {
         _read_cifar10_batches,
     ),
 }
-DATA_SETS: tuple[str, ...] = (_EMBEDDED, *_FILES)
+IMAGE_SETS: tuple[str, ...] = (_EMBEDDED, *_FILES)
+DATA_SETS: tuple[str, ...] = (*IMAGE_SETS, _EMBEDDED_TEXT)
+
+
+def load_data(
+    name: str,
+    directory: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    context: int = 128,
+) -> ImageData | TextData:
+    """A data set, or a prepared text, by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATA_SETS`, or the name of a token file, which ends in ``.tokens``: it is looked for
+        in the data directory, unless its path is absolute.
+    directory, seed, device
+        As in `load_images`; the splits of a token file were decided when it was prepared.
+    context : int
+        The tokens of a window of text.
+
+    Raises
+    ------
+    InvalidInput
+        As `load_images`, and for a token file that is missing, damaged or too short.
+    """
+    if name == _EMBEDDED_TEXT:
+        return embedded_topics(context, seed, device)
+    if not name.endswith(TOKEN_FILE_ENDING):
+        return load_images(name, directory, seed, device)
+    directory = data_directory(directory)
+    if directory is None and not Path(name).is_absolute():
+        raise InvalidInput(
+            f"{name} is looked for in the data directory: name it with --data-dir or"
+            f" {DIRECTORY_VARIABLE}"
+        )
+    path = (directory or Path()) / name
+    if not path.is_file():
+        raise InvalidInput(
+            f"{path} does not exist; make it with: dynamoe-search data prepare SOURCE {path}"
+        )
+    return open_text(path, context, device)
 
 
 def load_images(
@@ -89,7 +135,7 @@ def load_images(
     Parameters
     ----------
     name : str
-        One of `DATA_SETS`. ``digits`` is embedded; the others are read from files.
+        One of `IMAGE_SETS`. ``digits`` is embedded; the others are read from files.
     directory : Path, optional
         The data directory, with a folder for each data set. Without it, the one that the
         environment variable ``DYNAMOE_DATA`` names.
@@ -106,9 +152,9 @@ def load_images(
     if name == _EMBEDDED:
         return embedded_digits(seed, device)
     if name not in _FILES:
-        raise InvalidInput(f"unknown data set {name!r}; choose from {', '.join(DATA_SETS)}")
+        raise InvalidInput(f"unknown data set {name!r}; choose from {', '.join(IMAGE_SETS)}")
     source = _FILES[name]
-    directory = _directory(directory)
+    directory = data_directory(directory)
     if directory is None:
         raise InvalidInput(
             f"{name} is read from files: name the data directory with --data-dir or"
@@ -118,7 +164,10 @@ def load_images(
     folder = directory / source.folder
     training, test = source.find(folder)
     if not training or not test:
-        raise InvalidInput(f"{name} is not in {folder}: expected {', '.join(source.needed)} there")
+        raise InvalidInput(
+            f"{name} is not in {folder}: expected {', '.join(source.needed)} there; to fetch it:"
+            f" dynamoe-search data download {name} --data-dir {directory}"
+        )
     raw = source.read(training)
     return split_images(
         name, raw, source.read(test), max(1, len(raw[1]) // _VALIDATION_SHARE), seed, device
@@ -133,10 +182,9 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
     DataFrame
         Columns ``name``, ``there`` (bool), ``where`` and ``files``: those found, or those needed.
     """
-    directory = _directory(directory)
-    rows = [
-        {"name": _EMBEDDED, "there": True, "where": "embedded", "files": "none needed"},
-    ]
+    directory = data_directory(directory)
+    embedded = {"there": True, "where": "embedded", "files": "none needed"}
+    rows = [{"name": _EMBEDDED, **embedded}]
     for name, source in _FILES.items():
         folder = None if directory is None else directory / source.folder
         training, test = ([], []) if folder is None else source.find(folder)
@@ -151,10 +199,14 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
                 else "needs " + ", ".join(source.needed),
             }
         )
+    rows.append({"name": _EMBEDDED_TEXT, **embedded})
+    for path in sorted(directory.glob(f"*{TOKEN_FILE_ENDING}")) if directory else []:
+        rows.append({"name": path.name, "there": True, "where": str(directory), "files": path.name})
     return pd.DataFrame(rows)
 
 
-def _directory(given: Path | None) -> Path | None:
+def data_directory(given: Path | None = None) -> Path | None:
+    """The data directory: the one given, or the one that ``DYNAMOE_DATA`` names, or none."""
     if given is not None:
         return given
     named = os.environ.get(DIRECTORY_VARIABLE)

@@ -2,6 +2,27 @@
 
 from dynamoe_search.models.classifier import ClassifierModel
 from dynamoe_search.models.dispatch import dense_experts, sorted_experts
+from dynamoe_search.models.language import DecoderModel
 from dynamoe_search.models.moe import Dispatch, MoELayer
+from dynamoe_search.specification import Classifier, Specification
 
-__all__ = ["ClassifierModel", "Dispatch", "MoELayer", "dense_experts", "sorted_experts"]
+Model = ClassifierModel | DecoderModel
+
+
+def build_model(specification: Specification, dispatch: Dispatch = "sorted") -> Model:
+    """The network of a specification, with fresh weights."""
+    if isinstance(specification, Classifier):
+        return ClassifierModel(specification, dispatch)
+    return DecoderModel(specification, dispatch)
+
+
+__all__ = [
+    "ClassifierModel",
+    "DecoderModel",
+    "Dispatch",
+    "MoELayer",
+    "Model",
+    "build_model",
+    "dense_experts",
+    "sorted_experts",
+]

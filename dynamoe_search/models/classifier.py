@@ -1,12 +1,13 @@
-"""The image classifier with experts, and its dense twin."""
+"""The image classifier."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dynamoe_search.models.moe import Dispatch, MoELayer
+from dynamoe_search.models.blocks import make_blocks
+from dynamoe_search.models.moe import Dispatch
 from dynamoe_search.routing import Routing
-from dynamoe_search.specification import Classifier, DenseClassifier
+from dynamoe_search.specification import Classifier
 
 
 class ClassifierModel(nn.Module):
@@ -14,8 +15,8 @@ class ClassifierModel(nn.Module):
 
     Parameters
     ----------
-    specification : Classifier or DenseClassifier
-        The first gives every block a layer of experts, the second a plain feed-forward network.
+    specification : Classifier
+        Its blocks are layers of experts, or plain feed-forward networks.
     dispatch : {"sorted", "dense"}
         How experts are computed.
 
@@ -23,26 +24,20 @@ class ClassifierModel(nn.Module):
     --------
     >>> import torch
     >>> from dynamoe_search.schedules import Schedule
-    >>> from dynamoe_search.specification import TopP
-    >>> model = ClassifierModel(Classifier(64, 10, 32, 64, Schedule((3, 1)), TopP(p=0.5)))
+    >>> from dynamoe_search.specification import Experts, TopP
+    >>> experts = Experts(64, Schedule((3, 1)), TopP(p=0.5))
+    >>> model = ClassifierModel(Classifier(64, 10, 32, experts))
     >>> routings = []
     >>> model(torch.randn(5, 64), routings).shape, [r.active.shape for r in routings]
     (torch.Size([5, 10]), [torch.Size([5]), torch.Size([5])])
     """
 
-    def __init__(
-        self, specification: Classifier | DenseClassifier, dispatch: Dispatch = "sorted"
-    ) -> None:
+    def __init__(self, specification: Classifier, dispatch: Dispatch = "sorted") -> None:
         super().__init__()
         s = specification
         self.specification = s
         self.project = nn.Linear(s.inputs, s.width)
-        if isinstance(s, DenseClassifier):
-            self.blocks = nn.ModuleList(FeedForward(s.width, hidden) for hidden in s.hidden)
-        else:
-            self.blocks = nn.ModuleList(
-                MoELayer(experts, s.width, s.hidden, s.router, dispatch) for experts in s.schedule
-            )
+        self.blocks = make_blocks(s.blocks, s.width, dispatch)
         self.norms = nn.ModuleList(nn.LayerNorm(s.width) for _ in self.blocks)
         self.last_norm = nn.LayerNorm(s.width)
         self.head = nn.Linear(s.width, s.classes)
@@ -57,17 +52,3 @@ class ClassifierModel(nn.Module):
             x = x + block(norm(x), report)
         logits: Tensor = self.head(self.last_norm(x))
         return logits
-
-
-class FeedForward(nn.Module):
-    """What one expert computes, alone: width -> hidden -> width, ReLU between, no biases."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.w_in = nn.Linear(width, hidden, bias=False)
-        self.w_out = nn.Linear(hidden, width, bias=False)
-
-    def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:
-        """Shape (T, width), as x; there is no routing to report."""
-        output: Tensor = self.w_out(self.w_in(x).relu())
-        return output

@@ -4,6 +4,10 @@ Both give y_t = sum over the chosen experts e of weight[t, e] * relu(x_t A_e) B_
 ever dropped. `sorted_experts` is the working path: it gathers the assignments of tokens to experts
 into one contiguous group an expert. `dense_experts` is its oracle, and the path on which
 per-sample gradients are possible.
+
+Under `torch.autocast` the products of the experts are taken in autocast's precision; the sums over
+a token's experts, and the gradients of what is float32, stay float32. The output has x's precision
+either way.
 """
 
 from __future__ import annotations
@@ -13,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+# About a core's second-level cache: the hidden values that are worked on at a time, in bytes.
+_BLOCK_BYTES = 2**20
 
 
 def dense_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
@@ -31,7 +38,7 @@ def dense_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> Te
     Tensor, shape (T, d)
     """
     hidden = torch.relu(torch.einsum("td,ndh->tnh", x, w_in))
-    return torch.einsum("tnh,nhd->td", hidden * weights[:, :, None], w_out)
+    return torch.einsum("tnh,nhd->td", hidden * weights[:, :, None], w_out).to(x.dtype)
 
 
 def sorted_experts(
@@ -52,16 +59,34 @@ def sorted_experts(
     # Transposed, so that the assignments come grouped by expert.
     experts, tokens = chosen.T.nonzero(as_tuple=True)
     group_sizes = chosen.sum(dim=0).tolist()
+    dtype = _product_dtype(x)
     output: Tensor = _SortedExperts.apply(  # type: ignore[no-untyped-call]
-        x, weights[tokens, experts], w_in, w_out, tokens, group_sizes
+        x.to(dtype),
+        weights[tokens, experts],
+        w_in.to(dtype),
+        w_out.to(dtype),
+        tokens,
+        group_sizes,
     )
-    return output
+    return output.to(x.dtype)
+
+
+def _product_dtype(x: Tensor) -> torch.dtype:
+    """The precision of products with x: autocast's where it is on; it leaves float64 alone."""
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
 
 
 class _SortedExperts(torch.autograd.Function):
-    """Written out by hand so that products go straight into their place of one buffer.
+    """Written out by hand, a block of experts at a time.
 
-    Autograd would keep a node an expert and copy every group on the way there and back.
+    Autograd would keep a node an expert and copy every group on the way there and back. What a
+    block reads and writes stays in the cache from one product to the next, and of it only the
+    hidden values are kept for the way back. Sums over a token's experts are at least float32.
+
+    In the loops u and v are one expert's rows of width d and of width h, a and b its matrices, and
+    du, dv, da and db the gradients of these.
     """
 
     @staticmethod
@@ -74,61 +99,65 @@ class _SortedExperts(torch.autograd.Function):
         tokens: Tensor,
         group_sizes: list[int],
     ) -> Tensor:
-        gathered = x.index_select(0, tokens)
         hidden = x.new_empty(len(tokens), w_in.shape[2])
-        _grouped_product(gathered, w_in, group_sizes, hidden)
-        hidden.relu_()
-        output = torch.empty_like(gathered)
-        _grouped_product(hidden, w_out, group_sizes, output)
-        ctx.save_for_backward(gathered, hidden, weight, w_in, w_out, tokens)
+        output = x.new_zeros(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
+        ctx.blocks = _blocks(group_sizes, _BLOCK_BYTES // (w_in.shape[2] * x.element_size()))
         ctx.group_sizes = group_sizes
-        return torch.zeros_like(x).index_add_(0, tokens, output.mul_(weight[:, None]))
+        ctx.save_for_backward(x, hidden, weight, w_in, w_out, tokens)
+        for rows, experts in ctx.blocks:
+            places, sizes = tokens[rows], group_sizes[experts]
+            outer, inner = x.index_select(0, places), hidden[rows]
+            parts = [t.split_with_sizes(sizes) for t in (outer, inner)]
+            for u, v, a, b in zip(*parts, w_in[experts], w_out[experts], strict=True):
+                torch.mm(u, a, out=v).relu_()
+                torch.mm(v, b, out=u)
+            output.index_add_(0, places, (outer * weight[rows, None]).to(output.dtype))
+        return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        gathered, hidden, weight, w_in, w_out, tokens = ctx.saved_tensors
-        incoming = gradients[0].index_select(0, tokens)
-        hidden_gradient = torch.empty_like(hidden)
-        _grouped_product(incoming, w_out.transpose(1, 2), ctx.group_sizes, hidden_gradient)
-        # y is linear in the weight, so its gradient needs no stored output.
-        weight_gradient = torch.linalg.vecdot(hidden_gradient, hidden)
-        hidden_gradient.mul_(weight[:, None])
-        hidden_gradient = torch.ops.aten.threshold_backward(hidden_gradient, hidden, 0)
-        incoming.mul_(weight[:, None])
-        w_out_gradient = torch.empty_like(w_out)
-        _grouped_outer_product(hidden, incoming, ctx.group_sizes, w_out_gradient)
-        w_in_gradient = torch.empty_like(w_in)
-        _grouped_outer_product(gathered, hidden_gradient, ctx.group_sizes, w_in_gradient)
-        _grouped_product(hidden_gradient, w_in.transpose(1, 2), ctx.group_sizes, incoming)
-        x_gradient = torch.zeros_like(gradients[0], memory_format=torch.contiguous_format)
-        x_gradient.index_add_(0, tokens, incoming)
-        return x_gradient, weight_gradient, w_in_gradient, w_out_gradient, None, None
+        x, hidden, weight, w_in, w_out, tokens = ctx.saved_tensors
+        x_gradient = torch.zeros_like(x, dtype=gradients[0].dtype)
+        weight_gradient = torch.empty_like(weight)
+        w_in_gradient, w_out_gradient = torch.empty_like(w_in), torch.empty_like(w_out)
+        incoming, weight = gradients[0].to(x.dtype), weight.to(x.dtype)
+        for rows, experts in ctx.blocks:
+            places, sizes = tokens[rows], ctx.group_sizes[experts]
+            outer_gradient, inner = incoming.index_select(0, places), hidden[rows]
+            inner_gradient = torch.empty_like(inner)
+            parts = [t.split_with_sizes(sizes) for t in (outer_gradient, inner_gradient)]
+            for du, dv, b in zip(*parts, w_out[experts].mT, strict=True):
+                torch.mm(du, b, out=dv)
+            # y is linear in the weight, so its gradient needs no stored output.
+            weight_gradient[rows] = (inner_gradient * inner).sum(dim=1)
+            inner_gradient.mul_(weight[rows, None])
+            inner_gradient = torch.ops.aten.threshold_backward(inner_gradient, inner, 0)
+            outer_gradient.mul_(weight[rows, None])
+            outer = x.index_select(0, places)
+            parts = [
+                t.split_with_sizes(sizes) for t in (outer, inner, outer_gradient, inner_gradient)
+            ]
+            matrices = (w_in[experts].mT, w_in_gradient[experts], w_out_gradient[experts])
+            for u, v, du, dv, a, da, db in zip(*parts, *matrices, strict=True):
+                torch.mm(v.T, du, out=db)
+                torch.mm(u.T, dv, out=da)
+                torch.mm(dv, a, out=u)
+            x_gradient.index_add_(0, places, outer.to(x_gradient.dtype))
+        return x_gradient.to(x.dtype), weight_gradient, w_in_gradient, w_out_gradient, None, None
 
 
-def _grouped_product(
-    rows: Tensor, matrices: Tensor, group_sizes: list[int], output: Tensor
-) -> None:
-    """output[group] = rows[group] @ matrix, for each group and its matrix."""
-    groups = zip(
-        torch.split(rows, group_sizes),
-        matrices.unbind(0),
-        torch.split(output, group_sizes),
-        strict=True,
-    )
-    for group, matrix, place in groups:
-        torch.mm(group, matrix, out=place)
+def _blocks(group_sizes: list[int], most: int) -> list[tuple[slice, slice]]:
+    """Neighbouring experts of at most `most` assignments together, or one expert alone.
 
-
-def _grouped_outer_product(
-    left: Tensor, right: Tensor, group_sizes: list[int], output: Tensor
-) -> None:
-    """output[n] = left[group].T @ right[group], for each group n; 0 for an empty one."""
-    groups = zip(
-        torch.split(left, group_sizes),
-        torch.split(right, group_sizes),
-        output.unbind(0),
-        strict=True,
-    )
-    for left_group, right_group, place in groups:
-        torch.mm(left_group.T, right_group, out=place)
+    Each block is a slice of the assignments and one of the experts.
+    """
+    blocks = []
+    first = start = end = 0
+    for expert, size in enumerate(group_sizes):
+        if start < end and end + size - start > most:
+            blocks.append((slice(start, end), slice(first, expert)))
+            first, start = expert, end
+        end += size
+    blocks.append((slice(start, end), slice(first, len(group_sizes))))
+    return blocks

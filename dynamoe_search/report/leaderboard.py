@@ -22,9 +22,11 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
         A row a schedule, best first: ``rank`` from 1, ``schedule``, ``pattern`` (its name, if it
         has one), ``replicates``, ``loss`` in nats with ``loss_low`` and ``loss_high``, ``accuracy``
         with ``accuracy_low`` and ``accuracy_high`` (95 % intervals from the noise pooled over the
-        study; NaN where nothing was trained twice), ``total_parameters``, ``active_parameters``
-        and ``flops_per_token`` (measured means), and ``tied_with_best``: whether the difference to
-        the first row is within what noise does (Tukey and Kramer, 5 % for the whole table).
+        study; NaN where nothing was trained twice), ``perplexity`` and ``bits_per_byte`` (means;
+        NaN for images), ``total_parameters``, ``active_experts`` (K, measured on the validation
+        split, its mean over tokens, layers and replicates), ``active_parameters`` and
+        ``flops_per_token`` (measured means), and ``tied_with_best``: whether the difference to the
+        first row is within what noise does (Tukey and Kramer, 5 % for the whole table).
 
     Raises
     ------
@@ -40,7 +42,10 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
         replicates=("replicate", "size"),
         loss=("validation_loss", "mean"),
         accuracy=("validation_accuracy", "mean"),
+        perplexity=("perplexity", "mean"),
+        bits_per_byte=("bits_per_byte", "mean"),
         total_parameters=("total_parameters", "first"),
+        active_experts=("active_experts", "mean"),
         active_parameters=("active_parameters", "mean"),
         flops_per_token=("flops_per_token", "mean"),
     )
@@ -58,9 +63,8 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
     order += [
         f"{quantity}{end}" for quantity in ("loss", "accuracy") for end in ("", "_low", "_high")
     ]
-    return board[
-        [*order, "total_parameters", "active_parameters", "flops_per_token", "tied_with_best"]
-    ]
+    order += ["perplexity", "bits_per_byte", "total_parameters", "active_experts"]
+    return board[[*order, "active_parameters", "flops_per_token", "tied_with_best"]]
 
 
 def answer(trials: pd.DataFrame) -> list[str]:

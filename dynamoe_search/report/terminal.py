@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -61,28 +61,32 @@ def bars(schedule: Schedule, height: int = 8) -> list[str]:
     return lines
 
 
-def schedule_table(schedules: Mapping[str, Schedule]) -> Table:
-    """Named schedules, a row each."""
-    table = Table("pattern", "schedule", "experts", "shape", box=box.SIMPLE_HEAD)
+def schedule_table(schedules: Mapping[str, Schedule], about: Mapping[str, str]) -> Table:
+    """Named schedules, a row each, with what there is to say about them."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("name", "schedule", "shape", "rule, and whose"):
+        table.add_column(title, overflow="fold")
     for name, schedule in schedules.items():
-        table.add_row(name, str(schedule), str(schedule.total), sparkline(schedule))
+        table.add_row(name, str(schedule), sparkline(schedule), about.get(name, ""))
     return table
 
 
 def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
     """The first rows of a leaderboard, and the named patterns below them."""
+    is_text = bool(board["bits_per_byte"].notna().any())
+    quality = "bits/byte" if is_text else "accuracy"
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption="≈ cannot be told from the best; loss in nats and accuracy on the validation split,"
-        " ± 95 %",
+        caption=f"≈ cannot be told from the best; loss in nats and {quality} on the validation"
+        " split, ± 95 %; K: active experts a layer, measured",
         caption_justify="left",
     )
     table.add_column("rank", justify="right")
     table.add_column("")
     for title in ("schedule", "shape", "pattern"):
         table.add_column(title, overflow="fold")
-    for title in ("loss", "accuracy", "trained", "parameters", "active"):
+    for title in ("loss", quality, "trained", "parameters", "active", "K"):
         table.add_column(title, justify="right", no_wrap=True)
     shown = board[(board["rank"] <= rows) | (board["pattern"] != "")]
     for row in shown.itertuples():
@@ -93,13 +97,18 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
             sparkline(Schedule.parse(row.schedule)),
             row.pattern,
             f"{row.loss:.4f}" + _plus_minus(row.loss_high - row.loss, "{:.4f}"),
-            f"{row.accuracy:.1%}" + _plus_minus(row.accuracy - row.accuracy_low, "{:.1%}"),
+            f"{row.bits_per_byte:.4f}" if is_text else _accuracy(row),
             f"{row.replicates}x",
             f"{row.total_parameters:,}",
             f"{row.active_parameters:,.0f}",
+            f"{row.active_experts:.2f}",
             style="bold" if row.rank == 1 else "",
         )
     return table
+
+
+def _accuracy(row: Any) -> str:
+    return f"{row.accuracy:.1%}" + _plus_minus(row.accuracy - row.accuracy_low, "{:.1%}")
 
 
 def _plus_minus(width: float, form: str) -> str:
@@ -108,12 +117,22 @@ def _plus_minus(width: float, form: str) -> str:
 
 def plan_lines(plan: Plan) -> Sequence[str]:
     """What a study is about to do, and what it holds equal."""
-    study, solution, network = plan.study, plan.solution, plan.network
-    residual = "" if not solution.residual else f", {solution.residual:,} of the budget left over"
+    study, network = plan.study, plan.network
+    experts = f"{study.data.name}: {plan.depth} layers"
+    if plan.solution is None:
+        budget = study.budget
+        experts += f" of {budget.minimum} to {budget.maximum} experts, as the source does it:"
+        experts += " candidates differ in parameters and compute"
+    else:
+        experts += f" share {plan.solution.experts} experts; every candidate has"
+        experts += f" {plan.solution.parameters:,} parameters"
+        if study.budget.regime == "compute":
+            experts += f" and {study.active:g} active experts a layer on average"
+        if plan.solution.residual:
+            experts += f", {plan.solution.residual:,} of the budget left over"
     return (
-        f"{study.data.name}: {plan.depth} layers share {solution.experts} experts;"
-        f" every candidate has {solution.parameters:,} parameters{residual}",
-        f"width {network.width}, expert width {network.hidden}, {study.router.name} router;"
+        experts,
+        f"width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
         f" {study.search.family} family, {study.search.sampler} sampler",
     )
 

@@ -1,6 +1,6 @@
 """Schedules: how many experts each layer has. Knows nothing of torch or optuna."""
 
-from dynamoe_search.schedules.allocation import allocate, allocate_batch
+from dynamoe_search.schedules.allocation import allocate, allocate_batch, stretch
 from dynamoe_search.schedules.enumeration import count_schedules, enumerate_schedules
 from dynamoe_search.schedules.family import (
     FAMILIES,
@@ -10,6 +10,7 @@ from dynamoe_search.schedules.family import (
     Free,
     Location,
     Mixture,
+    Profile,
     Real,
     Simplex,
     Spline,
@@ -26,6 +27,15 @@ from dynamoe_search.schedules.pattern import (
     pattern_schedule,
     pattern_shape,
 )
+from dynamoe_search.schedules.preset import (
+    PRESETS,
+    alpha_lora_profile,
+    alpha_lora_schedule,
+    preset_profile,
+    preset_rule,
+    preset_schedule,
+    preset_source,
+)
 from dynamoe_search.schedules.schedule import Schedule
 
 __all__ = [
@@ -34,12 +44,14 @@ __all__ = [
     "FAMILIES",
     "PATTERNS",
     "PATTERNS_AND_UNIFORM",
+    "PRESETS",
     "Blend",
     "Dimension",
     "Family",
     "Free",
     "Location",
     "Mixture",
+    "Profile",
     "Real",
     "Schedule",
     "Simplex",
@@ -47,6 +59,8 @@ __all__ = [
     "Whole",
     "allocate",
     "allocate_batch",
+    "alpha_lora_profile",
+    "alpha_lora_schedule",
     "count_schedules",
     "depth_coordinates",
     "enumerate_schedules",
@@ -54,4 +68,9 @@ __all__ = [
     "pattern_profile",
     "pattern_schedule",
     "pattern_shape",
+    "preset_profile",
+    "preset_rule",
+    "preset_schedule",
+    "preset_source",
+    "stretch",
 ]

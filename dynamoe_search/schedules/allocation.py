@@ -120,6 +120,43 @@ def allocate_batch(
     return counts
 
 
+def stretch(profile: ArrayLike, minimum: int, maximum: int, contrast: float) -> Schedule:
+    """The schedule whose counts follow a profile from `minimum` to `maximum`, whatever they sum to.
+
+    N_l = round(m + h (w_l - 1) / contrast), m the middle and h half the range, halves rounded up
+    and counts kept in the range: the source's way, in which schedules differ in size. A named
+    pattern of that contrast spans the whole range; uniform lies in its middle.
+
+    Parameters
+    ----------
+    profile : array_like of float, shape (depth,)
+        Finite weights about 1.
+    minimum, maximum : int
+        The fewest and the most experts of a layer, 1 <= minimum <= maximum.
+    contrast : float
+        The contrast that spans the range, above 0.
+
+    Examples
+    --------
+    >>> str(stretch([1.6, 1.2, 0.8, 0.4], minimum=2, maximum=8, contrast=0.6))
+    '8-6-4-2'
+    """
+    weights = np.asarray(profile, dtype=np.float64)
+    if weights.ndim != 1 or not np.isfinite(weights).all():
+        raise InvalidInput(f"a profile has one finite weight a layer, got {profile!r}")
+    if not 1 <= minimum <= maximum:
+        raise InvalidInput(
+            f"minimum is {minimum} and maximum {maximum}; they must be at least 1, in this order"
+        )
+    if not contrast > 0:
+        raise InvalidInput(f"contrast is {contrast}; it must be above 0 to span a range")
+    reach = (maximum - minimum) / 2
+    counts = (minimum + maximum) / 2 + reach * (weights - 1) / contrast
+    # Rounding errors in the weights shall not decide which way a half goes.
+    whole = np.floor(np.round(counts, 9) + 0.5).clip(minimum, maximum).astype(int)
+    return Schedule(tuple(whole.tolist()))
+
+
 def check_bounds(total: int, depth: int, minimum: int, maximum: int | None) -> None:
     """Raise `InvalidInput` where no schedule of this depth and total lies within the bounds."""
     if depth < 1:

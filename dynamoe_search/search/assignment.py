@@ -1,6 +1,7 @@
 """What is trained next, decided from the records alone.
 
-In this order: what was cut short is tried again; each named pattern and uniform is trained once;
+In this order: what was cut short is tried again; each named pattern, uniform and each preset that
+the study lists is trained once, whether or not the family reaches it;
 the sampler explores; and the last quarter of a study trains its leaders again from new seeds, best
 first, so that the winner is not merely the luckiest seed.
 """
@@ -14,7 +15,7 @@ from itertools import chain, repeat
 import optuna
 
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.schedules import Schedule
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, Schedule
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.records import (
     Claim,
@@ -76,40 +77,60 @@ def next_assignment(study: optuna.Study, plan: Plan, process: int, run: str) -> 
         ledger = read_ledger(trials)
         if not ledger.retries and fraction_done(ledger, plan.study.search, True) >= 1:
             return None
-        wanted = _wanted_parameters(trials, ledger, plan)
-        if wanted is not None:
-            study.enqueue_trial(dict(wanted))
+        wanted = _wanted(trials, ledger, plan)
         set_sampler(study, sampler, plan.study.seed, len(trials))
-        trial = study.ask()
-        schedule = plan.schedule(suggest(trial, plan.family, plan.depth))
+        if isinstance(wanted, Schedule):
+            trial, schedule = study.ask(), wanted
+        else:
+            if wanted is not None:
+                study.enqueue_trial(dict(wanted))
+            trial = study.ask()
+            schedule = plan.schedule(suggest(trial, plan.family, plan.depth))
         taken = ledger.taken.get(str(schedule), set())
         replicate = next(number for number in range(len(taken) + 1) if number not in taken)
         if replicate < plan.study.search.replicates:
-            claim = Claim(str(schedule), replicate, plan.seed(replicate), process, run)
+            outside = isinstance(wanted, Schedule)
+            claim = Claim(str(schedule), replicate, plan.seed(replicate), process, run, outside)
             record_claim(trial, claim)
             return Assignment(trial, schedule, claim)
         _answer_from_results(study, trial, ledger, str(schedule))
     return None
 
 
-def _wanted_parameters(
+def _wanted(
     trials: list[optuna.trial.FrozenTrial], ledger: Ledger, plan: Plan
-) -> Mapping[str, float] | None:
-    """What Optuna shall choose next; None to leave it to the sampler."""
+) -> Mapping[str, float] | Schedule | None:
+    """What shall be trained next, whatever the sampler thinks; None to leave it to the sampler.
+
+    The parameters that Optuna shall choose, or a schedule that the family does not reach.
+    """
     if ledger.retries:
-        return ledger.retries[0].params
-    for pattern, schedule in plan.baselines.items():
+        return _as_claimed(ledger.retries[0])
+    for name, schedule in plan.baselines.items():
         if str(schedule) not in ledger.taken:
-            location = plan.family.locate(pattern, plan.depth, plan.study.search.contrast)
-            if plan.schedule(location.parameters) == schedule:
-                return encode(location.parameters, plan.family, plan.depth)
+            return _within_family(name, schedule, plan) or schedule
     if fraction_done(ledger, plan.study.search, True) >= 1 - REPLICATION_SHARE:
         leader = _leader_to_replicate(ledger, plan)
-        claims = ((claim_of(trial), trial) for trial in trials)
-        return next(
-            (trial.params for claim, trial in claims if claim and claim.schedule == leader), None
-        )
+        for trial in trials:
+            if (claim := claim_of(trial)) and claim.schedule == leader:
+                return _as_claimed(trial)
     return None
+
+
+def _as_claimed(trial: optuna.trial.FrozenTrial) -> Mapping[str, float] | Schedule:
+    claim = claim_of(trial)
+    assert claim is not None
+    return Schedule.parse(claim.schedule) if claim.outside else trial.params
+
+
+def _within_family(name: str, schedule: Schedule, plan: Plan) -> Mapping[str, float] | None:
+    """What Optuna has to choose for a baseline; None where the family does not reach it."""
+    if name not in PATTERNS_AND_UNIFORM:
+        return None
+    location = plan.family.locate(name, plan.depth, plan.study.search.contrast)
+    if plan.schedule(location.parameters) != schedule:
+        return None
+    return encode(location.parameters, plan.family, plan.depth)
 
 
 def _leader_to_replicate(ledger: Ledger, plan: Plan) -> str | None:

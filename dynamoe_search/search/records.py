@@ -38,6 +38,8 @@ class Claim:
         The process that trains it.
     run : str
         The run that the process belongs to.
+    outside : bool
+        Whether the schedule lies outside the family: the trial then has no parameters.
     """
 
     schedule: str
@@ -45,6 +47,7 @@ class Claim:
     seed: int
     process: int
     run: str
+    outside: bool = False
 
 
 def claim_of(trial: FrozenTrial) -> Claim | None:
@@ -58,13 +61,24 @@ def record_claim(trial: optuna.Trial, claim: Claim) -> None:
     trial.set_user_attr("claim", asdict(claim))
 
 
-def record_result(study: optuna.Study, trial: optuna.Trial, result: dict[str, Any]) -> None:
+def record_result(
+    study: optuna.Study, trial: optuna.Trial, claim: Claim, result: dict[str, Any]
+) -> None:
     """Keep a trial's result, and complete the trial.
 
     Two writes: where the process dies between them, `settle` does the second.
     """
     trial.set_user_attr("result", result)
-    study.tell(trial, result["validation_loss"])
+    _complete(study, trial.number, claim, result)
+
+
+def _complete(study: optuna.Study, number: int, claim: Claim, result: dict[str, Any]) -> None:
+    if claim.outside:
+        # Samplers pass over failed trials, and this one has no parameters that they could learn
+        # from. That it has a result is what tells it from a failure.
+        study.tell(number, state=TrialState.FAIL)
+    else:
+        study.tell(number, result["validation_loss"])
 
 
 def record_failure(
@@ -90,8 +104,8 @@ def settle(study: optuna.Study, processes: Iterable[int] | None = None) -> None:
         # Trials are asked for and claimed under one lock: without a claim, whoever asked is dead.
         if dead is not None and claim is not None and claim.process not in dead:
             continue
-        if (result := trial.user_attrs.get("result")) is not None:
-            study.tell(trial.number, result["validation_loss"])
+        if claim is not None and (result := trial.user_attrs.get("result")) is not None:
+            _complete(study, trial.number, claim, result)
         else:
             study.tell(trial.number, state=TrialState.FAIL)
 
@@ -100,7 +114,7 @@ def state_of(trial: FrozenTrial) -> str:
     """A trial's fate in a word: complete, running, repeat, or the kind of failure."""
     if "repeat" in trial.user_attrs:
         return "repeat"
-    if trial.state == TrialState.COMPLETE:
+    if trial.state.is_finished() and "result" in trial.user_attrs:
         return "complete"
     if trial.state == TrialState.FAIL:
         # Whoever dies leaves no word.

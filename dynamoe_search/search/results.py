@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, Schedule, pattern_schedule
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.search.plan import baseline_schedules
 from dynamoe_search.search.records import claim_of, state_of
 from dynamoe_search.search.storage import open_study
 from dynamoe_search.search.study_file import StudyFile, read_study_file, study_path
@@ -15,6 +16,9 @@ from dynamoe_search.search.study_file import StudyFile, read_study_file, study_p
 _MEASURED = (
     "validation_loss",
     "validation_accuracy",
+    "perplexity",
+    "bits_per_byte",
+    "active_experts",
     "total_parameters",
     "active_parameters",
     "flops_per_token",
@@ -39,8 +43,10 @@ def load_trials(study: Path) -> pd.DataFrame:
         ``trial``, ``schedule``, ``pattern`` (the schedule's name, if it has one), ``replicate``,
         ``seed``, ``state`` (complete, running, repeat, died, interrupted, diverged, out of memory,
         error), ``message``, the results (``validation_loss`` in nats, ``validation_accuracy``,
-        ``total_parameters``, ``active_parameters``, ``flops_per_token``, ``training_flops``,
-        ``samples``, ``seconds``, ``cpu_seconds``), ``mean_active`` (a list, one value a layer),
+        ``perplexity`` and ``bits_per_byte`` (NaN for images), ``active_experts`` (K on the
+        validation split, its mean over tokens and layers), ``total_parameters``,
+        ``active_parameters``, ``flops_per_token``, ``training_flops``, ``samples``, ``seconds``,
+        ``cpu_seconds``), ``mean_active`` (a list, one value a layer),
         ``started``, ``finished``, ``data`` (the fingerprint), ``torch``, and the family's
         parameters as Optuna holds them, each in a column ``parameter_...``.
 
@@ -58,7 +64,7 @@ def load_trials(study: Path) -> pd.DataFrame:
         result = attributes.get("result", {})
         schedule = claim.schedule if claim else attributes.get("repeat", {}).get("schedule", "")
         if schedule and not names:
-            names = _pattern_names(study_file, Schedule.parse(schedule).total)
+            names = _names(study_file, Schedule.parse(schedule).total)
         rows.append(
             {
                 "trial": trial.number,
@@ -82,17 +88,10 @@ def load_trials(study: Path) -> pd.DataFrame:
     return trials.astype({"replicate": "Int64", "seed": "Int64"})
 
 
-def _pattern_names(study_file: StudyFile, total: int) -> dict[str, str]:
-    """The names of each schedule that is a named pattern at the study's budget."""
+def _names(study_file: StudyFile, total: int) -> dict[str, str]:
+    """The names of each schedule that is a baseline of the study."""
     names: dict[str, list[str]] = {}
-    for pattern in PATTERNS_AND_UNIFORM:
-        schedule = pattern_schedule(
-            pattern,
-            study_file.model.depth,
-            total,
-            study_file.budget.minimum,
-            study_file.budget.maximum,
-            study_file.search.contrast,
-        )
-        names.setdefault(str(schedule), []).append(pattern)
-    return {schedule: " = ".join(patterns) for schedule, patterns in names.items()}
+    matched = study_file.budget.regime != "paper"
+    for name, schedule in baseline_schedules(study_file, total if matched else None).items():
+        names.setdefault(str(schedule), []).append(name)
+    return {schedule: " = ".join(same) for schedule, same in names.items()}

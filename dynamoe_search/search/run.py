@@ -16,14 +16,19 @@ from typing import Any
 
 import optuna
 
-from dynamoe_search.data import load_images
 from dynamoe_search.errors import RunFailed
 from dynamoe_search.search.assignment import fraction_done
 from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.records import Ledger, read_ledger, settle
 from dynamoe_search.search.storage import locked, open_study
 from dynamoe_search.search.study_file import read_study_file, study_path
-from dynamoe_search.search.worker import CLAIM_LOCK, WORKERS_LOCK, Job, work
+from dynamoe_search.search.worker import (
+    CLAIM_LOCK,
+    WORKERS_LOCK,
+    Job,
+    load_study_data,
+    work,
+)
 
 RUN_LOCK = "run.lock"
 _SECONDS_BETWEEN_LOOKS = 0.25
@@ -95,7 +100,7 @@ def run_study(
     workers : int, optional
         Processes, each of one thread; one a core where it is None.
     data_directory : Path, optional
-        Where data files are; see `dynamoe_search.data.load_images`.
+        Where data files are; see `dynamoe_search.data.load_data`.
     device : str
         The torch device to train on.
     on_start : callable
@@ -113,9 +118,7 @@ def run_study(
     path = study_path(path)
     study_file = read_study_file(path)
     job = Job(uuid.uuid4().hex, path.parent, study_file, data_directory, device)
-    data = load_images(study_file.data.name, data_directory, study_file.data.seed)
-    plan = make_plan(study_file, data.inputs, data.classes)
-    del data
+    plan = make_plan(study_file, load_study_data(study_file, data_directory))
     with locked(job.folder / RUN_LOCK, seconds=0):
         study = open_study(job.folder, study_file.definition())
         # Workers of a run that was killed notice it at once; their trials are free after that.

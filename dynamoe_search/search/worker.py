@@ -19,7 +19,8 @@ import torch
 
 from dynamoe_search import __version__
 from dynamoe_search.budgets import active_parameters, flops_per_token, parameter_count
-from dynamoe_search.data import ImageData, load_images
+from dynamoe_search.checkpoint import save_model
+from dynamoe_search.data import ImageData, TextData, load_data
 from dynamoe_search.search.assignment import Assignment, next_assignment
 from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.records import FailureKind, record_failure, record_result
@@ -29,6 +30,7 @@ from dynamoe_search.training import Interrupted, NonFiniteLoss, TrainingResult, 
 
 CLAIM_LOCK = "claim.lock"
 WORKERS_LOCK = "workers.lock"
+MODELS = "models"
 
 
 class Fractions(Protocol):
@@ -71,7 +73,7 @@ def work(job: Job, index: int, finish: Event, abort: Event, fractions: Fractions
     finish : Event
         Set to end after the current training.
     abort : Event
-        Set to end at the next epoch; the trial is recorded as interrupted.
+        Set to end at the next step; the trial is recorded as interrupted.
     fractions : shared array of float
     """
     # An interrupt from the terminal reaches every process; only the parent decides what it means.
@@ -80,39 +82,44 @@ def work(job: Job, index: int, finish: Event, abort: Event, fractions: Fractions
     torch.set_num_threads(1)
     with ExitStack() as stack:
         stack.enter_context(locked(job.folder / WORKERS_LOCK, shared=True))
-        data = load_images(
-            job.study_file.data.name, job.data_directory, job.study_file.data.seed, job.device
-        )
-        plan = make_plan(job.study_file, data.inputs, data.classes)
+        data = load_study_data(job.study_file, job.data_directory, job.device)
+        plan = make_plan(job.study_file, data)
         study = open_study(job.folder)
         while not finish.is_set():
             with locked(job.folder / CLAIM_LOCK):
                 assignment = next_assignment(study, plan, os.getpid(), job.run)
             if assignment is None:
                 return
-            _carry_out(study, plan, data, assignment, index, abort, fractions)
+            _carry_out(job, study, plan, data, assignment, index, abort, fractions)
             fractions[index] = 0.0
 
 
+def load_study_data(
+    study_file: StudyFile, directory: Path | None, device: str = "cpu"
+) -> ImageData | TextData:
+    """The data that a study file names."""
+    data = study_file.data
+    return load_data(data.name, directory, data.seed, device, study_file.model.context)
+
+
 def _carry_out(
+    job: Job,
     study: optuna.Study,
     plan: Plan,
-    data: ImageData,
+    data: ImageData | TextData,
     assignment: Assignment,
     index: int,
     abort: Event,
     fractions: Fractions,
 ) -> None:
-    settings = plan.study.training
-    all_samples = settings.epochs * len(data.train)
     cpu_start = time.process_time()
     try:
         training = train(
             plan.network_with(assignment.schedule),
             data,
-            settings,
+            plan.study.training,
             assignment.claim.seed,
-            on_evaluation=lambda p: fractions.__setitem__(index, p.samples / all_samples),
+            on_evaluation=lambda point: fractions.__setitem__(index, point.fraction),
             should_stop=abort.is_set,
         )
     except Interrupted as error:
@@ -129,18 +136,38 @@ def _carry_out(
     else:
         result = _result(plan, data, assignment, training)
         result["cpu_seconds"] = time.process_time() - cpu_start
-        record_result(study, assignment.trial, result)
+        if plan.study.search.keep_models:
+            _keep_model(job, training, assignment, data.fingerprint)
+        record_result(study, assignment.trial, assignment.claim, result)
+
+
+def _keep_model(job: Job, training: TrainingResult, assignment: Assignment, data: str) -> None:
+    path = job.folder / MODELS / f"trial-{assignment.trial.number:05d}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    about = {
+        "study": str(job.folder.name),
+        "trial": assignment.trial.number,
+        "schedule": assignment.claim.schedule,
+        "replicate": assignment.claim.replicate,
+        "seed": assignment.claim.seed,
+        "data": data,
+    }
+    save_model(training.model, path, about)
 
 
 def _result(
-    plan: Plan, data: ImageData, assignment: Assignment, training: TrainingResult
+    plan: Plan, data: ImageData | TextData, assignment: Assignment, training: TrainingResult
 ) -> dict[str, Any]:
     """What is kept of a training, as JSON."""
     network = plan.network_with(assignment.schedule)
-    mean_active = training.validation.mean_active
+    validation = training.validation
+    mean_active = validation.mean_active
+    text = {"perplexity": validation.perplexity, "bits_per_byte": validation.bits_per_byte}
     return {
-        "validation_loss": training.validation.loss,
-        "validation_accuracy": training.validation.accuracy,
+        "validation_loss": validation.loss,
+        "validation_accuracy": validation.accuracy,
+        **(text if isinstance(data, TextData) else {}),
+        "active_experts": sum(mean_active) / len(mean_active),
         "mean_active": list(mean_active),
         "training_mean_active": list(training.mean_active),
         "total_parameters": parameter_count(network).total,

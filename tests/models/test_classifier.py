@@ -4,22 +4,37 @@ import pytest
 import torch
 
 from dynamoe_search.budgets import dense_twin
-from dynamoe_search.models import ClassifierModel
+from dynamoe_search.models import ClassifierModel, build_model
 from dynamoe_search.routing import Routing
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.specification import Classifier, Percentile, Router, TopK, TopP
+from dynamoe_search.specification import (
+    Classifier,
+    Experts,
+    Percentile,
+    Relative,
+    Router,
+    Threshold,
+    TopK,
+    TopP,
+)
 
-NETWORK = Classifier(20, 5, 16, 24, Schedule((6, 4, 1, 3)), TopK(2))
-ROUTERS = [TopK(2), TopK(1), TopP(0.6), Percentile(0.5, noise=0.0)]
+EXPERTS = Experts(24, Schedule((6, 4, 1, 3)))
+NETWORK = Classifier(20, 5, 16, EXPERTS)
+MIXED = (TopK(3), Relative(), Percentile(noise=0.0), Threshold(1.5))
+ROUTERS = [TopK(2), TopK(1), TopP(0.6), Percentile(0.5, noise=0.0), Relative(), Threshold(), MIXED]
+
+
+def with_router(router: Router | tuple[Router, ...]) -> Classifier:
+    return replace(NETWORK, blocks=replace(EXPERTS, router=router))
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_both_dispatches_agree_in_loss_and_gradients(
-    router: Router, dtype: torch.dtype, tolerance: float
+    router: Router | tuple[Router, ...], dtype: torch.dtype, tolerance: float
 ) -> None:
     torch.manual_seed(0)
-    network = replace(NETWORK, router=router)
+    network = with_router(router)
     dense = ClassifierModel(network, "dense").to(dtype)
     sparse = ClassifierModel(network, "sorted").to(dtype)
     sparse.load_state_dict(dense.state_dict())
@@ -36,21 +51,21 @@ def test_both_dispatches_agree_in_loss_and_gradients(
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
-def test_the_report_changes_nothing_and_says_everything(router: Router) -> None:
-    model = ClassifierModel(replace(NETWORK, router=router)).eval()
+def test_the_report_changes_nothing_and_says_everything(router) -> None:
+    model = ClassifierModel(with_router(router)).eval()
     images = torch.randn(12, 20)
     report: list[Routing] = []
     torch.testing.assert_close(model(images, report), model(images), atol=0, rtol=0)
-    assert [routing.gates.shape[1] for routing in report] == list(NETWORK.schedule)
-    for routing, experts in zip(report, NETWORK.schedule, strict=True):
-        least, most = router.active_bounds(experts)
+    assert [routing.gates.shape[1] for routing in report] == list(EXPERTS.schedule)
+    for routing, of_layer in zip(report, with_router(router).blocks.routers, strict=True):
+        least, most = of_layer.active_bounds(routing.gates.shape[1])
         assert routing.active.min() >= least
         assert routing.active.max() <= most
 
 
 def test_dense_twins_are_plain_networks_of_the_same_interface() -> None:
     for match in ("total", "active"):
-        twin = ClassifierModel(dense_twin(NETWORK, match))
+        twin = build_model(dense_twin(NETWORK, match))
         report: list[Routing] = []
         assert twin(torch.randn(3, 20), report).shape == (3, 5)
         assert report == []

@@ -1,9 +1,12 @@
+from itertools import chain, pairwise
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamoe_search.models import dense_experts, sorted_experts
+from dynamoe_search.models import dense_experts, dispatch, sorted_experts
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -34,17 +37,25 @@ def draw(tokens: int, experts: int, width: int, hidden: int, dtype: torch.dtype,
     st.integers(1, 12),
     st.integers(1, 12),
     st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([0, 1_000, 2**20]),
     st.integers(0, 10_000),
 )
 def test_sorted_equals_dense_forward_and_backward(
-    tokens: int, experts: int, width: int, hidden: int, dtype: torch.dtype, seed: int
+    tokens: int,
+    experts: int,
+    width: int,
+    hidden: int,
+    dtype: torch.dtype,
+    block_bytes: int,
+    seed: int,
 ) -> None:
     chosen, leaves, incoming = draw(tokens, experts, width, hidden, dtype, seed)
     x, weights, w_in, w_out = leaves
     tolerance = {"atol": TOLERANCE[dtype], "rtol": TOLERANCE[dtype]}
 
     dense = dense_experts(x, weights, w_in, w_out)
-    sparse = sorted_experts(x, chosen, weights, w_in, w_out)
+    with patch.object(dispatch, "_BLOCK_BYTES", block_bytes):
+        sparse = sorted_experts(x, chosen, weights, w_in, w_out)
     torch.testing.assert_close(sparse, dense, **tolerance)
 
     dense_gradients = torch.autograd.grad(dense, leaves, incoming)
@@ -94,3 +105,96 @@ def test_gradients_of_expanded_outputs_are_taken() -> None:
     sparse = torch.autograd.grad(sorted_experts(x, chosen, weights, w_in, w_out).sum(), x)
     dense = torch.autograd.grad(dense_experts(x, weights, w_in, w_out).sum(), x)
     torch.testing.assert_close(sparse, dense)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(0, 30))
+def test_blocks_are_neighbouring_experts_and_no_larger_than_they_must_be(
+    group_sizes: list[int], most: int
+) -> None:
+    blocks = dispatch._blocks(group_sizes, most)
+    sizes = [group_sizes[experts] for _, experts in blocks]
+    assert list(chain(*sizes)) == group_sizes
+    end = 0
+    for (rows, _), of_block in zip(blocks, sizes, strict=True):
+        assert (rows.start, rows.stop) == (end, end + sum(of_block))
+        end = rows.stop
+        assert sum(of_block) <= most or sum(size > 0 for size in of_block) == 1
+    assert all(sum(of_block) + of_next[0] > most for of_block, of_next in pairwise(sizes))
+
+
+def test_the_way_back_can_be_taken_twice() -> None:
+    chosen, leaves, incoming = draw(20, 3, 4, 6, torch.float32, 0)
+    sparse = sorted_experts(leaves[0], chosen, *leaves[1:])
+    first = torch.autograd.grad(sparse, leaves, incoming, retain_graph=True)
+    second = torch.autograd.grad(sparse, leaves, incoming)
+    torch.testing.assert_close(first, second, atol=0, rtol=0)
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.detach() - expected).norm() / expected.norm())
+
+
+def draw_in_bfloat16(dtype: torch.dtype):
+    """Leaves of values that bfloat16 can hold, so that no ReLU switches where they are rounded."""
+    chosen, leaves, incoming = draw(300, 5, 32, 48, torch.float32, 3)
+    rounded = [leaf.detach().bfloat16().to(dtype).requires_grad_() for leaf in leaves]
+    return chosen, rounded, incoming.bfloat16().to(dtype)
+
+
+def outcome(name: str, chosen: torch.Tensor, leaves: list[torch.Tensor]) -> torch.Tensor:
+    if name == "dense":
+        return dense_experts(*leaves)
+    return sorted_experts(leaves[0], chosen, *leaves[1:])
+
+
+def expected_outcome() -> list[torch.Tensor]:
+    chosen, leaves, incoming = draw_in_bfloat16(torch.float64)
+    output = dense_experts(*leaves)
+    gradients = list(torch.autograd.grad(output, leaves, incoming))
+    gradients[1] *= chosen
+    return [output.detach(), *gradients]
+
+
+@pytest.mark.parametrize("backward_too", [False, True])
+@pytest.mark.parametrize("name", ["sorted", "dense"])
+def test_autocast_takes_products_in_bfloat16_and_leaves_the_rest(
+    name: str, backward_too: bool
+) -> None:
+    chosen, leaves, incoming = draw_in_bfloat16(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = outcome(name, chosen, leaves)
+    with torch.autocast("cpu", torch.bfloat16, enabled=backward_too):
+        gradients = list(torch.autograd.grad(output, leaves, incoming))
+    gradients[1] = gradients[1] * chosen
+    for found, expected in zip([output, *gradients], expected_outcome(), strict=True):
+        assert found.dtype == torch.float32
+        # Rounded to eight bits, and not computed in float32 after all.
+        assert 1e-4 < relative_error(found, expected) < 1e-2
+
+
+@pytest.mark.parametrize("name", ["sorted", "dense"])
+def test_bfloat16_throughout(name: str) -> None:
+    chosen, leaves, incoming = draw_in_bfloat16(torch.bfloat16)
+    output = outcome(name, chosen, leaves)
+    gradients = list(torch.autograd.grad(output, leaves, incoming))
+    gradients[1] = gradients[1] * chosen
+    for found, expected in zip([output, *gradients], expected_outcome(), strict=True):
+        assert found.dtype == torch.bfloat16
+        assert relative_error(found, expected) < 1e-2
+
+
+def test_autocast_leaves_float64_alone() -> None:
+    chosen, leaves, _ = draw(20, 3, 4, 6, torch.float64, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        sparse = sorted_experts(leaves[0], chosen, *leaves[1:])
+    torch.testing.assert_close(sparse, dense_experts(*leaves), atol=1e-10, rtol=1e-10)
+
+
+def test_a_token_of_many_experts_is_summed_in_float32() -> None:
+    ones = [torch.ones(*shape, requires_grad=True) for shape in ((1, 1), (1, 300), (300, 1, 1))]
+    x, weights, matrices = ones
+    with torch.autocast("cpu", torch.bfloat16):
+        output = sorted_experts(x, weights > 0, weights, matrices, matrices)
+    # In bfloat16 the sum would stop at 256, where adding 1 changes nothing.
+    assert output.item() == 300
+    assert torch.autograd.grad(output, x)[0].item() == 300

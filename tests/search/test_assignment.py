@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import RunFailed
 from dynamoe_search.search import Plan, make_plan, read_study_file
 from dynamoe_search.search.assignment import Assignment, fraction_done, next_assignment
@@ -19,6 +20,7 @@ from dynamoe_search.search.records import (
 from tests.conftest import edit
 
 FLOPS = 1e6
+DIGITS = embedded_digits(seed=0)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def study() -> optuna.Study:
 
 def plan_of(path: Path, *changes: tuple[str, str]) -> Plan:
     edit(path, *changes)
-    return make_plan(read_study_file(path), inputs=64, classes=10)
+    return make_plan(read_study_file(path), DIGITS)
 
 
 def made_up_loss(assignment: Assignment) -> float:
@@ -41,7 +43,8 @@ def made_up_loss(assignment: Assignment) -> float:
 
 def finish(study: optuna.Study, assignment: Assignment) -> None:
     loss = made_up_loss(assignment)
-    record_result(study, assignment.trial, {"validation_loss": loss, "training_flops": FLOPS})
+    result = {"validation_loss": loss, "training_flops": FLOPS}
+    record_result(study, assignment.trial, assignment.claim, result)
 
 
 def run_alone(study: optuna.Study, plan: Plan, most: int = 1000) -> list[Assignment]:
@@ -74,6 +77,8 @@ def test_every_sampler_and_family(study, small_study: Path, sampler: str, family
     plan = plan_of(small_study, ('"random"', f'"{sampler}"'), ('"blend"', f'"{family}"'))
     done = run_alone(study, plan)
     assert len(done) == 14
+    # The patterns come first even where the family does not reach them.
+    assert {a.schedule for a in done} >= set(plan.baselines.values())
     assert {a.schedule.total for a in done} == {12}
     assert max(Counter(names(done)).values()) == 1
     assert max(a.claim.replicate for a in done) <= 1
@@ -250,3 +255,52 @@ def test_time_is_the_union_of_the_trials_intervals(study, small_study: Path) -> 
     summed = sum(t.duration.total_seconds() for t in study.trials if t.duration)
     assert 0 < ledger.seconds <= summed + 1e-5
     assert fraction_done(ledger, plan.study.search) == ledger.seconds / 60
+
+
+PRESETS = ("replicates = 2", 'replicates = 2\npresets = ["mola", "variable_width"]')
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
+def test_presets_are_trained_and_do_not_disturb_the_sampler(
+    study, small_study: Path, sampler: str
+) -> None:
+    plan = plan_of(small_study, PRESETS, ('"random"', f'"{sampler}"'), ("= 14", "= 24"))
+    done = run_alone(study, plan)
+    assert len(done) == 24
+    assert {a.schedule for a in done} >= set(plan.baselines.values())
+    claims = {t.number: t.user_attrs.get("claim") for t in study.get_trials()}
+    outside = [t for t in study.get_trials() if (claims[t.number] or {}).get("outside")]
+    assert outside
+    for trial in outside:
+        assert trial.params == {}
+        # What a sampler passes over, and still a result for us.
+        assert trial.state == optuna.trial.TrialState.FAIL
+        assert state_of(trial) == "complete"
+    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    assert all(len(trial.params) == 6 for trial in complete)
+    ledger = read_ledger(study.get_trials())
+    assert ledger.trained == 24
+    assert set(ledger.mean_losses()) == {str(a.schedule) for a in done}
+
+
+def test_a_preset_whose_worker_died_is_tried_again(study, small_study: Path) -> None:
+    plan = plan_of(small_study, PRESETS)
+    done = run_alone(study, plan, most=6)
+    preset = next_assignment(study, plan, process=11, run="a")
+    assert preset is not None
+    while not preset.claim.outside:
+        finish(study, preset)
+        preset = next_assignment(study, plan, process=11, run="a")
+        assert preset is not None
+    settle(study, [11])
+    again = next_assignment(study, plan, process=12, run="a")
+    assert again is not None
+    assert again.claim.outside
+    assert (again.schedule, again.claim.seed) == (preset.schedule, preset.claim.seed)
+    again.trial.set_user_attr("result", {"validation_loss": 0.1, "training_flops": 1.0})
+    settle(study, [12])
+    assert state_of(study.trials[-1]) == "complete"
+    # Its loss leads, so it is replicated too, without parameters.
+    rest = run_alone(study, plan)
+    assert [a.claim.replicate for a in rest if a.schedule == preset.schedule] == [1]
+    assert len(done) + len(rest) < 14 + 1

@@ -1,0 +1,153 @@
+"""Checkpoints: a trained network in one safetensors file that says how to rebuild it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dynamoe_search.budgets import parameter_count
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.models import Model, build_model
+from dynamoe_search.specification import Specification
+
+_KEY = "dynamoe_search"
+_FORMAT = 1
+_SPECIFICATION: TypeAdapter[Specification] = TypeAdapter(Specification)
+
+
+def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) -> None:
+    """Write a network to a safetensors file, with what rebuilds it as JSON in its header.
+
+    Parameters
+    ----------
+    model : ClassifierModel or DecoderModel
+    path : Path
+        Replaced in one step: a half file never stands there.
+    about : dict, optional
+        What else to keep, as JSON: the study, trial, schedule, seed, and the data's fingerprint.
+
+    Raises
+    ------
+    InvalidInput
+        Where the file cannot be written.
+    """
+    header = {
+        "format": _FORMAT,
+        "specification": _SPECIFICATION.dump_python(model.specification, mode="json"),
+        "about": about or {},
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What `save_model` was told about a checkpoint; the weights are not read.
+
+    Raises
+    ------
+    InvalidInput
+        As `load_model`.
+    """
+    return dict(_read_header(path)["about"])
+
+
+def load_model(path: Path | str, device: str = "cpu") -> Model:
+    """The network of a checkpoint, rebuilt, in evaluation mode.
+
+    Parameters
+    ----------
+    path : Path
+        What `save_model` wrote.
+    device : str
+        The torch device to load it to.
+
+    Raises
+    ------
+    InvalidInput
+        For a file that is missing, truncated, not one of ours, or whose weights are not those of
+        the network that its header describes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dynamoe_search.schedules import Schedule
+    >>> from dynamoe_search.specification import Classifier, Experts
+    >>> model = build_model(Classifier(64, 10, 8, Experts(8, Schedule((3, 1)))))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(model, Path(folder) / "model.safetensors", {"seed": 7})
+    ...     str(load_model(Path(folder) / "model.safetensors").specification.blocks.schedule)
+    '3-1'
+    """
+    path = Path(path)
+    described = _read_header(path)["specification"]
+    try:
+        specification = _SPECIFICATION.validate_python(described)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(
+            f"{path} describes no network that can be built: {where}: {first['msg']}"
+        ) from error
+    # Before anything of that size is made: what the header claims must be in the file.
+    claimed = 2 * parameter_count(specification).total
+    if claimed > path.stat().st_size:
+        raise InvalidInput(
+            f"{path} has {path.stat().st_size:,} bytes, fewer than the network that its header"
+            " describes needs; it is damaged or not what it says"
+        )
+    model = build_model(specification)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from error
+    _check_same(path, model.state_dict(), tensors)
+    model.load_state_dict(tensors)
+    return model.to(device).eval()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InvalidInput(f"{path} is no readable safetensors file: {error}") from error
+    if _KEY not in metadata:
+        raise InvalidInput(f"{path} was not written by dynamoe_search: its header has no {_KEY}")
+    try:
+        header: dict[str, Any] = json.loads(metadata[_KEY])
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InvalidInput(f"{path} has a damaged header: {error}") from error
+    known = isinstance(header, dict) and header.get("format") == _FORMAT
+    if not known or not isinstance(header.get("about"), dict) or "specification" not in header:
+        raise InvalidInput(f"{path} has a header of another format than {_FORMAT}")
+    return header
+
+
+def _check_same(
+    path: Path, expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
+) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        of_network, of_file = (
+            f"{tensors[name].dtype} {tuple(tensors[name].shape)}" if name in tensors else "nothing"
+            for tensors in (expected, found)
+        )
+        if of_network != of_file:
+            raise InvalidInput(
+                f"{path} does not match the network that it describes: {name} is {of_file} in the"
+                f" file, {of_network} in the network"
+            )

@@ -1,0 +1,67 @@
+"""The command line: parse, call, print. One module a group of commands."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dynamoe_search import __version__
+from dynamoe_search.cli import data, schedule, study
+from dynamoe_search.cli.console import complaints, console
+from dynamoe_search.errors import InvalidInput, RunFailed
+
+# What needs torch, optuna or pandas is imported where it is used, so that --help is quick.
+
+app = typer.Typer(
+    help="Under a fixed budget, how many experts should each layer of a Mixture-of-Experts"
+    " network get, and how many should each token use?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(study.run)
+app.command()(study.leaderboard)
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(data.app, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback where something fails.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run the command line: exit status 2 for a mistake of the user, 1 for a failed run."""
+    # Wherever it stands, since it is the thing one adds at the end of a command that failed.
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        user_mistake = isinstance(error, InvalidInput)
+        hint = ""
+        if not isinstance(error, InvalidInput | RunFailed):
+            hint = f" ({type(error).__name__}; add --debug for the traceback)"
+        message = f"[bold red]error:[/bold red] {escape(str(error))}{hint}"
+        complaints.print(message, highlight=False, soft_wrap=True)
+        sys.exit(2 if user_mistake else 1)

@@ -1,0 +1,58 @@
+"""What the commands share: consoles, options, and writing files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from dynamoe_search.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+# A pipe or a log has no width of its own; tables are made for more than 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 130)
+complaints = Console(stderr=True)
+
+StudyArgument = Annotated[
+    Path, typer.Argument(help="A study file, or the folder of a study.toml.", metavar="STUDY")
+]
+DataDirectory = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where data files are; DYNAMOE_DATA without it."),
+]
+PlotFile = Annotated[
+    Path | None, typer.Option("--plot", help="Also draw it to this file (.png, .svg or .pdf).")
+]
+
+
+def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> None:
+    """Write a table as CSV or parquet: by `form`, or by the file's ending."""
+    form = form or path.suffix.removeprefix(".")
+    if form == "csv":
+        write_file(path, lambda: table.to_csv(path, index=False))
+    else:
+        write_file(path, lambda: table.to_parquet(path, index=False))
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write a figure, and say so."""
+    from dynamoe_search.report.plots import save_figure
+
+    write_file(path, lambda: save_figure(figure, path))
+    console.print(f"wrote {escape(str(path))}")
+
+
+def write_file(path: Path, write: Callable[[], None]) -> None:
+    """Call what writes a file; `InvalidInput` where it cannot be written."""
+    try:
+        write()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} cannot be written: {error}") from error

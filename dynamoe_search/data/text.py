@@ -1,0 +1,155 @@
+"""Text as windows of tokens, split into train, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from dynamoe_search.data.documents import embedded_documents
+from dynamoe_search.data.token_file import SPLITS, TokenFileHeader, encode_splits, open_token_file
+from dynamoe_search.data.tokenizer import ByteTokenizer, Ids
+from dynamoe_search.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class TextSplit:
+    """Tokens in windows that do not overlap, each to be predicted from those before it.
+
+    Parameters
+    ----------
+    tokens : ndarray of uint16 or uint32, shape (tokens,)
+        May be mapped from a file; at least `context` + 1.
+    context : int
+        The predictions of one window, at least 1.
+    bytes_per_token : float
+        Bytes of UTF-8 text for each token: a loss in nats over (ln 2 times this) is bits a byte.
+    device : str
+        The torch device on which batches shall lie.
+
+    Raises
+    ------
+    InvalidInput
+        Where there are too few tokens for one window.
+    """
+
+    tokens: Ids
+    context: int
+    bytes_per_token: float
+    device: str
+
+    def __post_init__(self) -> None:
+        if self.context < 1:
+            raise InvalidInput(f"context is {self.context}; it must be at least 1")
+        if len(self.tokens) <= self.context:
+            raise InvalidInput(
+                f"{len(self.tokens):,} tokens are too few for a context of {self.context:,}; a"
+                f" context of at most {len(self.tokens) - 1:,} fits"
+            )
+
+    def __len__(self) -> int:
+        """The number of windows; what is left at the end is not used."""
+        return (len(self.tokens) - 1) // self.context
+
+    def batches(
+        self, size: int, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over the windows, in an order drawn by the generator; in order without one.
+
+        Yields
+        ------
+        inputs, targets : Tensor of int64, shape (windows, context)
+            At most `size` windows; a target is the token after the input in its place.
+        """
+        # Neighbours share one token: the last target of one is the first input of the next.
+        windows = sliding_window_view(self.tokens, self.context + 1)[:: self.context]
+        order = np.arange(len(self))
+        if generator is not None:
+            # Drawn on the CPU, so that every device sees the same order.
+            order = torch.randperm(len(self), generator=generator).numpy()
+        for start in range(0, len(self), size):
+            batch = windows[order[start : start + size]]
+            inputs, targets = (
+                torch.from_numpy(part.astype(np.int64)).to(self.device)
+                for part in (batch[:, :-1], batch[:, 1:])
+            )
+            yield inputs, targets
+
+
+@dataclass(frozen=True)
+class TextData:
+    """A text to model.
+
+    Parameters
+    ----------
+    name : str
+    vocabulary : int
+        Every token is below it.
+    context : int
+        The predictions of one window.
+    train, validation, test : TextSplit
+    fingerprint : str
+        SHA-256 of tokenizer, splits and tokens, in hexadecimal.
+    """
+
+    name: str
+    vocabulary: int
+    context: int
+    train: TextSplit
+    validation: TextSplit
+    test: TextSplit
+    fingerprint: str
+
+
+def embedded_topics(context: int = 128, seed: int = 0, device: str = "cpu") -> TextData:
+    """The English language reference that ships with every CPython, byte by byte.
+
+    Split by topic, about eight in ten for training. Text, and with it splits and fingerprint,
+    differ a little from one Python version to the next.
+
+    Examples
+    --------
+    >>> data = embedded_topics(context=64)
+    >>> inputs, targets = next(data.train.batches(8))
+    >>> inputs.shape, data.vocabulary
+    (torch.Size([8, 64]), 257)
+    """
+    files = [BytesIO() for _ in SPLITS]
+    header = encode_splits(embedded_documents(), ByteTokenizer(), seed, files)
+    tokens = [np.frombuffer(file.getvalue(), dtype=header.token_type) for file in files]
+    return _text_data("topics", header, tokens, context, device)
+
+
+def open_text(path: Path, context: int = 128, device: str = "cpu") -> TextData:
+    """The text of a token file, named as the file is without its ending.
+
+    Raises
+    ------
+    InvalidInput
+        Where the file is damaged or no token file, or a split is too short for one window.
+    """
+    file = open_token_file(path)
+    tokens = (file.train, file.validation, file.test)
+    return _text_data(path.stem, file.header, tokens, context, device)
+
+
+def _text_data(
+    name: str, header: TokenFileHeader, tokens: Sequence[Ids], context: int, device: str
+) -> TextData:
+    def split(place: int) -> TextSplit:
+        counts = header.splits[place]
+        try:
+            return TextSplit(tokens[place], context, counts.bytes / counts.tokens, device)
+        except InvalidInput as error:
+            raise InvalidInput(f"the {SPLITS[place]} split of {name}: {error}") from error
+
+    vocabulary = header.tokenizer.vocabulary
+    return TextData(
+        name, vocabulary, context, split(0), split(1), split(2), fingerprint=header.fingerprint
+    )

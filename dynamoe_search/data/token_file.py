@@ -1,0 +1,366 @@
+"""The token file: text encoded and split once, checked at every opening, mapped into memory.
+
+Its parts are the magic bytes, the version and the header's length (4 bytes each, little-endian),
+the SHA-256 of the header, the header in JSON padded with spaces to a multiple of 64 bytes, and the
+tokens of the three splits one after another: little-endian, of 2 bytes, or of 4 where the
+vocabulary is beyond 65,536. The header holds the SHA-256 of the tokens, so that no bit of the file
+can change unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dynamoe_search.data.documents import read_documents
+from dynamoe_search.data.tokenizer import (
+    ByteTokenizer,
+    Ids,
+    Tokenizer,
+    token_type,
+    train_byte_pairs,
+    utf8,
+)
+from dynamoe_search.errors import InvalidInput
+
+SPLITS = ("train", "validation", "test")
+_MAGIC = b"\x93DYNAMOE"
+_VERSION = 1
+_PREFIX = struct.Struct("<8sII32s")
+_ALIGNMENT = 64
+_LARGEST_HEADER = 2**26
+_CHUNK = 2**22
+
+Progress = Callable[[int, int], None]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SplitCounts(_Strict):
+    """How much there is in a split; the bytes are those of its text in UTF-8."""
+
+    documents: int = Field(ge=1)
+    tokens: int = Field(ge=1)
+    bytes: int = Field(ge=1)
+
+
+class TokenFileHeader(_Strict):
+    """What a token file says of itself.
+
+    `checksum` is the SHA-256 of the tokens of all splits as they lie in the file, in hexadecimal.
+    """
+
+    seed: int
+    tokenizer: Annotated[Tokenizer, Field(discriminator="name")]
+    train: SplitCounts
+    validation: SplitCounts
+    test: SplitCounts
+    checksum: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @property
+    def splits(self) -> tuple[SplitCounts, SplitCounts, SplitCounts]:
+        """The counts of the three splits, in the order of `SPLITS`."""
+        return self.train, self.validation, self.test
+
+    @property
+    def token_type(self) -> np.dtype[Any]:
+        """The type of a token in the file."""
+        return token_type(self.tokenizer.vocabulary)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of tokenizer, splits and tokens, in hexadecimal."""
+        identity = [self.tokenizer.fingerprint, self.checksum]
+        identity += [str(counts.tokens) for counts in self.splits]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """An open token file.
+
+    Parameters
+    ----------
+    header : TokenFileHeader
+    train, validation, test : ndarray of uint16 or uint32, shape (tokens,)
+        Read-only, mapped from the file.
+    """
+
+    header: TokenFileHeader
+    train: Ids
+    validation: Ids
+    test: Ids
+
+
+def split_of(document: str, seed: int) -> int:
+    """The place in `SPLITS` of a document: eight in ten train, one validates and one tests.
+
+    Decided by a keyed hash of the content alone, so that equal documents are never parted and the
+    order of documents does not matter.
+
+    Examples
+    --------
+    >>> [SPLITS[split_of(document, seed=0)] for document in ("one", "two", "one")]
+    ['train', 'test', 'train']
+    """
+    digest = hashlib.blake2b(utf8(document), key=str(seed).encode(), digest_size=8).digest()
+    return max(0, int.from_bytes(digest, "little") % 10 - 7)
+
+
+def encode_splits(
+    documents: Iterable[str],
+    tokenizer: Tokenizer,
+    seed: int,
+    files: Sequence[IO[bytes]],
+    on_progress: Progress | None = None,
+) -> TokenFileHeader:
+    """Write the tokens of each document, and its end, to the file of its split.
+
+    Parameters
+    ----------
+    documents : iterable of str
+        Read once, and only one held at a time.
+    tokenizer : ByteTokenizer or BytePairTokenizer
+    seed : int
+        Decides the splits.
+    files : sequence of three binary files
+        In the order of `SPLITS`; empty, and left at their ends.
+    on_progress : callable, optional
+        Called after each document with the documents and the bytes of text so far.
+
+    Raises
+    ------
+    InvalidInput
+        Where a split receives no text.
+    """
+    end = np.array([tokenizer.end_of_document], dtype=token_type(tokenizer.vocabulary))
+    counts = np.zeros((len(SPLITS), 3), dtype=np.int64)  # documents, tokens and bytes of each
+    for document in documents:
+        split = split_of(document, seed)
+        tokens = np.concatenate([tokenizer.encode(document), end])
+        files[split].write(tokens.tobytes())
+        counts[split] += (1, len(tokens), len(utf8(document)))
+        if on_progress is not None:
+            on_progress(int(counts[:, 0].sum()), int(counts[:, 2].sum()))
+    for name, (_, _, size) in zip(SPLITS, counts, strict=True):
+        if size == 0:
+            raise InvalidInput(
+                f"of {counts[:, 0].sum()} documents none with text fell into the {name} split;"
+                " give more documents, or another seed"
+            )
+    digest = hashlib.sha256()
+    for file in files:
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    train, validation, test = (
+        SplitCounts(documents=documents, tokens=tokens, bytes=size)
+        for documents, tokens, size in counts.tolist()
+    )
+    return TokenFileHeader(
+        seed=seed,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+        test=test,
+        checksum=digest.hexdigest(),
+    )
+
+
+def write_token_file(
+    path: Path,
+    documents: Iterable[str],
+    tokenizer: Tokenizer,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> TokenFileHeader:
+    """Encode documents into a token file, which is there when it is whole and not before.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced where it exists.
+    documents, tokenizer, seed, on_progress
+        As in `encode_splits`.
+
+    Returns
+    -------
+    TokenFileHeader
+
+    Raises
+    ------
+    InvalidInput
+        Where a split receives no text, or the file cannot be written.
+    """
+    try:
+        with ExitStack() as stack:
+            # They have no name, so that even a kill leaves nothing of them.
+            files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in SPLITS]
+            header = encode_splits(documents, tokenizer, seed, files, on_progress)
+            _assemble(path, header, files)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    return header
+
+
+def open_token_file(path: Path) -> TokenFile:
+    """Check a token file from its first byte to its last, and map it.
+
+    Raises
+    ------
+    InvalidInput
+        Where it is missing, of another kind or version, or damaged in any way.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _read_header(path, file)
+            start = file.tell()
+            stated = start + header.token_type.itemsize * sum(
+                counts.tokens for counts in header.splits
+            )
+            size = os.fstat(file.fileno()).st_size
+            if size != stated:
+                raise _damaged(path, f"has {size:,} bytes where its header says {stated:,}")
+            _check_tokens(path, file, header)
+        tokens = np.asarray(np.memmap(path, header.token_type, mode="r", offset=start))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from error
+    ends = np.cumsum([counts.tokens for counts in header.splits])
+    return TokenFile(header, *np.split(tokens, ends[:-1]))
+
+
+def prepare_text(
+    source: Path,
+    target: Path,
+    tokenizer_name: Literal["byte", "bpe"] = "byte",
+    vocabulary: int = 4096,
+    column: str = "text",
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> TokenFileHeader:
+    """Make a token file of a text file, a folder or a parquet file.
+
+    Parameters
+    ----------
+    source : Path
+        As in `read_documents`; read twice for byte pairs.
+    target : Path
+        The token file to write; another token file there is replaced, anything else is not.
+    tokenizer_name : {"byte", "bpe"}
+        Byte pairs are learnt from the training split alone.
+    vocabulary : int
+        The ids of byte pairs, as in `train_byte_pairs`; bytes have 257.
+    column : str
+        The column of parquet files that holds the text.
+    seed : int
+        Decides the splits.
+    on_progress : callable, optional
+        Called after each document written, with the documents and the bytes of text so far.
+
+    Raises
+    ------
+    InvalidInput
+        For a source that cannot be read or is too small to split, and a target that is no token
+        file.
+    """
+    if target.exists() and not _is_token_file(target):
+        raise InvalidInput(
+            f"{target} exists and is no token file, so it is not overwritten; name another"
+        )
+    match tokenizer_name:
+        case "byte":
+            tokenizer: Tokenizer = ByteTokenizer()
+        case "bpe":
+            documents = read_documents(source, column)
+            train = (text for text in documents if SPLITS[split_of(text, seed)] == "train")
+            tokenizer = train_byte_pairs(train, vocabulary)
+        case _:
+            raise InvalidInput(f"unknown tokenizer {tokenizer_name!r}; choose from byte, bpe")
+    return write_token_file(target, read_documents(source, column), tokenizer, seed, on_progress)
+
+
+def _assemble(path: Path, header: TokenFileHeader, files: Sequence[IO[bytes]]) -> None:
+    """Write under another name, and rename when all is on the disk."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as target:
+            target.write(_packed(header))
+            for file in files:
+                file.seek(0)
+                shutil.copyfileobj(file, target, _CHUNK)
+            target.flush()
+            os.fsync(target.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _packed(header: TokenFileHeader) -> bytes:
+    """All that comes before the tokens."""
+    content = header.model_dump_json().encode()
+    content += b" " * (-(_PREFIX.size + len(content)) % _ALIGNMENT)
+    digest = hashlib.sha256(content).digest()
+    return _PREFIX.pack(_MAGIC, _VERSION, len(content), digest) + content
+
+
+def _read_header(path: Path, file: IO[bytes]) -> TokenFileHeader:
+    prefix = file.read(_PREFIX.size)
+    if not prefix.startswith(_MAGIC):
+        raise _damaged(path, "is not a token file")
+    if len(prefix) < _PREFIX.size:
+        raise _damaged(path, "ends before its header")
+    _, version, length, digest = _PREFIX.unpack(prefix)
+    if version != _VERSION:
+        raise _damaged(path, f"has version {version} of the format, not {_VERSION}")
+    if length > _LARGEST_HEADER:
+        raise _damaged(path, f"states a header of {length:,} bytes, which is absurd")
+    content = file.read(length)
+    if len(content) < length:
+        raise _damaged(path, "ends inside its header")
+    if hashlib.sha256(content).digest() != digest:
+        raise _damaged(path, "has a header that does not match its checksum")
+    try:
+        return TokenFileHeader.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise _damaged(path, f"has a header that is not valid ({where}: {first['msg']})") from error
+
+
+def _check_tokens(path: Path, file: IO[bytes], header: TokenFileHeader) -> None:
+    digest = hashlib.sha256()
+    largest = 0
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        largest = max(largest, int(np.frombuffer(chunk, dtype=header.token_type).max()))
+    if digest.hexdigest() != header.checksum:
+        raise _damaged(path, "has tokens that do not match their checksum")
+    if largest >= header.tokenizer.vocabulary:
+        raise _damaged(
+            path, f"has the token {largest} beyond its vocabulary of {header.tokenizer.vocabulary}"
+        )
+
+
+def _is_token_file(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _damaged(path: Path, problem: str) -> InvalidInput:
+    return InvalidInput(f"{path} {problem}; prepare the text again")

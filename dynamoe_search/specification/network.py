@@ -1,0 +1,207 @@
+"""Networks in plain data: the proxies, and the feed-forward blocks that they are built of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.specification.router import Router, TopK
+
+_DEFAULT_STRENGTH = {"none": 0.0, "switch": 0.01, "bias": 0.001}
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What keeps the experts of a layer equally busy in training.
+
+    Parameters
+    ----------
+    name : {"none", "switch", "bias"}
+        Nothing, as in the source; an auxiliary loss (arXiv 2101.03961); or a bias an expert, moved
+        after every step, that only decides which experts are chosen (arXiv 2408.15664).
+    strength : float, optional
+        The coefficient of the switch loss (0.01 where it is None), or the bias's step (0.001).
+    z_loss : float
+        The coefficient of the router's z-loss (arXiv 2202.08906), which keeps logits small.
+    """
+
+    name: Literal["none", "switch", "bias"] = "none"
+    strength: float | None = None
+    z_loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in _DEFAULT_STRENGTH:
+            raise InvalidInput(
+                f"balance is {self.name!r}; choose from {', '.join(_DEFAULT_STRENGTH)}"
+            )
+        if self.strength is None:
+            object.__setattr__(self, "strength", _DEFAULT_STRENGTH[self.name])
+        elif self.name == "none" and self.strength:
+            raise InvalidInput("balance none has no strength; leave it out, or name a balance")
+        for name in ("strength", "z_loss"):
+            value = getattr(self, name)
+            if not 0 <= value < inf:
+                raise InvalidInput(f"{name} is {value}; it must be at least 0")
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Feed-forward blocks of experts, one layer a block.
+
+    Parameters
+    ----------
+    hidden : int
+        The hidden width h of every expert; an expert is width -> hidden -> width, without biases.
+    schedule : Schedule
+        The experts of each layer.
+    router : Router or tuple of Router
+        The rule by which tokens choose experts: one for all layers, or one a layer.
+    balance : Balance
+        What keeps the experts equally busy.
+    """
+
+    hidden: int
+    schedule: Schedule
+    router: Router | tuple[Router, ...] = TopK()
+    balance: Balance = Balance()
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "hidden")
+        if isinstance(self.router, tuple) and len(self.router) != self.depth:
+            raise InvalidInput(
+                f"{len(self.router)} routers are given for the {self.depth} layers of"
+                f" {self.schedule}; give one for all, or one a layer"
+            )
+
+    @property
+    def depth(self) -> int:
+        """The number of blocks L."""
+        return self.schedule.depth
+
+    @property
+    def routers(self) -> tuple[Router, ...]:
+        """The router of each layer."""
+        if isinstance(self.router, tuple):
+            return self.router
+        return (self.router,) * self.depth
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Plain feed-forward blocks: what one expert computes, without routers.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        The hidden width of each block, at least 1.
+    """
+
+    hidden: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise InvalidInput(
+                f"hidden is {self.hidden}; it must be one width of at least 1 a block"
+            )
+
+    @property
+    def depth(self) -> int:
+        """The number of blocks L."""
+        return len(self.hidden)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An image classifier: projection, L residual blocks with pre-normalisation, head.
+
+    Parameters
+    ----------
+    inputs, classes : int
+        The values of an image, and the classes to tell apart.
+    width : int
+        The model width d.
+    blocks : Experts or Dense
+        The feed-forward blocks.
+
+    Examples
+    --------
+    >>> Classifier(64, 10, 32, Experts(48, Schedule((3, 1)))).blocks.depth
+    2
+    """
+
+    inputs: int
+    classes: int
+    width: int
+    blocks: Experts | Dense
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "inputs", "classes", "width")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A decoder: embedding, L blocks of causal attention and feed-forward, head tied to embedding.
+
+    Attention has rotary positions (arXiv 2104.09864) and no biases.
+
+    Parameters
+    ----------
+    vocabulary : int
+        The tokens.
+    context : int
+        The length of the sequences it is trained on, T.
+    width : int
+        The model width d.
+    heads : int
+        The attention heads; with 0 there is no attention, as in the source: each token is then
+        predicted from the one before it alone.
+    blocks : Experts or Dense
+        The feed-forward blocks.
+    """
+
+    vocabulary: int
+    context: int
+    width: int
+    heads: int
+    blocks: Experts | Dense
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "vocabulary", "context", "width")
+        # Rotary positions turn pairs of values.
+        if self.heads < 0 or (self.heads > 0 and self.width % (2 * self.heads)):
+            raise InvalidInput(
+                f"heads is {self.heads}; it must be 0, or divide the width, {self.width}, into even"
+                " parts"
+            )
+
+
+Specification = Classifier | LanguageModel
+
+
+@dataclass(frozen=True)
+class LanguageScale:
+    """The fixed sizes of a language-model proxy, and the experts that make it its size."""
+
+    depth: int
+    width: int
+    heads: int
+    hidden: int
+    experts: int
+
+
+# Within the source's range, 85 K to 1.4 M parameters, with the byte tokenizer's vocabulary of 257:
+# 91,232, 511,168 and 1,333,536 parameters in all.
+LANGUAGE_SCALES: dict[str, LanguageScale] = {
+    "tiny": LanguageScale(depth=4, width=32, heads=2, hidden=64, experts=16),
+    "small": LanguageScale(depth=6, width=64, heads=4, hidden=128, experts=24),
+    "medium": LanguageScale(depth=8, width=96, heads=4, hidden=164, experts=32),
+}
+
+
+def _require_positive(holder: object, *names: str) -> None:
+    for name in names:
+        if getattr(holder, name) < 1:
+            raise InvalidInput(f"{name} is {getattr(holder, name)}; it must be at least 1")

@@ -1,0 +1,260 @@
+"""Routers in plain data: by which rule a token chooses its experts.
+
+A router has a ``name``, its constants, and three methods: ``active_bounds`` says what K it can
+choose among N experts, ``largest_active`` up to which K it can be held, and ``held_at`` gives the
+router that is held at a K, as the compute-matched regime asks. `dynamoe_search.routing` carries
+them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, floor, inf
+from typing import Literal
+
+from dynamoe_search.errors import InvalidInput
+
+# What binary fractions such as 0.7 * 10 may be off by when they stand for whole numbers.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """The source's router, literally (DynaMoE, arXiv 2603.01697).
+
+    A token uses the experts whose gate is strictly above the tau-percentile, by linear
+    interpolation, of that token's own N gates; at least one. Without ties that is always
+    K = max(1, N - 1 - floor(tau (N - 1))) experts: K varies by layer through N, never by token.
+    The weights are a second softmax over the chosen gates.
+
+    Parameters
+    ----------
+    tau : float
+        The percentile, in [0, 1].
+    temperature : float
+        What logits are divided by before the softmax, above 0.
+    noise : float
+        The standard deviation of the Gaussian noise added to the gates in training, at least 0.
+
+    Examples
+    --------
+    >>> [Percentile(tau=0.5).active_bounds(experts) for experts in (1, 2, 3, 8)]
+    [(1, 1), (1, 1), (1, 1), (4, 4)]
+    """
+
+    tau: float = 0.5
+    temperature: float = 0.5
+    noise: float = 0.1
+    name: Literal["percentile"] = "percentile"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.tau <= 1, "tau", self.tau, "from 0 to 1")
+        _require_common(self)
+
+    def active_bounds(self, experts: int) -> tuple[int, int]:
+        """The fewest and the most experts a token can use of `experts`: one number, twice."""
+        active = max(1, experts - 1 - self.rank(experts)[0])
+        return active, active
+
+    def largest_active(self, experts: int) -> int:
+        """N - 1, as the smallest gate is strictly above no percentile; 1 where N is 1."""
+        return max(1, experts - 1)
+
+    def held_at(self, experts: int, active: float) -> Percentile:
+        """The percentile half-way between the ranks that give K = `active`, a whole number."""
+        if experts == 1:
+            return self
+        return replace(self, tau=(experts - 1 - active + 0.5) / (experts - 1))
+
+    def rank(self, experts: int) -> tuple[int, float]:
+        """Where the percentile lies among the sorted gates: a whole rank and a fraction beyond."""
+        position = self.tau * (experts - 1)
+        whole = floor(position + _ROUNDING)
+        return whole, max(0.0, position - whole)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k largest gates of each token, or all where a layer has fewer experts.
+
+    The weights are the chosen gates divided by their sum; with k = 1, where that would always be 1
+    and teach the router nothing, the gate itself (as in Switch Transformers, arXiv 2101.03961).
+
+    Parameters
+    ----------
+    k : int
+        At least 1.
+    temperature, noise : float
+        As in `Percentile`; the noise only decides which experts are chosen.
+    """
+
+    k: int = 2
+    temperature: float = 1.0
+    noise: float = 0.0
+    name: Literal["top_k"] = "top_k"
+
+    def __post_init__(self) -> None:
+        _require(self.k >= 1, "k", self.k, "at least 1")
+        _require_common(self)
+
+    def active_bounds(self, experts: int) -> tuple[int, int]:
+        """The fewest and the most experts a token can use of `experts`: one number, twice."""
+        active = min(self.k, experts)
+        return active, active
+
+    def largest_active(self, experts: int) -> int:
+        """N: every expert."""
+        return experts
+
+    def held_at(self, experts: int, active: float) -> TopK:
+        """The same router with k = `active`, a whole number."""
+        return replace(self, k=int(active))
+
+
+@dataclass(frozen=True)
+class TopP:
+    """The fewest largest gates whose sum reaches p (arXiv 2403.07652).
+
+    K varies by token from 1 to ceil(p N): the k largest of N gates sum to at least k / N. The
+    weights are the chosen gates themselves, so that a token of one expert still teaches the router.
+
+    Parameters
+    ----------
+    p : float
+        The sum to reach, above 0 and at most 1.
+    target : float, optional
+        The mean K that a controller holds by moving p; p itself where it is None.
+    temperature, noise : float
+        As in `Percentile`; the noise only decides which experts are chosen.
+
+    Examples
+    --------
+    >>> TopP(p=0.7).active_bounds(10)
+    (1, 7)
+    """
+
+    p: float = 0.7
+    target: float | None = None
+    temperature: float = 1.0
+    noise: float = 0.0
+    name: Literal["top_p"] = "top_p"
+
+    def __post_init__(self) -> None:
+        _require(0 < self.p <= 1, "p", self.p, "above 0 and at most 1")
+        _require_target(self.target)
+        _require_common(self)
+
+    def active_bounds(self, experts: int) -> tuple[int, int]:
+        """The fewest and the most experts a token can use of `experts`."""
+        most = experts if self.target is not None else ceil(self.p * experts - _ROUNDING)
+        return 1, max(1, most)
+
+    def largest_active(self, experts: int) -> int:
+        """N: every expert."""
+        return experts
+
+    def held_at(self, experts: int, active: float) -> TopP:
+        """The same router with the mean K held at `active`."""
+        return replace(self, target=active)
+
+
+@dataclass(frozen=True)
+class Relative:
+    """The experts whose gate is at least tau times the token's largest (arXiv 2310.04361).
+
+    K varies by token from 1 to N; a token whose gates are all alike uses every expert. The weights
+    are the chosen gates themselves, as in `TopP`.
+
+    Parameters
+    ----------
+    tau : float
+        The share of the largest gate, from 0 to 1.
+    target : float, optional
+        The mean K that a controller holds by moving tau; tau itself where it is None.
+    temperature, noise : float
+        As in `Percentile`; the noise only decides which experts are chosen.
+    """
+
+    tau: float = 0.5
+    target: float | None = None
+    temperature: float = 1.0
+    noise: float = 0.0
+    name: Literal["relative"] = "relative"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.tau <= 1, "tau", self.tau, "from 0 to 1")
+        _require_target(self.target)
+        _require_common(self)
+
+    def active_bounds(self, experts: int) -> tuple[int, int]:
+        """The fewest and the most experts a token can use of `experts`."""
+        return 1, experts
+
+    def largest_active(self, experts: int) -> int:
+        """N: every expert."""
+        return experts
+
+    def held_at(self, experts: int, active: float) -> Relative:
+        """The same router with the mean K held at `active`."""
+        return replace(self, target=active)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The experts whose gate reaches a threshold that a controller moves to hold a mean K.
+
+    In the spirit of arXiv 2512.13996. A token's largest gate is always used, so K varies by token
+    from 1 to N; at a threshold t it is at most floor(1 / t), as gates sum to 1. The weights are the
+    chosen gates themselves, as in `TopP`.
+
+    Parameters
+    ----------
+    target : float
+        The mean K to hold, at least 1; a layer of fewer experts uses all of them.
+    temperature, noise : float
+        As in `Percentile`; the noise only decides which experts are chosen.
+    """
+
+    target: float = 2.0
+    temperature: float = 1.0
+    noise: float = 0.0
+    name: Literal["threshold"] = "threshold"
+
+    def __post_init__(self) -> None:
+        _require_target(self.target)
+        _require_common(self)
+
+    def active_bounds(self, experts: int) -> tuple[int, int]:
+        """The fewest and the most experts a token can use of `experts`."""
+        return 1, experts
+
+    def largest_active(self, experts: int) -> int:
+        """N: every expert."""
+        return experts
+
+    def held_at(self, experts: int, active: float) -> Threshold:
+        """The same router with the mean K held at `active`."""
+        return replace(self, target=active)
+
+
+FixedRouter = Percentile | TopK
+"""Routers of one K for every token of a layer."""
+
+VariableRouter = TopP | Relative | Threshold
+"""Routers whose K varies by token: a cut through how readily each expert is used."""
+
+Router = FixedRouter | VariableRouter
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise InvalidInput(f"{name} is {value}; it must be {expected}")
+
+
+def _require_target(target: float | None) -> None:
+    _require(target is None or 1 <= target < inf, "target", target, "a mean K of at least 1")
+
+
+def _require_common(router: Router) -> None:
+    _require(0 < router.temperature < inf, "temperature", router.temperature, "above 0")
+    _require(0 <= router.noise < inf, "noise", router.noise, "at least 0")

@@ -1,0 +1,107 @@
+import pytest
+import torch
+from torch import nn
+
+from dynamoe_search.models import MoELayer
+from dynamoe_search.routing import Routing
+from dynamoe_search.specification import Balance, Relative, Router, Threshold, TopK, TopP
+
+HOLDING = [Threshold(2.5), Relative(target=2.5), TopP(target=2.5), Threshold(2.5, noise=0.05)]
+
+
+def train_to_imitate(layer: MoELayer, steps: int, tokens: int = 256) -> list[float]:
+    """Teach a layer a function of its input, so that its router changes; the K of every step."""
+    torch.manual_seed(0)
+    width = layer.gate.shape[1]
+    teacher = nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, width))
+    optimizer = torch.optim.Adam(layer.parameters(), lr=3e-3)
+    means = []
+    for _ in range(steps):
+        x = torch.randn(tokens, width)
+        report: list[Routing] = []
+        (layer(x, report) - teacher(x)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        means.append(float(report[0].active.float().mean()))
+    return means
+
+
+@pytest.mark.parametrize("router", HOLDING, ids=str)
+def test_the_controller_holds_its_target_in_training_and_frozen(router: Router) -> None:
+    torch.manual_seed(0)
+    layer = MoELayer(8, 16, 32, router)
+    before = layer.gate.detach().clone()
+    means = train_to_imitate(layer, steps=200)
+    assert (layer.gate - before).abs().max() > 0.1
+    assert sum(means[-50:]) / 50 == pytest.approx(2.5, rel=0.02)
+    layer.eval()
+    assert layer.cut is not None
+    frozen = layer.cut.clone()
+    held = layer.route(torch.randn(4096, 16)).active.float()
+    assert float(held.mean()) == pytest.approx(2.5, rel=0.05)
+    assert held.unique().numel() > 2
+    assert torch.equal(layer.cut, frozen)
+
+
+def test_a_batch_is_cut_by_those_before_it() -> None:
+    torch.manual_seed(0)
+    layer = MoELayer(6, 8, 8, Threshold(2.0))
+    layer(torch.randn(100, 8))
+    assert layer.cut is not None
+    cut = layer.cut[0].clone()
+    x = torch.randn(50, 8)
+    report: list[Routing] = []
+    layer(x, report)
+    gates = report[0].gates.scatter(1, report[0].gates.argmax(1, keepdim=True), 2.0)
+    assert torch.equal(report[0].chosen, gates >= cut)
+    assert not torch.equal(layer.cut[0], cut)
+
+
+def test_an_untrained_layer_is_cut_where_the_batch_itself_meets_the_target() -> None:
+    layer = MoELayer(6, 8, 8, Threshold(2.0)).eval()
+    assert float(layer.route(torch.randn(100, 8)).active.float().mean()) == 2.0
+    assert layer.cut is not None
+    assert layer.cut.isnan().all()
+
+
+@pytest.mark.parametrize("target", [4.0, 9.0])
+def test_a_layer_of_no_more_experts_than_the_target_uses_all(target: float) -> None:
+    layer = MoELayer(4, 8, 8, Threshold(target))
+    assert layer.cut is None
+    for _ in range(3):
+        assert layer.route(torch.randn(10, 8)).active.tolist() == [4] * 10
+
+
+def test_looking_changes_nothing() -> None:
+    layer = MoELayer(6, 8, 8, Threshold(2.0), balance=Balance("bias"))
+    layer(torch.randn(30, 8))
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    layer.route(torch.randn(30, 8))
+    layer.eval()(torch.randn(30, 8))
+    assert layer.tokens == 30
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_bias_evens_out_the_load() -> None:
+    def unevenness(balance: Balance) -> float:
+        torch.manual_seed(0)
+        layer = MoELayer(8, 16, 16, TopK(2), balance=balance)
+        with torch.no_grad():
+            layer.gate[0] += 0.2  # one expert that most tokens prefer
+        x = torch.randn(512, 16) + 0.5
+        for _ in range(300):
+            layer(x)
+        load = layer.route(x).chosen.sum(dim=0).double()
+        return float(load.max() / load.mean() - 1)
+
+    assert unevenness(Balance()) > 1.0
+    assert unevenness(Balance("bias", 0.003)) < 0.2
+
+
+def test_counts_are_of_training_only() -> None:
+    layer = MoELayer(5, 8, 8, TopK(2))
+    assert layer.mean_active != layer.mean_active  # NaN
+    layer(torch.randn(10, 8))
+    layer.eval()(torch.randn(90, 8))
+    assert (layer.tokens, int(layer.assignments), layer.mean_active) == (10, 20, 2.0)
