@@ -50,6 +50,7 @@ def test_list_says_what_is_there_and_where_it_looked(directory: Path) -> None:
         "mnist": True,
         "fashion-mnist": False,
         "cifar10": False,
+        "topics": True,
     }
     assert str(directory / "cifar-10-batches-bin") == listed.loc["cifar10", "where"]
     assert "test_batch.bin" in listed.loc["cifar10", "files"]
