@@ -95,12 +95,12 @@ def rows_of(size: Size) -> tuple[dict[str, Row], dict[str, str]]:
         rows[BFLOAT16] = Row(sorts, dtype=torch.bfloat16)
     else:
         left_out[BFLOAT16] = "this CPU has no bfloat16 products"
-    for implementation in ("grouped_mm", "eager"):
-        name = f"Mixtral, {implementation}"
-        try:
-            rows[name] = Row(mixtral(size, implementation, sorts.gate), matrices=3)
-        except ImportError as error:
-            left_out[name] = str(error)
+    try:
+        for implementation in ("grouped_mm", "eager"):
+            block = mixtral(size, implementation, sorts.gate)
+            rows[f"Mixtral, {implementation}"] = Row(block, matrices=3)
+    except ImportError as error:
+        left_out["Mixtral"] = str(error)
     return rows, left_out
 
 
@@ -110,7 +110,10 @@ def ours(size: Size, dispatch: Dispatch) -> MoELayer:
 
 
 def mixtral(size: Size, implementation: str, gate: Tensor) -> nn.Module:
-    """Mixtral's block, whose experts are gated: three matrices each, to our two."""
+    """Mixtral's block, whose experts are gated: three matrices each, to our two.
+
+    Unless told otherwise, whole models use its grouped_mm form, and the block alone the eager one.
+    """
     transformers: Any = importlib.import_module("transformers")
     modeling: Any = importlib.import_module("transformers.models.mixtral.modeling_mixtral")
     config = transformers.MixtralConfig(
@@ -125,7 +128,7 @@ def mixtral(size: Size, implementation: str, gate: Tensor) -> nn.Module:
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=size.width**-0.5, generator=generator)
     block.gate.load_state_dict({"weight": gate})
-    # It takes sequences: the batch is one.
+    # It takes sequences: here the batch is one.
     return nn.Sequential(nn.Unflatten(0, (1, size.tokens)), block, nn.Flatten(0, 1))
 
 
@@ -137,8 +140,7 @@ def require_agreement(rows: Mapping[str, Row], x: Tensor, incoming: Tensor) -> N
             torch.testing.assert_close(found[one], found[other], atol=1e-4, rtol=1e-4)
     if BFLOAT16 in rows:
         exact = found[SORTED][0]
-        # More than rounding: it also decides which expert a few tokens use.
-        assert (found[BFLOAT16][0] - exact).norm() < 0.1 * exact.norm()
+        assert (found[BFLOAT16][0] - exact).norm() < 0.02 * exact.norm()
 
 
 def plain_product(m: int, k: int, n: int, dtype: torch.dtype) -> Callable[[], object]:
@@ -236,7 +238,8 @@ def measure(size: Size) -> Measured:
 
 def table_of_layers(measured: list[Measured]) -> Table:
     """The rows of all sizes."""
-    table = Table("width/hidden/experts/K", "ms", "useful GFLOP/s", "of matmul", "to dense")
+    table = Table("width/hidden/experts/K", "ms", "useful GFLOP/s", "of matmul", "dense / it")
+    table.caption = "of matmul: in the row's own precision; Mixtral's experts have three matrices"
     for m in measured:
         table.add_section()
         table.add_row(f"[bold]{m.size}")
@@ -248,7 +251,7 @@ def table_of_layers(measured: list[Measured]) -> Table:
                 name, f"{m.times[name]:.2f}", f"{rate:.1f}", f"{share:.0%}", f"{speed:.1f}"
             )
         for name, reason in m.left_out.items():
-            table.add_row(f"{name}: left out, {reason}")
+            table.add_row(f"{name}: {reason}")
     return table
 
 
@@ -271,14 +274,16 @@ def what_limits(m: Measured) -> str:
     best, _ = m.best[torch.float32]
     count, router = 6 * m.size.experts, m.size.router_flops()
     flops = m.size.flops() - router
+    ideal = 1e-6 * flops / best
     return (
-        f"The experts' {count} products of {1e-6 * flops / count:.1f} MFLOP run at"
-        f" {1e-6 * flops / products:.0f} of {best:.0f} GFLOP/s; at that rate they would take"
-        f" {1e-6 * flops / best / step:.0%} of the step. The router is"
-        f" {router / m.size.flops():.0%} of the arithmetic and {m.times[ROUTER] / step:.0%} of the"
-        f" time. A step of {m.size.experts} tokens, with next to nothing to compute, takes"
-        f" {fixed:.2f} ms, {fixed / step:.0%} of this one: what limits it is the fixed cost of"
-        " many small operations, not arithmetic."
+        f"At {best:.0f} GFLOP/s the experts' {count} products, of {1e-6 * flops / count:.1f} MFLOP"
+        f" each, would take {ideal:.2f} of the {step:.2f} ms; {step - ideal:.2f} are lost."
+        f" Being small, they reach {1e-6 * flops / products:.0f} GFLOP/s and lose"
+        f" {products - ideal:.2f} of that. The same step of only {m.size.experts} tokens, which has"
+        f" hardly anything to compute, takes {fixed:.2f}: the fixed cost of many small operations"
+        f" is {fixed / (step - ideal):.0%} of the loss. The router is the dearest of them,"
+        f" {m.times[ROUTER] / step:.0%} of the time for {router / m.size.flops():.0%} of the"
+        " arithmetic."
     )
 
 
@@ -289,7 +294,7 @@ def main() -> None:
     console = Console()
     console.print(table_of_layers(measured))
     for rate, name in measured[0].best.values():
-        console.print(f"Matmul rate beside the large size: {rate:.1f} GFLOP/s, {name}.")
+        console.print(f"matmul beside the large size: {rate:.1f} GFLOP/s, {name}")
     console.print(table_of_parts(measured[-1]))
     console.print(what_limits(measured[-1]))
 

@@ -120,7 +120,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
             _require_text(path, file.schema_arrow, column)
             for batch in file.iter_batches(_ROWS, columns=[column], use_threads=False):
                 # An empty row is nothing to read, no less than a null.
-                yield from filter(None, batch.column(column).to_pylist())
+                yield from filter(None, batch.column(0).to_pylist())
     except (OSError, pa.ArrowException) as error:
         raise InvalidInput(
             f"{path} cannot be read as parquet: {error}; fetch the file again"

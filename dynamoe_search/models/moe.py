@@ -88,7 +88,7 @@ class MoELayer(nn.Module):
         """How this layer routes the tokens x, shape (T, width); nothing is moved or counted."""
         # In float32 whatever the rest is computed in: which experts are chosen hangs on it.
         with torch.autocast(x.device.type, enabled=False):
-            logits = x.to(self.gate.dtype) @ self.gate.T
+            logits = (self.gate @ x.to(self.gate.dtype).T).T
             return route(self.router, logits, self.training, self.bias, self._cut())
 
     def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:

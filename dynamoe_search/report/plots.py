@@ -54,6 +54,44 @@ def plot_schedules(schedules: Mapping[str, Schedule]) -> Figure:
     return figure
 
 
+def plot_active(table: pd.DataFrame) -> Figure:
+    """How K spreads over the tokens, a panel a router or layer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.analysis.compare_routers` or `active_by_layer` gives it.
+
+    Returns
+    -------
+    Figure
+    """
+    if "router" in table:
+        panels = dict(list(table.groupby("router", sort=False)))
+    else:
+        panels = {f"layer {layer}": rows for layer, rows in table.groupby("layer")}
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.1 * columns + 0.4, 2.3 * rows + 0.3), layout="constrained")
+    with sns.axes_style("ticks"):
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
+        axes.bar(panel["active"], panel["share"], color=BLUE, width=0.8)
+        used = panel.loc[panel["share"] > 0, "active"]
+        spread = f"K from {used.min()} to {used.max()}"
+        if used.min() == used.max():
+            spread = f"K = {used.min()} for every token"
+        axes.set_title(f"{name}: {spread}", fontsize=10)
+        axes.set_xlabel("experts a token uses, K", fontsize=9)
+        axes.set_xlim(0.4, panel["active"].max() + 0.6)
+        sns.despine(ax=axes)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share of tokens", fontsize=9)
+    return figure
+
+
 def plot_search(trials: pd.DataFrame) -> Figure:
     """A search at a glance: its history, and its leaders with their intervals.
 
