@@ -16,13 +16,14 @@ from dynamoe_search.balance import auxiliary_loss
 from dynamoe_search.budgets import flops_per_token, training_flops
 from dynamoe_search.data import ImageData, ImageSplit, TextData, TextSplit
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.models import Model, MoELayer, build_model
+from dynamoe_search.models import Model, MoELayer, build_model, settle_cuts
 from dynamoe_search.routing import Routing
 from dynamoe_search.specification import Balance, Classifier, Experts, Specification
 
 Data = ImageData | TextData
 
-_TOKENS_OF_AN_EVALUATION = 8192  # at once; enough to be fast, few enough for a large vocabulary
+# Without gradients: enough to be fast, few enough for a large vocabulary.
+_TOKENS_AT_ONCE = 8192
 
 
 class NonFiniteLoss(RunFailed):
@@ -195,6 +196,7 @@ def train(
     )
     blocks = specification.blocks
     balance = blocks.balance if isinstance(blocks, Experts) else Balance()
+    settling_inputs = _settling_inputs(model, data, seed)
     meter = _Meter(model, data, settings)
     curve: list[CurvePoint] = []
     for inputs, labels in _endless_batches(data, settings.batch, seed):
@@ -211,6 +213,8 @@ def train(
         meter.samples += len(labels)
         if not meter.is_due():
             continue
+        if settling_inputs is not None:
+            settle_cuts(model, settling_inputs)
         validation = evaluate(model, data.validation, settings)
         if not math.isfinite(validation.loss):
             raise NonFiniteLoss(
@@ -239,6 +243,15 @@ def _endless_batches(data: Data, size: int, seed: int) -> Iterator[tuple[Tensor,
     order = torch.Generator().manual_seed(seed)
     while True:
         yield from data.train.batches(size, order)
+
+
+def _settling_inputs(model: Model, data: Data, seed: int) -> Tensor | None:
+    """Training data to settle the controllers on; None where nothing is controlled."""
+    if all(getattr(block, "cut", None) is None for block in model.blocks):
+        return None
+    order = torch.Generator().manual_seed(seed)
+    inputs, _ = next(iter(data.train.batches(_samples_at_once(data.train), order)))
+    return inputs.clone()  # not a view that keeps all the data
 
 
 class _Meter:
@@ -325,6 +338,10 @@ def _check_fit(specification: Specification, data: Data) -> None:
         )
 
 
+def _samples_at_once(split: ImageSplit | TextSplit) -> int:
+    return max(1, _TOKENS_AT_ONCE // (split.context if isinstance(split, TextSplit) else 1))
+
+
 @torch.no_grad()
 def evaluate(
     model: Model, split: ImageSplit | TextSplit, settings: TrainingSettings = TrainingSettings()
@@ -348,13 +365,11 @@ def evaluate(
     (2.0, 2.0)
     """
     model.eval()
-    tokens_a_sample = split.context if isinstance(split, TextSplit) else 1
-    size = max(1, _TOKENS_OF_AN_EVALUATION // tokens_a_sample)
     loss = torch.zeros((), dtype=torch.float64, device=split.device)
     right = torch.zeros((), dtype=torch.int64, device=split.device)
     active: list[Tensor] = []
     tokens = 0
-    for inputs, labels in split.batches(size):
+    for inputs, labels in split.batches(_samples_at_once(split)):
         report: list[Routing] = []
         with _precision(settings, split.device):
             logits = model(inputs, report)

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+# As in the workers: tests run in as many processes as there are cores.
+torch.set_num_threads(1)
 
 SMALL_STUDY = """\
 seed = 3

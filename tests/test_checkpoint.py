@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from dynamoe_search.budgets import dense_twin
 from dynamoe_search.checkpoint import load_model, read_about, save_model
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.models import build_model
+from dynamoe_search.models import build_model, settle_cuts
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Balance,
@@ -54,6 +54,7 @@ def test_what_is_loaded_is_what_was_saved(network, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model(network)
     model(inputs_of(network))  # in training mode: cuts and biases move
+    settle_cuts(model, inputs_of(network))
     path = tmp_path / "model.safetensors"
     about = {"study": "digits", "trial": 4, "schedule": "4-2-3", "seed": 9, "data": "abc"}
     save_model(model, path, about)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dynamoe_search.checkpoint import load_model, read_about
 from tests.conftest import edit
 
 
@@ -51,6 +52,10 @@ def test_schedules_are_shown(tmp_path: Path) -> None:
     listed = dynamoe_search("schedule", "list", "--layers", 4, "--experts", 20)
     assert "8-6-4-2" in listed.stdout
     assert "uniform" in listed.stdout
+    for fact in ("openelm", "1-4-6-9", "arXiv 2404.14619"):
+        assert fact in listed.stdout
+    shown = dynamoe_search("schedule", "show", "pr_moe", "-l", 4, "-e", 12)
+    assert "pr_moe: 2-2-4-4" in shown.stdout
     found = dynamoe_search(
         "schedule", "enumerate", "-l", 4, "-e", 12, "--rows", 3, "--csv", tmp_path / "all.csv"
     )
@@ -113,3 +118,56 @@ def test_help_is_quick_because_it_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_text_is_prepared_listed_and_trained_on(small_study: Path) -> None:
+    folder = small_study.parent
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number in range(60):
+        (corpus / f"{number:02d}.txt").write_text(f"{number} experts route {number} tokens. " * 20)
+    prepared = dynamoe_search("data", "prepare", corpus, folder / "corpus.tokens")
+    assert prepared.returncode == 0, prepared.stderr
+    assert "wrote" in prepared.stdout
+    listed = dynamoe_search("data", "list", "--data-dir", folder)
+    assert "corpus.tokens" in listed.stdout
+    edit(
+        small_study,
+        ('"digits"', '"corpus.tokens"'),
+        ("hidden = 8", "hidden = 8\nheads = 2\ncontext = 32"),
+        ("trials = 14", "trials = 2\nkeep_models = true"),
+    )
+    run = dynamoe_search("run", small_study, "--data-dir", folder, "--workers", 1)
+    assert run.returncode == 0, run.stderr
+    assert "bits/byte" in run.stdout
+    board = pd.read_parquet(folder / "leaderboard.parquet")
+    assert board["bits_per_byte"].between(0, 8).all()
+    for trial in (0, 1):
+        path = folder / "models" / f"trial-{trial:05d}.safetensors"
+        model = load_model(path)
+        assert read_about(path)["schedule"] == str(model.specification.blocks.schedule)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("prepare", "absent.txt", "out.tokens"), "absent.txt"),
+        (("prepare", "absent.txt", "out.bin"), "must end in .tokens"),
+        (("download", "mnist"), "--data-dir or DYNAMOE_DATA"),
+        (("download", "digits", "--data-dir", "."), "digits"),
+        (("download", "minst", "--data-dir", "."), "mnist"),
+    ],
+)
+def test_mistakes_with_data_are_explained(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DYNAMOE_DATA", raising=False)
+    failed = dynamoe_search("data", *arguments)
+    assert failed.returncode == 2, failed.stderr
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not list(tmp_path.iterdir())

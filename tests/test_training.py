@@ -102,7 +102,7 @@ def test_evaluation_is_exact_over_batches(
     model = train(NETWORK, digits, SHORT, seed=0).model.double()
     split = replace(digits.validation, images=digits.validation.images.double())
     whole = evaluate(model, split)
-    monkeypatch.setattr("dynamoe_search.training._TOKENS_OF_AN_EVALUATION", 7)
+    monkeypatch.setattr("dynamoe_search.training._TOKENS_AT_ONCE", 7)
     pieces = evaluate(model, split)
     assert pieces.loss == pytest.approx(whole.loss, rel=1e-12)
     assert pieces.accuracy == whole.accuracy

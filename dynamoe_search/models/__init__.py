@@ -3,7 +3,7 @@
 from dynamoe_search.models.classifier import ClassifierModel
 from dynamoe_search.models.dispatch import dense_experts, sorted_experts
 from dynamoe_search.models.language import DecoderModel
-from dynamoe_search.models.moe import Dispatch, MoELayer
+from dynamoe_search.models.moe import Dispatch, MoELayer, settle_cuts
 from dynamoe_search.specification import Classifier, Specification
 
 Model = ClassifierModel | DecoderModel
@@ -24,5 +24,6 @@ __all__ = [
     "Model",
     "build_model",
     "dense_experts",
+    "settle_cuts",
     "sorted_experts",
 ]

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from dynamoe_search.balance import bias_step
 from dynamoe_search.models.dispatch import dense_experts, sorted_experts
-from dynamoe_search.routing import Routing, cut_for, readiness, route
+from dynamoe_search.routing import Routing, cut_for, route
 from dynamoe_search.specification import Balance, Router, VariableRouter
 
 Dispatch = Literal["sorted", "dense"]
 
-# How far one batch moves the cut: fast enough to follow a router that learns, slow enough that the
-# cut of an evaluation is an average over the last batches.
+# How far one batch moves the cut: fast enough to follow a router that learns, slow enough to
+# average over some batches.
 _CONTROLLER_RATE = 0.2
 
 
@@ -41,10 +41,11 @@ class MoELayer(nn.Module):
     tokens : int
         The tokens it has computed them for.
     cut : Tensor of float32, shape (2,)
-        Only where the router holds a target: the controller's cuts through the readiness, first
-        that of training, with its noise, then that of evaluation, without. Each batch in training
-        mode moves them towards its own cuts; a batch is cut where the batches before it have put
-        the cut, so that no token is chosen for by its neighbours. NaN before the first batch.
+        Only where the router holds a target: the controller's cuts through the readiness. The first
+        is that of training: each batch moves it towards its own, and is itself cut where the
+        batches before it have put it, so that no token is chosen for by its neighbours. The second
+        is that of evaluation, frozen where `settle_cuts` has put it. NaN before that: a batch is
+        then cut where it meets the target itself.
     bias : Tensor of float32, shape (N,)
         Only where the balance is "bias": what is added to the gates for the choice of experts.
     """
@@ -108,29 +109,48 @@ class MoELayer(nn.Module):
     def _cut(self) -> Tensor | None:
         if self.cut is None:
             return None
-        # Looked at only where no batch has been seen, so that no step waits for the device.
-        if self.tokens == 0 and bool(self.cut.isnan().any()):
-            return None
-        return self.cut[0] if self.training else self.cut[1]
+        if self.training:
+            return self.cut[0] if self.tokens else None
+        return None if bool(self.cut[1].isnan()) else self.cut[1]
 
     @torch.no_grad()
     def _keep_count(self, routing: Routing) -> None:
         """Count a batch of training, and let it move the cut and the bias."""
-        self.assignments += routing.chosen.sum()
-        self.tokens += len(routing.chosen)
         if self.cut is not None:
-            self.cut.copy_(self._moved(self.cut, routing))
+            own = self._own_cut(routing)
+            self.cut[0] = own if not self.tokens else self.cut[0].lerp(own, _CONTROLLER_RATE)
         if self.bias is not None:
             assert self.balance.strength is not None
             self.bias += self.balance.strength * bias_step(routing.chosen)
+        self.assignments += routing.chosen.sum()
+        self.tokens += len(routing.chosen)
 
-    def _moved(self, cut: Tensor, routing: Routing) -> Tensor:
-        assert isinstance(self.router, VariableRouter)
+    def _own_cut(self, routing: Routing) -> Tensor:
         assert routing.readiness is not None
         assert self.target is not None
-        noisy = clean = cut_for(routing.readiness, self.target)
-        if self.router.noise > 0:
-            quiet = routing.gates if self.bias is None else routing.gates + self.bias
-            clean = cut_for(readiness(self.router, quiet), self.target)
-        batch = torch.stack([noisy, clean])
-        return torch.where(cut.isnan(), batch, cut.lerp(batch, _CONTROLLER_RATE))
+        return cut_for(routing.readiness, self.target)
+
+
+@torch.no_grad()
+def settle_cuts(model: nn.Module, inputs: Tensor) -> None:
+    """Freeze the cuts of evaluation where a batch of training data meets the targets.
+
+    The cuts of training lag a little behind a router that learns, and know its noise; those of
+    evaluation belong to the weights as they are.
+
+    Parameters
+    ----------
+    model : ClassifierModel or DecoderModel
+        Left in evaluation mode. Layers without a target to hold are left alone.
+    inputs : Tensor
+        A batch for it, of some thousands of tokens.
+    """
+    layers = [module for module in model.modules() if isinstance(module, MoELayer)]
+    for layer in layers:
+        if layer.cut is not None:
+            layer.cut[1] = float("nan")
+    report: list[Routing] = []
+    model.eval()(inputs, report)
+    for layer, routing in zip(layers, report, strict=True):
+        if layer.cut is not None:
+            layer.cut[1] = layer._own_cut(routing)

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.schedules import allocate, allocate_batch, enumerate_schedules
+from dynamoe_search.schedules import (
+    allocate,
+    allocate_batch,
+    depth_coordinates,
+    enumerate_schedules,
+    pattern_profile,
+    stretch,
+)
 
 weight = st.one_of(
     st.floats(0.001, 1000), st.integers(1, 5).map(float), st.sampled_from([1e-300, 1e300])
@@ -149,3 +156,42 @@ def test_rounding_noise_does_not_break_a_tie() -> None:
 def test_bad_input_names_the_value(arguments: tuple, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         allocate(*arguments)
+
+
+@given(
+    low=st.integers(1, 6),
+    reach=st.integers(0, 12),
+    depth=st.integers(1, 20),
+    contrast=st.floats(0.05, 0.95),
+)
+def test_stretching_spans_the_range_symmetrically(
+    low: int, reach: int, depth: int, contrast: float
+) -> None:
+    high = low + reach
+
+    def stretched(pattern: str) -> tuple[int, ...]:
+        return stretch(pattern_profile(pattern, depth, contrast), low, high, contrast).counts
+
+    down = stretched("descending")
+    assert sorted(down, reverse=True) == list(down)
+    assert stretched("ascending")[::-1] == down
+    assert set(stretched("uniform")) == {(low + high + 1) // 2}
+    if depth > 1:
+        assert (down[0], down[-1]) == (high, low)
+    exact = [(low + high) / 2 + reach / 2 * (1 - 2 * u) for u in depth_coordinates(depth)]
+    assert all(abs(n - x) <= 0.5 + 1e-6 for n, x in zip(down, exact, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, float("nan")], 1, 4, 0.6), "one finite weight a layer"),
+        (([[1.0]], 1, 4, 0.6), "one finite weight a layer"),
+        (([1, 1], 0, 4, 0.6), "minimum is 0 and maximum 4"),
+        (([1, 1], 5, 4, 0.6), "minimum is 5 and maximum 4"),
+        (([1, 1], 1, 4, 0.0), "contrast is 0.0"),
+    ],
+)
+def test_what_cannot_be_stretched(arguments, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        stretch(*arguments)
