@@ -16,12 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dynamoe_search.analysis import active_by_layer, compare_routers
     from dynamoe_search.checkpoint import load_model, save_model
     from dynamoe_search.data import load_data, load_images
     from dynamoe_search.errors import InvalidInput, RunFailed
     from dynamoe_search.models import ClassifierModel, DecoderModel
     from dynamoe_search.report.leaderboard import answer, make_leaderboard
-    from dynamoe_search.report.plots import plot_schedules, plot_search
+    from dynamoe_search.report.plots import plot_active, plot_schedules, plot_search
     from dynamoe_search.schedules import Schedule, allocate, pattern_schedule, preset_schedule
     from dynamoe_search.search import load_trials, run_study
     from dynamoe_search.specification import (
@@ -41,12 +42,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "analysis": ("active_by_layer", "compare_routers"),
     "checkpoint": ("load_model", "save_model"),
     "data": ("load_data", "load_images"),
     "errors": ("InvalidInput", "RunFailed"),
     "models": ("ClassifierModel", "DecoderModel"),
     "report.leaderboard": ("answer", "make_leaderboard"),
-    "report.plots": ("plot_schedules", "plot_search"),
+    "report.plots": ("plot_active", "plot_schedules", "plot_search"),
     "schedules": ("Schedule", "allocate", "pattern_schedule", "preset_schedule"),
     "search": ("load_trials", "run_study"),
     "specification": (
@@ -82,14 +84,17 @@ __all__ = [
     "TopK",
     "TopP",
     "TrainingSettings",
+    "active_by_layer",
     "allocate",
     "answer",
+    "compare_routers",
     "load_data",
     "load_images",
     "load_model",
     "load_trials",
     "make_leaderboard",
     "pattern_schedule",
+    "plot_active",
     "plot_schedules",
     "plot_search",
     "preset_schedule",

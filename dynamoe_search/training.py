@@ -214,7 +214,8 @@ def train(
         if not meter.is_due():
             continue
         if settling_inputs is not None:
-            settle_cuts(model, settling_inputs)
+            with _precision(settings, data.train.device):
+                settle_cuts(model, settling_inputs)
         validation = evaluate(model, data.validation, settings)
         if not math.isfinite(validation.loss):
             raise NonFiniteLoss(

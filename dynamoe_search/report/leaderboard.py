@@ -95,6 +95,18 @@ def answer(trials: pd.DataFrame) -> list[str]:
             f"{tied} of the {others} other schedules cannot be told from the best"
             " (95 % for the whole table)."
         )
+    return sentences + _what_was_equal(board)
+
+
+def _what_was_equal(board: pd.DataFrame) -> list[str]:
+    active = board["active_experts"]
+    sentences = [f"Active experts a layer, measured: {active.min():.3f} to {active.max():.3f}."]
+    sizes = board["total_parameters"]
+    if sizes.nunique() > 1:
+        sentences.append(
+            f"Candidates have {sizes.min():,} to {sizes.max():,} parameters: a difference between"
+            " them is not the schedule's alone."
+        )
     return sentences
 
 

@@ -73,6 +73,14 @@ def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     assert "Best schedule: 3-1, the named pattern descending" in answer(pattern)[0]
 
 
+def test_what_was_not_held_equal_is_said() -> None:
+    assert "Active experts a layer, measured: 1.500 to 1.500." in answer(CLEAR)
+    assert not any("not the schedule's alone" in sentence for sentence in answer(CLEAR))
+    unmatched = CLEAR.copy()
+    unmatched.loc[unmatched["schedule"] == "1-3", "total_parameters"] = 1400.0
+    assert answer(unmatched)[-1].startswith("Candidates have 1,000 to 1,400 parameters")
+
+
 def test_nothing_complete_yet() -> None:
     with pytest.raises(InvalidInput, match="no training of this study is complete"):
         make_leaderboard(CLEAR[CLEAR["state"] != "complete"])

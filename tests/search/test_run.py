@@ -187,3 +187,34 @@ def test_a_changed_study_file_is_refused(small_study: Path) -> None:
     edit(small_study, ("hidden = 8", "hidden = 16"))
     with pytest.raises(InvalidInput, match=r"model\.hidden: was 8, is 16"):
         run_study(small_study)
+
+
+@pytest.mark.parametrize(
+    "router", ['"threshold"\ntarget = 1.5', '"top_p"\ntarget = 1.5', '"percentile"']
+)
+def test_compute_is_matched_as_measured(small_study: Path, router: str) -> None:
+    edit(
+        small_study,
+        ("experts = 12", 'regime = "compute"\nexperts = 12\nactive = 1.5'),
+        ('"top_k"\nk = 1', router),
+        ("epochs = 2", "epochs = 4"),
+    )
+    run_study(small_study, workers=2)
+    done = complete(small_study)
+    assert done["schedule"].nunique() > 6
+    assert done["total_parameters"].nunique() == 1
+    assert done["active_experts"].between(0.98 * 1.5, 1.02 * 1.5).all()
+
+
+def test_the_paper_regime_matches_nothing(small_study: Path) -> None:
+    edit(
+        small_study,
+        ("experts = 12", 'regime = "paper"\nminimum = 1\nmaximum = 5'),
+        ('"top_k"\nk = 1', '"percentile"'),
+    )
+    run_study(small_study, workers=2)
+    done = complete(small_study)
+    assert done["total_parameters"].nunique() > 1
+    assert done["active_experts"].nunique() > 1
+    names = done.loc[done["schedule"] == "5-4-2-1", "pattern"]
+    assert names.unique().tolist() == ["descending"]
