@@ -137,15 +137,17 @@ def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) 
         raise InvalidInput(
             f"{len(mean_active)} mean active experts given for {blocks.depth} layers"
         )
-    for layer, (mean, (least, most)) in enumerate(zip(mean_active, bounds, strict=True)):
-        if not least - 1e-6 <= mean <= most + 1e-6:
+    for layer, (mean, (_, most)) in enumerate(zip(mean_active, bounds, strict=True)):
+        # From 1 on, as gates that tie can take the percentile below its K.
+        if not 1 - _ROUNDING <= mean <= most + _ROUNDING:
             raise InvalidInput(
                 f"layer {layer} is said to use {mean} experts a token;"
-                f" {blocks.routers[layer].name} uses {least} to {most} of"
-                f" {blocks.schedule.counts[layer]}"
+                f" {blocks.routers[layer].name} uses at most {most} of"
+                f" {blocks.schedule.counts[layer]}, and at least 1"
             )
     return [
-        Spread(least, mean, most) for (least, most), mean in zip(bounds, mean_active, strict=True)
+        Spread(min(least, mean), mean, most)
+        for (least, most), mean in zip(bounds, mean_active, strict=True)
     ]
 
 
@@ -304,7 +306,7 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
     """
     largest = [router.largest_active(experts) for experts in schedule]
     total = active * schedule.depth
-    if not schedule.depth <= total <= sum(largest):
+    if not schedule.depth <= total <= sum(largest) + _ROUNDING:
         raise InvalidInput(
             f"{active} active experts a layer cannot be had with {router.name} and {schedule}:"
             f" the least is 1, the most {sum(largest) / schedule.depth:g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from dynamoe_search.specification import Specification
 
 _KEY = "dynamoe_search"
 _FORMAT = 1
+_DEEPEST, _LONGEST_CONTEXT = 1024, 2**17
 _SPECIFICATION: TypeAdapter[Specification] = TypeAdapter(Specification)
 
 
 def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) -> None:
-    """Write a network to a safetensors file, with what rebuilds it as JSON in its header.
+    """Write a network in float32 to a safetensors file, with what rebuilds it in its header.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) ->
         "specification": _SPECIFICATION.dump_python(model.specification, mode="json"),
         "about": about or {},
     }
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: value.float().contiguous() for name, value in model.state_dict().items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
@@ -51,7 +53,8 @@ def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) ->
     except (OSError, SafetensorError) as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -102,9 +105,14 @@ def load_model(path: Path | str, device: str = "cpu") -> Model:
         raise InvalidInput(
             f"{path} describes no network that can be built: {where}: {first['msg']}"
         ) from error
-    # Before anything of that size is made: what the header claims must be in the file.
-    claimed = 2 * parameter_count(specification).total
-    if claimed > path.stat().st_size:
+    # Before anything is made of it: what the header claims must be plausible, and in the file.
+    depth, context = specification.blocks.depth, getattr(specification, "context", 0)
+    if depth > _DEEPEST or context > _LONGEST_CONTEXT:
+        raise InvalidInput(
+            f"{path} describes {depth} layers and a context of {context}; the most are {_DEEPEST}"
+            f" and {_LONGEST_CONTEXT}"
+        )
+    if 4 * parameter_count(specification).total > path.stat().st_size:
         raise InvalidInput(
             f"{path} has {path.stat().st_size:,} bytes, fewer than the network that its header"
             " describes needs; it is damaged or not what it says"
@@ -130,7 +138,7 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path} was not written by dynamoe_search: its header has no {_KEY}")
     try:
         header: dict[str, Any] = json.loads(metadata[_KEY])
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} has a damaged header: {error}") from error
     known = isinstance(header, dict) and header.get("format") == _FORMAT
     if not known or not isinstance(header.get("about"), dict) or "specification" not in header:

@@ -174,7 +174,9 @@ def cut_for(ready: Tensor, target: float) -> Tensor:
     Returns
     -------
     Tensor of float, shape ()
-        The readiness of the assignment of rank target * T.
+        The readiness of the assignment of rank target * T. Where many tie there, as they do in a
+        language model without attention, in which a token is always routed alike, no cut meets the
+        target exactly.
 
     Examples
     --------
@@ -183,14 +185,19 @@ def cut_for(ready: Tensor, target: float) -> Tensor:
     """
     assignments = ready.numel()
     rank = min(assignments, max(1, round(target * len(ready))))
-    return ready.flatten().kthvalue(assignments - rank + 1).values
+    cut = ready.flatten().kthvalue(assignments - rank + 1).values
+    # Assignments that tie at the cut are used together, or none of them: whichever is nearer.
+    above, from_it = (ready > cut).sum(), (ready >= cut).sum()
+    beyond = torch.nextafter(cut, torch.full_like(cut, torch.inf))
+    return torch.where(rank - above < from_it - rank, beyond, cut)
 
 
 def _beyond_cut(router: VariableRouter, ready: Tensor, cut: Tensor | None) -> Tensor:
     if cut is None and router.target is not None:
         cut = cut_for(ready, router.target)
     if cut is not None:
-        return ready >= cut
+        # Whatever the cut, and even where a diverging network has made it NaN.
+        return (ready >= cut) | (ready >= _ALWAYS)
     if isinstance(router, TopP):
         # An expert is needed while those before it have not reached p.
         return ready > -router.p

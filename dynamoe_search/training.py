@@ -380,7 +380,7 @@ def evaluate(
         tokens += len(labels)
         if report:
             active.append(torch.stack([routing.active.sum() for routing in report]))
-    mean_active = (torch.stack(active).sum(dim=0) / tokens).tolist() if active else []
+    mean_active = (torch.stack(active).sum(dim=0).double() / tokens).tolist() if active else []
     mean_loss = float(loss) / tokens
     bits_per_byte = None
     if isinstance(split, TextSplit):

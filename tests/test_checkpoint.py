@@ -90,9 +90,10 @@ def test_foreign_and_truncated_files_are_refused(checkpoint: Path, tmp_path: Pat
     save_file({"weight": torch.zeros(3)}, foreign)
     with pytest.raises(InvalidInput, match="was not written by dynamoe_search"):
         load_model(foreign)
-    save_file({"weight": torch.zeros(3)}, foreign, metadata={"dynamoe_search": "{"})
-    with pytest.raises(InvalidInput, match="damaged header"):
-        load_model(foreign)
+    for header in ("{", '{"format": ' + "1" * 5000 + "}"):
+        save_file({"weight": torch.zeros(3)}, foreign, metadata={"dynamoe_search": header})
+        with pytest.raises(InvalidInput, match="damaged header"):
+            load_model(foreign)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,7 @@ def test_foreign_and_truncated_files_are_refused(checkpoint: Path, tmp_path: Pat
         (lambda h, t: h.update(about=[1]), "another format"),
         (lambda h, t: h["specification"].update(width=-1), "no network that can be built"),
         (lambda h, t: h["specification"].update(width=10**6), "fewer than the network"),
+        (lambda h, t: h["specification"]["blocks"].update(hidden=0), "hidden is 0"),
         (
             lambda h, t: h["specification"].update(width=17),
             "blocks.0.gate is .* in the file, .*4, 17. in the network",
@@ -118,6 +120,22 @@ def test_mismatching_files_are_refused(checkpoint: Path, change, message: str) -
         load_model(checkpoint)
 
 
+def test_absurd_claims_are_refused_before_anything_is_built(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(build_model(DECODER), path)
+    rewrite(path, lambda h, t: h["specification"].update(context=10**20))
+    with pytest.raises(InvalidInput, match="a context of 1000"):
+        load_model(path)
+    save_model(build_model(CLASSIFIER), path)
+    schedule = {"counts": [1] * 30_000}
+    rewrite(path, lambda h, t: h["specification"]["blocks"].update(schedule=schedule, router={}))
+    with pytest.raises(InvalidInput, match="describes"):
+        load_model(path)
+
+
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be written"):
         save_model(build_model(CLASSIFIER), tmp_path / "absent" / "model.safetensors")
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        save_model(build_model(CLASSIFIER), tmp_path / "file" / "model.safetensors")

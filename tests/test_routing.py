@@ -198,3 +198,16 @@ def test_a_bias_decides_the_choice_and_not_the_weights(router: Router) -> None:
     assert torch.equal(biased.gates, plain.gates)
     if not isinstance(router, TopK | Percentile):
         assert torch.equal(biased.weights, biased.gates * biased.chosen)
+
+
+@settings(max_examples=50, deadline=None)
+@given(target=st.floats(1, 5), seed=st.integers(0, 100), kinds=st.integers(1, 4))
+def test_where_assignments_tie_the_nearer_side_is_taken(
+    target: float, seed: int, kinds: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.randint(0, kinds, (60,), generator=generator)
+    ready = readiness(Threshold(), torch.softmax(random_logits(kinds, 5, seed), dim=1)[kind])
+    used = int((ready >= cut_for(ready, target)).sum())
+    possible = [int((ready >= value).sum()) for value in ready.unique()]
+    assert abs(used - round(target * 60)) == min(abs(n - round(target * 60)) for n in possible)

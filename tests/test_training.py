@@ -112,9 +112,12 @@ def test_evaluation_is_exact_over_batches(
     assert whole.loss == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_a_diverging_loss_is_reported(digits: ImageData) -> None:
+@pytest.mark.parametrize("router", [TopK(), Percentile(), Relative(), Threshold()], ids=str)
+@pytest.mark.parametrize("limit", [{"epochs": 3}, {"flops": 1e9}])
+def test_a_diverging_loss_is_reported(digits: ImageData, router, limit) -> None:
+    settings = TrainingSettings(**limit, batch=64, learning_rate=1e30)
     with pytest.raises(NonFiniteLoss, match="validation loss is"):
-        train(NETWORK, digits, replace(SHORT, learning_rate=1e30), seed=0)
+        train(with_router(router), digits, settings, seed=0)
 
 
 def test_stops_when_asked(digits: ImageData) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from dynamoe_search.budgets import experts_of
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.models import Model
 from dynamoe_search.routing import Routing, route
@@ -17,7 +18,7 @@ _BATCH = 64
 
 
 def compare_routers(
-    routers: Iterable[Router], experts: int = 8, tokens: int = 4096, seed: int = 0
+    routers: Mapping[str, Router], experts: int = 8, tokens: int = 4096, seed: int = 0
 ) -> pd.DataFrame:
     """The K of the same random tokens by several routers, without any training.
 
@@ -26,7 +27,8 @@ def compare_routers(
 
     Parameters
     ----------
-    routers : iterable of Router
+    routers : mapping of str to Router
+        By title.
     experts : int
         The experts N of the layer.
     tokens : int
@@ -35,13 +37,13 @@ def compare_routers(
     Returns
     -------
     DataFrame
-        ``router`` (its name), ``active`` (K, from 1 to N) and ``share`` of the tokens with it: a
+        ``router`` (its title), ``active`` (K, from 1 to N) and ``share`` of the tokens with it: a
         row for every K of every router; the shares of a router sum to 1.
 
     Examples
     --------
     >>> from dynamoe_search.specification import Percentile, TopP
-    >>> table = compare_routers([Percentile(tau=0.5), TopP(p=0.7)], experts=4)
+    >>> table = compare_routers({"percentile": Percentile(), "top_p": TopP()}, experts=4)
     >>> used = table[table["share"] > 0].groupby("router")["active"]
     >>> used.agg(["min", "max"]).to_dict("index")
     {'percentile': {'min': 2, 'max': 2}, 'top_p': {'min': 1, 'max': 3}}
@@ -49,8 +51,10 @@ def compare_routers(
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(tokens, experts, generator=generator)
     tables = [
-        _shares(route(router, logits, training=False).active, experts).assign(router=router.name)
-        for router in routers
+        _shares(
+            torch.bincount(route(router, logits, training=False).active, minlength=experts + 1)
+        ).assign(router=title)
+        for title, router in routers.items()
     ]
     return pd.concat(tables, ignore_index=True)[["router", "active", "share"]]
 
@@ -70,7 +74,13 @@ def active_by_layer(model: Model, split: ImageSplit | TextSplit) -> pd.DataFrame
     DataFrame
         ``layer`` (from 1), ``experts`` (N), ``active`` (K, from 1 to N) and ``share`` of the
         tokens with it.
+
+    Raises
+    ------
+    InvalidInput
+        For a dense network.
     """
+    experts_of(model.specification)  # refuses dense ones
     model.eval()
     counts: list[Tensor] = []
     for inputs, _ in split.batches(_BATCH):
@@ -79,17 +89,13 @@ def active_by_layer(model: Model, split: ImageSplit | TextSplit) -> pd.DataFrame
         found = [torch.bincount(r.active, minlength=r.chosen.shape[1] + 1) for r in report]
         counts = found if not counts else [a + b for a, b in zip(counts, found, strict=True)]
     tables = [
-        _table(count).assign(layer=layer, experts=len(count) - 1)
+        _shares(count).assign(layer=layer, experts=len(count) - 1)
         for layer, count in enumerate(counts, start=1)
     ]
     return pd.concat(tables, ignore_index=True)[["layer", "experts", "active", "share"]]
 
 
-def _shares(active: Tensor, experts: int) -> pd.DataFrame:
-    return _table(torch.bincount(active, minlength=experts + 1))
-
-
-def _table(counts: Tensor) -> pd.DataFrame:
+def _shares(counts: Tensor) -> pd.DataFrame:
     """Shares from how many tokens use 0, 1, ... experts; none uses 0."""
     shares = (counts[1:] / counts.sum()).tolist()
     return pd.DataFrame({"active": range(1, len(counts)), "share": shares})

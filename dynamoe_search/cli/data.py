@@ -32,7 +32,8 @@ def data_list(data_dir: DataDirectory = None) -> None:
 
     table = Table("name", "there", "where", "files", box=box.SIMPLE_HEAD)
     for row in list_data(data_dir).itertuples():
-        table.add_row(row.name, "yes" if row.there else "no", row.where, escape(row.files))
+        there = "yes" if row.there else "no"
+        table.add_row(escape(row.name), there, escape(row.where), escape(row.files))
     console.print(table)
 
 

@@ -38,11 +38,11 @@ class MoELayer(nn.Module):
     assignments : Tensor of int64, shape ()
         The expert uses that this layer has computed in training mode; on the device, so that
         counting waits for nothing.
-    tokens : int
-        The tokens it has computed them for.
+    tokens, largest_batch : int
+        The tokens it has computed them for, and the most of one batch.
     cut : Tensor of float32, shape (2,)
         Only where the router holds a target: the controller's cuts through the readiness. The first
-        is that of training: each batch moves it towards its own, and is itself cut where the
+        is that of training: each full batch moves it towards its own, and is itself cut where the
         batches before it have put it, so that no token is chosen for by its neighbours. The second
         is that of evaluation, frozen where `settle_cuts` has put it. NaN before that: a batch is
         then cut where it meets the target itself.
@@ -67,7 +67,7 @@ class MoELayer(nn.Module):
         self.cut: Tensor | None
         self.bias: Tensor | None
         self.register_buffer("assignments", torch.zeros((), dtype=torch.int64), persistent=False)
-        self.tokens = 0
+        self.tokens = self.largest_batch = 0
         # A layer of no more experts than the target uses them all: nothing to control.
         self.target = router.target if isinstance(router, VariableRouter) else None
         holds = self.target is not None and self.target < experts
@@ -116,14 +116,19 @@ class MoELayer(nn.Module):
     @torch.no_grad()
     def _keep_count(self, routing: Routing) -> None:
         """Count a batch of training, and let it move the cut and the bias."""
-        if self.cut is not None:
+        batch = len(routing.chosen)
+        self.largest_batch = max(self.largest_batch, batch)
+        # What is left at the end of an epoch may be few tokens, which know little.
+        if self.cut is not None and batch == self.largest_batch:
             own = self._own_cut(routing)
-            self.cut[0] = own if not self.tokens else self.cut[0].lerp(own, _CONTROLLER_RATE)
+            self.cut[0] = self.cut[0].lerp(own, _CONTROLLER_RATE) if self.tokens else own
         if self.bias is not None:
             assert self.balance.strength is not None
             self.bias += self.balance.strength * bias_step(routing.chosen)
+            # A common shift balances nothing, and would move K where gates are summed or divided.
+            self.bias -= self.bias.mean()
         self.assignments += routing.chosen.sum()
-        self.tokens += len(routing.chosen)
+        self.tokens += batch
 
     def _own_cut(self, routing: Routing) -> Tensor:
         assert routing.readiness is not None

@@ -19,14 +19,15 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a schedule, best first: ``rank`` from 1, ``schedule``, ``pattern`` (its name, if it
-        has one), ``replicates``, ``loss`` in nats with ``loss_low`` and ``loss_high``, ``accuracy``
-        with ``accuracy_low`` and ``accuracy_high`` (95 % intervals from the noise pooled over the
-        study; NaN where nothing was trained twice), ``perplexity`` and ``bits_per_byte`` (means;
-        NaN for images), ``total_parameters``, ``active_experts`` (K, measured on the validation
-        split, its mean over tokens, layers and replicates), ``active_parameters`` and
-        ``flops_per_token`` (measured means), and ``tied_with_best``: whether the difference to the
-        first row is within what noise does (Tukey and Kramer, 5 % for the whole table).
+        A row a schedule, best first: ``rank`` from 1, ``schedule``, ``pattern`` (its name, if it is
+        a pattern, uniform or a preset), ``replicates``, ``loss`` in nats with ``loss_low`` and
+        ``loss_high``, ``accuracy`` with ``accuracy_low`` and ``accuracy_high`` (95 % intervals from
+        the noise pooled over the study; NaN where nothing was trained twice), ``perplexity`` and
+        ``bits_per_byte`` (means; NaN for images), ``total_parameters``, ``active_experts`` (K,
+        measured on the validation split, its mean over tokens, layers and replicates),
+        ``active_parameters`` and ``flops_per_token`` (measured means), and ``tied_with_best``:
+        whether the difference to the first row is within what noise does (Tukey and Kramer, 5 % for
+        the whole table).
 
     Raises
     ------
@@ -75,12 +76,12 @@ def answer(trials: pd.DataFrame) -> list[str]:
     sentences = [f"Best schedule: {_described(best)}."]
     patterns = board[board["pattern"] != ""]
     if best["pattern"]:
-        sentences[0] = f"Best schedule: {best['schedule']}, the named pattern {_described(best)}."
+        sentences[0] = f"Best schedule: {best['schedule']}, the named schedule {_described(best)}."
     elif not patterns.empty:
         pattern = patterns.iloc[0]
         margin = float(_margin(complete, board)[patterns.index[0]])
         difference = pattern["loss"] - best["loss"]
-        sentences.append(f"Best named pattern: {_described(pattern)}.")
+        sentences.append(f"Best named schedule: {_described(pattern)}.")
         if margin == float("inf"):
             verdict = "whether that is more than noise is unknown, as nothing was trained twice"
         elif difference <= margin:

@@ -119,7 +119,7 @@ def _plot_history(axes: Axes, trials: pd.DataFrame) -> None:
     first = complete["replicate"] == 0
     named = complete["pattern"] != ""
     for mask, label, colour, marker in (
-        (first & named, "named pattern", ORANGE, "D"),
+        (first & named, "named schedule", ORANGE, "D"),
         (first & ~named, "found by the search", BLUE, "o"),
         (~first, "further replicate", GREY, "."),
     ):
@@ -167,7 +167,7 @@ def _plot_leaders(axes: Axes, board: pd.DataFrame) -> None:
     tied = int(board["tied_with_best"].sum()) - 1
     axes.set_title(
         f"{tied} of {len(board) - 1} other schedules cannot be told from the best\n"
-        "(filled: within noise of the best; orange: named pattern)",
+        "(filled: within noise of the best; orange: named schedule)",
         fontsize=10,
     )
     sns.despine(ax=axes)

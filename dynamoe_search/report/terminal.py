@@ -72,7 +72,7 @@ def schedule_table(schedules: Mapping[str, Schedule], about: Mapping[str, str]) 
 
 
 def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
-    """The first rows of a leaderboard, and the named patterns below them."""
+    """The first rows of a leaderboard, and the named schedules below them."""
     is_text = bool(board["bits_per_byte"].notna().any())
     quality = "bits/byte" if is_text else "accuracy"
     table = Table(

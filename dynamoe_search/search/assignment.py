@@ -88,7 +88,8 @@ def next_assignment(study: optuna.Study, plan: Plan, process: int, run: str) -> 
             schedule = plan.schedule(suggest(trial, plan.family, plan.depth))
         taken = ledger.taken.get(str(schedule), set())
         replicate = next(number for number in range(len(taken) + 1) if number not in taken)
-        if replicate < plan.study.search.replicates:
+        # What was begun is finished, even where fewer replicates are wanted by now.
+        if ledger.retries or replicate < plan.study.search.replicates:
             outside = isinstance(wanted, Schedule)
             claim = Claim(str(schedule), replicate, plan.seed(replicate), process, run, outside)
             record_claim(trial, claim)
@@ -136,7 +137,7 @@ def _within_family(name: str, schedule: Schedule, plan: Plan) -> Mapping[str, fl
 def _leader_to_replicate(ledger: Ledger, plan: Plan) -> str | None:
     """Who is trained once more: the finalists, the best named pattern, then the others by rank."""
     ranked = sorted((loss, schedule) for schedule, loss in ledger.mean_losses().items())
-    patterns = {str(schedule) for schedule in plan.baselines.values()}
+    patterns = {str(plan.baselines[name]) for name in PATTERNS_AND_UNIFORM}
     in_order = [schedule for _, schedule in ranked]
     best_pattern = [schedule for schedule in in_order if schedule in patterns][:1]
     for schedule in in_order[:_FINALISTS] + best_pattern + in_order[_FINALISTS:]:

@@ -50,7 +50,7 @@ class Progress:
     best : tuple of (str, float, int), optional
         The schedule of lowest mean validation loss, that loss, and its replicates.
     best_pattern : tuple of (str, float, int), optional
-        The same among the named patterns and uniform, by the pattern's name.
+        The same among the study's baselines, by name.
     workers : int
         Workers alive.
     finishing : bool

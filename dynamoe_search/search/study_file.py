@@ -8,7 +8,7 @@ import re
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,7 +23,7 @@ SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataSection(_Section):
@@ -62,9 +62,10 @@ class ModelSection(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("scale") not in LANGUAGE_SCALES:
+        scale = given.get("scale") if isinstance(given, dict) else None
+        if not isinstance(scale, str) or scale not in LANGUAGE_SCALES:
             return given
-        sizes = asdict(LANGUAGE_SCALES[given["scale"]])
+        sizes = asdict(LANGUAGE_SCALES[scale])
         del sizes["experts"]
         return sizes | given
 
@@ -224,11 +225,12 @@ def _describe(mistake: Any, text: str) -> tuple[int, str]:
     """The line of a mistake, and what to say of it."""
     # A discriminated union puts its tag, which is no key of the file, into the location.
     location = [str(part) for part in mistake["loc"]]
+    router = ""
     if location[:1] == ["router"] and len(location) > 1 and mistake["type"] != "union_tag_invalid":
-        del location[1]
+        router = location.pop(1)
     message = mistake["msg"].removeprefix("Value error, ")
     if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _keys_beside(location)
+        known = _keys_beside(location, router)
         close = difflib.get_close_matches(location[-1], known, n=1)
         message = f"unknown key; did you mean {close[0]}?" if close else "unknown key"
         message += f" (known here: {', '.join(known)})"
@@ -239,12 +241,12 @@ def _describe(mistake: Any, text: str) -> tuple[int, str]:
     return _line_of(location, text), f"{'.'.join(location) or 'the file'}: {message}"
 
 
-def _keys_beside(location: list[str]) -> list[str]:
-    """The keys that stand where the last part of a location does."""
+def _keys_beside(location: list[str], router: str) -> list[str]:
+    """The keys that can stand where the last part of a location does."""
     if len(location) == 1:
         return list(StudyFile.model_fields)
     if location[0] == "router":
-        return ["name", "k", "p", "tau", "target", "temperature", "noise"]
+        return next(list(r.__dataclass_fields__) for r in get_args(Router) if r.name == router)
     if location[0] == "balance":
         return list(Balance.__dataclass_fields__)
     if location[0] == "training":

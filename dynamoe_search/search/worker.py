@@ -122,6 +122,9 @@ def _carry_out(
             on_evaluation=lambda point: fractions.__setitem__(index, point.fraction),
             should_stop=abort.is_set,
         )
+        result = _result(plan, data, assignment, training)
+        if plan.study.search.keep_models:
+            _keep_model(job, training, assignment, data.fingerprint)
     except Interrupted as error:
         record_failure(study, assignment.trial, "interrupted", str(error))
     except NonFiniteLoss as error:
@@ -134,10 +137,7 @@ def _carry_out(
         kind: FailureKind = "out of memory" if exhausted else "error"
         record_failure(study, assignment.trial, kind, f"{type(error).__name__}: {error}")
     else:
-        result = _result(plan, data, assignment, training)
         result["cpu_seconds"] = time.process_time() - cpu_start
-        if plan.study.search.keep_models:
-            _keep_model(job, training, assignment, data.fingerprint)
         record_result(study, assignment.trial, assignment.claim, result)
 
 

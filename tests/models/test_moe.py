@@ -70,7 +70,7 @@ def test_a_batch_is_cut_by_those_before_it() -> None:
     layer(torch.randn(100, 8))
     assert layer.cut is not None
     cut = layer.cut[0].clone()
-    x = torch.randn(50, 8)
+    x = torch.randn(100, 8)
     report: list[Routing] = []
     layer(x, report)
     gates = report[0].gates.scatter(1, report[0].gates.argmax(1, keepdim=True), 2.0)
@@ -128,3 +128,33 @@ def test_counts_are_of_training_only() -> None:
     layer(torch.randn(10, 8))
     layer.eval()(torch.randn(90, 8))
     assert (layer.tokens, int(layer.assignments), layer.mean_active) == (10, 20, 2.0)
+
+
+def test_a_bias_does_not_move_k() -> None:
+    torch.manual_seed(0)
+    layer = MoELayer(8, 16, 16, TopP(0.7), balance=Balance("bias", 0.001))
+    x = torch.randn(512, 16)
+    before = float(layer.route(x).active.float().mean())
+    for _ in range(300):
+        layer(x)
+    assert layer.bias is not None
+    assert float(layer.bias.abs().max()) > 0.003
+    assert float(layer.bias.sum()) == pytest.approx(0, abs=1e-5)
+    assert float(layer.route(x).active.float().mean()) == pytest.approx(before, rel=0.1)
+
+
+def test_the_rest_of_an_epoch_does_not_throw_the_controller_off() -> None:
+    torch.manual_seed(0)
+    layer = MoELayer(8, 16, 16, Threshold(1.3))
+    for _ in range(40):
+        for tokens in (256, 256, 1):
+            layer(torch.randn(tokens, 16))
+    assert layer.mean_active == pytest.approx(1.3, rel=0.02)
+
+
+def test_a_cut_of_nan_leaves_every_token_its_largest() -> None:
+    layer = MoELayer(8, 16, 16, Threshold(2.0))
+    layer(torch.randn(50, 16))
+    assert layer.cut is not None
+    layer.cut.fill_(float("nan"))
+    assert layer.route(torch.randn(50, 16)).active.tolist() == [1] * 50

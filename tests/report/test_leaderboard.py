@@ -56,7 +56,7 @@ def test_a_row_a_schedule_best_first() -> None:
 def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     text = "\n".join(answer(CLEAR))
     assert "Best schedule: 3-1, validation loss 1.0000 (3 replicates" in text
-    assert "Best named pattern: uniform (2-2)" in text
+    assert "Best named schedule: uniform (2-2)" in text
     assert "ahead by 0.0100: not distinguishable" in text
     assert "1 of the 2 other schedules cannot be told from the best" in text
 
@@ -70,7 +70,7 @@ def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     assert "1 of the 1 other schedules cannot be told" in text
 
     pattern = made_up_trials({"3-1": [1.0], "2-2": [2.0]}, {"3-1": "descending"})
-    assert "Best schedule: 3-1, the named pattern descending" in answer(pattern)[0]
+    assert "Best schedule: 3-1, the named schedule descending" in answer(pattern)[0]
 
 
 def test_what_was_not_held_equal_is_said() -> None:
@@ -116,5 +116,5 @@ def test_terminal_forms() -> None:
     assert sparkline(Schedule((8, 1))) == "█▁"
     assert len(bars(Schedule((3, 2, 1)), height=5)) == 6
     table = leaderboard_table(make_leaderboard(CLEAR), rows=1)
-    # The best, and the named patterns however far down.
+    # The best, and the named schedules however far down.
     assert table.row_count == 3

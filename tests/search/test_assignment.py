@@ -285,7 +285,7 @@ def test_presets_are_trained_and_do_not_disturb_the_sampler(
 
 def test_a_preset_whose_worker_died_is_tried_again(study, small_study: Path) -> None:
     plan = plan_of(small_study, PRESETS)
-    done = run_alone(study, plan, most=6)
+    run_alone(study, plan, most=6)
     preset = next_assignment(study, plan, process=11, run="a")
     assert preset is not None
     while not preset.claim.outside:
@@ -303,4 +303,23 @@ def test_a_preset_whose_worker_died_is_tried_again(study, small_study: Path) -> 
     # Its loss leads, so it is replicated too, without parameters.
     rest = run_alone(study, plan)
     assert [a.claim.replicate for a in rest if a.schedule == preset.schedule] == [1]
-    assert len(done) + len(rest) < 14 + 1
+    assert read_ledger(study.get_trials()).trained == 14
+
+
+def test_what_was_begun_is_finished_though_fewer_replicates_are_wanted(
+    study, small_study: Path
+) -> None:
+    plan = plan_of(small_study, ("trials = 14", "trials = 40"))
+    run_alone(study, plan, most=9)
+    while True:
+        assignment = next_assignment(study, plan, process=1, run="a")
+        assert assignment is not None
+        if assignment.claim.replicate == 1:
+            break
+        finish(study, assignment)
+    record_failure(study, assignment.trial, "interrupted", "stopped")
+    again = next_assignment(
+        study, plan_of(small_study, ("replicates = 2", "replicates = 1")), process=1, run="a"
+    )
+    assert again is not None
+    assert (again.schedule, again.claim.replicate) == (assignment.schedule, 1)
