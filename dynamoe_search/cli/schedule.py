@@ -102,7 +102,7 @@ def schedule_list(
         preset: preset_schedule(preset, layers, experts, minimum, maximum) for preset in PRESETS
     }
     about = dict.fromkeys(schedules, f"a pattern of contrast {contrast:g}") | {
-        preset: f"{preset_rule(preset)} ({preset_source(preset)})" for preset in PRESETS
+        preset: f"{preset_rule(preset)}; {preset_source(preset)}" for preset in PRESETS
     }
     about["uniform"] = "the origin: the same everywhere"
     console.print(f"{layers} layers share {experts} experts", highlight=False)

@@ -167,7 +167,7 @@ def _plot_leaders(axes: Axes, board: pd.DataFrame) -> None:
     tied = int(board["tied_with_best"].sum()) - 1
     axes.set_title(
         f"{tied} of {len(board) - 1} other schedules cannot be told from the best\n"
-        "(filled: within noise of the best; orange: named schedule)",
+        "(filled: within noise of the best; orange: named)",
         fontsize=10,
     )
     sns.despine(ax=axes)
