@@ -22,6 +22,8 @@ from dynamoe_search.specification import (
     Router,
     Specification,
     VariableRouter,
+    held_at,
+    largest_active,
 )
 
 _ROUNDING = 1e-9  # what sums such as 1.1 * 10 may be off by when they stand for whole numbers
@@ -304,7 +306,7 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
     >>> [router.k for router in held_routers(TopK(), Schedule((7, 3, 1, 1)), active=2)]
     [3, 3, 1, 1]
     """
-    largest = [router.largest_active(experts) for experts in schedule]
+    largest = [largest_active(router, experts) for experts in schedule]
     total = active * schedule.depth
     if not schedule.depth <= total <= sum(largest) + _ROUNDING:
         raise InvalidInput(
@@ -325,7 +327,7 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
         for layer in with_room[: round(total - sum(shares))]:
             shares[layer] += 1
     return tuple(
-        router.held_at(experts, share) for experts, share in zip(schedule, shares, strict=True)
+        held_at(router, experts, share) for experts, share in zip(schedule, shares, strict=True)
     )
 
 

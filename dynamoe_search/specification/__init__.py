@@ -22,6 +22,8 @@ from dynamoe_search.specification.router import (
     TopK,
     TopP,
     VariableRouter,
+    held_at,
+    largest_active,
 )
 
 __all__ = [
@@ -41,4 +43,6 @@ __all__ = [
     "TopK",
     "TopP",
     "VariableRouter",
+    "held_at",
+    "largest_active",
 ]

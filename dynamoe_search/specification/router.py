@@ -1,9 +1,8 @@
 """Routers in plain data: by which rule a token chooses its experts.
 
-A router has a ``name``, its constants, and three methods: ``active_bounds`` says what K it can
-choose among N experts, ``largest_active`` up to which K it can be held, and ``held_at`` gives the
-router that is held at a K, as the compute-matched regime asks. `dynamoe_search.routing` carries
-them out.
+A router has a ``name``, its constants, and ``active_bounds``: what K it can choose among N experts.
+`held_at` gives the router that is held at a K, as the compute-matched regime asks.
+`dynamoe_search.routing` carries them out.
 """
 
 from __future__ import annotations
@@ -56,16 +55,6 @@ class Percentile:
         active = max(1, experts - 1 - self.rank(experts)[0])
         return active, active
 
-    def largest_active(self, experts: int) -> int:
-        """N - 1, as the smallest gate is strictly above no percentile; 1 where N is 1."""
-        return max(1, experts - 1)
-
-    def held_at(self, experts: int, active: float) -> Percentile:
-        """The percentile half-way between the ranks that give K = `active`, a whole number."""
-        if experts == 1:
-            return self
-        return replace(self, tau=(experts - 1 - active + 0.5) / (experts - 1))
-
     def rank(self, experts: int) -> tuple[int, float]:
         """Where the percentile lies among the sorted gates: a whole rank and a fraction beyond."""
         position = self.tau * (experts - 1)
@@ -101,14 +90,6 @@ class TopK:
         """The fewest and the most experts a token can use of `experts`: one number, twice."""
         active = min(self.k, experts)
         return active, active
-
-    def largest_active(self, experts: int) -> int:
-        """N: every expert."""
-        return experts
-
-    def held_at(self, experts: int, active: float) -> TopK:
-        """The same router with k = `active`, a whole number."""
-        return replace(self, k=int(active))
 
 
 @dataclass(frozen=True)
@@ -149,14 +130,6 @@ class TopP:
         most = experts if self.target is not None else ceil(self.p * experts - _ROUNDING)
         return 1, max(1, most)
 
-    def largest_active(self, experts: int) -> int:
-        """N: every expert."""
-        return experts
-
-    def held_at(self, experts: int, active: float) -> TopP:
-        """The same router with the mean K held at `active`."""
-        return replace(self, target=active)
-
 
 @dataclass(frozen=True)
 class Relative:
@@ -190,14 +163,6 @@ class Relative:
         """The fewest and the most experts a token can use of `experts`."""
         return 1, experts
 
-    def largest_active(self, experts: int) -> int:
-        """N: every expert."""
-        return experts
-
-    def held_at(self, experts: int, active: float) -> Relative:
-        """The same router with the mean K held at `active`."""
-        return replace(self, target=active)
-
 
 @dataclass(frozen=True)
 class Threshold:
@@ -228,14 +193,6 @@ class Threshold:
         """The fewest and the most experts a token can use of `experts`."""
         return 1, experts
 
-    def largest_active(self, experts: int) -> int:
-        """N: every expert."""
-        return experts
-
-    def held_at(self, experts: int, active: float) -> Threshold:
-        """The same router with the mean K held at `active`."""
-        return replace(self, target=active)
-
 
 FixedRouter = Percentile | TopK
 """Routers of one K for every token of a layer."""
@@ -244,6 +201,40 @@ VariableRouter = TopP | Relative | Threshold
 """Routers whose K varies by token: a cut through how readily each expert is used."""
 
 Router = FixedRouter | VariableRouter
+
+
+def largest_active(router: Router, experts: int) -> int:
+    """The largest K at which a router can be held among N experts.
+
+    N, but N - 1 for the percentile, as the smallest gate is strictly above none; at least 1.
+    """
+    return max(1, experts - 1) if isinstance(router, Percentile) else experts
+
+
+def held_at(router: Router, experts: int, active: float) -> Router:
+    """The same router, held at a K among N experts: exactly where K is fixed, else on average.
+
+    Parameters
+    ----------
+    router : Router
+    experts : int
+        N.
+    active : float
+        K, from 1 to `largest_active`; a whole number for routers of fixed K.
+
+    Examples
+    --------
+    >>> held_at(TopK(), experts=8, active=3).k, held_at(TopP(), experts=8, active=2.5).target
+    (3, 2.5)
+    """
+    match router:
+        case Percentile():
+            # Half-way between two ranks, so that rounding cannot change K; one expert has no ranks.
+            return replace(router, tau=max(0.0, experts - active - 0.5) / max(1, experts - 1))
+        case TopK():
+            return replace(router, k=int(active))
+        case _:
+            return replace(router, target=active)
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:
