@@ -127,12 +127,14 @@ def _plot_history(axes: Axes, trials: pd.DataFrame) -> None:
         axes.scatter(number[mask], losses, s=26, c=colour, marker=marker, label=label, zorder=3)
     axes.step(number, _leading_means(complete), where="post", color=GREEN, label="leader's mean")
     # A diverging few should not flatten the rest.
-    top = complete["validation_loss"].quantile(0.95) * 1.15
-    axes.set_ylim(top=max(top, float(complete["validation_loss"].median()) * 1.2))
-    axes.set_xlabel("training")
+    lowest, high = complete["validation_loss"].quantile([0, 0.95])
+    top = high + max(0.25 * (high - lowest), 0.01 * high)
+    axes.set_ylim(top=top)
+    hidden = int((complete["validation_loss"] > top).sum())
+    axes.set_xlabel(f"training ({hidden} of higher loss not shown)" if hidden else "training")
     axes.set_ylabel("validation loss (nats)")
     axes.set_title("Each training, and the mean of the schedule in the lead", fontsize=10)
-    axes.legend(fontsize=8, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     sns.despine(ax=axes)
 
 
@@ -163,12 +165,13 @@ def _plot_leaders(axes: Axes, board: pd.DataFrame) -> None:
     labels = [f"{row.pattern or row.schedule}  ({row.replicates}x)" for row in shown.itertuples()]
     axes.set_yticks(place, labels, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("mean validation loss (nats), with 95 % interval")
+    axes.set_xlabel("mean validation loss (nats) and 95 % interval")
     tied = int(board["tied_with_best"].sum()) - 1
     axes.set_title(
         f"{tied} of {len(board) - 1} other schedules cannot be told from the best\n"
         "(filled: within noise of the best; orange: named)",
         fontsize=10,
+        loc="right",  # over the labels, where there is room
     )
     sns.despine(ax=axes)
 

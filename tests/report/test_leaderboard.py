@@ -100,7 +100,7 @@ def test_the_plots_show_what_is_there(tmp_path) -> None:
     history, leaders = figure.axes
     labels = [label.get_text() for label in leaders.get_yticklabels()]
     assert labels == ["3-1  (3x)", "uniform  (3x)", "ascending  (3x)"]
-    assert "1 of 2 other schedules" in leaders.get_title()
+    assert "1 of 2 other schedules" in leaders.get_title(loc="right")
     drawn = np.concatenate([c.get_offsets()[:, 1] for c in history.collections])
     assert sorted(drawn) == sorted(CLEAR["validation_loss"].dropna())
     for name in ("search.png", "search.svg"):
