@@ -121,9 +121,11 @@ def test_a_killed_run_goes_on(small_study: Path) -> None:
 
 
 def test_killed_workers_are_replaced(small_study: Path) -> None:
-    edit(small_study, SLOWER)
+    # Long enough that a worker is hardly ever between two trainings when it is killed.
+    edit(small_study, ("epochs = 2", "epochs = 60"))
     run = begin(small_study, "--workers", "2")
     wait_for_trials(small_study, 1)
+    wait_for_trials(small_study, 2, "running")
     for worker in children_of(run.pid)[:2]:
         os.kill(worker, signal.SIGKILL)
     output, _ = run.communicate(timeout=120)
