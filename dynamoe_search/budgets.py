@@ -27,7 +27,7 @@ from dynamoe_search.specification import (
 )
 
 _ROUNDING = 1e-9  # what sums such as 1.1 * 10 may be off by when they stand for whole numbers
-_BACKWARD_AND_FORWARD = 3  # the backward pass costs two forward passes
+BACKWARD_AND_FORWARD = 3  # the backward pass costs two forward passes
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def training_flops(
     specification: Specification, tokens: int, mean_active: Sequence[float] | None = None
 ) -> float:
     """The FLOPs of training on that many tokens: three times the forward pass."""
-    return _BACKWARD_AND_FORWARD * tokens * flops_per_token(specification, mean_active).expected
+    return BACKWARD_AND_FORWARD * tokens * flops_per_token(specification, mean_active).expected
 
 
 def solve_experts(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dynamoe_search.balance import auxiliary_loss
-from dynamoe_search.budgets import flops_per_token, training_flops
+from dynamoe_search.budgets import BACKWARD_AND_FORWARD, flops_per_token, training_flops
 from dynamoe_search.data import ImageData, ImageSplit, TextData, TextSplit
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.models import Model, MoELayer, build_model, settle_cuts
@@ -258,6 +258,9 @@ def _settling_inputs(model: Model, data: Data, seed: int) -> Tensor | None:
 class _Meter:
     """How far a training is: the part of its samples, or of its FLOPs, and when to look again.
 
+    `fewest_samples` are all that it takes where epochs are given, else those that cost its FLOPs
+    with every token at the largest K.
+
     Counting FLOPs reads the measured K from the device, so it is done only when the next
     evaluation could be due.
     """
@@ -267,10 +270,13 @@ class _Meter:
         self.samples = 0
         self.evaluated = 0
         self.look_at = 0
-        self.tokens_a_sample = data.context if isinstance(data, TextData) else 1
-        self.all_samples = (settings.epochs or 0) * len(data.train)
-        most = flops_per_token(model.specification).maximum
-        self.most_flops_a_sample = 3 * most * self.tokens_a_sample
+        self.tokens_a_sample = _tokens_a_sample(data.train)
+        if settings.epochs is not None:
+            self.fewest_samples = float(settings.epochs * len(data.train))
+        else:
+            assert settings.flops is not None  # the settings ask for one of the two
+            most = BACKWARD_AND_FORWARD * flops_per_token(model.specification).maximum
+            self.fewest_samples = settings.flops / (most * self.tokens_a_sample)
 
     def mean_active(self) -> tuple[float, ...]:
         """The measured mean K of each layer of experts so far."""
@@ -288,7 +294,7 @@ class _Meter:
         """The part done; in FLOPs a little above 1 at the end."""
         if self.settings.flops is not None:
             return self.flops() / self.settings.flops
-        return self.samples / self.all_samples
+        return self.samples / self.fewest_samples
 
     def is_due(self) -> bool:
         """Whether the validation loss shall be measured now; asked after every step."""
@@ -299,10 +305,7 @@ class _Meter:
         due = passed > self.evaluated
         self.evaluated = max(passed, self.evaluated)
         left = (self.evaluated + 1) / evaluations - fraction
-        if self.settings.flops is not None:
-            self.look_at = self.samples + int(left * self.settings.flops / self.most_flops_a_sample)
-        else:
-            self.look_at = self.samples + int(left * self.all_samples)
+        self.look_at = self.samples + int(left * self.fewest_samples)
         return due
 
     def is_over(self) -> bool:
@@ -339,8 +342,12 @@ def _check_fit(specification: Specification, data: Data) -> None:
         )
 
 
+def _tokens_a_sample(split: ImageSplit | TextSplit) -> int:
+    return split.context if isinstance(split, TextSplit) else 1
+
+
 def _samples_at_once(split: ImageSplit | TextSplit) -> int:
-    return max(1, _TOKENS_AT_ONCE // (split.context if isinstance(split, TextSplit) else 1))
+    return max(1, _TOKENS_AT_ONCE // _tokens_a_sample(split))
 
 
 @torch.no_grad()

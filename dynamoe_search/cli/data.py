@@ -49,11 +49,9 @@ def data_download(
 
     Example: `dynamoe-search data download mnist --data-dir data`
     """
-    from dynamoe_search.data import DIRECTORY_VARIABLE, data_directory, download_images
+    from dynamoe_search.data import download_images, require_directory
 
-    directory = data_directory(data_dir)
-    if directory is None:
-        raise InvalidInput(f"name the data directory with --data-dir or {DIRECTORY_VARIABLE}")
+    directory = require_directory(data_dir, f"{name} is put there")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -10,10 +10,10 @@ from dynamoe_search.data.registry import (
     DIRECTORY_VARIABLE,
     IMAGE_SETS,
     TOKEN_FILE_ENDING,
-    data_directory,
     list_data,
     load_data,
     load_images,
+    require_directory,
 )
 from dynamoe_search.data.text import TextData, TextSplit, embedded_topics, open_text
 from dynamoe_search.data.token_file import prepare_text
@@ -28,7 +28,6 @@ __all__ = [
     "ImageSplit",
     "TextData",
     "TextSplit",
-    "data_directory",
     "download_images",
     "embedded_digits",
     "embedded_documents",
@@ -41,5 +40,6 @@ __all__ = [
     "read_cifar10",
     "read_documents",
     "read_idx",
+    "require_directory",
     "split_images",
 ]

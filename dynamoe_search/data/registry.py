@@ -113,13 +113,9 @@ def load_data(
         return embedded_topics(context, seed, device)
     if not name.endswith(TOKEN_FILE_ENDING):
         return load_images(name, directory, seed, device)
-    directory = data_directory(directory)
-    if directory is None and not Path(name).is_absolute():
-        raise InvalidInput(
-            f"{name} is looked for in the data directory: name it with --data-dir or"
-            f" {DIRECTORY_VARIABLE}"
-        )
-    path = (directory or Path()) / name
+    path = Path(name)
+    if not path.is_absolute():
+        path = require_directory(directory, f"{name} is a token file there") / name
     if not path.is_file():
         raise InvalidInput(
             f"{path} does not exist; make it with: dynamoe-search data prepare SOURCE {path}"
@@ -154,18 +150,15 @@ def load_images(
     if name not in _FILES:
         raise InvalidInput(f"unknown data set {name!r}; choose from {', '.join(IMAGE_SETS)}")
     source = _FILES[name]
-    directory = data_directory(directory)
-    if directory is None:
-        raise InvalidInput(
-            f"{name} is read from files: name the data directory with --data-dir or"
-            f" {DIRECTORY_VARIABLE}; it must hold a folder {source.folder} with"
-            f" {', '.join(source.needed)}"
-        )
+    needed = ", ".join(source.needed)
+    directory = require_directory(
+        directory, f"for {name} it must hold a folder {source.folder} with {needed}"
+    )
     folder = directory / source.folder
     training, test = source.find(folder)
     if not training or not test:
         raise InvalidInput(
-            f"{name} is not in {folder}: expected {', '.join(source.needed)} there; to fetch it:"
+            f"{name} is not in {folder}: expected {needed} there; to fetch it:"
             f" dynamoe-search data download {name} --data-dir {directory}"
         )
     raw = source.read(training)
@@ -211,3 +204,13 @@ def data_directory(given: Path | None = None) -> Path | None:
         return given
     named = os.environ.get(DIRECTORY_VARIABLE)
     return Path(named) if named else None
+
+
+def require_directory(given: Path | None, purpose: str) -> Path:
+    """The data directory; `InvalidInput`, with what it is for, where there is none."""
+    directory = data_directory(given)
+    if directory is None:
+        raise InvalidInput(
+            f"name the data directory with --data-dir or {DIRECTORY_VARIABLE}; {purpose}"
+        )
+    return directory

@@ -32,14 +32,8 @@ def plot_schedules(schedules: Mapping[str, Schedule]) -> Figure:
     -------
     Figure
     """
-    columns = min(4, len(schedules))
-    rows = -(-len(schedules) // columns)
-    figure = Figure(figsize=(2.9 * columns + 0.4, 2.1 * rows + 0.3), layout="constrained")
-    with sns.axes_style("ticks"):
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes in grid.flat[len(schedules) :]:
-        axes.set_visible(False)
-    for axes, (title, schedule) in zip(grid.flat, schedules.items(), strict=False):
+    figure, panels = _panels(len(schedules), width=2.9, height=2.1, shared_label="experts")
+    for axes, (title, schedule) in zip(panels, schedules.items(), strict=True):
         layers = np.arange(1, schedule.depth + 1)
         axes.bar(layers, schedule.counts, color=BLUE, width=0.8)
         axes.set_title(title, fontsize=10)
@@ -48,10 +42,26 @@ def plot_schedules(schedules: Mapping[str, Schedule]) -> Figure:
             axes.set_xticks(layers)
         axes.tick_params(labelsize=8)
         axes.set_xlabel("layer", fontsize=9)
-        sns.despine(ax=axes)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("experts", fontsize=9)
     return figure
+
+
+def _panels(
+    count: int, width: float, height: float, shared_label: str
+) -> tuple[Figure, list[Axes]]:
+    """So many panels of that size in inches, up to four a row, with one y axis."""
+    columns = min(4, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.3), layout="constrained")
+    with sns.axes_style("ticks"):
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    for axes in grid[:, 0]:
+        axes.set_ylabel(shared_label, fontsize=9)
+    panels = list(grid.flat[:count])
+    for axes in panels:
+        sns.despine(ax=axes)
+    return figure, panels
 
 
 def plot_active(table: pd.DataFrame) -> Figure:
@@ -67,17 +77,11 @@ def plot_active(table: pd.DataFrame) -> Figure:
     Figure
     """
     if "router" in table:
-        panels = dict(list(table.groupby("router", sort=False)))
+        parts = dict(list(table.groupby("router", sort=False)))
     else:
-        panels = {f"layer {layer}": rows for layer, rows in table.groupby("layer")}
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.1 * columns + 0.4, 2.3 * rows + 0.3), layout="constrained")
-    with sns.axes_style("ticks"):
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
+        parts = {f"layer {layer}": rows for layer, rows in table.groupby("layer")}
+    figure, panels = _panels(len(parts), width=3.1, height=2.3, shared_label="share of tokens")
+    for axes, (name, panel) in zip(panels, parts.items(), strict=True):
         axes.bar(panel["active"], panel["share"], color=BLUE, width=0.8)
         used = panel.loc[panel["share"] > 0, "active"]
         spread = f"K from {used.min()} to {used.max()}"
@@ -86,9 +90,6 @@ def plot_active(table: pd.DataFrame) -> Figure:
         axes.set_title(f"{name}: {spread}", fontsize=10)
         axes.set_xlabel("experts a token uses, K", fontsize=9)
         axes.set_xlim(0.4, panel["active"].max() + 0.6)
-        sns.despine(ax=axes)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("share of tokens", fontsize=9)
     return figure
 
 

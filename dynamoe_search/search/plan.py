@@ -134,6 +134,14 @@ def baseline_schedules(study: StudyFile, total: int | None) -> dict[str, Schedul
     return {name: _schedule_of(profile, study, total) for name, profile in profiles.items()}
 
 
+def names_of(baselines: Mapping[str, Schedule]) -> dict[str, str]:
+    """The name of each schedule that is a baseline; where several coincide, all their names."""
+    names: dict[str, list[str]] = {}
+    for name, schedule in baselines.items():
+        names.setdefault(str(schedule), []).append(name)
+    return {schedule: " = ".join(same) for schedule, same in names.items()}
+
+
 def _network(study: StudyFile, data: ImageData | TextData) -> Specification:
     model = study.model
     thinnest = Schedule((study.budget.minimum,) * model.depth)

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.search.plan import baseline_schedules
+from dynamoe_search.search.plan import baseline_schedules, names_of
 from dynamoe_search.search.records import claim_of, state_of
 from dynamoe_search.search.storage import open_study
-from dynamoe_search.search.study_file import StudyFile, read_study_file, study_path
+from dynamoe_search.search.study_file import read_study_file, study_path
 
 _MEASURED = (
     "validation_loss",
@@ -64,7 +64,9 @@ def load_trials(study: Path) -> pd.DataFrame:
         result = attributes.get("result", {})
         schedule = claim.schedule if claim else attributes.get("repeat", {}).get("schedule", "")
         if schedule and not names:
-            names = _names(study_file, Schedule.parse(schedule).total)
+            matched = study_file.budget.regime != "paper"
+            total = Schedule.parse(schedule).total if matched else None
+            names = names_of(baseline_schedules(study_file, total))
         rows.append(
             {
                 "trial": trial.number,
@@ -86,12 +88,3 @@ def load_trials(study: Path) -> pd.DataFrame:
     columns = ["trial", "schedule", "pattern", "replicate", "seed", "state", "message", *_MEASURED]
     trials = pd.DataFrame(rows, columns=None if rows else columns)
     return trials.astype({"replicate": "Int64", "seed": "Int64"})
-
-
-def _names(study_file: StudyFile, total: int) -> dict[str, str]:
-    """The names of each schedule that is a baseline of the study."""
-    names: dict[str, list[str]] = {}
-    matched = study_file.budget.regime != "paper"
-    for name, schedule in baseline_schedules(study_file, total if matched else None).items():
-        names.setdefault(str(schedule), []).append(name)
-    return {schedule: " = ".join(same) for schedule, same in names.items()}

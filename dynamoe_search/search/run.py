@@ -18,7 +18,7 @@ import optuna
 
 from dynamoe_search.errors import RunFailed
 from dynamoe_search.search.assignment import fraction_done
-from dynamoe_search.search.plan import Plan, make_plan
+from dynamoe_search.search.plan import Plan, make_plan, names_of
 from dynamoe_search.search.records import Ledger, read_ledger, settle
 from dynamoe_search.search.storage import locked, open_study
 from dynamoe_search.search.study_file import read_study_file, study_path
@@ -215,9 +215,7 @@ class _Run:
 
     def _report(self, ledger: Ledger) -> None:
         means = ledger.mean_losses()
-        names: dict[str, list[str]] = {}
-        for pattern, schedule in self.plan.baselines.items():
-            names.setdefault(str(schedule), []).append(pattern)
+        names = names_of(self.plan.baselines)
 
         def best(schedules: list[str]) -> tuple[str, float, int] | None:
             if not schedules:
@@ -228,7 +226,7 @@ class _Run:
         best_pattern = best([schedule for schedule in means if schedule in names])
         if best_pattern is not None:
             leader, loss, replicates = best_pattern
-            best_pattern = (" = ".join(names[leader]), loss, replicates)
+            best_pattern = (names[leader], loss, replicates)
         limits = self.plan.study.search
         under_way = sum(self.fractions) / limits.trials if limits.trials else 0.0
         self.on_progress(

@@ -122,7 +122,7 @@ def _carry_out(
             on_evaluation=lambda point: fractions.__setitem__(index, point.fraction),
             should_stop=abort.is_set,
         )
-        result = _result(plan, data, assignment, training)
+        result = _result(data, training)
         if plan.study.search.keep_models:
             _keep_model(job, training, assignment, data.fingerprint)
     except Interrupted as error:
@@ -145,7 +145,7 @@ def _keep_model(job: Job, training: TrainingResult, assignment: Assignment, data
     path = job.folder / MODELS / f"trial-{assignment.trial.number:05d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     about = {
-        "study": str(job.folder.name),
+        "study": job.folder.resolve().name,  # which may have been given as "."
         "trial": assignment.trial.number,
         "schedule": assignment.claim.schedule,
         "replicate": assignment.claim.replicate,
@@ -155,11 +155,9 @@ def _keep_model(job: Job, training: TrainingResult, assignment: Assignment, data
     save_model(training.model, path, about)
 
 
-def _result(
-    plan: Plan, data: ImageData | TextData, assignment: Assignment, training: TrainingResult
-) -> dict[str, Any]:
+def _result(data: ImageData | TextData, training: TrainingResult) -> dict[str, Any]:
     """What is kept of a training, as JSON."""
-    network = plan.network_with(assignment.schedule)
+    network = training.model.specification
     validation = training.validation
     mean_active = validation.mean_active
     text = {"perplexity": validation.perplexity, "bits_per_byte": validation.bits_per_byte}
