@@ -12,6 +12,7 @@ from dynamoe_search.budgets import (
     active_experts,
     active_parameters,
     dense_twin,
+    equal_widths,
     flops_per_token,
     held_routers,
     parameter_count,
@@ -227,3 +228,21 @@ def test_measured_means_move_the_expected_values() -> None:
     assert (tied.minimum, tied.expected, tied.maximum) == (3.9999, 3.9999, 4)
     twin = dense_twin(network, "active", [2.5, 2.0, 1.5, 1.0])
     assert abs(parameter_count(twin).total - spread.expected) <= network.width
+
+
+@given(hidden=st.integers(1, 30), total=st.integers(2, 12), maximum=st.integers(6, 30))
+@settings(max_examples=25)
+def test_equal_widths_are_all_there_are(hidden: int, total: int, maximum: int) -> None:
+    network = Classifier(5, 3, 8, Experts(hidden, Schedule((total - 1, 1))))
+    wanted = parameter_count(network).total
+    by_force = {
+        width: experts
+        for experts in range(2, 2 * maximum + 1)
+        for width in range(1, 6 * hidden * total // experts + 2)
+        if parameter_count(
+            replace(network, blocks=Experts(width, Schedule((experts - 1, 1))))
+        ).total
+        == wanted
+    }
+    assert equal_widths(network, maximum=maximum) == by_force
+    assert by_force[hidden] == total

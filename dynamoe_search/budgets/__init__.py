@@ -1,0 +1,39 @@
+"""Budgets: what a network costs before it is built, and how many experts a budget buys."""
+
+from dynamoe_search.budgets.accounting import (
+    BACKWARD_AND_FORWARD,
+    ParameterCount,
+    Spread,
+    active_experts,
+    active_parameters,
+    experts_of,
+    flops_per_token,
+    parameter_count,
+    training_flops,
+    with_schedule,
+)
+from dynamoe_search.budgets.solving import (
+    Solution,
+    dense_twin,
+    equal_widths,
+    held_routers,
+    solve_experts,
+)
+
+__all__ = [
+    "BACKWARD_AND_FORWARD",
+    "ParameterCount",
+    "Solution",
+    "Spread",
+    "active_experts",
+    "active_parameters",
+    "dense_twin",
+    "equal_widths",
+    "experts_of",
+    "flops_per_token",
+    "held_routers",
+    "parameter_count",
+    "solve_experts",
+    "training_flops",
+    "with_schedule",
+]
