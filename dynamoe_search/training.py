@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dynamoe_search.balance import auxiliary_loss
 from dynamoe_search.budgets import BACKWARD_AND_FORWARD, flops_per_token, training_flops
-from dynamoe_search.data import ImageData, ImageSplit, TextData, TextSplit
+from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.evaluation import (
+    Evaluation,
+    Precision,
+    evaluate,
+    in_precision,
+    predict,
+    samples_at_once,
+    tokens_a_sample,
+)
 from dynamoe_search.models import Model, MoELayer, build_model, settle_cuts
 from dynamoe_search.routing import Routing
 from dynamoe_search.specification import Balance, Classifier, Experts, Specification
 
 Data = ImageData | TextData
-
-# Without gradients: enough to be fast, few enough for a large vocabulary.
-_TOKENS_AT_ONCE = 8192
 
 
 class NonFiniteLoss(RunFailed):
@@ -62,7 +67,7 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     evaluations: int = 10
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.flops is not None:
@@ -84,40 +89,50 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """How good a network is on a split.
+class CurvePoint:
+    """How good the network is after a part of its training, and what that part has cost.
 
     Parameters
     ----------
-    loss : float
-        Mean cross-entropy, in nats: of an image, or of a token.
-    accuracy : float
-        The share of images, or of next tokens, told right.
-    bits_per_byte : float or None
-        The loss of a text in bits a byte of it, comparable across tokenizers; None for images.
-    mean_active : tuple of float
-        Mean K of each layer of experts; empty for dense networks.
+    fraction : float
+        The part that is done, from 0 to 1.
+    samples : int
+        Images, or windows of text, seen so far.
+    flops : float
+        Training FLOPs spent so far, counted from the measured mean K.
+    loss, accuracy : float
+        On the validation split.
     """
-
-    loss: float
-    accuracy: float
-    bits_per_byte: float | None
-    mean_active: tuple[float, ...]
-
-    @property
-    def perplexity(self) -> float:
-        """exp(loss); comparable only between networks of one tokenizer."""
-        return math.exp(min(self.loss, 700.0))
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """The validation loss after a part of the training: a fraction, from 0 to 1, and samples."""
 
     fraction: float
     samples: int
+    flops: float
     loss: float
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The time something took: on the wall, and of this process, all its threads together."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@dataclass(frozen=True)
+class Times:
+    """The time of the parts of a training; what `on_evaluation` takes belongs to neither.
+
+    Parameters
+    ----------
+    training : Seconds
+        Building the network, and the steps.
+    evaluation : Seconds
+        Settling the controllers, and measuring the validation loss.
+    """
+
+    training: Seconds
+    evaluation: Seconds
 
 
 @dataclass(frozen=True)
@@ -136,8 +151,8 @@ class TrainingResult:
         Images, or windows of text, seen.
     flops : float
         Training FLOPs, counted from the measured mean K.
-    seconds : float
-        Wall time of training and evaluation.
+    times : Times
+        Of training and of evaluation.
     model : ClassifierModel or DecoderModel
         The trained network.
     """
@@ -147,8 +162,13 @@ class TrainingResult:
     mean_active: tuple[float, ...]
     samples: int
     flops: float
-    seconds: float
+    times: Times
     model: Model
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training and evaluation."""
+        return self.times.training.wall + self.times.evaluation.wall
 
 
 def train(
@@ -156,7 +176,7 @@ def train(
     data: Data,
     settings: TrainingSettings,
     seed: int,
-    on_evaluation: Callable[[CurvePoint], None] = lambda point: None,
+    on_evaluation: Callable[[CurvePoint, Model], None] = lambda point, model: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Build a network and train it.
@@ -171,7 +191,8 @@ def train(
     settings : TrainingSettings
     seed : int
     on_evaluation : callable
-        Called with each point of the curve.
+        Called with each point of the curve and the network, which is in evaluation mode. It must
+        leave the weights and the random state as they are. What it raises ends the training.
     should_stop : callable
         Asked before every step.
 
@@ -185,7 +206,7 @@ def train(
         Where the network does not fit the data.
     """
     _check_fit(specification, data)
-    start = time.perf_counter()
+    stopwatch = _Stopwatch(data.train.device)
     torch.manual_seed(seed)
     model = build_model(specification).to(data.train.device)
     optimizer = torch.optim.AdamW(
@@ -203,9 +224,8 @@ def train(
         if should_stop():
             raise Interrupted(f"stopped at {meter.fraction():.0%} of the training")
         routings: list[Routing] = []
-        with _precision(settings, data.train.device):
-            logits = model(inputs, routings)
-        loss = nn.functional.cross_entropy(_full(logits).flatten(0, -2), labels.flatten())
+        logits = predict(model, inputs, settings.precision, routings)
+        loss = nn.functional.cross_entropy(logits, labels.flatten())
         auxiliary = auxiliary_loss(balance, routings)
         optimizer.zero_grad()
         (loss if auxiliary is None else loss + auxiliary).backward()  # type: ignore[no-untyped-call]
@@ -213,19 +233,28 @@ def train(
         meter.samples += len(labels)
         if not meter.is_due():
             continue
+        stopwatch.lap("training")
         if settling_inputs is not None:
-            with _precision(settings, data.train.device):
+            with in_precision(settings.precision, settling_inputs.device.type):
                 settle_cuts(model, settling_inputs)
-        validation = evaluate(model, data.validation, settings)
+        validation = evaluate(model, data.validation, settings.precision)
         if not math.isfinite(validation.loss):
             raise NonFiniteLoss(
                 f"the validation loss is {validation.loss} at {meter.fraction():.0%} of the"
                 " training"
             )
-        fraction = min(1.0, meter.fraction())
-        curve.append(CurvePoint(fraction, meter.samples, validation.loss, validation.accuracy))
-        on_evaluation(curve[-1])
+        stopwatch.lap("evaluation")
+        point = CurvePoint(
+            fraction=min(1.0, meter.fraction()),
+            samples=meter.samples,
+            flops=meter.flops(),
+            loss=validation.loss,
+            accuracy=validation.accuracy,
+        )
+        curve.append(point)
+        on_evaluation(point, model)
         model.train()
+        stopwatch.lap("hook")
         if meter.is_over():
             break
     return TrainingResult(
@@ -234,7 +263,7 @@ def train(
         mean_active=meter.mean_active(),
         samples=meter.samples,
         flops=meter.flops(),
-        seconds=time.perf_counter() - start,
+        times=Times(stopwatch.spent["training"], stopwatch.spent["evaluation"]),
         model=model.eval(),
     )
 
@@ -251,7 +280,7 @@ def _settling_inputs(model: Model, data: Data, seed: int) -> Tensor | None:
     if all(getattr(block, "cut", None) is None for block in model.blocks):
         return None
     order = torch.Generator().manual_seed(seed)
-    inputs, _ = next(iter(data.train.batches(_samples_at_once(data.train), order)))
+    inputs, _ = next(iter(data.train.batches(samples_at_once(data.train), order)))
     return inputs.clone()  # not a view that keeps all the data
 
 
@@ -270,7 +299,7 @@ class _Meter:
         self.samples = 0
         self.evaluated = 0
         self.look_at = 0
-        self.tokens_a_sample = _tokens_a_sample(data.train)
+        self.tokens_a_sample = tokens_a_sample(data.train)
         if settings.epochs is not None:
             self.fewest_samples = float(settings.epochs * len(data.train))
         else:
@@ -313,14 +342,24 @@ class _Meter:
         return self.evaluated >= self.settings.evaluations
 
 
-def _precision(settings: TrainingSettings, device: str) -> AbstractContextManager[None]:
-    lower = settings.precision == "bfloat16"
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=lower)
+class _Stopwatch:
+    """What each part of a training has taken so far."""
 
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.spent: defaultdict[str, Seconds] = defaultdict(Seconds)
+        self.read = Seconds(time.perf_counter(), time.process_time())
 
-def _full(logits: Tensor) -> Tensor:
-    """In float32, or better where they are."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    def lap(self, part: str) -> None:
+        """All that has passed since the last lap belongs to this part."""
+        if self.device != "cpu":
+            torch.accelerator.synchronize(self.device)  # what is queued there does, too
+        now = Seconds(time.perf_counter(), time.process_time())
+        before = self.spent[part]
+        self.spent[part] = Seconds(
+            before.wall + now.wall - self.read.wall, before.cpu + now.cpu - self.read.cpu
+        )
+        self.read = now
 
 
 def _check_fit(specification: Specification, data: Data) -> None:
@@ -340,61 +379,3 @@ def _check_fit(specification: Specification, data: Data) -> None:
             f"the network has a vocabulary of {specification.vocabulary} and a context of"
             f" {specification.context}; {data.name} has {data.vocabulary} and {data.context}"
         )
-
-
-def _tokens_a_sample(split: ImageSplit | TextSplit) -> int:
-    return split.context if isinstance(split, TextSplit) else 1
-
-
-def _samples_at_once(split: ImageSplit | TextSplit) -> int:
-    return max(1, _TOKENS_AT_ONCE // _tokens_a_sample(split))
-
-
-@torch.no_grad()
-def evaluate(
-    model: Model, split: ImageSplit | TextSplit, settings: TrainingSettings = TrainingSettings()
-) -> Evaluation:
-    """Measure a network on a split, without the router's noise.
-
-    Parameters
-    ----------
-    model : ClassifierModel or DecoderModel
-    split : ImageSplit or TextSplit
-    settings : TrainingSettings
-        Of this only the precision counts.
-
-    Examples
-    --------
-    >>> from dynamoe_search.data import embedded_digits
-    >>> from dynamoe_search.schedules import Schedule
-    >>> experts = Experts(16, Schedule((4, 2)))
-    >>> model = build_model(Classifier(64, 10, 16, experts))
-    >>> evaluate(model, embedded_digits(seed=0).validation).mean_active
-    (2.0, 2.0)
-    """
-    model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=split.device)
-    right = torch.zeros((), dtype=torch.int64, device=split.device)
-    active: list[Tensor] = []
-    tokens = 0
-    for inputs, labels in split.batches(_samples_at_once(split)):
-        report: list[Routing] = []
-        with _precision(settings, split.device):
-            logits = model(inputs, report)
-        logits, labels = _full(logits).flatten(0, -2), labels.flatten()
-        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-        right += (logits.argmax(dim=1) == labels).sum()
-        tokens += len(labels)
-        if report:
-            active.append(torch.stack([routing.active.sum() for routing in report]))
-    mean_active = (torch.stack(active).sum(dim=0).double() / tokens).tolist() if active else []
-    mean_loss = float(loss) / tokens
-    bits_per_byte = None
-    if isinstance(split, TextSplit):
-        bits_per_byte = mean_loss / math.log(2) / split.bytes_per_token
-    return Evaluation(
-        loss=mean_loss,
-        accuracy=float(right) / tokens,
-        bits_per_byte=bits_per_byte,
-        mean_active=tuple(mean_active),
-    )

@@ -1,12 +1,16 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dynamoe_search import training
 from dynamoe_search.budgets import dense_twin, training_flops
 from dynamoe_search.data import ImageData, TextData, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.evaluation import evaluate
+from dynamoe_search.models import Model
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Balance,
@@ -20,10 +24,12 @@ from dynamoe_search.specification import (
     TopP,
 )
 from dynamoe_search.training import (
+    CurvePoint,
     Interrupted,
     NonFiniteLoss,
+    Seconds,
+    Times,
     TrainingSettings,
-    evaluate,
     train,
 )
 
@@ -96,22 +102,6 @@ def test_same_seed_same_bits_other_seed_other_result(digits: ImageData) -> None:
         assert torch.equal(left, right)
 
 
-def test_evaluation_is_exact_over_batches(
-    digits: ImageData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = train(NETWORK, digits, SHORT, seed=0).model.double()
-    split = replace(digits.validation, images=digits.validation.images.double())
-    whole = evaluate(model, split)
-    monkeypatch.setattr("dynamoe_search.training._TOKENS_AT_ONCE", 7)
-    pieces = evaluate(model, split)
-    assert pieces.loss == pytest.approx(whole.loss, rel=1e-12)
-    assert pieces.accuracy == whole.accuracy
-    with torch.no_grad():
-        logits = model(split.images)
-    expected = torch.nn.functional.cross_entropy(logits, split.labels)
-    assert whole.loss == pytest.approx(float(expected), rel=1e-12)
-
-
 @pytest.mark.parametrize("router", [TopK(), Percentile(), Relative(), Threshold()], ids=str)
 @pytest.mark.parametrize("limit", [{"epochs": 3}, {"flops": 1e9}])
 def test_a_diverging_loss_is_reported(digits: ImageData, router, limit) -> None:
@@ -121,16 +111,93 @@ def test_a_diverging_loss_is_reported(digits: ImageData, router, limit) -> None:
 
 
 def test_stops_when_asked(digits: ImageData) -> None:
-    points: list = []
+    points: list[CurvePoint] = []
     with pytest.raises(Interrupted, match="stopped at 33% of the training"):
         train(
             NETWORK,
             digits,
             replace(SHORT, evaluations=3),
             seed=0,
-            on_evaluation=points.append,
+            on_evaluation=lambda point, model: points.append(point),
             should_stop=lambda: len(points) == 1,
         )
+
+
+def test_what_is_done_after_an_evaluation_does_not_disturb_the_training(digits: ImageData) -> None:
+    seen: list[CurvePoint] = []
+
+    def look(point: CurvePoint, model: Model) -> None:
+        assert not model.training
+        assert evaluate(model, digits.validation).loss == point.loss
+        evaluate(model, digits.test)
+        seen.append(point)
+
+    network = with_router(Relative(target=1.5, noise=0.1))
+    watched = train(network, digits, SHORT, seed=0, on_evaluation=look)
+    alone = train(network, digits, SHORT, seed=0)
+    assert tuple(seen) == watched.curve == alone.curve
+    for left, right in zip(watched.model.parameters(), alone.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_how_often_a_training_is_measured_does_not_change_it(digits: ImageData) -> None:
+    network = with_router(Relative(target=1.5, noise=0.1))
+    rarely, often = (
+        train(network, digits, replace(SHORT, evaluations=times), seed=0) for times in (1, 5)
+    )
+    assert rarely.curve[-1] == often.curve[-1]
+    assert rarely.mean_active == often.mean_active
+    for left, right in zip(rarely.model.parameters(), often.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_training_that_is_ended_from_outside_knows_its_cost(digits: ImageData) -> None:
+    class Enough(Exception):
+        pass
+
+    def prune(point: CurvePoint, model: Model) -> None:
+        points.append(point)
+        if point.fraction > 0.6:
+            raise Enough
+
+    points: list[CurvePoint] = []
+    network = with_router(TopP(0.6))
+    settings = replace(SHORT, evaluations=3)
+    with pytest.raises(Enough):
+        train(network, digits, settings, seed=0, on_evaluation=prune)
+    assert [point.fraction for point in points] == pytest.approx([1 / 3, 2 / 3], abs=0.01)
+    whole = train(network, digits, settings, seed=0)
+    assert tuple(points) == whole.curve[:2]
+    assert whole.curve[-1].flops == whole.flops
+    for point in points:
+        # Not a number of samples times a constant: K is measured, and moves.
+        assert point.flops == pytest.approx(whole.flops * point.samples / whole.samples, rel=0.1)
+        assert point.flops <= training_flops(network, point.samples)
+
+
+def test_the_time_of_each_part_is_told_apart(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On clocks that stand still but for what is done: 1 s a batch, 10 s an evaluation."""
+    clock = 0.0
+
+    def takes(seconds: float, function):
+        def timed(*arguments):
+            nonlocal clock
+            clock += seconds
+            return function(*arguments)
+
+        return timed
+
+    clocks = SimpleNamespace(perf_counter=lambda: clock, process_time=lambda: clock / 2)
+    monkeypatch.setattr(training, "time", clocks)
+    monkeypatch.setattr(training, "predict", takes(1, training.predict))
+    monkeypatch.setattr(training, "evaluate", takes(10, evaluate))
+    hook = takes(100, lambda point, model: None)
+    result = train(NETWORK, digits, SHORT, seed=0, on_evaluation=hook)
+    steps = SHORT.epochs * -(-len(digits.train) // SHORT.batch)
+    assert result.times == Times(Seconds(steps, steps / 2), Seconds(20, 10))
+    assert result.seconds == steps + 20
 
 
 def test_misfits_and_bad_settings_are_named(digits: ImageData) -> None:
@@ -219,4 +286,4 @@ def test_bfloat16_learns_as_float32_does(digits: ImageData) -> None:
     assert result.validation.accuracy == pytest.approx(exact.validation.accuracy, abs=0.06)
     assert result.validation.loss != exact.validation.loss
     assert {p.dtype for p in result.model.parameters()} == {torch.float32}
-    assert evaluate(result.model, digits.validation, settings) == result.validation
+    assert evaluate(result.model, digits.validation, "bfloat16") == result.validation

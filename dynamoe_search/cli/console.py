@@ -28,9 +28,37 @@ DataDirectory = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Where data files are; DYNAMOE_DATA without it."),
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        envvar="DYNAMOE_STORAGE",
+        help="Where the records are kept: sqlite:///FILE, journal:///FILE or"
+        " postgresql://USER@HOST/DATABASE; study.db beside the study file without it.",
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(help="The study's name there; the folder's without it."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes, of one thread each; one a core without it."),
+]
+Device = Annotated[str, typer.Option(help="The torch device to train on.")]
+Grace = Annotated[
+    float,
+    typer.Option(
+        min=1, help="Seconds without a sign of life after which a worker elsewhere is given up."
+    ),
+]
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", help="Also draw it to this file (.png, .svg or .pdf).")
 ]
+
+
+def say(text: str) -> None:
+    """Print sentences as they are."""
+    console.print(escape(text), highlight=False, soft_wrap=True)
 
 
 def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> None:
@@ -47,7 +75,7 @@ def save_plot(figure: Figure, path: Path) -> None:
     from dynamoe_search.report.plots import save_figure
 
     write_file(path, lambda: save_figure(figure, path))
-    console.print(f"wrote {escape(str(path))}")
+    say(f"wrote {path}")
 
 
 def write_file(path: Path, write: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
-"""Commands on a study: ``run`` and ``leaderboard``."""
+"""Commands that train and show a study: ``run``, ``worker`` and ``leaderboard``."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,27 +11,53 @@ from rich.markup import escape
 
 from dynamoe_search.cli.console import (
     DataDirectory,
+    Device,
+    Grace,
+    Name,
     PlotFile,
+    Storage,
     StudyArgument,
+    Workers,
     complaints,
     console,
     save_plot,
+    say,
     write_table,
 )
-from dynamoe_search.errors import RunFailed
+from dynamoe_search.errors import InvalidInput, RunFailed
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dynamoe_search.search import Outcome, Plan
+
+
+class Engine(StrEnum):
+    """What carries out the trainings."""
+
+    local = "local"
+    ray = "ray"
+
 
 def run(
     study: StudyArgument,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes, of one thread each; one a core without it."),
-    ] = None,
+    workers: Workers = None,
     data_dir: DataDirectory = None,
-    device: Annotated[str, typer.Option(help="The torch device to train on.")] = "cpu",
+    device: Device = "cpu",
+    storage: Storage = None,
+    name: Name = None,
+    allow_changes: Annotated[
+        bool, typer.Option(help="Go on though the study file has changed since it was begun.")
+    ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Local processes, or tasks of Ray.")
+    ] = Engine.local,
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster; one of this machine alone without it.")
+    ] = None,
+    trial_cpus: Annotated[float, typer.Option(min=0.01, help="Ray: cores of a training.")] = 1.0,
+    trial_gpus: Annotated[float, typer.Option(min=0, help="Ray: devices of a training.")] = 0.0,
+    grace: Grace = 60.0,
 ) -> None:
     """Begin a search, or go on with it.
 
@@ -38,41 +65,80 @@ def run(
     moment; the same command goes on where it was. At the end it writes leaderboard.csv and
     leaderboard.parquet there.
 
+    With --storage the records are kept where several machines can reach them: other machines help
+    with `dynamoe-search worker --storage URL`.
+
     Example: `dynamoe-search run studies/digits/study.toml`
     """
-    from dynamoe_search.report.leaderboard import answer, make_leaderboard
-    from dynamoe_search.report.terminal import SearchDisplay, leaderboard_table, plan_lines
-    from dynamoe_search.search import load_trials, run_study, study_path
+    from dynamoe_search.report.terminal import SearchDisplay
+    from dynamoe_search.search import RayCluster, Resources, load_trials, run_study, study_path
 
+    if engine == Engine.local and address is not None:
+        raise InvalidInput("--address belongs to --engine ray; add it, or leave out the address")
+    cluster = RayCluster(address, trial_cpus, trial_gpus) if engine == Engine.ray else None
+    if cluster is not None and address is None and workers is not None:
+        raise InvalidInput("--workers is for local processes; Ray takes --trial-cpus")
     with SearchDisplay(console) as display:
         outcome = run_study(
             study,
-            workers,
-            data_dir,
-            device,
-            on_start=lambda plan: console.print(
-                "\n".join(plan_lines(plan)), highlight=False, soft_wrap=True
-            ),
+            Resources(workers, data_dir, device, grace, cluster),
+            storage,
+            name,
+            allow_changes,
+            on_start=_say_plan,
             on_progress=display.update,
         )
-    trials = load_trials(study)
+    trials = load_trials(study, storage, name)
     _print_failures(trials)
     if (trials["state"] == "complete").any():
-        board = make_leaderboard(trials)
         folder = study_path(study).parent
+        board = show(trials, rows=10)
         write_table(board, folder / "leaderboard.csv")
         write_table(board, folder / "leaderboard.parquet")
-        console.print(leaderboard_table(board, rows=10))
-        console.print("\n".join(answer(trials)), highlight=False, soft_wrap=True)
-        console.print(f"All {len(board)} schedules: {escape(str(folder / 'leaderboard.csv'))}")
-    match outcome.reason:
-        case "interrupted":
-            console.print("Interrupted; the same command goes on.")
-            raise typer.Exit(130)
-        case "exhausted":
-            console.print("Ended early: every schedule asked for has had all its replicates.")
+        say(f"All {len(board)} candidates: {folder / 'leaderboard.csv'}")
+    say_how_it_ended(outcome)
     if not (trials["state"] == "complete").any():
         raise RunFailed("no training was completed; the reasons are above")
+
+
+def worker(
+    storage: Annotated[
+        str,
+        typer.Option(
+            envvar="DYNAMOE_STORAGE",
+            help="Where the records are: sqlite:///FILE, journal:///FILE or"
+            " postgresql://USER@HOST/DATABASE.",
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="The study's name there; the only one without it.")
+    ] = None,
+    workers: Workers = None,
+    data_dir: DataDirectory = None,
+    device: Device = "cpu",
+    grace: Grace = 60.0,
+) -> None:
+    """Help with a study that was begun elsewhere, or with its confirmation.
+
+    The study file comes from the records; the data must be on this machine. Join and leave at any
+    moment: a training that is lost with its worker is tried again by whoever is free. Networks that
+    the study keeps are written to a folder of the study's name.
+
+    Example: `dynamoe-search worker --storage postgresql://me@server/studies --name digits`
+    """
+    from dynamoe_search.report.terminal import SearchDisplay
+    from dynamoe_search.search import Resources, join_study
+
+    with SearchDisplay(console) as display:
+        outcome = join_study(
+            storage,
+            name,
+            Resources(workers, data_dir, device, grace),
+            on_start=_say_plan,
+            on_progress=display.update,
+        )
+    say_how_it_ended(outcome)
+    console.print("Nothing is left to train.")
 
 
 def leaderboard(
@@ -83,34 +149,79 @@ def leaderboard(
         Path | None, typer.Option(help="Write all rows to this parquet file.")
     ] = None,
     plot: PlotFile = None,
+    storage: Storage = None,
+    name: Name = None,
 ) -> None:
-    """Show each schedule's mean, how sure it is, and what it costs.
+    """Show each candidate's mean, how sure it is, and what it costs.
 
-    Works while the search is running, too.
+    With several objectives: which candidates no other beats in all of them. Works while the search
+    is running, too.
     """
-    from dynamoe_search.report.leaderboard import answer, make_leaderboard
-    from dynamoe_search.report.terminal import leaderboard_table
     from dynamoe_search.search import load_trials
 
-    trials = load_trials(study)
-    board = make_leaderboard(trials)
-    console.print(leaderboard_table(board, rows))
-    console.print("\n".join(answer(trials)), highlight=False, soft_wrap=True)
+    trials = load_trials(study, storage, name)
+    board = show(trials, rows)
     for path in (csv, parquet):
         if path is not None:
             write_table(board, path, "csv" if path is csv else "parquet")
-            console.print(f"wrote {escape(str(path))}")
-    if plot is not None:
+            say(f"wrote {path}")
+    if plot is None:
+        return
+    if trials.attrs["objectives"] == ["loss"]:
         from dynamoe_search.report.plots import plot_search
 
         save_plot(plot_search(trials), plot)
+    else:
+        from dynamoe_search.report.pareto import plot_pareto
+
+        save_plot(plot_pareto(board, trials.attrs["objectives"]), plot)
+
+
+def show(trials: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """Print what a study has found, and give the table of its candidates."""
+    from dynamoe_search.report.fidelity import fidelity_sentences
+
+    objectives = trials.attrs["objectives"]
+    if objectives == ["loss"]:
+        from dynamoe_search.report.leaderboard import answer, make_leaderboard
+        from dynamoe_search.report.terminal import leaderboard_table
+
+        board = make_leaderboard(trials)
+        console.print(leaderboard_table(board, rows))
+        say("\n".join(answer(trials)))
+    else:
+        from dynamoe_search.analysis import make_pareto_table
+        from dynamoe_search.report.pareto import pareto_sentences, pareto_table
+
+        board = make_pareto_table(trials, objectives)
+        console.print(pareto_table(board, objectives, rows))
+        say("\n".join(pareto_sentences(board, objectives)))
+    if trials.attrs["pruner"] != "none":
+        say("\n".join(fidelity_sentences(trials)))
+    return board
+
+
+def say_how_it_ended(outcome: Outcome) -> None:
+    """Say why a run ended before its limit, if it did; exit status 130 where it was interrupted."""
+    match outcome.reason:
+        case "interrupted":
+            console.print("Interrupted; the same command goes on.")
+            raise typer.Exit(130)
+        case "exhausted":
+            console.print("Ended early: every candidate asked for has had all its replicates.")
+
+
+def _say_plan(plan: Plan) -> None:
+    from dynamoe_search.report.terminal import plan_lines
+
+    say("\n".join(plan_lines(plan)))
 
 
 def _print_failures(trials: pd.DataFrame) -> None:
     failed = trials[trials["state"].isin(["diverged", "out of memory", "error"])]
     for row in failed.itertuples():
         complaints.print(
-            f"trial {row.trial} ({row.schedule}) {row.state}: {escape(row.message)}",
+            f"trial {row.trial} ({row.candidate}) {row.state}: {escape(row.message)}",
             highlight=False,
             soft_wrap=True,
         )

@@ -19,8 +19,10 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a schedule, best first: ``rank`` from 1, ``schedule``, ``pattern`` (its name, if it is
-        a pattern, uniform or a preset), ``replicates``, ``loss`` in nats with ``loss_low`` and
+        A row a candidate, best first, those that miss a constraint after all others: ``rank`` from
+        1, ``schedule``, ``settings`` (what was searched next to it), ``pattern`` (its name, if it
+        is a pattern, uniform or a preset), ``replicates``, ``feasible`` (whether most of
+        its replicates meet the constraints), ``loss`` in nats with ``loss_low`` and
         ``loss_high``, ``accuracy`` with ``accuracy_low`` and ``accuracy_high`` (95 % intervals from
         the noise pooled over the study; NaN where nothing was trained twice), ``perplexity`` and
         ``bits_per_byte`` (means; NaN for images), ``total_parameters``, ``active_experts`` (K,
@@ -37,30 +39,34 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
     complete = trials[trials["state"] == "complete"]
     if complete.empty:
         raise InvalidInput("no training of this study is complete yet")
-    by_schedule = complete.groupby("schedule", sort=True)
-    board = by_schedule.agg(
+    board = complete.groupby("candidate", sort=True).agg(
+        schedule=("schedule", "first"),
+        settings=("settings", "first"),
         pattern=("pattern", "first"),
         replicates=("replicate", "size"),
+        feasible=("feasible", lambda met: met.mean() > 0.5),
         loss=("validation_loss", "mean"),
         accuracy=("validation_accuracy", "mean"),
-        perplexity=("perplexity", "mean"),
-        bits_per_byte=("bits_per_byte", "mean"),
+        perplexity=("validation_perplexity", "mean"),
+        bits_per_byte=("validation_bits_per_byte", "mean"),
         total_parameters=("total_parameters", "first"),
         active_experts=("active_experts", "mean"),
         active_parameters=("active_parameters", "mean"),
         flops_per_token=("flops_per_token", "mean"),
     )
-    board = board.sort_values("loss", kind="stable").reset_index()
+    board = board.sort_values("loss", kind="stable").reset_index(drop=True)
+    board = board.sort_values("feasible", ascending=False, kind="stable", ignore_index=True)
     board = board.astype({"total_parameters": "int64"})
     for quantity, column in (("loss", "validation_loss"), ("accuracy", "validation_accuracy")):
-        noise = pooled_noise(complete[column], complete["schedule"])
+        noise = pooled_noise(complete[column], complete["candidate"])
         width = half_width(noise, board["replicates"])
         board[f"{quantity}_low"] = (board[quantity] - width).clip(lower=0)
         board[f"{quantity}_high"] = board[quantity] + width
     board["accuracy_high"] = board["accuracy_high"].clip(upper=1)
-    board["tied_with_best"] = board["loss"] - board["loss"].iloc[0] <= _margin(complete, board)
+    within_noise = board["loss"] - board["loss"].iloc[0] <= _margin(complete, board)
+    board["tied_with_best"] = within_noise & (board["feasible"] == board["feasible"].iloc[0])
     board.insert(0, "rank", range(1, len(board) + 1))
-    order = ["rank", "schedule", "pattern", "replicates"]
+    order = ["rank", "schedule", "settings", "pattern", "replicates", "feasible"]
     order += [
         f"{quantity}{end}" for quantity in ("loss", "accuracy") for end in ("", "_low", "_high")
     ]
@@ -74,7 +80,10 @@ def answer(trials: pd.DataFrame) -> list[str]:
     complete = trials[trials["state"] == "complete"]
     best = board.iloc[0]
     sentences = [f"Best schedule: {_described(best)}."]
-    patterns = board[board["pattern"] != ""]
+    if not best["feasible"]:
+        return ["No candidate meets the constraints.", *sentences, *_what_was_equal(board)]
+    feasible = board[board["feasible"]]
+    patterns = feasible[feasible["pattern"] != ""]
     if best["pattern"]:
         sentences[0] = f"Best schedule: {best['schedule']}, the named schedule {_described(best)}."
     elif not patterns.empty:
@@ -89,14 +98,18 @@ def answer(trials: pd.DataFrame) -> list[str]:
         else:
             verdict = f"more than noise, which reaches {margin:.4f}"
         sentences.append(f"The best schedule is ahead by {difference:.4f}: {verdict}.")
-    tied = int(board["tied_with_best"].sum()) - 1
-    others = len(board) - 1
+    if len(feasible) < len(board):
+        sentences.append(
+            f"{len(board) - len(feasible)} of {len(board)} candidates miss a constraint."
+        )
+    tied = int(feasible["tied_with_best"].sum()) - 1
+    others = len(feasible) - 1
     if others:
         sentences.append(
             f"{tied} of the {others} other schedules cannot be told from the best"
             " (95 % for the whole table)."
         )
-    return sentences + _what_was_equal(board)
+    return sentences + _what_was_equal(board) + _what_was_changed(trials)
 
 
 def _what_was_equal(board: pd.DataFrame) -> list[str]:
@@ -111,8 +124,16 @@ def _what_was_equal(board: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def _what_was_changed(trials: pd.DataFrame) -> list[str]:
+    return [
+        f"The study file was changed after {change['after_trials']} trials"
+        f" ({'; '.join(change['changes'])}): results from before and after are pooled."
+        for change in trials.attrs.get("changes", [])
+    ]
+
+
 def _margin(complete: pd.DataFrame, board: pd.DataFrame) -> pd.Series:
-    noise = pooled_noise(complete["validation_loss"], complete["schedule"])
+    noise = pooled_noise(complete["validation_loss"], complete["candidate"])
     margins = least_significant_difference(
         noise, board["replicates"].iloc[0], board["replicates"], len(board)
     )
@@ -120,7 +141,8 @@ def _margin(complete: pd.DataFrame, board: pd.DataFrame) -> pd.Series:
 
 
 def _described(row: pd.Series) -> str:
-    name = f"{row['pattern']} ({row['schedule']})" if row["pattern"] else row["schedule"]
+    candidate = f"{row['schedule']} {row['settings']}".rstrip()
+    name = f"{row['pattern']} ({candidate})" if row["pattern"] else candidate
     times = "1 replicate" if row["replicates"] == 1 else f"{row['replicates']} replicates"
     interval = ""
     if pd.notna(row["loss_low"]):

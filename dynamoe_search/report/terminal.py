@@ -78,7 +78,9 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption=f"≈ cannot be told from the best; loss in nats and {quality} on the validation"
+        caption="≈ cannot be told from the best;"
+        + (" x misses a constraint;" if not board["feasible"].all() else "")
+        + f" loss in nats and {quality} on the validation"
         " split, ± 95 %; K: active experts a layer, measured",
         caption_justify="left",
     )
@@ -92,8 +94,8 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
     for row in shown.itertuples():
         table.add_row(
             str(row.rank),
-            "≈" if row.tied_with_best else "",
-            row.schedule,
+            "" if row.feasible and not row.tied_with_best else "≈" if row.feasible else "x",
+            f"{row.schedule} {row.settings}".rstrip(),
             sparkline(Schedule.parse(row.schedule)),
             row.pattern,
             f"{row.loss:.4f}" + _plus_minus(row.loss_high - row.loss, "{:.4f}"),

@@ -3,17 +3,28 @@
 The only part that knows optuna.
 """
 
+from dynamoe_search.search.confirm import Confirmation, confirm_study, load_confirmation
+from dynamoe_search.search.join import join_study
 from dynamoe_search.search.plan import Plan, make_plan
+from dynamoe_search.search.progress import Progress
+from dynamoe_search.search.ray_engine import RayCluster
 from dynamoe_search.search.results import load_trials
-from dynamoe_search.search.run import Outcome, Progress, run_study
-from dynamoe_search.search.study_file import SAMPLERS, StudyFile, read_study_file, study_path
+from dynamoe_search.search.run import Outcome, Resources, run_study
+from dynamoe_search.search.study_file import SAMPLERS, StudyFile
+from dynamoe_search.search.study_reader import read_study_file, study_path
 
 __all__ = [
     "SAMPLERS",
+    "Confirmation",
     "Outcome",
     "Plan",
     "Progress",
+    "RayCluster",
+    "Resources",
     "StudyFile",
+    "confirm_study",
+    "join_study",
+    "load_confirmation",
     "load_trials",
     "make_plan",
     "read_study_file",

@@ -9,6 +9,7 @@ import numpy as np
 
 from dynamoe_search.budgets import (
     Solution,
+    equal_widths,
     experts_of,
     held_routers,
     parameter_count,
@@ -29,8 +30,16 @@ from dynamoe_search.schedules import (
     preset_profile,
     stretch,
 )
+from dynamoe_search.search.candidate import Candidate, DenseTwin, with_settings
 from dynamoe_search.search.study_file import StudyFile
-from dynamoe_search.specification import Classifier, Experts, LanguageModel, Specification
+from dynamoe_search.specification import (
+    Classifier,
+    Dense,
+    Experts,
+    LanguageModel,
+    Specification,
+    with_constants,
+)
 
 ALPHA_LORA = "alpha_lora"
 
@@ -49,38 +58,55 @@ class Plan:
         nothing equal.
     family : Family
         What the search moves in.
-    baselines : dict of str to Schedule
+    baselines : dict of str to Candidate
         Each named pattern, uniform, and the presets that the study lists, in the order in which
         they are trained.
+    totals : dict of int to int
+        The experts to hand out, by expert width; empty in the regime `paper`.
     """
 
     study: StudyFile
     network: Specification
     solution: Solution | None
     family: Family
-    baselines: dict[str, Schedule]
+    baselines: dict[str, Candidate]
+    totals: dict[int, int]
 
     @property
     def depth(self) -> int:
         """The number of layers."""
         return self.study.model.depth
 
-    def schedule(self, parameters: Mapping[str, float]) -> Schedule:
-        """The schedule that the family's parameters stand for, at the study's budget."""
-        total = self.solution.experts if self.solution else None
-        return _schedule_of(self.family.profile(parameters, self.depth), self.study, total)
+    def candidate(
+        self, parameters: Mapping[str, float], settings: Mapping[str, float]
+    ) -> Candidate:
+        """What the family's parameters and the settings stand for, at the study's budget."""
+        hidden = int(settings.get("hidden", self.study.model.hidden))
+        profile = self.family.profile(parameters, self.depth)
+        schedule = _schedule_of(profile, self.study, self.totals.get(hidden))
+        return with_settings(schedule, settings)
 
-    def network_with(self, schedule: Schedule) -> Specification:
-        """The proxy with another schedule, its routers held as the regime asks."""
-        network = with_schedule(self.network, schedule)
-        if self.study.budget.regime != "compute":
-            return network
-        routers = held_routers(self.study.router, schedule, self.study.active)
-        return replace(network, blocks=replace(experts_of(network), router=routers))
+    def network_with(self, candidate: Candidate | DenseTwin) -> Specification:
+        """The proxy of a candidate, its routers held as the regime asks."""
+        if isinstance(candidate, DenseTwin):
+            return replace(self.network, blocks=Dense(candidate.hidden))
+        schedule, settings = candidate.schedule, dict(candidate.settings)
+        hidden = int(settings.pop("hidden", self.study.model.hidden))
+        router = with_constants(self.study.router, settings)
+        blocks = replace(experts_of(self.network), schedule=schedule, hidden=hidden, router=router)
+        if self.study.budget.regime == "compute":
+            routers = held_routers(router, schedule, self.study.active)
+            blocks = replace(blocks, router=routers)
+        return replace(self.network, blocks=blocks)
 
     def seed(self, replicate: int) -> int:
         """The seed of a replicate: the same for every schedule, so that they can be paired."""
         return int(np.random.SeedSequence([self.study.seed, replicate]).generate_state(1)[0])
+
+    def confirmation_seed(self, replicate: int) -> int:
+        """The seed of a replicate of the confirmation: none that the search has seen."""
+        sequence = np.random.SeedSequence([self.study.seed, replicate], spawn_key=(1,))
+        return int(sequence.generate_state(1)[0])
 
 
 def make_plan(study: StudyFile, data: ImageData | TextData) -> Plan:
@@ -95,16 +121,35 @@ def make_plan(study: StudyFile, data: ImageData | TextData) -> Plan:
     network = _network(study, data)
     solution = _solve(study, network)
     total = solution.experts if solution else None
-    baselines = baseline_schedules(study, total)
-    network = with_schedule(network, baselines["uniform"])
+    schedules = baseline_schedules(study, total)
+    network = with_schedule(network, schedules["uniform"])
     family = make_family(search.family, total or 1, budget.minimum, budget.maximum, search.contrast)
-    plan = Plan(study, network, solution, family, baselines)
-    for name, schedule in baselines.items():
+    own = study.own_settings()
+    baselines = {name: with_settings(schedule, own) for name, schedule in schedules.items()}
+    plan = Plan(study, network, solution, family, baselines, _totals(study, network))
+    for name, candidate in baselines.items():
         try:
-            plan.network_with(schedule)
+            plan.network_with(candidate)
         except InvalidInput as error:
             raise InvalidInput(f"budget.active: {error} ({name})") from error
     return plan
+
+
+def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
+    """The experts to hand out at each expert width, such that parameters are exactly equal."""
+    budget = study.budget
+    if budget.regime == "paper":
+        return {}
+    wanted = study.search.also.hidden or (study.model.hidden,)
+    equal = equal_widths(network, budget.minimum, budget.maximum)
+    if unequal := [width for width in wanted if width not in equal]:
+        raise InvalidInput(
+            f"search.also.hidden: no number of experts of width {unequal[0]} has exactly the"
+            f" parameters of the study, {parameter_count(network).total:,}; these widths have:"
+            f" {', '.join(map(str, equal))}. Another model.hidden has others: 2 hidden + 1 should"
+            " have many divisors, as 52 or 157 do"
+        )
+    return {width: equal[width] for width in wanted}
 
 
 def baseline_schedules(study: StudyFile, total: int | None) -> dict[str, Schedule]:
@@ -134,12 +179,12 @@ def baseline_schedules(study: StudyFile, total: int | None) -> dict[str, Schedul
     return {name: _schedule_of(profile, study, total) for name, profile in profiles.items()}
 
 
-def names_of(baselines: Mapping[str, Schedule]) -> dict[str, str]:
-    """The name of each schedule that is a baseline; where several coincide, all their names."""
+def names_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
+    """The name of each candidate that is a baseline; where several coincide, all their names."""
     names: dict[str, list[str]] = {}
-    for name, schedule in baselines.items():
-        names.setdefault(str(schedule), []).append(name)
-    return {schedule: " = ".join(same) for schedule, same in names.items()}
+    for name, candidate in baselines.items():
+        names.setdefault(str(candidate), []).append(name)
+    return {candidate: " = ".join(same) for candidate, same in names.items()}
 
 
 def _network(study: StudyFile, data: ImageData | TextData) -> Specification:

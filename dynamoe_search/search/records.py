@@ -1,21 +1,27 @@
 """What is recorded of a trial, and how a trial's fate is read back.
 
 A trial carries at most one of each of these attributes: ``claim`` from the moment it is assigned,
-``result`` from the moment its training ends, ``failure`` where it ended otherwise, ``repeat``
-where it was answered from earlier results without training. Every decision of a search is a
+``result`` from the moment its training ends, ``pruned`` where it was ended early for being
+unpromising, ``failure`` where it ended otherwise, ``repeat`` where it was answered from earlier
+results without training. Every decision of a search is a
 function of these records, so a search that was killed goes on from them alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+
+from dynamoe_search.analysis import OBJECTIVES
+from dynamoe_search.errors import RunFailed
+from dynamoe_search.search.study_file import SearchSection
 
 FailureKind = Literal["interrupted", "diverged", "out of memory", "error"]
 # A training that was cut short is tried again. Only one whose worker died twice in the same run is
@@ -29,25 +35,29 @@ class Claim:
 
     Parameters
     ----------
-    schedule : str
+    candidate : str
+        As `dynamoe_search.search.candidate.parse_candidate` reads it.
     replicate : int
-        From 0; no two finished trials of a schedule share it.
+        From 0; no two finished trials of a candidate share it.
     seed : int
         The seed of that replicate.
-    process : int
-        The process that trains it.
+    worker : str
+        The worker that trains it, as `dynamoe_search.search.liveness` names it.
     run : str
-        The run that the process belongs to.
+        The run that the worker belongs to.
     outside : bool
-        Whether the schedule lies outside the family: the trial then has no parameters.
+        Whether the candidate lies outside the family: the trial then has no parameters.
+    prunable : bool
+        Whether it may be ended early: the sampler's finds may, what is to be compared may not.
     """
 
-    schedule: str
+    candidate: str
     replicate: int
     seed: int
-    process: int
+    worker: str
     run: str
     outside: bool = False
+    prunable: bool = False
 
 
 def claim_of(trial: FrozenTrial) -> Claim | None:
@@ -62,58 +72,117 @@ def record_claim(trial: optuna.Trial, claim: Claim) -> None:
 
 
 def record_result(
-    study: optuna.Study, trial: optuna.Trial, claim: Claim, result: dict[str, Any]
+    study: optuna.Study,
+    trial: optuna.Trial,
+    claim: Claim,
+    result: dict[str, Any],
+    search: SearchSection,
 ) -> None:
     """Keep a trial's result, and complete the trial.
 
-    Two writes: where the process dies between them, `settle` does the second.
+    Where the process dies after the result is written, `settle` completes the trial.
+
+    Raises
+    ------
+    Superseded
+        As the other functions that record.
     """
-    trial.set_user_attr("result", result)
-    _complete(study, trial.number, claim, result)
+    with _unless_given_up(trial):
+        record_constraints(trial, search, result)
+        trial.set_user_attr("result", result)
+    _complete(study, trial.number, claim, result, search)
 
 
-def _complete(study: optuna.Study, number: int, claim: Claim, result: dict[str, Any]) -> None:
-    if claim.outside:
-        # Samplers pass over failed trials, and this one has no parameters that they could learn
-        # from. That it has a result is what tells it from a failure.
-        study.tell(number, state=TrialState.FAIL)
-    else:
-        study.tell(number, result["validation_loss"])
+def record_constraints(
+    trial: optuna.Trial, search: SearchSection, result: Mapping[str, float]
+) -> None:
+    """Tell the sampler by how much a result breaks each constraint."""
+    for constraint in search.constraint_list:
+        trial.set_constraint(str(constraint), constraint.violation(result))
+
+
+def record_pruned(study: optuna.Study, trial: optuna.Trial, spent: dict[str, Any]) -> None:
+    """Say what a training had cost when it was ended for being unpromising, and end the trial."""
+    with _unless_given_up(trial):
+        trial.set_user_attr("pruned", spent)
+    study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
 
 
 def record_failure(
     study: optuna.Study, trial: optuna.Trial, kind: FailureKind, message: str
 ) -> None:
     """Say why a trial has no result, and end it."""
-    trial.set_user_attr("failure", {"kind": kind, "message": message})
-    study.tell(trial, state=TrialState.FAIL)
+    with _unless_given_up(trial):
+        trial.set_user_attr("failure", {"kind": kind, "message": message})
+    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def settle(study: optuna.Study, processes: Iterable[int] | None = None) -> None:
-    """End the trials that dead processes left running; the caller holds the claim lock.
+class Superseded(RunFailed):
+    """The trial was given up for dead, and is trained again by another worker."""
+
+
+@contextmanager
+def _unless_given_up(trial: optuna.Trial) -> Iterator[None]:
+    try:
+        yield
+    except optuna.exceptions.UpdateFinishedTrialError:
+        raise Superseded(
+            f"trial {trial.number} was given up, as this worker showed no sign of life; what it"
+            " has found is dropped, since another trains it again"
+        ) from None
+
+
+def _complete(
+    study: optuna.Study,
+    number: int,
+    claim: Claim,
+    result: Mapping[str, Any],
+    search: SearchSection,
+) -> None:
+    if claim.outside:
+        # Samplers pass over failed trials, and this one has no parameters that they could learn
+        # from. That it has a result is what tells it from a failure.
+        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+    else:
+        study.tell(number, objective_values(search, result), skip_if_finished=True)
+
+
+def objective_values(search: SearchSection, result: Mapping[str, Any]) -> list[float]:
+    """What a result is in each of a study's objectives."""
+    return [result[OBJECTIVES[name].column] for name in search.objectives]
+
+
+def settle(study: optuna.Study, search: SearchSection, is_dead: Callable[[str], bool]) -> None:
+    """End the trials that dead workers left running; the caller holds the claim lock.
 
     Parameters
     ----------
     study : Study
-    processes : iterable of int, optional
-        The dead processes; all that ever worked on the study, where it is None.
+    search : SearchSection
+    is_dead : callable
+        Says of a worker whether it is.
     """
-    dead = None if processes is None else set(processes)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        claim = claim_of(trial)
+        claim, attributes = claim_of(trial), trial.user_attrs
         # Trials are asked for and claimed under one lock: without a claim, whoever asked is dead.
-        if dead is not None and claim is not None and claim.process not in dead:
+        if claim is None:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        elif not is_dead(claim.worker):
             continue
-        if claim is not None and (result := trial.user_attrs.get("result")) is not None:
-            _complete(study, trial.number, claim, result)
+        elif "result" in attributes:
+            _complete(study, trial.number, claim, attributes["result"], search)
+        elif "pruned" in attributes:
+            study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
         else:
-            study.tell(trial.number, state=TrialState.FAIL)
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """A trial's fate in a word: complete, running, repeat, or the kind of failure."""
+    """A trial's fate in a word: complete, pruned, running, repeat, or the kind of failure."""
     if "repeat" in trial.user_attrs:
         return "repeat"
+    if trial.state == TrialState.PRUNED:
+        return "pruned"
     if trial.state.is_finished() and "result" in trial.user_attrs:
         return "complete"
     if trial.state == TrialState.FAIL:
@@ -128,42 +197,48 @@ class Ledger:
 
     Parameters
     ----------
-    losses : dict of str to dict of int to float
-        By schedule and replicate, the validation losses that are known.
+    results : dict of str to dict of int to dict
+        By candidate and replicate, the results that are known.
     taken : dict of str to set of int
-        By schedule, the replicates that are done, running, or failed for good.
+        By candidate, the replicates that are done, pruned, running, or failed for good.
+    pruned : set of str
+        Candidates whose training was ended early: they are not trained again.
     retries : list of FrozenTrial
         Trials whose training must be tried again.
     trained : int
-        Trainings done or failed for good.
+        Trainings done, pruned, or failed for good.
     running : int
         Trainings under way.
     flops : float
-        Training FLOPs of the results.
+        Training FLOPs, of pruned trainings as far as they went.
     seconds : float
         Time during which at least one trial was running.
     """
 
-    losses: dict[str, dict[int, float]]
+    results: dict[str, dict[int, dict[str, Any]]]
     taken: dict[str, set[int]]
+    pruned: set[str]
     retries: list[FrozenTrial]
     trained: int
     running: int
     flops: float
     seconds: float
 
-    def mean_losses(self) -> dict[str, float]:
-        """The mean validation loss of each schedule with results."""
+    def means(self, keys: Sequence[str]) -> dict[str, dict[str, float]]:
+        """The mean of some of the results' values over its replicates, by candidate."""
         return {
-            schedule: float(np.mean(list(by_replicate.values())))
-            for schedule, by_replicate in self.losses.items()
+            candidate: {
+                key: float(np.mean([result[key] for result in replicates.values()])) for key in keys
+            }
+            for candidate, replicates in self.results.items()
         }
 
 
 def read_ledger(trials: list[FrozenTrial]) -> Ledger:
     """Sum up the trials of a study."""
-    losses: dict[str, dict[int, float]] = {}
+    results: dict[str, dict[int, dict[str, Any]]] = {}
     taken: dict[str, set[int]] = {}
+    pruned: set[str] = set()
     unfinished: dict[tuple[str, int], list[FrozenTrial]] = {}
     trained = running = 0
     flops = 0.0
@@ -172,20 +247,23 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
         if claim is None:
             continue
         if state in ("died", "interrupted"):
-            unfinished.setdefault((claim.schedule, claim.replicate), []).append(trial)
+            unfinished.setdefault((claim.candidate, claim.replicate), []).append(trial)
             continue
-        taken.setdefault(claim.schedule, set()).add(claim.replicate)
+        taken.setdefault(claim.candidate, set()).add(claim.replicate)
         if state == "running":
             running += 1
             continue
         trained += 1
         if state == "complete":
             result = trial.user_attrs["result"]
-            losses.setdefault(claim.schedule, {})[claim.replicate] = result["validation_loss"]
+            results.setdefault(claim.candidate, {})[claim.replicate] = result
             flops += result["training_flops"]
+        elif state == "pruned":
+            pruned.add(claim.candidate)
+            flops += trial.user_attrs["pruned"]["training_flops"]
     retries = []
-    for (schedule, replicate), attempts in unfinished.items():
-        if replicate in taken.get(schedule, ()):
+    for (candidate, replicate), attempts in unfinished.items():
+        if replicate in taken.get(candidate, ()):
             continue
         deaths = Counter(
             claim.run
@@ -195,9 +273,10 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
         if max(deaths.values(), default=0) < _DEATHS_IN_ONE_RUN:
             retries.append(attempts[-1])
         else:
-            taken.setdefault(schedule, set()).add(replicate)
+            taken.setdefault(candidate, set()).add(replicate)
             trained += 1
-    return Ledger(losses, taken, retries, trained, running, flops, _covered_seconds(trials))
+    seconds = _covered_seconds(trials)
+    return Ledger(results, taken, pruned, retries, trained, running, flops, seconds)
 
 
 def _covered_seconds(trials: list[FrozenTrial]) -> float:

@@ -7,84 +7,142 @@ from typing import Any
 
 import pandas as pd
 
-from dynamoe_search.schedules import Schedule
+from dynamoe_search.search.candidate import Candidate, parse_candidate, with_settings
+from dynamoe_search.search.definition import changes_of, recorded_study_file
 from dynamoe_search.search.plan import baseline_schedules, names_of
 from dynamoe_search.search.records import claim_of, state_of
-from dynamoe_search.search.storage import open_study
-from dynamoe_search.search.study_file import read_study_file, study_path
+from dynamoe_search.search.storage import open_study, place_of
+from dynamoe_search.search.study_file import StudyFile
+from dynamoe_search.search.study_reader import study_path
 
 _MEASURED = (
     "validation_loss",
     "validation_accuracy",
-    "perplexity",
-    "bits_per_byte",
+    "validation_perplexity",
+    "validation_bits_per_byte",
     "active_experts",
+    "utilisation_entropy",
+    "gradient_noise",
     "total_parameters",
     "active_parameters",
     "flops_per_token",
     "training_flops",
     "samples",
-    "seconds",
-    "cpu_seconds",
 )
+_PARTS = ("deciding", "training", "evaluation", "measuring")
+_TIMES = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
 
 
-def load_trials(study: Path) -> pd.DataFrame:
+def load_trials(study: Path, storage: str | None = None, name: str | None = None) -> pd.DataFrame:
     """All trials of a study, a row each.
 
     Parameters
     ----------
     study : Path
         The study file, or its folder.
+    storage, name : str, optional
+        As in `dynamoe_search.run_study`.
 
     Returns
     -------
     DataFrame
-        ``trial``, ``schedule``, ``pattern`` (the schedule's name, if it has one), ``replicate``,
-        ``seed``, ``state`` (complete, running, repeat, died, interrupted, diverged, out of memory,
-        error), ``message``, the results (``validation_loss`` in nats, ``validation_accuracy``,
-        ``perplexity`` and ``bits_per_byte`` (NaN for images), ``active_experts`` (K on the
-        validation split, its mean over tokens and layers), ``total_parameters``,
-        ``active_parameters``, ``flops_per_token``, ``training_flops``, ``samples``, ``seconds``,
-        ``cpu_seconds``), ``mean_active`` (a list, one value a layer),
-        ``started``, ``finished``, ``data`` (the fingerprint), ``torch``, and the family's
-        parameters as Optuna holds them, each in a column ``parameter_...``.
+        ``trial``, ``candidate`` (``schedule``, and after it the ``settings`` that were searched
+        next to it, such as ``k=2``), ``pattern`` (its name, if it has one), ``replicate``,
+        ``seed``, ``state`` (complete, pruned, running, repeat, died, interrupted, diverged, out of
+        memory, error), ``message``, ``fraction`` (of the training that was done), the results
+        (``validation_loss`` in nats, ``validation_accuracy``, ``validation_perplexity`` and
+        ``validation_bits_per_byte`` (NaN for images), ``active_experts`` (K on the validation
+        split, its mean over tokens and layers), ``utilisation_entropy`` (mean of H / ln N),
+        ``gradient_noise`` (in samples; NaN where the study did not ask for it),
+        ``total_parameters``, ``active_parameters``, ``flops_per_token``, ``training_flops``,
+        ``samples``), ``feasible`` (whether the study's constraints are met), the wall and CPU
+        seconds of its parts (``deciding``, ``training``, ``evaluation``, ``measuring``), ``curve``
+        (a list of points), ``mean_active`` (a list, one value a layer), ``started``, ``finished``,
+        ``worker``, ``data`` (the fingerprint), ``commit``, the versions, and the family's
+        parameters as Optuna holds them, each in a column ``parameter_...``. The objectives and the
+        changes of the study file that were allowed are in ``attrs``.
 
     Raises
     ------
     InvalidInput
         Where there is no such study, or it holds no results yet.
     """
-    path = study_path(study)
-    study_file = read_study_file(path)
+    place = place_of(study_path(study).parent, storage, name)
+    optuna_study = open_study(place)
+    study_file = recorded_study_file(optuna_study, place)
+    trials = table_of(optuna_study.get_trials(deepcopy=False), study_file)
+    trials.attrs["objectives"] = list(study_file.search.objectives)
+    trials.attrs["pruner"] = study_file.search.pruner
+    trials.attrs["changes"] = changes_of(optuna_study)
+    return trials
+
+
+def table_of(trials: list[Any], study_file: StudyFile) -> pd.DataFrame:
+    """Trials of a search or a confirmation as `load_trials` describes them."""
     names: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
-    for trial in open_study(path.parent).get_trials(deepcopy=False):
+    for trial in trials:
         claim, attributes = claim_of(trial), trial.user_attrs
-        result = attributes.get("result", {})
-        schedule = claim.schedule if claim else attributes.get("repeat", {}).get("schedule", "")
-        if schedule and not names:
-            matched = study_file.budget.regime != "paper"
-            total = Schedule.parse(schedule).total if matched else None
-            names = names_of(baseline_schedules(study_file, total))
+        state = state_of(trial)
+        result = attributes.get("result", attributes.get("pruned", {}))
+        text = claim.candidate if claim else attributes.get("repeat", {}).get("candidate", "")
+        candidate = parse_candidate(text) if text else None
+        schedule, settings = text, ""
+        if isinstance(candidate, Candidate):
+            schedule, settings = str(candidate.schedule), candidate.settings_text
+            names = names or _names(candidate, study_file)
+        complete = state == "complete"
         rows.append(
             {
                 "trial": trial.number,
+                "candidate": text,
                 "schedule": schedule,
-                "pattern": names.get(schedule, ""),
+                "settings": settings,
+                "pattern": names.get(text, ""),
                 "replicate": claim.replicate if claim else None,
                 "seed": claim.seed if claim else None,
-                "state": state_of(trial),
+                "state": state,
                 "message": attributes.get("failure", {}).get("message", ""),
+                "fraction": 1.0 if complete else result.get("fraction", float("nan")),
                 **{name: result.get(name, float("nan")) for name in _MEASURED},
+                "feasible": complete and _is_feasible(result, study_file),
+                **{name: result.get(name, float("nan")) for name in _TIMES},
+                "curve": result.get("curve"),
                 "mean_active": result.get("mean_active"),
                 "started": trial.datetime_start,
                 "finished": trial.datetime_complete,
+                "worker": claim.worker if claim else None,
                 "data": result.get("data"),
-                "torch": result.get("versions", {}).get("torch"),
+                "commit": result.get("commit"),
+                **{
+                    f"version_{package}": number
+                    for package, number in result.get("versions", {}).items()
+                },
+                **{key: value for key, value in result.items() if key.startswith("test_")},
                 **{f"parameter_{name}": value for name, value in trial.params.items()},
             }
         )
-    columns = ["trial", "schedule", "pattern", "replicate", "seed", "state", "message", *_MEASURED]
-    trials = pd.DataFrame(rows, columns=None if rows else columns)
-    return trials.astype({"replicate": "Int64", "seed": "Int64"})
+    table = pd.DataFrame(rows, columns=None if rows else list(_EMPTY))
+    return table.astype({"replicate": "Int64", "seed": "Int64"})
+
+
+_EMPTY = (
+    *("trial", "candidate", "schedule", "settings", "pattern", "replicate", "seed", "state"),
+    *("message", "fraction", *_MEASURED, "feasible", *_TIMES, "curve"),
+)
+
+
+def _names(candidate: Candidate, study_file: StudyFile) -> dict[str, str]:
+    """The names of the study's baselines, whose total a candidate of their width shows."""
+    own = study_file.own_settings()
+    if dict(candidate.settings).get("hidden") != own.get("hidden"):
+        return {}
+    total = None if study_file.budget.regime == "paper" else candidate.schedule.total
+    schedules = baseline_schedules(study_file, total)
+    return names_of({name: with_settings(schedule, own) for name, schedule in schedules.items()})
+
+
+def _is_feasible(result: dict[str, Any], study_file: StudyFile) -> bool:
+    return all(
+        constraint.violation(result) <= 0 for constraint in study_file.search.constraint_list
+    )

@@ -1,68 +1,32 @@
-"""Running a study: workers are started, watched and replaced; the records do the rest."""
+"""Running a study: beginning it, and going on with it."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
-import optuna
-
+from dynamoe_search.analysis import OBJECTIVES
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.search.assignment import fraction_done
-from dynamoe_search.search.plan import Plan, make_plan, names_of
-from dynamoe_search.search.records import Ledger, read_ledger, settle
-from dynamoe_search.search.storage import locked, open_study
-from dynamoe_search.search.study_file import read_study_file, study_path
-from dynamoe_search.search.worker import (
-    CLAIM_LOCK,
-    WORKERS_LOCK,
-    Job,
-    load_study_data,
-    work,
+from dynamoe_search.search.agenda import SearchAgenda
+from dynamoe_search.search.definition import check_data, record_study_file
+from dynamoe_search.search.liveness import GRACE
+from dynamoe_search.search.local import run_locally
+from dynamoe_search.search.plan import Plan, make_plan
+from dynamoe_search.search.progress import Overview, Progress
+from dynamoe_search.search.ray_engine import RayCluster, run_on_ray
+from dynamoe_search.search.storage import (
+    STORAGE_ERRORS,
+    Direction,
+    Place,
+    begin_study,
+    place_of,
 )
-
-RUN_LOCK = "run.lock"
-_SECONDS_BETWEEN_LOOKS = 0.25
-_SECONDS_FOR_ORPHANS_TO_END = 10.0
-# A worker that cannot even start will not start the next time either.
-_DEATHS_WITHOUT_PROGRESS = 4
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How a study stands.
-
-    Parameters
-    ----------
-    ledger : Ledger
-        The sum of its records.
-    fraction : float
-        The part done, towards the first limit; current trainings count in part.
-    best : tuple of (str, float, int), optional
-        The schedule of lowest mean validation loss, that loss, and its replicates.
-    best_pattern : tuple of (str, float, int), optional
-        The same among the study's baselines, by name.
-    workers : int
-        Workers alive.
-    finishing : bool
-        Whether it was told to end after the current trainings.
-    """
-
-    ledger: Ledger
-    fraction: float
-    best: tuple[str, float, int] | None
-    best_pattern: tuple[str, float, int] | None
-    workers: int
-    finishing: bool
+from dynamoe_search.search.study_file import StudyFile
+from dynamoe_search.search.study_reader import read_study_file, study_path
+from dynamoe_search.search.worker import Job, load_study_data
 
 
 @dataclass(frozen=True)
@@ -72,19 +36,48 @@ class Outcome:
     Parameters
     ----------
     plan : Plan
+    place : Place
+        Where its records are.
     reason : {"finished", "exhausted", "interrupted"}
-        Exhausted: every schedule that the sampler asks for has had all its replicates.
+        Exhausted: every candidate that is asked for has had all its replicates.
     """
 
     plan: Plan
+    place: Place
     reason: str
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What trains a study, and where.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes, each of one thread; one a core where it is None.
+    data_directory : Path, optional
+        Where data files are; see `dynamoe_search.data.load_data`.
+    device : str
+        The torch device to train on.
+    grace : float
+        Seconds without a sign of life after which a worker elsewhere counts as dead.
+    ray : RayCluster, optional
+        Trials are tasks of this cluster; they are trained in local processes where it is None.
+    """
+
+    workers: int | None = None
+    data_directory: Path | None = None
+    device: str = "cpu"
+    grace: float = GRACE
+    ray: RayCluster | None = None
 
 
 def run_study(
     path: Path,
-    workers: int | None = None,
-    data_directory: Path | None = None,
-    device: str = "cpu",
+    resources: Resources = Resources(),
+    storage: str | None = None,
+    name: str | None = None,
+    allow_changes: bool = False,
     on_start: Callable[[Plan], None] = lambda plan: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
@@ -97,12 +90,14 @@ def run_study(
     ----------
     path : Path
         The study file, or its folder.
-    workers : int, optional
-        Processes, each of one thread; one a core where it is None.
-    data_directory : Path, optional
-        Where data files are; see `dynamoe_search.data.load_data`.
-    device : str
-        The torch device to train on.
+    resources : Resources
+        What trains it: workers, device, data.
+    storage : str, optional
+        The address of the records; ``study.db`` beside the study file where it is None.
+    name : str, optional
+        The study's name there; see `dynamoe_search.search.storage.place_of`.
+    allow_changes : bool
+        Whether to go on though the study file has changed.
     on_start : callable
         Called with the plan before the first training.
     on_progress : callable
@@ -113,171 +108,56 @@ def run_study(
     InvalidInput
         For a mistake in the study file, or one that differs from the study that was begun.
     RunFailed
-        Where another command works on the study, or trials fail one after another.
+        Where another command works on the study, records cannot be written, or trials fail one
+        after another.
     """
     path = study_path(path)
     study_file = read_study_file(path)
-    job = Job(uuid.uuid4().hex, path.parent, study_file, data_directory, device)
-    plan = make_plan(study_file, load_study_data(study_file, data_directory))
-    with locked(job.folder / RUN_LOCK, seconds=0):
-        study = open_study(job.folder, study_file.definition())
-        # Workers of a run that was killed notice it at once; their trials are free after that.
-        with locked(job.folder / WORKERS_LOCK, seconds=_SECONDS_FOR_ORPHANS_TO_END):
-            _settle(study, job.folder)
+    place = place_of(path.parent, storage, name)
+    data = load_study_data(study_file, resources.data_directory)
+    plan = make_plan(study_file, data)
+    with place.run_lock():
+        study = begin_study(place, directions_of(study_file))
+        record_study_file(study, study_file, place, allow_changes)
+        check_data(study, data, place)
         on_start(plan)
-        return _Run(job, study, plan, on_progress).to_the_end(workers or len(_cores()))
+        agenda = SearchAgenda(study_file.search)
+        overview = Overview(study, plan, agenda, on_progress)
+        return carry_on(overview, place, path.parent, resources)
 
 
-class _Run:
-    """The workers of one run."""
-
-    def __init__(
-        self,
-        job: Job,
-        study: optuna.Study,
-        plan: Plan,
-        on_progress: Callable[[Progress], None],
-    ) -> None:
-        self.job = job
-        self.study = study
-        self.plan = plan
-        self.on_progress = on_progress
-        self.context = multiprocessing.get_context("spawn")
-        self.finish = self.context.Event()
-        self.abort = self.context.Event()
-        self.workers: dict[int, SpawnProcess] = {}
-
-    def to_the_end(self, count: int) -> Outcome:
-        """Keep that many workers busy until the study is over or the user stops it."""
-        self.fractions: Any = self.context.Array("d", count)
-        ledger = read_ledger(self.study.get_trials(deepcopy=False))
-        if self._is_over(ledger):
-            self._report(ledger)
-            return Outcome(self.plan, "finished")
-        with _one_thread_each(), self._interrupts():
-            for index in range(count):
-                self._start(index)
-            return self._watch()
-
-    def _watch(self) -> Outcome:
-        deaths, trained_at_last_death = 0, -1
-        while True:
-            for index, worker in list(self.workers.items()):
-                if worker.is_alive():
-                    continue
-                del self.workers[index]
-                self.fractions[index] = 0.0
-                if worker.exitcode == 0:
-                    continue
-                assert worker.pid is not None
-                _settle(self.study, self.job.folder, worker.pid)
-                trained = read_ledger(self.study.get_trials(deepcopy=False)).trained
-                deaths = deaths + 1 if trained == trained_at_last_death else 1
-                trained_at_last_death = trained
-                if deaths >= _DEATHS_WITHOUT_PROGRESS:
-                    self._end_workers()
-                    raise RunFailed(
-                        f"{deaths} workers ended one after another without finishing a training,"
-                        f" the last with status {worker.exitcode}; see the messages above, or try"
-                        " --workers 1"
-                    )
-                if not self.finish.is_set():
-                    self._start(index)
-            ledger = read_ledger(self.study.get_trials(deepcopy=False))
-            self._report(ledger)
-            if not self.workers:
-                if self._is_over(ledger):
-                    return Outcome(self.plan, "finished")
-                if self.finish.is_set():
-                    return Outcome(self.plan, "interrupted")
-                if not ledger.retries:
-                    return Outcome(self.plan, "exhausted")
-                self._start(0)
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-    def _is_over(self, ledger: Ledger) -> bool:
-        return not ledger.retries and fraction_done(ledger, self.plan.study.search) >= 1
-
-    def _start(self, index: int) -> None:
-        worker = self.context.Process(
-            target=work,
-            args=(self.job, index, self.finish, self.abort, self.fractions),
-            daemon=True,
-        )
-        worker.start()
-        self.workers[index] = worker
-
-    def _end_workers(self) -> None:
-        self.finish.set()
-        self.abort.set()
-        for worker in self.workers.values():
-            worker.join()
-
-    def _report(self, ledger: Ledger) -> None:
-        means = ledger.mean_losses()
-        names = names_of(self.plan.baselines)
-
-        def best(schedules: list[str]) -> tuple[str, float, int] | None:
-            if not schedules:
-                return None
-            leader = min(schedules, key=means.__getitem__)
-            return leader, means[leader], len(ledger.losses[leader])
-
-        best_pattern = best([schedule for schedule in means if schedule in names])
-        if best_pattern is not None:
-            leader, loss, replicates = best_pattern
-            best_pattern = (names[leader], loss, replicates)
-        limits = self.plan.study.search
-        under_way = sum(self.fractions) / limits.trials if limits.trials else 0.0
-        self.on_progress(
-            Progress(
-                ledger=ledger,
-                fraction=min(1.0, max(fraction_done(ledger, limits), 0.0) + under_way),
-                best=best(list(means)),
-                best_pattern=best_pattern,
-                workers=len(self.workers),
-                finishing=self.finish.is_set(),
-            )
-        )
-
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """The first interrupt finishes the current trainings, the second stops them."""
-
-        def handle(number: int, frame: object) -> None:
-            if self.finish.is_set() or number == signal.SIGTERM:
-                self.abort.set()
-            self.finish.set()
-
-        before = {
-            number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _settle(study: optuna.Study, folder: Path, *processes: int) -> None:
-    with locked(folder / CLAIM_LOCK):
-        settle(study, processes or None)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let the processes that are started meanwhile compute on one thread each."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+def carry_on(overview: Overview, place: Place, folder: Path, resources: Resources) -> Outcome:
+    """Train until there is nothing left to do, or until the user stops it."""
+    plan = overview.plan
+    ledger = overview.ledger()
+    if overview.is_over(ledger):
+        overview.report(ledger, under_way=0.0, workers=0, finishing=False)
+        return Outcome(plan, place, "finished")
+    job = Job(
+        uuid.uuid4().hex,
+        place,
+        plan.study,
+        overview.agenda,
+        folder,
+        resources.data_directory,
+        resources.device,
+        resources.grace,
+    )
     try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
+        if resources.ray is not None:
+            to_the_end = run_on_ray(job, overview, resources.ray)
         else:
-            os.environ["OMP_NUM_THREADS"] = before
+            count = resources.workers or len(os.sched_getaffinity(0))
+            to_the_end = run_locally(job, overview, count)
+    except STORAGE_ERRORS as error:
+        reason = str(error).splitlines()[0]
+        raise RunFailed(f"the records in {place} cannot be read or written: {reason}") from error
+    if not to_the_end:
+        return Outcome(plan, place, "interrupted")
+    return Outcome(plan, place, "finished" if overview.is_over(overview.ledger()) else "exhausted")
 
 
-def _cores() -> set[int]:
-    """The cores that this process may use."""
-    return os.sched_getaffinity(0)
+def directions_of(study_file: StudyFile) -> list[Direction]:
+    """Optuna's word for each objective."""
+    objectives = [OBJECTIVES[name] for name in study_file.search.objectives]
+    return ["minimize" if objective.minimise else "maximize" for objective in objectives]

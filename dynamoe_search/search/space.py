@@ -1,4 +1,4 @@
-"""Families as Optuna spaces: the only place where the two meet."""
+"""Families, and what is searched next to them, as Optuna spaces: where the two meet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import optuna
 
 from dynamoe_search.schedules import Family, Real, Simplex, Whole
+from dynamoe_search.search.study_file import AlsoSection
 
+_DECIMALS = 3  # of a router's constant, so that a candidate can be named
 _LEAST = 1e-6  # an exponential variable is then at most 13.8
 
 
@@ -41,3 +43,16 @@ def encode(parameters: Mapping[str, float], family: Family, depth: int) -> dict[
         if isinstance(dimension, Simplex):
             encoded |= {name: math.exp(-parameters[name]) for name in dimension.names}
     return encoded
+
+
+def suggest_settings(trial: optuna.Trial, also: AlsoSection) -> dict[str, float]:
+    """Let Optuna choose what is searched next to the schedule."""
+    settings: dict[str, float] = {}
+    if also.hidden is not None:
+        settings["hidden"] = trial.suggest_categorical("hidden", also.hidden)
+    for name, (low, high) in also.intervals().items():
+        if name == "k":
+            settings[name] = trial.suggest_int(name, int(low), int(high))
+        else:
+            settings[name] = round(trial.suggest_float(name, low, high), _DECIMALS)
+    return settings

@@ -1,165 +1,200 @@
-"""Where a study is kept: Optuna's tables in one SQLite file in the study's folder."""
+"""Where a study's records are kept: SQLite, Optuna's journal file, or PostgreSQL."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import optuna
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search.journal import open_journal
+from dynamoe_search.search.lock import file_lock, postgresql_lock
+
+Direction = Literal["minimize", "maximize"]
 
 DATABASE = "study.db"
-_SECONDS_TO_WAIT_FOR_A_WRITER = 60
+CONFIRMATION = "/confirmation"
 _NAME = "dynamoe_search"
+_SECONDS_TO_WAIT_FOR_A_WRITER = 60
+_FORMS = "sqlite:///FILE, journal:///FILE or postgresql://USER@HOST/DATABASE"
+# What optuna, SQLAlchemy and the files below them raise where records cannot be read or written.
+STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
 
 
-def open_study(folder: Path, definition: dict[str, Any] | None = None) -> optuna.Study:
-    """The Optuna study of a folder.
+@dataclass(frozen=True)
+class Place:
+    """Where the records of a study are, and under which name.
 
     Parameters
     ----------
-    folder : Path
-        The study's folder.
-    definition : dict, optional
-        What the study file says that may not change. With it, the study is begun where it does not
-        exist; without, it must exist.
+    url : str
+        ``sqlite:///FILE``, ``journal:///FILE`` or ``postgresql://USER@HOST/DATABASE``.
+    name : str
+        What tells the study from others there.
 
     Raises
     ------
     InvalidInput
-        Where there is no study yet, the file in its place is not one, or it was begun from another
-        definition.
+        For an address of another form.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = folder / DATABASE
-    nothing_yet = f"{folder} holds no results yet; begin with: dynamoe-search run {folder}"
-    if definition is None and not path.exists():
-        raise InvalidInput(nothing_yet)
-    try:
-        storage = optuna.storages.RDBStorage(
-            f"sqlite:///{path}",
-            engine_kwargs={"connect_args": {"timeout": _SECONDS_TO_WAIT_FOR_A_WRITER}},
-            # Whoever only reads must not meddle with a study that is just being begun.
-            skip_table_creation=definition is None,
-        )
-        if definition is None:
-            return optuna.load_study(study_name=_NAME, storage=storage)
-        study = optuna.create_study(
-            study_name=_NAME, storage=storage, direction="minimize", load_if_exists=True
-        )
-    except KeyError:
-        raise InvalidInput(nothing_yet) from None
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
-        raise InvalidInput(
-            f"{path} is not the results of a study, or cannot be written:"
-            f" {str(error).splitlines()[0]}"
-        ) from error
-    _check_definition(study, definition, path)
-    return study
+
+    url: str
+    name: str
+
+    def __post_init__(self) -> None:
+        try:
+            known = self.kind in ("sqlite", "journal", "postgresql")
+        except ArgumentError:
+            known = False
+        if not known or (self.kind != "postgresql" and not make_url(self.url).database):
+            raise InvalidInput(f"--storage: {self.url!r} is no address of records; give {_FORMS}")
+
+    def __str__(self) -> str:
+        """The file, or the address without its password."""
+        return str(self.file or make_url(self.url).render_as_string(hide_password=True))
+
+    @property
+    def kind(self) -> str:
+        """sqlite, journal or postgresql."""
+        return make_url(self.url).get_backend_name()
+
+    @property
+    def file(self) -> Path | None:
+        """The file of the records; None where a server keeps them."""
+        database = make_url(self.url).database
+        return None if self.kind == "postgresql" or database is None else Path(database).absolute()
+
+    @property
+    def confirmation(self) -> Place:
+        """Where the confirmation of the study is kept."""
+        return Place(self.url, self.name + CONFIRMATION)
+
+    def claim_lock(self) -> AbstractContextManager[None]:
+        """The lock under which trainings are claimed."""
+        return self._lock("claim " + self.name, None)
+
+    def run_lock(self) -> AbstractContextManager[None]:
+        """The lock of the one command that runs the study; `RunFailed` where another has it."""
+        return self._lock("run " + self.name.removesuffix(CONFIRMATION), 0.0)
+
+    def _lock(self, which: str, seconds: float | None) -> AbstractContextManager[None]:
+        if self.file is None:
+            url = make_url(self.url).set(drivername="postgresql")
+            text = url.render_as_string(hide_password=False)
+            return postgresql_lock(text, f"dynamoe_search {which}", seconds)
+        ending = re.sub(r"[^\w]+", "-", which)
+        return file_lock(self.file.with_name(f"{self.file.name}.{ending}.lock"), seconds)
 
 
-def _check_definition(study: optuna.Study, definition: dict[str, Any], path: Path) -> None:
-    begun = study.user_attrs.get("definition")
-    if begun is None:
-        study.set_user_attr("definition", definition)
-        return
-    # Through JSON, as the storage does, so that tuples compare as lists.
-    before, now = _flat(begun), _flat(json.loads(json.dumps(definition)))
-    changes = [
-        f"{key}: was {before.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if changes:
-        raise InvalidInput(
-            f"the study file has changed since {path} was begun:\n  "
-            + "\n  ".join(changes)
-            + "\nundo the change, or copy the study file to a folder of its own; trials, minutes,"
-            " training_flops and replicates may change"
-        )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def set_sampler(study: optuna.Study, name: str, seed: int, asked: int) -> None:
-    """Give a study the sampler of that name for its next trial.
-
-    TPE, random and GP keep no state but their random numbers, so these are drawn anew from the
-    study's seed and the number of trials asked so far: an interrupted study then goes on exactly as
-    it would have. QMC and CMA-ES keep their state in the storage and need one seed throughout.
-    """
-    drawn = int(np.random.SeedSequence([seed, asked]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match name:
-            case "tpe":
-                study.sampler = optuna.samplers.TPESampler(seed=drawn, multivariate=True)
-            case "random":
-                study.sampler = optuna.samplers.RandomSampler(seed=drawn)
-            case "gp":
-                study.sampler = optuna.samplers.GPSampler(seed=drawn)
-            case "qmc":
-                study.sampler = optuna.samplers.QMCSampler(seed=seed, scramble=True)
-            case "cmaes":
-                study.sampler = optuna.samplers.CmaEsSampler(seed=seed)
-            case _:
-                raise InvalidInput(f"unknown sampler {name!r}")
-
-
-@contextmanager
-def locked(path: Path, shared: bool = False, seconds: float | None = None) -> Iterator[None]:
-    """Hold a lock on a file; the system releases it however the process ends.
+def place_of(folder: Path, url: str | None = None, name: str | None = None) -> Place:
+    """Where the records of a study file's folder are.
 
     Parameters
     ----------
-    path : Path
-        The lock file, made where it does not exist.
-    shared : bool
-        Whether others may hold it in the same way at once.
-    seconds : float, optional
-        How long to wait for it; for ever where it is None.
+    folder : Path
+    url : str, optional
+        The address; ``study.db`` in the folder where it is None.
+    name : str, optional
+        The study's name there; the folder's where records are kept elsewhere.
+    """
+    if url is None:
+        return Place(f"sqlite:///{(folder / DATABASE).absolute()}", name or _NAME)
+    return Place(url, name or folder.resolve().name)
+
+
+def open_study(place: Place, pruner: optuna.pruners.BasePruner | None = None) -> optuna.Study:
+    """A study that has been begun.
 
     Raises
     ------
-    RunFailed
-        Where it was not to be had in time.
+    InvalidInput
+        Where there is none, or what is in its place is no study.
     """
-    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    with path.open("a") as file:
-        if seconds is None:
-            fcntl.flock(file, mode)
-        else:
-            _lock_within(seconds, file.fileno(), mode, path)
-        yield
+    if place.file is not None and not place.file.exists():
+        raise InvalidInput(_nothing_yet(place))
+    try:
+        # Whoever only reads must not meddle with a study that is just being begun.
+        storage = connect(place, make_tables=False)
+        return optuna.load_study(study_name=place.name, storage=storage, pruner=pruner)
+    except KeyError:
+        others = ", ".join(names_at(place))
+        hint = f"; there are: {others} (choose with --name)" if others else ""
+        raise InvalidInput(_nothing_yet(place) + hint) from None
+    except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
+        raise InvalidInput(_not_records(place, error)) from error
 
 
-def _lock_within(seconds: float, file: int, mode: int, path: Path) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(file, mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise RunFailed(
-                    f"another command is working on this study (it holds {path})"
-                ) from None
-            time.sleep(0.05)
-        else:
-            return
+def begin_study(place: Place, directions: list[Direction]) -> optuna.Study:
+    """The study of that name, begun where it does not exist.
+
+    Raises
+    ------
+    InvalidInput
+        Where what is in its place is no study, or it cannot be written.
+    """
+    try:
+        return optuna.create_study(
+            study_name=place.name,
+            storage=connect(place, make_tables=True),
+            directions=directions,
+            load_if_exists=True,
+        )
+    except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
+        raise InvalidInput(_not_records(place, error)) from error
+
+
+def names_at(place: Place) -> list[str]:
+    """The names of the studies that are kept at the same address."""
+    try:
+        names = optuna.get_all_study_names(connect(place, make_tables=False))
+    except (*STORAGE_ERRORS, RuntimeError, ValueError):
+        return []
+    return [name for name in names if not name.endswith(CONFIRMATION)]
+
+
+def connect(place: Place, make_tables: bool) -> optuna.storages.BaseStorage:
+    """Optuna's storage at an address."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if place.kind == "journal":
+        assert place.file is not None
+        return open_journal(place.file)
+    url, engine = place.url, dict[str, Any]()
+    if place.kind == "sqlite":
+        engine["connect_args"] = {"timeout": _SECONDS_TO_WAIT_FOR_A_WRITER}
+    else:
+        _require_psycopg()
+        url = make_url(url).set(drivername="postgresql+psycopg").render_as_string(False)
+        engine["pool_pre_ping"] = True
+    return optuna.storages.RDBStorage(
+        url, engine_kwargs=engine, skip_table_creation=not make_tables
+    )
+
+
+def _require_psycopg() -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        raise InvalidInput(
+            "PostgreSQL needs its driver; install the extra:"
+            " pip install 'dynamoe-search[postgresql]'"
+        ) from None
+
+
+def _nothing_yet(place: Place) -> str:
+    return (
+        f"{place} holds no results of {place.name} yet; begin with: dynamoe-search run STUDY"
+        if place.name != _NAME or place.file is None
+        else f"{place.file.parent} holds no results yet; begin with: dynamoe-search run"
+        f" {place.file.parent}"
+    )
+
+
+def _not_records(place: Place, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{place} is not the results of a study, or cannot be read and written: {reason}"

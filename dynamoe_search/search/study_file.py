@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-import tomllib
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dynamoe_search.analysis import OBJECTIVES
 from dynamoe_search.data import DATA_SETS, IMAGE_SETS, TOKEN_FILE_ENDING
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, PRESETS
-from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK
+from dynamoe_search.search.constraints import Constraint, ConstraintText, parse_constraint
+from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK, with_constants
 from dynamoe_search.training import TrainingSettings
 
-FILE_NAME = "study.toml"
-SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp")
+SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "nsga2", "nsga3", "exhaustive")
+PRUNERS = ("none", "asha", "hyperband", "median", "wilcoxon")
+_OF_ONE_OBJECTIVE = ("cmaes",)
 
 
 class _Section(BaseModel):
@@ -105,8 +103,45 @@ class BudgetSection(_Section):
         return self
 
 
+class AlsoSection(_Section):
+    """What is searched next to the schedule: the expert width, and the router's constants."""
+
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, min_length=1, description="expert widths to choose from, of equal parameters"
+    )
+    k: tuple[int, int] | None = Field(None, description="from, to: of top_k")
+    p: tuple[float, float] | None = Field(None, description="from, to: of top_p")
+    tau: tuple[float, float] | None = Field(None, description="from, to: of percentile, relative")
+    target: tuple[float, float] | None = Field(None, description="from, to: the K to hold")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AlsoSection:
+        for name, (low, high) in self.intervals().items():
+            if low > high:
+                raise ValueError(f"{name} goes from {low} to {high}; give the lower end first")
+        if self.hidden is not None and len(set(self.hidden)) < len(self.hidden):
+            raise ValueError(f"hidden names a width twice: {list(self.hidden)}")
+        return self
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The router's constants that are searched, and from where to where."""
+        given = {name: getattr(self, name) for name in ("k", "p", "tau", "target")}
+        return {name: interval for name, interval in given.items() if interval is not None}
+
+
 class SearchSection(_Section):
-    """How the search moves, and when it stops: at the first of the limits that are given."""
+    """What the search looks for, how it moves, and when it stops: at the first limit given."""
+
+    objectives: tuple[Literal[tuple(OBJECTIVES)], ...] = Field(  # type: ignore[valid-type]
+        ("loss",), min_length=1, description="what is sought: one, or several against each other"
+    )
+    constraints: tuple[ConstraintText, ...] = Field(
+        (), description='what must hold, such as "active_experts <= 2"'
+    )
+    also: AlsoSection = AlsoSection()
+    pruner: Literal[PRUNERS] = Field(  # type: ignore[valid-type]
+        "none", description="what ends unpromising trainings early"
+    )
 
     family: Literal[FAMILIES] = Field("blend", description="the family to move in")  # type: ignore[valid-type]
     contrast: float = Field(
@@ -124,6 +159,32 @@ class SearchSection(_Section):
     trials: int | None = Field(None, ge=1, description="trainings")
     minutes: float | None = Field(None, gt=0, description="time in which trials were running")
     training_flops: float | None = Field(None, gt=0, description="FLOPs of all trainings together")
+
+    @model_validator(mode="after")
+    def _objectives_fit(self) -> SearchSection:
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives names one twice: {', '.join(self.objectives)}")
+        if self.pruner != "none" and self.objectives != ("loss",):
+            raise ValueError(
+                f"pruner {self.pruner} goes by the loss alone; set objectives to it, or leave out"
+                " the pruner"
+            )
+        if len(self.objectives) > 1 and self.sampler in _OF_ONE_OBJECTIVE:
+            raise ValueError(
+                f"sampler {self.sampler} takes one objective; choose tpe, gp, nsga2 or nsga3"
+            )
+        return self
+
+    @property
+    def constraint_list(self) -> tuple[Constraint, ...]:
+        """The constraints, parsed."""
+        return tuple(parse_constraint(text) for text in self.constraints)
+
+    def measures(self, quantity: str) -> bool:
+        """Whether an objective or a constraint asks for a quantity."""
+        return quantity in self.objectives or any(
+            constraint.quantity == quantity for constraint in self.constraint_list
+        )
 
     @model_validator(mode="after")
     def _a_limit(self) -> SearchSection:
@@ -167,6 +228,36 @@ class StudyFile(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _also_fits(self) -> StudyFile:
+        also, matched = self.search.also, self.budget.regime == "compute"
+        for name, interval in also.intervals().items():
+            if matched or not hasattr(self.router, name):
+                reason = "the regime compute holds K" if matched else f"{self.router.name} has none"
+                raise ValueError(f"search.also.{name} cannot be searched: {reason}")
+            for value in interval:
+                try:
+                    with_constants(self.router, {name: value})
+                except InvalidInput as error:
+                    raise ValueError(f"search.also.{name}: {error}") from error
+        if also.hidden is not None and matched:
+            raise ValueError(
+                "search.also.hidden changes what an active expert costs, which the regime compute"
+                " holds equal; use parameters or paper"
+            )
+        if also.hidden is not None and self.model.hidden not in also.hidden:
+            raise ValueError(
+                f"search.also.hidden must contain model.hidden, {self.model.hidden}, the width of"
+                " the named patterns"
+            )
+        if self.search.sampler == "exhaustive" and (also.hidden or also.intervals()):
+            raise ValueError("sampler exhaustive trains schedules only; leave out search.also")
+        if self.search.sampler == "exhaustive" and self.budget.regime == "paper":
+            raise ValueError("sampler exhaustive needs a total, and the regime paper has none")
+        if matched and "active_flops" in self.search.objectives:
+            raise ValueError("active_flops is held equal by the regime compute; leave it out")
+        return self
+
     def _own_active(self) -> float | None:
         if self.budget.active is not None:
             return self.budget.active
@@ -181,91 +272,18 @@ class StudyFile(_Section):
         assert active is not None
         return active
 
+    def own_settings(self) -> dict[str, float]:
+        """What is searched next to the schedule, as near as can be to the file's own values."""
+        own: dict[str, float] = {}
+        if self.search.also.hidden is not None:
+            own["hidden"] = self.model.hidden
+        for name, (low, high) in self.search.also.intervals().items():
+            value = getattr(self.router, name)
+            # A controller that is off has no target of its own.
+            own[name] = low if value is None else min(max(value, low), high)
+        return own
+
     def definition(self) -> dict[str, Any]:
         """What may not change once a study has begun: all but how long it runs."""
         extendable = {"replicates", "trials", "minutes", "training_flops"}
         return self.model_dump(mode="json", exclude={"search": extendable})
-
-
-def study_path(study: Path) -> Path:
-    """The study file that a path means: itself, or ``study.toml`` in a folder."""
-    path = study / FILE_NAME if study.is_dir() else study
-    if not path.is_file():
-        raise InvalidInput(f"{path} does not exist; name a study file or a folder with {FILE_NAME}")
-    return path
-
-
-def read_study_file(path: Path) -> StudyFile:
-    """Read and validate a study file.
-
-    Raises
-    ------
-    InvalidInput
-        With every mistake on a line of its own: file, line, key, what was expected.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}") from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path} is not valid TOML: {error}") from error
-    try:
-        # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
-        return StudyFile.model_validate_json(json.dumps(content, default=str))
-    except ValidationError as error:
-        mistakes = [_describe(mistake, text) for mistake in error.errors()]
-        raise InvalidInput(
-            "\n".join(f"{path}:{line}: {message}" for line, message in mistakes)
-        ) from error
-
-
-def _describe(mistake: Any, text: str) -> tuple[int, str]:
-    """The line of a mistake, and what to say of it."""
-    # A discriminated union puts its tag, which is no key of the file, into the location.
-    location = [str(part) for part in mistake["loc"]]
-    router = ""
-    if location[:1] == ["router"] and len(location) > 1 and mistake["type"] != "union_tag_invalid":
-        router = location.pop(1)
-    message = mistake["msg"].removeprefix("Value error, ")
-    if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _keys_beside(location, router)
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        message = f"unknown key; did you mean {close[0]}?" if close else "unknown key"
-        message += f" (known here: {', '.join(known)})"
-    elif mistake["type"] == "missing":
-        message = "is missing"
-    elif not isinstance(mistake["input"], dict):
-        message += f", got {mistake['input']!r}"
-    return _line_of(location, text), f"{'.'.join(location) or 'the file'}: {message}"
-
-
-def _keys_beside(location: list[str], router: str) -> list[str]:
-    """The keys that can stand where the last part of a location does."""
-    if len(location) == 1:
-        return list(StudyFile.model_fields)
-    if location[0] == "router":
-        return next(list(r.__dataclass_fields__) for r in get_args(Router) if r.name == router)
-    if location[0] == "balance":
-        return list(Balance.__dataclass_fields__)
-    if location[0] == "training":
-        return list(TrainingSettings.__dataclass_fields__)
-    section = StudyFile.model_fields[location[0]].annotation
-    return list(getattr(section, "model_fields", {}))
-
-
-def _line_of(location: list[str], text: str) -> int:
-    """The line on which a key stands, else that of its table, else 1."""
-    table: list[str] = []
-    table_line = 1
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
-            table = [part.strip(" \"'") for part in header[1].split(".")]
-            if table == location[: len(table)]:
-                table_line = number
-        elif key := re.match(r"\s*([A-Za-z0-9_.\"' -]+?)\s*=", line):
-            path = table + [part.strip(" \"'") for part in key[1].split(".")]
-            if path == location[: len(path)]:
-                return number
-    return table_line

@@ -1,97 +1,216 @@
-"""One worker: a process that claims trainings and carries them out, one after another."""
+"""One worker: it claims trainings and carries them out, one after another."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import platform
-import signal
-import threading
 import time
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from multiprocessing.synchronize import Event
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import optuna
 import torch
 
-from dynamoe_search import __version__
-from dynamoe_search.budgets import active_parameters, flops_per_token, parameter_count
 from dynamoe_search.checkpoint import save_model
 from dynamoe_search.data import ImageData, TextData, load_data
-from dynamoe_search.search.assignment import Assignment, next_assignment
-from dynamoe_search.search.plan import Plan, make_plan
-from dynamoe_search.search.records import FailureKind, record_failure, record_result
-from dynamoe_search.search.storage import locked, open_study
+from dynamoe_search.search.agenda import Agenda
+from dynamoe_search.search.assignment import Assignment
+from dynamoe_search.search.definition import check_data
+from dynamoe_search.search.liveness import GRACE, Watch, living
+from dynamoe_search.search.observation import Observation, Pruned
+from dynamoe_search.search.plan import make_plan
+from dynamoe_search.search.records import (
+    FailureKind,
+    Superseded,
+    read_ledger,
+    record_failure,
+    record_pruned,
+    record_result,
+    settle,
+)
+from dynamoe_search.search.result import make_result, make_spent
+from dynamoe_search.search.samplers import make_pruner
+from dynamoe_search.search.storage import Place, open_study
 from dynamoe_search.search.study_file import StudyFile
 from dynamoe_search.training import Interrupted, NonFiniteLoss, TrainingResult, train
 
-CLAIM_LOCK = "claim.lock"
-WORKERS_LOCK = "workers.lock"
 MODELS = "models"
-
-
-class Fractions(Protocol):
-    """A shared array: how far each worker's current training is, from 0 to 1."""
-
-    def __setitem__(self, index: int, value: float, /) -> None: ...
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a run is told.
+    """What every worker is told.
 
     Parameters
     ----------
     run : str
         What tells this run from others of the study.
-    folder : Path
-        The study's folder.
+    place : Place
+        Where the records are.
     study_file : StudyFile
+    agenda : Agenda
+        What is to be trained: what the search asks for, or a confirmation.
+    folder : Path
+        Where networks are kept, if the study file asks for it.
     data_directory : Path or None
     device : str
         The torch device to train on.
+    grace : float
+        Seconds without a sign of life after which a worker elsewhere counts as dead.
     """
 
     run: str
-    folder: Path
+    place: Place
     study_file: StudyFile
+    agenda: Agenda
+    folder: Path
     data_directory: Path | None
     device: str
+    grace: float = GRACE
 
 
-def work(job: Job, index: int, finish: Event, abort: Event, fractions: Fractions) -> None:
-    """Carry out trainings until there are none left, or until told to finish.
+class Worker:
+    """What one worker needs at hand; `living` must hold while it trains.
 
     Parameters
     ----------
     job : Job
-    index : int
-        This worker's place in `fractions`.
-    finish : Event
-        Set to end after the current training.
-    abort : Event
-        Set to end at the next step; the trial is recorded as interrupted.
-    fractions : shared array of float
+    name : str
+        As `dynamoe_search.search.liveness.new_worker` gives it.
     """
-    # An interrupt from the terminal reaches every process; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
-    torch.set_num_threads(1)
-    with ExitStack() as stack:
-        stack.enter_context(locked(job.folder / WORKERS_LOCK, shared=True))
-        data = load_study_data(job.study_file, job.data_directory, job.device)
-        plan = make_plan(job.study_file, data)
-        study = open_study(job.folder)
-        while not finish.is_set():
-            with locked(job.folder / CLAIM_LOCK):
-                assignment = next_assignment(study, plan, os.getpid(), job.run)
-            if assignment is None:
+
+    def __init__(self, job: Job, name: str) -> None:
+        self.job, self.name = job, name
+        self.data = load_study_data(job.study_file, job.data_directory, job.device)
+        self.plan = make_plan(job.study_file, self.data)
+        search, training = job.study_file.search, job.study_file.training
+        self.study = open_study(job.place, make_pruner(search.pruner, training.evaluations))
+        self.watch = Watch(job.grace)
+        check_data(self.study, self.data, job.place)
+
+    def living(self) -> AbstractContextManager[None]:
+        """Be seen to be alive until the block ends."""
+        return living(self.study, self.name, self.watch)
+
+    def next_assignment(self) -> Assignment | None:
+        """Claim the next training; None where there is none now."""
+        with self.job.place.claim_lock():
+            self.settle_the_dead()
+            return self.job.agenda.next(self.study, self.plan, self.name, self.job.run)
+
+    def settle_the_dead(self) -> None:
+        """End what dead workers have left; the caller holds the claim lock."""
+        settle(self.study, self.plan.study.search, self.watch.is_dead)
+
+    def retry_turns_up(self) -> bool | None:
+        """Whether a training of another worker must be tried again; None if it may still."""
+        with self.job.place.claim_lock():
+            self.settle_the_dead()
+        ledger = read_ledger(self.study.get_trials(deepcopy=False))
+        if ledger.retries:
+            return True
+        return None if ledger.running else False
+
+    def work(
+        self,
+        finish: Callable[[], bool],
+        abort: Callable[[], bool],
+        on_fraction: Callable[[float], None] = lambda fraction: None,
+    ) -> None:
+        """Carry out trainings until none are left, here or with others, or until told to finish.
+
+        Parameters
+        ----------
+        finish : callable
+            Asked between trainings: whether to end.
+        abort : callable
+            Asked at every step: whether to end at once; the trial is recorded as interrupted.
+        on_fraction : callable
+            Told how far the current training is, from 0 to 1.
+        """
+        while not finish():
+            if self.train_next(abort, on_fraction):
+                continue
+            # Whoever trains the last ones may die; then it is for those who are free.
+            while (turned_up := self.retry_turns_up()) is None and not finish():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            if not turned_up:
                 return
-            _carry_out(job, study, plan, data, assignment, index, abort, fractions)
-            fractions[index] = 0.0
+
+    def train_next(
+        self,
+        abort: Callable[[], bool],
+        on_fraction: Callable[[float], None] = lambda fraction: None,
+    ) -> bool:
+        """Claim a training and carry it out; False where there is none now."""
+        start = time.perf_counter(), time.process_time()
+        assignment = self.next_assignment()
+        if assignment is None:
+            return False
+        deciding = time.perf_counter() - start[0], time.process_time() - start[1]
+        try:
+            self._carry_out(assignment, deciding, abort, on_fraction)
+        except Superseded as error:
+            print(f"dynamoe-search: {error}", flush=True)
+        on_fraction(0.0)
+        return True
+
+    def _carry_out(
+        self,
+        assignment: Assignment,
+        deciding: tuple[float, float],
+        abort: Callable[[], bool],
+        on_fraction: Callable[[float], None],
+    ) -> None:
+        study, trial, claim = self.study, assignment.trial, assignment.claim
+        search = self.plan.study.search
+        observation = Observation(self.plan, self.data, trial, claim, on_fraction)
+        try:
+            training = train(
+                self.plan.network_with(assignment.candidate),
+                self.data,
+                self.plan.study.training,
+                claim.seed,
+                on_evaluation=observation.look,
+                should_stop=abort,
+            )
+            result = make_result(self.data, training) | observation.found()
+            result |= self.job.agenda.also_measured(self.plan, self.data, training)
+            if search.keep_models:
+                self._keep_model(training, assignment)
+        except (Interrupted, KeyboardInterrupt) as error:
+            record_failure(study, trial, "interrupted", str(error) or "stopped")
+        except Pruned:
+            spent = make_spent(observation.curve, self.data)
+            record_pruned(study, trial, spent | _times(deciding, observation, None))
+        except NonFiniteLoss as error:
+            record_failure(study, trial, "diverged", str(error))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            record_failure(study, trial, "out of memory", str(error))
+        except Exception as error:
+            # A RuntimeError is also how torch reports that the CPU's memory is exhausted.
+            exhausted = "can't allocate memory" in str(error)
+            kind: FailureKind = "out of memory" if exhausted else "error"
+            record_failure(study, trial, kind, f"{type(error).__name__}: {error}")
+        else:
+            result |= _times(deciding, observation, training)
+            record_result(study, trial, claim, result, search)
+
+    def _keep_model(self, training: TrainingResult, assignment: Assignment) -> None:
+        stage = self.job.agenda.stage
+        path = self.job.folder / MODELS / f"{stage}-{assignment.trial.number:05d}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about = {
+            "study": self.job.folder.resolve().name,  # which may have been given as "."
+            stage: assignment.trial.number,
+            "candidate": assignment.claim.candidate,
+            "replicate": assignment.claim.replicate,
+            "seed": assignment.claim.seed,
+            "data": self.data.fingerprint,
+        }
+        save_model(training.model, path, about)
 
 
 def load_study_data(
@@ -102,96 +221,23 @@ def load_study_data(
     return load_data(data.name, directory, data.seed, device, study_file.model.context)
 
 
-def _carry_out(
-    job: Job,
-    study: optuna.Study,
-    plan: Plan,
-    data: ImageData | TextData,
-    assignment: Assignment,
-    index: int,
-    abort: Event,
-    fractions: Fractions,
-) -> None:
-    cpu_start = time.process_time()
-    try:
-        training = train(
-            plan.network_with(assignment.schedule),
-            data,
-            plan.study.training,
-            assignment.claim.seed,
-            on_evaluation=lambda point: fractions.__setitem__(index, point.fraction),
-            should_stop=abort.is_set,
-        )
-        result = _result(data, training)
-        if plan.study.search.keep_models:
-            _keep_model(job, training, assignment, data.fingerprint)
-    except Interrupted as error:
-        record_failure(study, assignment.trial, "interrupted", str(error))
-    except NonFiniteLoss as error:
-        record_failure(study, assignment.trial, "diverged", str(error))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        record_failure(study, assignment.trial, "out of memory", str(error))
-    except Exception as error:
-        # A RuntimeError is also how torch reports that the CPU's memory is exhausted.
-        exhausted = "can't allocate memory" in str(error)
-        kind: FailureKind = "out of memory" if exhausted else "error"
-        record_failure(study, assignment.trial, kind, f"{type(error).__name__}: {error}")
-    else:
-        result["cpu_seconds"] = time.process_time() - cpu_start
-        record_result(study, assignment.trial, assignment.claim, result)
+def one_thread() -> None:
+    """Let this process compute on one thread: there is one worker a core."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
-def _keep_model(job: Job, training: TrainingResult, assignment: Assignment, data: str) -> None:
-    path = job.folder / MODELS / f"trial-{assignment.trial.number:05d}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    about = {
-        "study": job.folder.resolve().name,  # which may have been given as "."
-        "trial": assignment.trial.number,
-        "schedule": assignment.claim.schedule,
-        "replicate": assignment.claim.replicate,
-        "seed": assignment.claim.seed,
-        "data": data,
-    }
-    save_model(training.model, path, about)
-
-
-def _result(data: ImageData | TextData, training: TrainingResult) -> dict[str, Any]:
-    """What is kept of a training, as JSON."""
-    network = training.model.specification
-    validation = training.validation
-    mean_active = validation.mean_active
-    text = {"perplexity": validation.perplexity, "bits_per_byte": validation.bits_per_byte}
+def _times(
+    deciding: tuple[float, float], observation: Observation, training: TrainingResult | None
+) -> dict[str, Any]:
+    """The wall and CPU seconds of a trial's parts."""
+    parts = {"deciding": deciding, "measuring": (observation.wall, observation.cpu)}
+    if training is not None:
+        times = training.times
+        parts["training"] = times.training.wall, times.training.cpu
+        parts["evaluation"] = times.evaluation.wall, times.evaluation.cpu
     return {
-        "validation_loss": validation.loss,
-        "validation_accuracy": validation.accuracy,
-        **(text if isinstance(data, TextData) else {}),
-        "active_experts": sum(mean_active) / len(mean_active),
-        "mean_active": list(mean_active),
-        "training_mean_active": list(training.mean_active),
-        "total_parameters": parameter_count(network).total,
-        "active_parameters": active_parameters(network, mean_active).expected,
-        "flops_per_token": flops_per_token(network, mean_active).expected,
-        "training_flops": training.flops,
-        "samples": training.samples,
-        "seconds": training.seconds,
-        "curve": [asdict(point) for point in training.curve],
-        "data": data.fingerprint,
-        "versions": {
-            "dynamoe_search": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        f"{part}_{kind}": seconds
+        for part, both in parts.items()
+        for kind, seconds in zip(("seconds", "cpu_seconds"), both, strict=True)
     }
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent is gone, however that happened."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

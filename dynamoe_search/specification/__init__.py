@@ -24,6 +24,7 @@ from dynamoe_search.specification.router import (
     VariableRouter,
     held_at,
     largest_active,
+    with_constants,
 )
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "VariableRouter",
     "held_at",
     "largest_active",
+    "with_constants",
 ]

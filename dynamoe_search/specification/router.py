@@ -7,9 +7,10 @@ A router has a ``name``, its constants, and ``active_bounds``: what K it can cho
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, floor, inf
-from typing import Literal
+from typing import Any, Literal
 
 from dynamoe_search.errors import InvalidInput
 
@@ -235,6 +236,31 @@ def held_at(router: Router, experts: int, active: float) -> Router:
             return replace(router, k=int(active))
         case _:
             return replace(router, target=active)
+
+
+def with_constants(router: Router, constants: Mapping[str, float]) -> Router:
+    """The same router with other constants.
+
+    Parameters
+    ----------
+    router : Router
+    constants : mapping of str to float
+        By name; k becomes a whole number.
+
+    Raises
+    ------
+    InvalidInput
+        For a name that the router does not have, or a value that it cannot take.
+
+    Examples
+    --------
+    >>> with_constants(TopK(), {"k": 3.0}).k
+    3
+    """
+    values: dict[str, Any] = {n: int(v) if n == "k" else v for n, v in constants.items()}
+    unknown = [name for name in values if not hasattr(router, name)]
+    _require(not unknown, "the constant", ", ".join(unknown), f"one of {router.name}'s")
+    return replace(router, **values)
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:

@@ -9,17 +9,24 @@ import pytest
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import RunFailed
 from dynamoe_search.search import Plan, make_plan, read_study_file
-from dynamoe_search.search.assignment import Assignment, fraction_done, next_assignment
+from dynamoe_search.search.assignment import (
+    Assignment,
+    fraction_done,
+    next_assignment,
+)
 from dynamoe_search.search.records import (
+    Ledger,
     read_ledger,
     record_failure,
     record_result,
     settle,
     state_of,
 )
+from dynamoe_search.search.study_file import SearchSection
 from tests.conftest import edit
 
 FLOPS = 1e6
+LOSS = SearchSection(trials=1)
 DIGITS = embedded_digits(seed=0)
 
 
@@ -36,21 +43,26 @@ def plan_of(path: Path, *changes: tuple[str, str]) -> Plan:
 
 def made_up_loss(assignment: Assignment) -> float:
     """A landscape with some noise: layers near the input should hold the experts."""
-    counts = assignment.schedule.counts
+    counts = assignment.candidate.schedule.counts
     centre = sum(layer * count for layer, count in enumerate(counts)) / sum(counts)
     return centre + 0.01 * (assignment.claim.seed % 7)
 
 
-def finish(study: optuna.Study, assignment: Assignment) -> None:
+def finish(study: optuna.Study, assignment: Assignment, search: SearchSection = LOSS) -> None:
     loss = made_up_loss(assignment)
     result = {"validation_loss": loss, "training_flops": FLOPS}
-    record_result(study, assignment.trial, assignment.claim, result)
+    record_result(study, assignment.trial, assignment.claim, result, search)
+
+
+def mean_losses(ledger: Ledger) -> dict[str, float]:
+    means = ledger.means(["validation_loss"])
+    return {candidate: mean["validation_loss"] for candidate, mean in means.items()}
 
 
 def run_alone(study: optuna.Study, plan: Plan, most: int = 1000) -> list[Assignment]:
     done: list[Assignment] = []
     while len(done) < most:
-        assignment = next_assignment(study, plan, process=1, run="a")
+        assignment = next_assignment(study, plan, worker="1", run="a")
         if assignment is None:
             break
         finish(study, assignment)
@@ -59,14 +71,14 @@ def run_alone(study: optuna.Study, plan: Plan, most: int = 1000) -> list[Assignm
 
 
 def names(assignments: list[Assignment]) -> list[tuple[str, int]]:
-    return [(str(a.schedule), a.claim.replicate) for a in assignments]
+    return [(str(a.candidate), a.claim.replicate) for a in assignments]
 
 
 def test_patterns_and_uniform_come_first_once_each(study, small_study: Path) -> None:
     plan = plan_of(small_study)
     done = run_alone(study, plan)
     distinct = list(dict.fromkeys(str(s) for s in plan.baselines.values()))
-    assert [str(a.schedule) for a in done[: len(distinct)]] == distinct
+    assert [str(a.candidate) for a in done[: len(distinct)]] == distinct
     assert all(a.claim.replicate == 0 for a in done[: len(distinct)])
     assert len(done) == 14
 
@@ -78,8 +90,8 @@ def test_every_sampler_and_family(study, small_study: Path, sampler: str, family
     done = run_alone(study, plan)
     assert len(done) == 14
     # The patterns come first even where the family does not reach them.
-    assert {a.schedule for a in done} >= set(plan.baselines.values())
-    assert {a.schedule.total for a in done} == {12}
+    assert {a.candidate for a in done} >= set(plan.baselines.values())
+    assert {a.candidate.schedule.total for a in done} == {12}
     assert max(Counter(names(done)).values()) == 1
     assert max(a.claim.replicate for a in done) <= 1
 
@@ -104,12 +116,12 @@ def test_replicates_are_numbered_limited_and_then_answered_by_the_mean(
     }
     assert all(len(of_replicate) == 1 for of_replicate in seeds.values())
     assert seeds[0] != seeds[1]
-    means = read_ledger(study.get_trials()).mean_losses()
+    means = mean_losses(read_ledger(study.get_trials()))
     repeats = [t for t in study.trials if state_of(t) == "repeat"]
     assert repeats
     for trial in repeats:
         if trial.value is not None and trial.number > max(a.trial.number for a in done):
-            assert trial.value == pytest.approx(means[trial.user_attrs["repeat"]["schedule"]])
+            assert trial.value == pytest.approx(means[trial.user_attrs["repeat"]["candidate"]])
 
 
 def test_the_last_quarter_trains_the_leaders_again(study, small_study: Path) -> None:
@@ -117,11 +129,11 @@ def test_the_last_quarter_trains_the_leaders_again(study, small_study: Path) -> 
     done = run_alone(study, plan)
     assert len(done) == 40
     ledger = read_ledger(study.get_trials())
-    means = ledger.mean_losses()
+    means = mean_losses(ledger)
     for schedule in sorted(means, key=means.__getitem__)[:3]:
-        assert len(ledger.losses[schedule]) == 2
+        assert len(ledger.results[schedule]) == 2
     best_pattern = min((str(s) for s in plan.baselines.values()), key=means.__getitem__)
-    assert len(ledger.losses[best_pattern]) == 2
+    assert len(ledger.results[best_pattern]) == 2
 
 
 def test_several_workers_never_share_a_replicate(study, small_study: Path) -> None:
@@ -130,7 +142,7 @@ def test_several_workers_never_share_a_replicate(study, small_study: Path) -> No
     claimed: list[Assignment] = []
     while True:
         while len(running) < 4:
-            assignment = next_assignment(study, plan, process=len(running), run="a")
+            assignment = next_assignment(study, plan, worker=str(len(running)), run="a")
             if assignment is None:
                 break
             running.append(assignment)
@@ -163,39 +175,39 @@ def test_a_dead_workers_training_is_tried_once_more_with_the_same_seed(
     study, small_study: Path
 ) -> None:
     plan = plan_of(small_study)
-    first = next_assignment(study, plan, process=11, run="a")
+    first = next_assignment(study, plan, worker="11", run="a")
     assert first is not None
-    settle(study, [12])
+    settle(study, LOSS, "12".__eq__)
     assert state_of(study.trials[0]) == "running"
-    settle(study, [11])
+    settle(study, LOSS, "11".__eq__)
     assert state_of(study.trials[0]) == "died"
-    second = next_assignment(study, plan, process=12, run="a")
+    second = next_assignment(study, plan, worker="12", run="a")
     assert second is not None
-    assert (second.schedule, second.claim.seed) == (first.schedule, first.claim.seed)
-    settle(study)
+    assert (second.candidate, second.claim.seed) == (first.candidate, first.claim.seed)
+    settle(study, LOSS, lambda worker: True)
     # It killed two workers: it is not tried again, and counts as done.
-    third = next_assignment(study, plan, process=13, run="a")
+    third = next_assignment(study, plan, worker="13", run="a")
     assert third is not None
-    assert third.schedule != first.schedule
+    assert third.candidate != first.candidate
     assert read_ledger(study.trials).trained == 1
 
 
 def test_a_training_is_not_blamed_for_the_death_of_its_run(study, small_study: Path) -> None:
     plan = plan_of(small_study)
     for run in ("a", "b", "c"):
-        assignment = next_assignment(study, plan, process=11, run=run)
+        assignment = next_assignment(study, plan, worker="11", run=run)
         assert assignment is not None
-        assert assignment.schedule == plan.baselines["descending"]
-        settle(study)
+        assert assignment.candidate == plan.baselines["descending"]
+        settle(study, LOSS, lambda worker: True)
     assert len(run_alone(study, plan)) == 14
 
 
 def test_a_result_that_was_written_but_not_told_is_kept(study, small_study: Path) -> None:
     plan = plan_of(small_study)
-    assignment = next_assignment(study, plan, process=11, run="a")
+    assignment = next_assignment(study, plan, worker="11", run="a")
     assert assignment is not None
     assignment.trial.set_user_attr("result", {"validation_loss": 0.5, "training_flops": 1.0})
-    settle(study)
+    settle(study, LOSS, lambda worker: True)
     assert study.trials[0].value == 0.5
     assert read_ledger(study.trials).trained == 1
 
@@ -203,40 +215,40 @@ def test_a_result_that_was_written_but_not_told_is_kept(study, small_study: Path
 def test_an_unclaimed_trial_of_a_dead_worker_is_ended(study, small_study: Path) -> None:
     plan = plan_of(small_study)
     study.ask()
-    settle(study)
+    settle(study, LOSS, lambda worker: True)
     assert len(run_alone(study, plan)) == 14
 
 
 def test_interrupted_trainings_are_tried_until_they_are_done(study, small_study: Path) -> None:
     plan = plan_of(small_study)
     for _ in range(4):
-        assignment = next_assignment(study, plan, process=1, run="a")
+        assignment = next_assignment(study, plan, worker="1", run="a")
         assert assignment is not None
-        assert assignment.schedule == plan.baselines["descending"]
+        assert assignment.candidate == plan.baselines["descending"]
         record_failure(study, assignment.trial, "interrupted", "stopped")
     done = run_alone(study, plan)
     assert len(done) == 14
-    assert done[0].schedule == plan.baselines["descending"]
+    assert done[0].candidate == plan.baselines["descending"]
 
 
 def test_diverged_trainings_count_and_are_not_repeated(study, small_study: Path) -> None:
     plan = plan_of(small_study)
-    assignment = next_assignment(study, plan, process=1, run="a")
+    assignment = next_assignment(study, plan, worker="1", run="a")
     assert assignment is not None
     record_failure(study, assignment.trial, "diverged", "loss is nan")
     done = run_alone(study, plan)
     assert len(done) == 13
-    assert (str(assignment.schedule), 0) not in names(done)
+    assert (str(assignment.candidate), 0) not in names(done)
 
 
 def test_errors_one_after_another_end_the_search(study, small_study: Path) -> None:
     plan = plan_of(small_study)
     for _ in range(5):
-        assignment = next_assignment(study, plan, process=1, run="a")
+        assignment = next_assignment(study, plan, worker="1", run="a")
         assert assignment is not None
         record_failure(study, assignment.trial, "error", "ValueError: broken")
     with pytest.raises(RunFailed, match=r"all ended in an error.*ValueError: broken"):
-        next_assignment(study, plan, process=1, run="a")
+        next_assignment(study, plan, worker="1", run="a")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +279,7 @@ def test_presets_are_trained_and_do_not_disturb_the_sampler(
     plan = plan_of(small_study, PRESETS, ('"random"', f'"{sampler}"'), ("= 14", "= 24"))
     done = run_alone(study, plan)
     assert len(done) == 24
-    assert {a.schedule for a in done} >= set(plan.baselines.values())
+    assert {a.candidate for a in done} >= set(plan.baselines.values())
     claims = {t.number: t.user_attrs.get("claim") for t in study.get_trials()}
     outside = [t for t in study.get_trials() if (claims[t.number] or {}).get("outside")]
     assert outside
@@ -280,29 +292,29 @@ def test_presets_are_trained_and_do_not_disturb_the_sampler(
     assert all(len(trial.params) == 6 for trial in complete)
     ledger = read_ledger(study.get_trials())
     assert ledger.trained == 24
-    assert set(ledger.mean_losses()) == {str(a.schedule) for a in done}
+    assert set(ledger.results) == {str(a.candidate) for a in done}
 
 
 def test_a_preset_whose_worker_died_is_tried_again(study, small_study: Path) -> None:
     plan = plan_of(small_study, PRESETS)
     run_alone(study, plan, most=6)
-    preset = next_assignment(study, plan, process=11, run="a")
+    preset = next_assignment(study, plan, worker="11", run="a")
     assert preset is not None
     while not preset.claim.outside:
         finish(study, preset)
-        preset = next_assignment(study, plan, process=11, run="a")
+        preset = next_assignment(study, plan, worker="11", run="a")
         assert preset is not None
-    settle(study, [11])
-    again = next_assignment(study, plan, process=12, run="a")
+    settle(study, LOSS, "11".__eq__)
+    again = next_assignment(study, plan, worker="12", run="a")
     assert again is not None
     assert again.claim.outside
-    assert (again.schedule, again.claim.seed) == (preset.schedule, preset.claim.seed)
+    assert (again.candidate, again.claim.seed) == (preset.candidate, preset.claim.seed)
     again.trial.set_user_attr("result", {"validation_loss": 0.1, "training_flops": 1.0})
-    settle(study, [12])
+    settle(study, LOSS, "12".__eq__)
     assert state_of(study.trials[-1]) == "complete"
     # Its loss leads, so it is replicated too, without parameters.
     rest = run_alone(study, plan)
-    assert [a.claim.replicate for a in rest if a.schedule == preset.schedule] == [1]
+    assert [a.claim.replicate for a in rest if a.candidate == preset.candidate] == [1]
     assert read_ledger(study.get_trials()).trained == 14
 
 
@@ -312,14 +324,14 @@ def test_what_was_begun_is_finished_though_fewer_replicates_are_wanted(
     plan = plan_of(small_study, ("trials = 14", "trials = 40"))
     run_alone(study, plan, most=9)
     while True:
-        assignment = next_assignment(study, plan, process=1, run="a")
+        assignment = next_assignment(study, plan, worker="1", run="a")
         assert assignment is not None
         if assignment.claim.replicate == 1:
             break
         finish(study, assignment)
     record_failure(study, assignment.trial, "interrupted", "stopped")
     again = next_assignment(
-        study, plan_of(small_study, ("replicates = 2", "replicates = 1")), process=1, run="a"
+        study, plan_of(small_study, ("replicates = 2", "replicates = 1")), worker="1", run="a"
     )
     assert again is not None
-    assert (again.schedule, again.claim.replicate) == (assignment.schedule, 1)
+    assert (again.candidate, again.claim.replicate) == (assignment.candidate, 1)

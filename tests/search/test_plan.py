@@ -20,13 +20,13 @@ def test_every_candidate_has_the_same_parameters(small_study: Path) -> None:
     counts = {parameter_count(plan.network_with(s)).total for s in plan.baselines.values()}
     assert counts == {plan.solution.parameters}
     assert plan.solution.parameters + plan.solution.residual == 4000
-    assert plan.network.blocks.schedule == plan.baselines["uniform"]
+    assert plan.network.blocks.schedule == plan.baselines["uniform"].schedule
 
 
 def test_a_location_in_the_family_is_the_baseline(small_study: Path) -> None:
     plan = make_plan(read_study_file(small_study), DIGITS)
-    for pattern, schedule in plan.baselines.items():
-        assert plan.schedule(plan.family.locate(pattern, plan.depth).parameters) == schedule
+    for pattern, candidate in plan.baselines.items():
+        assert plan.candidate(plan.family.locate(pattern, plan.depth).parameters, {}) == candidate
 
 
 def test_seeds_differ_by_replicate_and_study_only(small_study: Path) -> None:
@@ -65,7 +65,7 @@ def test_in_the_paper_regime_patterns_span_the_range_and_nothing_is_equal(
     counts = {parameter_count(plan.network_with(s)).total for s in plan.baselines.values()}
     assert len(counts) > 1
     location = plan.family.locate("descending", plan.depth)
-    assert plan.schedule(location.parameters) == plan.baselines["descending"]
+    assert plan.candidate(location.parameters, {}) == plan.baselines["descending"]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_in_the_compute_regime_every_candidate_has_the_same_active_experts(
         ('name = "top_k"\nk = 1', router),
     )
     plan = make_plan(read_study_file(small_study), DIGITS)
-    for schedule in plan.baselines.values():
-        network = plan.network_with(schedule)
-        assert network.blocks.schedule == schedule
+    for candidate in plan.baselines.values():
+        network = plan.network_with(candidate)
+        assert network.blocks.schedule == candidate.schedule
         active = sum(layer.expected for layer in active_experts(network.blocks))
         assert active == pytest.approx(4 * plan.study.active)
 
@@ -113,7 +113,7 @@ def test_presets_and_alpha_lora_are_baselines_of_the_same_total(small_study: Pat
     )
     plan = make_plan(read_study_file(small_study), DIGITS)
     assert list(plan.baselines)[7:] == ["mola", "pr_moe", "alpha_lora"]
-    assert {schedule.total for schedule in plan.baselines.values()} == {12}
+    assert {candidate.schedule.total for candidate in plan.baselines.values()} == {12}
     assert str(plan.baselines["pr_moe"]) == "2-2-4-4"
     edit(small_study, ("2.0, 2.0, 3.0]", "2.0]"))
     with pytest.raises(InvalidInput, match=r"search\.alpha_lora: 2 scores .* for 4 layers"):

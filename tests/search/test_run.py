@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.search import Progress, load_trials, run_study
-from dynamoe_search.search.storage import locked
+from dynamoe_search.search import Progress, Resources, load_trials, run_study
+from dynamoe_search.search.storage import place_of
 from tests.conftest import edit
 
 SLOWER = ("epochs = 2", "epochs = 12")
@@ -67,7 +67,7 @@ def children_of(parent: int) -> list[int]:
 
 def test_a_search_from_beginning_to_end_and_again(small_study: Path) -> None:
     seen: list[Progress] = []
-    outcome = run_study(small_study, workers=2, on_progress=seen.append)
+    outcome = run_study(small_study, Resources(workers=2), on_progress=seen.append)
     assert outcome.reason == "finished"
     assert_accounted_for(small_study, 14)
     done = complete(small_study)
@@ -83,12 +83,12 @@ def test_a_search_from_beginning_to_end_and_again(small_study: Path) -> None:
 
     # Finished is finished: the same call trains nothing.
     before = load_trials(small_study)
-    assert run_study(small_study, workers=2).reason == "finished"
+    assert run_study(small_study, Resources(workers=2)).reason == "finished"
     pd.testing.assert_frame_equal(load_trials(small_study), before)
 
     # More trials may be asked for later.
     edit(small_study, ("trials = 14", "trials = 17"))
-    assert run_study(small_study, workers=1).reason == "finished"
+    assert run_study(small_study, Resources(workers=1)).reason == "finished"
     assert_accounted_for(small_study, 17)
 
 
@@ -97,8 +97,8 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path, small_study: Path)
     (tmp_path / "again").mkdir()
     again = tmp_path / "again" / "study.toml"
     again.write_text(small_study.read_text())
-    run_study(small_study, workers=1)
-    run_study(again, workers=1)
+    run_study(small_study, Resources(workers=1))
+    run_study(again, Resources(workers=1))
     columns = ["schedule", "replicate", "seed", "state", "validation_loss"]
     pd.testing.assert_frame_equal(load_trials(small_study)[columns], load_trials(again)[columns])
 
@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on(small_study: Path) -> None:
         os.kill(run.pid, signal.SIGKILL)
         run.wait()
     before = complete(small_study)
-    assert run_study(small_study, workers=2).reason == "finished"
+    assert run_study(small_study, Resources(workers=2)).reason == "finished"
     assert_accounted_for(small_study, 16)
     after = load_trials(small_study).set_index("trial")
     kept = after.loc[before["trial"], "validation_loss"]
@@ -163,7 +163,7 @@ def test_a_second_interrupt_stops_at_once_and_records_it(small_study: Path) -> N
 
 def test_two_commands_on_one_study(small_study: Path) -> None:
     with (
-        locked(small_study.parent / "run.lock"),
+        place_of(small_study.parent).run_lock(),
         pytest.raises(RunFailed, match="another command is working on this study"),
     ):
         run_study(small_study)
@@ -185,7 +185,7 @@ def test_diverging_trainings_are_recorded(small_study: Path) -> None:
 
 def test_a_changed_study_file_is_refused(small_study: Path) -> None:
     edit(small_study, ("trials = 14", "trials = 1"))
-    run_study(small_study, workers=1)
+    run_study(small_study, Resources(workers=1))
     edit(small_study, ("hidden = 8", "hidden = 16"))
     with pytest.raises(InvalidInput, match=r"model\.hidden: was 8, is 16"):
         run_study(small_study)
@@ -201,7 +201,7 @@ def test_compute_is_matched_as_measured(small_study: Path, router: str) -> None:
         ('"top_k"\nk = 1', router),
         ("epochs = 2", "epochs = 4"),
     )
-    run_study(small_study, workers=2)
+    run_study(small_study, Resources(workers=2))
     done = complete(small_study)
     assert done["schedule"].nunique() > 6
     assert done["total_parameters"].nunique() == 1
@@ -214,7 +214,7 @@ def test_the_paper_regime_matches_nothing(small_study: Path) -> None:
         ("experts = 12", 'regime = "paper"\nminimum = 1\nmaximum = 5'),
         ('"top_k"\nk = 1', '"percentile"'),
     )
-    run_study(small_study, workers=2)
+    run_study(small_study, Resources(workers=2))
     done = complete(small_study)
     assert done["total_parameters"].nunique() > 1
     assert done["active_experts"].nunique() > 1

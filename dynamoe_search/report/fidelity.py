@@ -1,0 +1,221 @@
+"""What pruning saved and how far an early look can be trusted: sentences, a table and a plot."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from dynamoe_search.analysis.fidelity import (
+    Savings,
+    compute_saved,
+    kendall_interval,
+    rank_correlations,
+)
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE
+
+
+def fidelity_sentences(trials: pd.DataFrame) -> list[str]:
+    """What pruning saved, and how far an early look can be trusted.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `dynamoe_search.search.load_trials` gives it.
+
+    Returns
+    -------
+    list of str
+        They claim no more than the intervals of `rank_correlations` allow.
+    """
+    savings, table = compute_saved(trials), rank_correlations(trials)
+    sentences = [_saved(savings) + "."]
+    if table.empty:
+        return [*sentences, "No complete training reported its loss before its end."]
+    places = _decisive(table, trials)
+    sentences += [
+        f"At {_percent(row.fraction)} of the training the order of candidates agrees with the final"
+        f" one by {_tau(row.tau, row.tau_low, row.tau_high)}, {row.candidates} candidates)."
+        for row in table.iloc[places].itertuples()
+        if not math.isnan(row.tau)
+    ]
+    first = table.iloc[places[0]]
+    if not math.isnan(first["replicate_tau"]):
+        sentences.append(
+            "Full trainings of the same candidates from two seeds agree by"
+            f" {_tau(first['replicate_tau'], first['replicate_low'], first['replicate_high'])},"
+            f" {first['replicate_candidates']:.0f} candidates; a search trains its leaders again,"
+            " and they are the hardest to tell apart)."
+        )
+    sentences.append(_verdict(first))
+    if savings.pruned:
+        sentences.append(
+            "Only what survived pruning is seen at the full budget: among all candidates the"
+            " agreement is probably larger than among these."
+        )
+    return sentences
+
+
+def _saved(savings: Savings) -> str:
+    if not savings.pruned:
+        return f"None of the {savings.trainings} trainings was pruned"
+    return (
+        f"Pruning ended {savings.pruned} of {savings.trainings} trainings early and saved"
+        f" {_percent(savings.share)} of the training compute"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _tau(tau: float, low: float, high: float) -> str:
+    """Without the closing bracket."""
+    interval = "interval unknown" if math.isnan(low) else f"95 % {low:.2f} to {high:.2f}"
+    return f"tau = {tau:.2f} ({interval}"
+
+
+def _decisive(table: pd.DataFrame, trials: pd.DataFrame) -> list[int]:
+    """Up to three rungs to speak of: of those where trainings were pruned, else of all."""
+    pruned_at = trials.loc[trials["state"] == "pruned", "fraction"].dropna()
+    places = sorted({int((table["fraction"] - part).abs().argmin()) for part in pruned_at})
+    places = places or list(range(len(table)))
+    return sorted({places[0], places[len(places) // 2], places[-1]})
+
+
+def _verdict(row: pd.Series) -> str:
+    look = f"a look at {_percent(row['fraction'])} of the training"
+    if math.isnan(row["tau_low"]):
+        return f"Whether {look} can be trusted is unknown: too few candidates were trained in full."
+    if row["tau_low"] <= 0:
+        return f"Nothing shows that {look} can be trusted: by its interval it may be mere chance."
+    text = (
+        f"{look.capitalize()} is better than chance: it puts {_percent((1 + row['tau']) / 2)} of"
+        " pairs of candidates into their final order."
+    )
+    full, early = row["replicate_tau"], row["early_replicate_tau"]
+    if math.isnan(full):
+        return f"{text} How much of the rest is noise is unknown: too few were trained twice."
+    _, early_high = kendall_interval(early, row["replicate_candidates"])
+    text += f" The order from another seed it foretells by tau = {early:.2f},"
+    if early_high < row["replicate_low"]:
+        return f"{text} which is less than the {full:.2f} of a full training."
+    return f"{text} which cannot be told from the {full:.2f} of a full training."
+
+
+def fidelity_table(correlations: pd.DataFrame) -> Table:
+    """The rungs and how well each foretells the end, from `rank_correlations`."""
+    caption = "tau: Kendall's, between the order at this part of the training and the final one"
+    for row in correlations[correlations["replicate_tau"].notna()].head(1).itertuples():
+        caption += (
+            f"; from another seed: with the final order of {row.replicate_candidates} candidates'"
+            " other training, which a full training foretells by"
+            f" {_tau(row.replicate_tau, row.replicate_low, row.replicate_high)})"
+        )
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
+    )
+    for title in ("training", "tau", "95 %", "candidates", "from another seed"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in correlations.itertuples():
+        table.add_row(
+            _percent(row.fraction),
+            _number(row.tau),
+            "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}",
+            str(row.candidates),
+            _number(row.early_replicate_tau),
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    return "?" if math.isnan(value) else f"{value:.2f}"
+
+
+def plot_fidelity(trials: pd.DataFrame) -> Figure:
+    """How well early looks foretell the end, beside the learning curves.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `dynamoe_search.search.load_trials` gives it.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        Where fewer than two candidates were trained in full and evaluated before.
+    """
+    table = rank_correlations(trials)
+    table = table[table["tau"].notna()]
+    if table.empty:
+        raise InvalidInput(
+            "early looks cannot be judged yet: that takes two candidates that were trained in full"
+            " and evaluated before the end"
+        )
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    with sns.axes_style("ticks"):
+        agreement, curves = figure.subplots(1, 2)
+    _plot_agreement(agreement, table, table.iloc[_decisive(table, trials)[0]])
+    _plot_curves(curves, trials)
+    for axes in (agreement, curves):
+        axes.set_xlim(0, 102)
+        axes.set_xlabel("part of the training (%)")
+        axes.legend(
+            fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14)
+        )
+        sns.despine(ax=axes)
+    return figure
+
+
+def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
+    percent = 100 * table["fraction"]
+    axes.fill_between(percent, table["tau_low"], table["tau_high"], color=BLUE, alpha=0.15, lw=0)
+    axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same training")
+    title = f"At {_percent(first['fraction'])} of the training the order agrees with the final one"
+    title += f"\nby {_tau(first['tau'], first['tau_low'], first['tau_high'])})"
+    if not math.isnan(first["replicate_tau"]):
+        count = f"{first['replicate_candidates']:.0f} candidates"
+        axes.axhspan(first["replicate_low"], first["replicate_high"], color=GREEN, alpha=0.08, lw=0)
+        axes.axhline(
+            first["replicate_tau"], color=GREEN, ls="--", label="full training, another seed"
+        )
+        label = f"another seed ({count})"
+        axes.plot(percent, table["early_replicate_tau"], "^:", color=GREEN, ms=5, label=label)
+    axes.axhline(0, color=GREY, lw=0.8)
+    axes.set_ylim(top=1.02)
+    axes.set_ylabel("Kendall's tau with the final order, 95 % bands")
+    axes.set_title(title, fontsize=10)
+
+
+def _plot_curves(axes: Axes, trials: pd.DataFrame) -> None:
+    reported = trials[trials["curve"].notna()]
+    losses: list[float] = []
+    for state, colour, marker in (("complete", BLUE, "o"), ("pruned", ORANGE, "x")):
+        curves = [
+            np.array([(100 * point["fraction"], point["loss"]) for point in curve])
+            for curve in reported.loc[reported["state"] == state, "curve"]
+        ]
+        if curves:
+            lines = LineCollection(curves, colors=colour, linewidths=0.8, alpha=0.4)
+            axes.add_collection(lines)
+            ends = np.array([curve[-1] for curve in curves])
+            axes.scatter(ends[:, 0], ends[:, 1], s=12, c=colour, marker=marker, label=state)
+            losses += np.concatenate(curves)[:, 1].tolist()
+    # A few that start high, or diverge, should not flatten the rest.
+    lowest, high = min(losses), float(np.quantile(losses, 0.98))
+    room = 0.05 * (high - lowest)
+    axes.set_ylim(lowest - room, high + room)
+    axes.set_ylabel("validation loss (nats)")
+    axes.set_title(_saved(compute_saved(trials)).replace(" and saved", "\nand saved"), fontsize=10)

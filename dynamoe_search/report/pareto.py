@@ -1,0 +1,357 @@
+"""A search for several objectives: sentences, a table, and plots of the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
+
+from dynamoe_search.analysis.pareto import OBJECTIVES
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.plots import BLUE, GREY, ORANGE
+from dynamoe_search.report.terminal import sparkline
+from dynamoe_search.schedules import Schedule
+
+# In the order of the plot's legend.
+_FRONT, _MAYBE, _DOMINATED, _INFEASIBLE = _STATES = (
+    "on the front",
+    "may be on it, within noise",
+    "dominated",
+    "misses a constraint",
+)
+_MARKS = dict(zip(_STATES, "●≈ ✗", strict=True))
+# An axis is logarithmic where the largest value is more than so many times the smallest.
+_SPAN_OF_A_LINEAR_AXIS = 30
+_LABEL_DISTANCES = (6, 16, 28, 42)
+_LABEL_ANGLES = np.deg2rad([45, 135, -45, -135, 0, 180, 90, -90])
+
+
+def pareto_sentences(table: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
+    """Which candidates are on the front, in sentences that claim no more than noise allows.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.analysis.make_pareto_table` gives it.
+    objectives : sequence of str
+        As it was made for.
+
+    Returns
+    -------
+    list of str
+    """
+    feasible = table[table["feasible"]]
+    if feasible.empty:
+        return [f"None of the {len(table)} candidates meets the constraints."]
+    labels = [OBJECTIVES[name].label for name in objectives]
+    sentences = [f"{_finding(table, f' of {_enumerated(labels)}')}."]
+    sentences += [_best(feasible, name, objectives) for name in objectives]
+    named = feasible[feasible["pattern"] != ""]
+    is_maybe = named.groupby("pattern", sort=False)["maybe_on_front"].any()
+    for names, verdict in (
+        (is_maybe[is_maybe].index, "may be on the front"),
+        (is_maybe[~is_maybe].index, "cannot be, beyond noise"),
+    ):
+        if len(names):
+            sentences.append(f"Of the named schedules, {_enumerated(list(names))} {verdict}.")
+    unknown = [OBJECTIVES[name].label for name in objectives if table[f"{name}_low"].isna().all()]
+    if unknown:
+        sentences.append(
+            f"The noise of {_enumerated(unknown)} is unknown, as nothing was trained twice: no"
+            " candidate can be ruled out."
+        )
+    missed = len(table) - len(feasible)
+    if missed:
+        sentences.append(f"{missed} of {len(table)} candidates miss a constraint and are left out.")
+    return sentences
+
+
+def _finding(table: pd.DataFrame, of_what: str = "") -> str:
+    front = int(table["on_front"].sum())
+    more = int(table["maybe_on_front"].sum()) - front
+    return (
+        f"{front} of {table['feasible'].sum()} candidates {'is' if front == 1 else 'are'} on the"
+        f" Pareto front{of_what}, {f'{more} more' if more else 'no other'} may be, within noise"
+    )
+
+
+def _best(feasible: pd.DataFrame, name: str, objectives: Sequence[str]) -> str:
+    objective = OBJECTIVES[name]
+    row = feasible.sort_values(name, ascending=objective.minimise, kind="stable").iloc[0]
+    title = f"{row['pattern']} ({row['candidate']})" if row["pattern"] else row["candidate"]
+    interval = ""
+    if row[f"{name}_low"] < row[f"{name}_high"]:
+        ends = (_number(row[f"{name}_{end}"], row[name]) for end in ("low", "high"))
+        interval = f" (95 % interval {' to '.join(ends)})"
+    others = [
+        f", {OBJECTIVES[other].label} {_number(row[other], row[other])}"
+        for other in objectives
+        if other != name
+    ]
+    return (
+        f"{'Least' if objective.minimise else 'Most'} {objective.label}: {title},"
+        f" {_number(row[name], row[name])} {objective.unit}{interval}{''.join(others)}."
+    )
+
+
+def _enumerated(parts: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def _number(value: float, scale: float) -> str:
+    """With as many decimals as a number of the size of `scale` needs."""
+    if not math.isfinite(value):
+        return "infinite" if value > 0 else "?"
+    if abs(scale) < 10:
+        return f"{value:.4f}"
+    return f"{value:.2f}" if abs(scale) < 1000 else f"{value:,.0f}"
+
+
+def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int) -> Table:
+    """The first rows of a table of candidates, and below them the first of each named schedule.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.analysis.make_pareto_table` gives it.
+    objectives : sequence of str
+        As it was made for.
+    rows : int
+    """
+    units = "; ".join(f"{name} ({OBJECTIVES[name].unit})" for name in objectives)
+    marks = "; ".join(f"{mark} {state}" for state, mark in _MARKS.items() if mark.strip())
+    shown = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption=f"{marks}; {units}; means, ± 95 %",
+        caption_justify="left",
+    )
+    shown.add_column("")
+    for title in ("candidate", "shape", "pattern"):
+        shown.add_column(title, overflow="fold")
+    for title in (*objectives, "trained"):
+        shown.add_column(title, justify="right", no_wrap=True)
+    states = _states(table)
+    for place in np.flatnonzero((np.arange(len(table)) < rows) | _is_first_of_its_name(table)):
+        row = table.iloc[place]
+        shown.add_row(
+            _MARKS[states[place]],
+            row["candidate"],
+            _shape(row["schedule"]),
+            row["pattern"],
+            *(_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives),
+            f"{row['replicates']}x",
+        )
+    return shown
+
+
+def _states(table: pd.DataFrame) -> NDArray[np.str_]:
+    conditions = [table["on_front"], table["maybe_on_front"], table["feasible"]]
+    return np.select(conditions, _STATES[:3], _INFEASIBLE)
+
+
+def _is_first_of_its_name(table: pd.DataFrame) -> pd.Series:
+    return (table["pattern"] != "") & ~table["pattern"].duplicated()
+
+
+def _shape(schedule: str) -> str:
+    """Bars of a schedule; none of a dense network."""
+    return sparkline(Schedule.parse(schedule)) if schedule[:1].isdigit() else ""
+
+
+def _plus_minus(row: pd.Series, name: str) -> str:
+    if math.isinf(row[name]):
+        return ""
+    # One end can be cut off, at 0 or at the largest possible value.
+    width = max(row[f"{name}_high"] - row[name], row[name] - row[f"{name}_low"])
+    if width == 0:
+        return ""
+    return " ± " + _number(width, row[name])
+
+
+def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
+    """The candidates and their front, a panel for each pair of objectives.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.analysis.make_pareto_table` gives it.
+    objectives : sequence of str
+        As it was made for, at least two.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        For fewer than two objectives.
+    """
+    pairs = list(combinations(objectives, 2))
+    if not pairs:
+        raise InvalidInput("a front needs two objectives or more to be plotted")
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    size = (7.5, 5.4) if len(pairs) == 1 else (4.6 * columns, 4.1 * rows + 0.7)
+    figure = Figure(figsize=size, layout="constrained")
+    with sns.axes_style("ticks"):
+        grid = figure.subplots(rows, columns, squeeze=False)
+    panels = list(grid.flat)
+    for axes, (y, x) in zip(panels, pairs, strict=True):
+        _plot_candidates(axes, table, x, y)
+        if len(pairs) == 1:
+            _plot_front(axes, table, x, y)
+    figure.suptitle(_finding(table), fontsize=10)
+    figure.legend(
+        handles=_handles(table), fontsize=8, frameon=False, ncols=5, loc="outside lower center"
+    )
+    figure.draw_without_rendering()  # now it is known where everything is
+    pixels = figure.dpi / 72
+    for axes, (y, x) in zip(panels, pairs, strict=True):
+        _label_named(axes, table, x, y, pixels)
+    return figure
+
+
+def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    states = _states(table)
+    finite = _is_finite(table, x, y)
+    for layer, state in enumerate(reversed(_STATES)):
+        part = table[finite & (states == state)]
+        colours = np.where(part["pattern"] != "", ORANGE, _colour(state)).tolist()
+        axes.errorbar(
+            part[x],
+            part[y],
+            xerr=_both_ways(part, x),
+            yerr=_both_ways(part, y),
+            fmt="none",
+            ecolor=colours,
+            elinewidth=1,
+            alpha=0.4,
+            zorder=2 + layer / 10,
+        )
+        axes.scatter(
+            part[x],
+            part[y],
+            s=40 if state == _FRONT else 26,
+            marker="X" if state == _INFEASIBLE else "o",
+            facecolors="white" if state == _DOMINATED else colours,
+            edgecolors=colours,
+            alpha=0.5 if state == _MAYBE else 1,
+            zorder=3 + layer / 10,
+        )
+    for name, axis in ((x, axes.xaxis), (y, axes.yaxis)):
+        objective, values = OBJECTIVES[name], table.loc[finite, name]
+        if values.max() > _SPAN_OF_A_LINEAR_AXIS * values.min() > 0:
+            axes.set(**{f"{axis.axis_name}scale": "log"})
+        else:
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        better = "less" if objective.minimise else "more"
+        label = f"{objective.label} ({objective.unit}), {better} is better"
+        infinite = int(np.isposinf(table[name]).sum())
+        axis.set_label_text(f"{label}\n({infinite} infinite, not shown)" if infinite else label)
+    sns.despine(ax=axes)
+
+
+def _is_finite(table: pd.DataFrame, x: str, y: str) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(table[x]) & np.isfinite(table[y]))
+
+
+def _colour(state: str) -> str:
+    return BLUE if state in (_FRONT, _MAYBE) else GREY
+
+
+def _both_ways(part: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """From the mean to either end of its interval; 0 where that is unknown."""
+    ends = [part[name] - part[f"{name}_low"], part[f"{name}_high"] - part[name]]
+    return np.asarray(np.nan_to_num(np.stack([end.to_numpy(dtype=np.float64) for end in ends])))
+
+
+def _plot_front(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Steps over the best y that can be had at each x."""
+    front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
+    style = "steps-post" if OBJECTIVES[x].minimise else "steps-pre"
+    axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
+
+
+def _handles(table: pd.DataFrame) -> list[Line2D]:
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="X" if state == _INFEASIBLE else "o",
+            color=_colour(state),
+            markerfacecolor="white" if state == _DOMINATED else _colour(state),
+            alpha=0.5 if state == _MAYBE else 1,
+            label=state,
+        )
+        for state in _STATES
+        if (_states(table) == state).any()
+    ]
+    if (table["pattern"] != "").any():
+        handles.append(Line2D([], [], linestyle="", marker="s", color=ORANGE, label="named"))
+    return handles
+
+
+def _label_named(axes: Axes, table: pd.DataFrame, x: str, y: str, pixels: float) -> None:
+    """A label beside the first point of each named schedule, where it hides least.
+
+    `pixels` are those of a point of 1/72 inch.
+    """
+    finite = table[_is_finite(table, x, y)]
+    points = axes.transData.transform(finite[[x, y]].to_numpy(dtype=np.float64))
+    taken: list[Bbox] = []
+    for place in np.flatnonzero(_is_first_of_its_name(finite)):
+        row = finite.iloc[place]
+        label = axes.annotate(
+            f"{row['pattern']} {row['settings']}".strip(),
+            (row[x], row[y]),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=ORANGE,
+            ha="center",
+            va="center",
+            zorder=4,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+            arrowprops={"arrowstyle": "-", "color": ORANGE, "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
+        )
+        label.set_in_layout(False)
+        half = np.array(Text.get_window_extent(label).size) / 2
+        shifts = [
+            np.array([np.cos(angle), np.sin(angle)]) * (distance * pixels + half)
+            for distance in _LABEL_DISTANCES
+            for angle in _LABEL_ANGLES
+        ]
+        boxes = [Bbox([points[place] + s - half, points[place] + s + half]) for s in shifts]
+        hidden = [
+            100 * box.count_overlaps(taken)
+            + 100 * _sticks_out(box, axes)
+            + box.count_contains(points)
+            for box in boxes
+        ]
+        best = int(np.argmin(hidden))  # of equals the nearest
+        label.set_position(tuple(shifts[best] / pixels))
+        taken.append(boxes[best])
+
+
+def _sticks_out(box: Bbox, axes: Axes) -> bool:
+    inside = axes.bbox
+    return bool(
+        box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1
+    )

@@ -1,0 +1,68 @@
+"""Helping with a study that was begun elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search.agenda import SearchAgenda
+from dynamoe_search.search.confirm import confirmation_agenda
+from dynamoe_search.search.definition import check_data, recorded_study_file
+from dynamoe_search.search.plan import Plan, make_plan
+from dynamoe_search.search.progress import Overview, Progress
+from dynamoe_search.search.run import Outcome, Resources, carry_on
+from dynamoe_search.search.storage import Place, names_at, open_study
+from dynamoe_search.search.worker import load_study_data
+
+
+def join_study(
+    storage: str,
+    name: str | None = None,
+    resources: Resources = Resources(),
+    on_start: Callable[[Plan], None] = lambda plan: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Help with a study, or with its confirmation where that has begun, until nothing is left.
+
+    Parameters
+    ----------
+    storage : str
+        The address of its records.
+    name : str, optional
+        The study's name there; the only one where it is None.
+    resources, on_start, on_progress
+        As in `dynamoe_search.search.run_study`.
+
+    Raises
+    ------
+    InvalidInput
+        Where there is no such study, or the data here are not those that it was begun with.
+    RunFailed
+        As in `dynamoe_search.search.run_study`.
+    """
+    place = Place(storage, name or _only_name(storage))
+    study = open_study(place)
+    study_file = recorded_study_file(study, place)
+    data = load_study_data(study_file, resources.data_directory)
+    check_data(study, data, place)
+    plan = make_plan(study_file, data)
+    on_start(plan)
+    folder = Path(place.name)
+    confirmation = confirmation_agenda(place)
+    if confirmation is not None:
+        place = place.confirmation
+        overview = Overview(open_study(place), plan, confirmation, on_progress)
+    else:
+        overview = Overview(study, plan, SearchAgenda(study_file.search), on_progress)
+    return carry_on(overview, place, folder, resources)
+
+
+def _only_name(storage: str) -> str:
+    place = Place(storage, "")
+    names = names_at(place)
+    if not names:
+        raise InvalidInput(f"{place} holds no study; begin one with: run STUDY --storage {storage}")
+    if len(names) > 1:
+        raise InvalidInput(f"{place} holds {', '.join(names)}; choose one with --name")
+    return names[0]

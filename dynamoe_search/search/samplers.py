@@ -1,0 +1,85 @@
+"""Samplers and pruners by name."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import optuna
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+    WilcoxonPruner,
+)
+
+from dynamoe_search.errors import InvalidInput
+
+_POPULATION = 20  # of the genetic samplers: studies are small, and a generation must pass to learn
+_REDUCTION = 3  # of ASHA and Hyperband: a third goes on at each rung
+
+
+def make_sampler(name: str, seed: int, asked: int) -> optuna.samplers.BaseSampler:
+    """The sampler of that name for a study's next trial.
+
+    Most keep no state but their random numbers, so these are drawn anew from the study's seed and
+    the number of trials asked so far: an interrupted study then goes on exactly as it would have.
+    QMC and CMA-ES keep their state in the storage and need one seed throughout.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown name.
+    """
+    drawn = int(np.random.SeedSequence([seed, asked]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match name:
+            case "tpe":
+                return optuna.samplers.TPESampler(seed=drawn, multivariate=True)
+            case "random" | "exhaustive":
+                return optuna.samplers.RandomSampler(seed=drawn)
+            case "gp":
+                return optuna.samplers.GPSampler(seed=drawn)
+            case "nsga2":
+                return optuna.samplers.NSGAIISampler(seed=drawn, population_size=_POPULATION)
+            case "nsga3":
+                return optuna.samplers.NSGAIIISampler(seed=drawn, population_size=_POPULATION)
+            case "qmc":
+                return optuna.samplers.QMCSampler(seed=seed, scramble=True)
+            case "cmaes":
+                return optuna.samplers.CmaEsSampler(seed=seed)
+    raise InvalidInput(f"unknown sampler {name!r}")
+
+
+def make_pruner(name: str, evaluations: int) -> BasePruner:
+    """The pruner of that name, for learning curves of so many points.
+
+    Rungs are the points of the curve: ASHA (arXiv 1810.05934) and Hyperband (arXiv 1603.06560) look
+    at 1, 3, 9, ... of them. The median pruner (Vizier's stopping rule) compares with the median of
+    the others at the same point; the Wilcoxon pruner compares curves point by point with the
+    best's, by a signed-rank test whose points are not independent: a rule of thumb, not a test.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown name.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match name:
+            case "none":
+                return NopPruner()
+            case "asha":
+                return SuccessiveHalvingPruner(min_resource=1, reduction_factor=_REDUCTION)
+            case "hyperband":
+                return HyperbandPruner(
+                    min_resource=1, max_resource=evaluations, reduction_factor=_REDUCTION
+                )
+            case "median":
+                return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+            case "wilcoxon":
+                return WilcoxonPruner(p_threshold=0.1, n_startup_steps=2)
+    raise InvalidInput(f"unknown pruner {name!r}")

@@ -1,0 +1,211 @@
+import io
+import math
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Annotation, Text
+from rich.console import Console
+
+from dynamoe_search.analysis.pareto import OBJECTIVES, make_pareto_table
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.pareto import pareto_sentences, pareto_table, plot_pareto
+from dynamoe_search.report.plots import BLUE, ORANGE, save_figure
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+
+BOTH = ["loss", "active_flops"]
+
+
+def candidate(
+    name: str, losses: list[float], flops: float, pattern: str = "", feasible: bool = True
+) -> list[dict[str, object]]:
+    schedule, _, settings = name.partition(" ")
+    return [
+        {
+            "candidate": name,
+            "schedule": schedule,
+            "settings": settings,
+            "pattern": pattern,
+            "replicate": replicate,
+            "state": "complete",
+            "validation_loss": loss,
+            "flops_per_token": flops,
+            "utilisation_entropy": 0.9 - loss / 10,
+            "gradient_noise": 10.0 * loss if name != "1-1" else math.inf,
+            "feasible": feasible,
+        }
+        for replicate, loss in enumerate(losses)
+    ]
+
+
+TRIALS = pd.DataFrame(
+    candidate("4-2", [1.00, 1.01], 50_000.0)
+    + candidate("3-3", [1.01, 1.02], 50_000.0, "uniform")
+    + candidate("2-4", [2.00, 2.01], 60_000.0, "ascending")
+    + candidate("1-1", [1.50, 1.51], 40_000.0)
+    + candidate("5-1", [0.50, 0.51], 30_000.0, feasible=False)
+)
+TABLE = make_pareto_table(TRIALS, BOTH)
+
+
+def rendered(table: pd.DataFrame, objectives: list[str], rows: int) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(pareto_table(table, objectives, rows))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_sentences_tell_the_front_from_what_may_be_on_it() -> None:
+    # s = 0.0071 with 5 degrees of freedom, t = 2.571.
+    width = 2.5706 * 0.01 / math.sqrt(2) / math.sqrt(2)
+    assert pareto_sentences(TABLE, BOTH) == [
+        "2 of 4 candidates are on the Pareto front of validation loss and active compute, 1 more"
+        " may be, within noise.",
+        f"Least validation loss: 4-2, 1.0050 nats (95 % interval {1.005 - width:.4f} to"
+        f" {1.005 + width:.4f}), active compute 50,000.",
+        "Least active compute: 1-1, 40,000 FLOPs a token, validation loss 1.5050.",
+        "Of the named schedules, uniform may be on the front.",
+        "Of the named schedules, ascending cannot be, beyond noise.",
+        "1 of 5 candidates miss a constraint and are left out.",
+    ]
+
+
+def test_unknown_noise_rules_nobody_out() -> None:
+    once = make_pareto_table(TRIALS[TRIALS["replicate"] == 0], BOTH)
+    text = "\n".join(pareto_sentences(once, BOTH))
+    assert "The noise of validation loss and active compute is unknown" in text
+    assert "uniform and ascending may be on the front" in text
+    assert "interval" not in text
+    assert "± ?" in rendered(once, BOTH, 5)
+
+
+def test_nothing_feasible() -> None:
+    none = make_pareto_table(TRIALS.assign(feasible=False), BOTH)
+    assert pareto_sentences(none, BOTH) == ["None of the 5 candidates meets the constraints."]
+    assert len(plot_pareto(none, BOTH).axes) == 1
+
+
+def test_more_is_better_for_some() -> None:
+    objectives = ["utilisation_entropy", "gradient_noise"]
+    text = "\n".join(pareto_sentences(make_pareto_table(TRIALS, objectives), objectives))
+    assert "Most utilisation entropy: 4-2, 0.7995 of ln N" in text
+    assert "Least gradient noise scale: 4-2, 10.05 samples" in text
+
+
+def test_the_table_shows_the_first_rows_and_the_named_ones() -> None:
+    table = pareto_table(TABLE, BOTH, rows=1)
+    assert table.row_count == 3
+    text = rendered(TABLE, BOTH, rows=5)
+    rows = {line.split()[1]: line for line in text.splitlines() if line.startswith((" ●", " ≈"))}
+    assert set(rows) == {"4-2", "1-1", "3-3"}
+    assert rows["3-3"].split()[:4] == ["≈", "3-3", "██", "uniform"]
+    assert "1.0050 ± 0.0129" in rows["4-2"]
+    # No interval where there is no noise.
+    assert "50,000 " in rows["4-2"]
+    assert rows["4-2"].count("±") == 1
+    assert "✗" in text
+
+
+def test_named_candidates_of_several_settings_are_shown_once() -> None:
+    trials = pd.DataFrame(
+        candidate("3-3 k=1", [1.0], 1.0, "uniform")
+        + candidate("3-3 k=2", [2.0], 2.0, "uniform")
+        + candidate("dense 96-95", [3.0], 3.0)
+    )
+    table = make_pareto_table(trials, BOTH)
+    assert pareto_table(table, BOTH, rows=0).row_count == 1
+    assert pareto_table(table, BOTH, rows=3).row_count == 3
+    labels = [t.get_text() for t in plot_pareto(table, BOTH).axes[0].texts]
+    assert labels == ["uniform k=1"]
+
+
+def test_infinite_values_are_written_and_counted() -> None:
+    objectives = ["loss", "gradient_noise"]
+    table = make_pareto_table(TRIALS, objectives)
+    assert "infinite" in rendered(table, objectives, 5)
+    axes = plot_pareto(table, objectives).axes[0]
+    assert axes.get_xlabel().endswith("(1 infinite, not shown)")
+    drawn = np.concatenate([c.get_offsets() for c in axes.collections if hasattr(c, "get_sizes")])
+    assert len(drawn) == 4
+
+
+@pytest.mark.parametrize("objectives", [BOTH, ["loss", "utilisation_entropy"], BOTH[::-1]])
+def test_the_steps_bound_what_can_be_had(objectives: list[str]) -> None:
+    """At each x the line is the best y among candidates at least as good in x."""
+    generator = np.random.default_rng(0)
+    trials = pd.DataFrame(
+        row
+        for number, flops in enumerate(generator.uniform(1e4, 2e4, size=30))
+        for row in candidate(f"{number + 1}-1", [1e4 / flops + generator.normal(0, 0.1)], flops)
+    )
+    trials["utilisation_entropy"] = generator.uniform(size=30)
+    table = make_pareto_table(trials, objectives)
+    y, x = objectives
+    line = plot_pareto(table, objectives).axes[0].lines[0]
+    is_post = line.get_drawstyle() == "steps-post"
+    heights = line.get_ydata()[:-1] if is_post else line.get_ydata()[1:]
+    middles = (line.get_xdata()[:-1] + line.get_xdata()[1:]) / 2
+    assert len(middles) > 2
+    for middle, height in zip(middles, heights, strict=True):
+        reached = table[x] <= middle if OBJECTIVES[x].minimise else table[x] >= middle
+        attained = table.loc[reached, y]
+        assert height == (attained.min() if OBJECTIVES[y].minimise else attained.max())
+
+
+def test_what_is_drawn_how(tmp_path) -> None:
+    figure = plot_pareto(TABLE, BOTH)
+    save_figure(figure, tmp_path / "pareto.png")
+    assert (tmp_path / "pareto.png").stat().st_size > 10_000
+    axes = figure.axes[0]
+    points = [c for c in axes.collections if hasattr(c, "get_sizes")]
+    infeasible, dominated, maybe, front = points
+    assert [len(p.get_offsets()) for p in points] == [1, 1, 1, 2]
+    assert infeasible.get_offsets()[0].tolist() == [30_000.0, 0.505]
+    assert (dominated.get_facecolor()[0] == 1).all()
+    assert maybe.get_alpha() < 1
+    rgb = [tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)) for colour in (ORANGE, BLUE)]
+    assert dominated.get_edgecolor()[0, :3].tolist() == pytest.approx(rgb[0])
+    assert front.get_facecolor()[0, :3].tolist() == pytest.approx(rgb[1])
+    assert "2 of 4 candidates" in figure.get_suptitle()
+    assert axes.get_xlabel() == "active compute (FLOPs a token), less is better"
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == [
+        "on the front",
+        "may be on it, within noise",
+        "dominated",
+        "misses a constraint",
+        "named",
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_labels_do_not_overlap(count: int) -> None:
+    """Named schedules lie close together, as they do at equal budgets."""
+    generator = np.random.default_rng(1)
+    trials = pd.DataFrame(
+        row
+        for number, pattern in enumerate([*PATTERNS_AND_UNIFORM, *[""] * 40])
+        for row in candidate(
+            f"{number + 2}-1",
+            list(1 + generator.normal(0, 0.1 if pattern else 0.5, size=2) ** 2),
+            generator.normal(5e4, 2e3 if pattern else 1e4),
+            pattern,
+        )
+    )
+    trials["utilisation_entropy"] = generator.uniform(0.5, 1, size=len(trials))
+    objectives = list(OBJECTIVES)[:count]
+    figure = plot_pareto(make_pareto_table(trials, objectives), objectives)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == count * (count - 1) // 2
+    for axes in figure.axes:
+        labels = [text for text in axes.texts if isinstance(text, Annotation)]
+        assert sorted(label.get_text() for label in labels) == sorted(PATTERNS_AND_UNIFORM)
+        boxes = [Text.get_window_extent(label) for label in labels]
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+        inside = axes.get_window_extent()
+        assert all(inside.x0 - 1 <= box.x0 and box.x1 <= inside.x1 + 1 for box in boxes)
+
+
+def test_one_objective_has_no_front_to_plot() -> None:
+    with pytest.raises(InvalidInput, match="two objectives or more"):
+        plot_pareto(make_pareto_table(TRIALS, ["loss"]), ["loss"])
