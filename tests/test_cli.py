@@ -145,7 +145,7 @@ def test_text_is_prepared_listed_and_trained_on(small_study: Path) -> None:
     for trial in (0, 1):
         path = folder / "models" / f"trial-{trial:05d}.safetensors"
         model = load_model(path)
-        assert read_about(path)["schedule"] == str(model.specification.blocks.schedule)
+        assert read_about(path)["candidate"] == str(model.specification.blocks.schedule)
 
 
 @pytest.mark.parametrize(

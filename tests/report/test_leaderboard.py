@@ -12,14 +12,17 @@ from dynamoe_search.schedules import Schedule
 def made_up_trials(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd.DataFrame:
     rows = [
         {
+            "candidate": schedule,
             "schedule": schedule,
+            "settings": "",
+            "feasible": True,
             "pattern": patterns.get(schedule, ""),
             "replicate": replicate,
             "state": "complete",
             "validation_loss": loss,
             "validation_accuracy": 1 - loss / 10,
-            "perplexity": float("nan"),
-            "bits_per_byte": float("nan"),
+            "validation_perplexity": float("nan"),
+            "validation_bits_per_byte": float("nan"),
             "active_experts": 1.5,
             "total_parameters": 1000.0,
             "active_parameters": 500.0,
