@@ -30,6 +30,7 @@ from dynamoe_search.search.records import (
     record_constraints,
     state_of,
 )
+from dynamoe_search.search.sampler_state import check_sampler_state
 from dynamoe_search.search.samplers import make_sampler
 from dynamoe_search.search.space import encode, suggest, suggest_settings
 from dynamoe_search.search.study_file import SearchSection
@@ -87,6 +88,8 @@ def next_assignment(study: optuna.Study, plan: Plan, worker: str, run: str) -> A
         wanted = _wanted(trials, ledger, plan)
         if wanted is None and search.sampler == "exhaustive":
             return None
+        if sampler == "cmaes":
+            check_sampler_state(trials)
         study.sampler = make_sampler(sampler, plan.study.seed, len(trials))
         if isinstance(wanted, Candidate):
             trial, candidate = study.ask(), wanted
@@ -99,7 +102,7 @@ def next_assignment(study: optuna.Study, plan: Plan, worker: str, run: str) -> A
         name = str(candidate)
         replicate = first_free(ledger, name)
         # What was begun is finished, even where fewer replicates are wanted by now.
-        if ledger.retries or (replicate < search.replicates and name not in ledger.pruned):
+        if ledger.retries or (replicate < search.replicates and name not in ledger.on_trial):
             claim = Claim(
                 name,
                 replicate,
@@ -107,7 +110,7 @@ def next_assignment(study: optuna.Study, plan: Plan, worker: str, run: str) -> A
                 worker,
                 run,
                 outside=isinstance(wanted, Candidate),
-                prunable=wanted is None and replicate == 0,
+                prunable=search.pruner != "none" and wanted is None and replicate == 0,
             )
             record_claim(trial, claim)
             return Assignment(trial, candidate, claim)
@@ -212,7 +215,7 @@ def _leader_to_replicate(ledger: Ledger, plan: Plan) -> str | None:
     patterns = {str(plan.baselines[name]) for name in PATTERNS_AND_UNIFORM}
     best_pattern = [candidate for candidate in in_order if candidate in patterns][:1]
     for candidate in in_order[:_FINALISTS] + best_pattern + in_order[_FINALISTS:]:
-        if len(ledger.taken[candidate]) < search.replicates:
+        if len(ledger.taken[candidate]) < search.replicates and candidate not in ledger.on_trial:
             return candidate
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule
@@ -50,14 +51,16 @@ class DenseTwin:
 
     Examples
     --------
-    >>> str(DenseTwin((96, 95)))
-    'dense 96-95'
+    >>> str(DenseTwin((96, 96, 95)))
+    'dense 96x2-95'
     """
 
     hidden: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{_DENSE} " + "-".join(map(str, self.hidden))
+        runs = [(width, len(list(same))) for width, same in groupby(self.hidden)]
+        parts = [f"{width}x{count}" if count > 1 else str(width) for width, count in runs]
+        return f"{_DENSE} " + "-".join(parts)
 
 
 def parse_candidate(text: str) -> Candidate | DenseTwin:
@@ -76,7 +79,8 @@ def parse_candidate(text: str) -> Candidate | DenseTwin:
     first, *rest = text.split(" ")
     try:
         if first == _DENSE:
-            return DenseTwin(tuple(int(width) for width in rest[0].split("-")))
+            runs = [run.partition("x") for run in rest[0].split("-")]
+            return DenseTwin(tuple(int(w) for w, _, count in runs for _ in range(int(count or 1))))
         pairs = [setting.split("=") for setting in rest]
         return Candidate(Schedule.parse(first), tuple((name, float(v)) for name, v in pairs))
     except (ValueError, IndexError) as error:

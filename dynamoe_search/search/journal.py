@@ -31,7 +31,8 @@ class _Lock:
         self.file: int | None = None
 
     def acquire(self) -> bool:
-        self.file = os.open(f"{self.path}.write.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        lock = self.path.with_name(f".{self.path.name}.write.lock")
+        self.file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self.file, fcntl.LOCK_EX)
         _remove_unfinished_line(self.path)
         return True

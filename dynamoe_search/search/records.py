@@ -201,8 +201,9 @@ class Ledger:
         By candidate and replicate, the results that are known.
     taken : dict of str to set of int
         By candidate, the replicates that are done, pruned, running, or failed for good.
-    pruned : set of str
-        Candidates whose training was ended early: they are not trained again.
+    on_trial : set of str
+        Candidates whose training was ended early, or still may be: they are not trained again, as
+        the seeds that come through would be the lucky ones.
     retries : list of FrozenTrial
         Trials whose training must be tried again.
     trained : int
@@ -217,7 +218,7 @@ class Ledger:
 
     results: dict[str, dict[int, dict[str, Any]]]
     taken: dict[str, set[int]]
-    pruned: set[str]
+    on_trial: set[str]
     retries: list[FrozenTrial]
     trained: int
     running: int
@@ -238,7 +239,7 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
     """Sum up the trials of a study."""
     results: dict[str, dict[int, dict[str, Any]]] = {}
     taken: dict[str, set[int]] = {}
-    pruned: set[str] = set()
+    on_trial: set[str] = set()
     unfinished: dict[tuple[str, int], list[FrozenTrial]] = {}
     trained = running = 0
     flops = 0.0
@@ -250,6 +251,8 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
             unfinished.setdefault((claim.candidate, claim.replicate), []).append(trial)
             continue
         taken.setdefault(claim.candidate, set()).add(claim.replicate)
+        if state == "pruned" or (state == "running" and claim.prunable):
+            on_trial.add(claim.candidate)
         if state == "running":
             running += 1
             continue
@@ -259,7 +262,6 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
             results.setdefault(claim.candidate, {})[claim.replicate] = result
             flops += result["training_flops"]
         elif state == "pruned":
-            pruned.add(claim.candidate)
             flops += trial.user_attrs["pruned"]["training_flops"]
     retries = []
     for (candidate, replicate), attempts in unfinished.items():
@@ -276,7 +278,7 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
             taken.setdefault(candidate, set()).add(replicate)
             trained += 1
     seconds = _covered_seconds(trials)
-    return Ledger(results, taken, pruned, retries, trained, running, flops, seconds)
+    return Ledger(results, taken, on_trial, retries, trained, running, flops, seconds)
 
 
 def _covered_seconds(trials: list[FrozenTrial]) -> float:

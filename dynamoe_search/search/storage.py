@@ -89,7 +89,7 @@ class Place:
             text = url.render_as_string(hide_password=False)
             return postgresql_lock(text, f"dynamoe_search {which}", seconds)
         ending = re.sub(r"[^\w]+", "-", which)
-        return file_lock(self.file.with_name(f"{self.file.name}.{ending}.lock"), seconds)
+        return file_lock(self.file.with_name(f".{self.file.name}.{ending}.lock"), seconds)
 
 
 def place_of(folder: Path, url: str | None = None, name: str | None = None) -> Place:

@@ -268,12 +268,12 @@ def test_only_finds_of_the_sampler_are_pruned(small_study: Path, pruner: str, sa
     assert not names & {str(a.candidate) for a in pruned}
     assert {a.claim.replicate for a in pruned} == {0}
     ledger = read_ledger(study.trials)
-    assert ledger.pruned == {str(a.candidate) for a in pruned}
+    assert ledger.on_trial == {str(a.candidate) for a in pruned}
     assert ledger.trained == 60
     assert ledger.flops < 60
     # Who was pruned is not trained again: what is left of its seeds would be the lucky ones.
     counts = Counter(str(a.candidate) for a in done)
-    assert all(counts[name] == 1 for name in ledger.pruned)
+    assert all(counts[name] == 1 for name in ledger.on_trial)
 
 
 def test_a_pruned_trial_that_was_not_told_is_kept(small_study: Path) -> None:
@@ -333,3 +333,18 @@ def test_one_objective_samplers_say_so(small_study: Path) -> None:
     edit(small_study, TWO, ('"random"', '"cmaes"'))
     with pytest.raises(InvalidInput, match="sampler cmaes takes one objective; choose tpe"):
         read_study_file(small_study)
+
+
+def test_who_is_on_trial_is_not_trained_beside(small_study: Path) -> None:
+    study, plan = begin(
+        small_study, ('"random"', '"tpe"\npruner = "median"'), ("trials = 14", "trials = 200")
+    )
+    running: list[Assignment] = []
+    for _ in range(40):
+        assignment = next_assignment(study, plan, "1", "a")
+        assert assignment is not None
+        running.append(assignment)
+    names = [str(a.candidate) for a in running if a.claim.prunable]
+    assert len(names) > 20
+    assert len(set(names)) == len(names)
+    assert {a.claim.replicate for a in running if str(a.candidate) in names} == {0}
