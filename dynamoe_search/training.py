@@ -206,6 +206,7 @@ def train(
         Where the network does not fit the data.
     """
     _check_fit(specification, data)
+    seed = int(seed)  # those of a table are numpy's, which torch refuses
     stopwatch = _Stopwatch(data.train.device)
     torch.manual_seed(seed)
     model = build_model(specification).to(data.train.device)

@@ -171,3 +171,80 @@ def test_mistakes_with_data_are_explained(
     assert message in failed.stderr
     assert "Traceback" not in failed.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_search_is_confirmed_and_its_early_looks_are_judged(small_study: Path) -> None:
+    edit(
+        small_study,
+        ("trials = 14", "trials = 10"),
+        ("epochs = 2", "epochs = 1"),
+        ('"random"', '"random"\npruner = "median"'),
+    )
+    folder = small_study.parent
+    assert dynamoe_search("run", folder, "--workers", 2).returncode == 0
+    confirmed = dynamoe_search(
+        "confirm", folder, "--seeds", 2, "--margin", 0.02, "--plot", folder / "c.png"
+    )
+    assert confirmed.returncode == 0, confirmed.stderr
+    assert "from 2 fresh seeds, measured on the test split of digits" in confirmed.stdout
+    assert "Reference: " in confirmed.stdout
+    assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
+    table = pd.read_parquet(folder / "confirmation.parquet")
+    assert len(table) >= 9
+    assert set(table["verdict"]) <= {"better", "worse", "equivalent", "undecided"}
+    judged = dynamoe_search(
+        "fidelity", folder, "--csv", folder / "f.csv", "--plot", folder / "f.png"
+    )
+    assert judged.returncode == 0, judged.stderr
+    assert "of the training" in judged.stdout
+    assert pd.read_csv(folder / "f.csv")["tau"].between(-1, 1).all()
+
+
+def test_several_objectives_give_a_front(small_study: Path) -> None:
+    edit(
+        small_study,
+        ("trials = 14", "trials = 10"),
+        ("epochs = 2", "epochs = 1"),
+        (
+            '"blend"',
+            '"blend"\nobjectives = ["loss", "gradient_noise"]\n'
+            'constraints = ["utilisation_entropy >= 0.1"]\nalso.k = [1, 2]',
+        ),
+    )
+    folder = small_study.parent
+    run = dynamoe_search("run", folder, "--workers", 2)
+    assert run.returncode == 0, run.stderr
+    assert "on the Pareto front of validation loss and gradient noise scale" in run.stdout
+    shown = dynamoe_search("leaderboard", folder, "--plot", folder / "p.png")
+    assert shown.returncode == 0, shown.stderr
+    assert (folder / "p.png").read_bytes().startswith(b"\x89PNG")
+    front = pd.read_parquet(folder / "leaderboard.parquet")
+    assert front["on_front"].any()
+    assert front["candidate"].str.contains(" k=").all()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_worker_joins_a_study_that_is_kept_elsewhere(
+    small_study: Path, tmp_path: Path, kind: str
+) -> None:
+    edit(small_study, ("trials = 14", "trials = 8"), ("epochs = 2", "epochs = 1"))
+    folder = tmp_path / "digits-search"
+    folder.mkdir()
+    small_study.rename(folder / "study.toml")
+    url = f"{kind}:///{tmp_path / 'records'}"
+    nothing = dynamoe_search("worker", "--storage", url)
+    assert nothing.returncode == 2
+    assert "holds no study; begin one with" in nothing.stderr
+    run = dynamoe_search("run", folder, "--workers", 1, "--storage", url)
+    assert run.returncode == 0, run.stderr
+    assert not (folder / "study.db").exists()
+    joined = dynamoe_search("worker", "--storage", url, "--workers", 1)
+    assert joined.returncode == 0, joined.stderr
+    assert "Nothing is left to train" in joined.stdout
+    edit(folder / "study.toml", ("trials = 8", "trials = 9"))
+    assert dynamoe_search("run", folder, "--workers", 1, "--storage", url).returncode == 0
+    shown = dynamoe_search("leaderboard", folder, "--storage", url)
+    assert "Best schedule" in shown.stdout
+    missing = dynamoe_search("leaderboard", folder, "--storage", url, "--name", "other")
+    assert missing.returncode == 2
+    assert "there are: digits-search" in missing.stderr

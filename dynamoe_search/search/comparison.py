@@ -2,14 +2,12 @@
 
 A study that has trained every schedule, several times each, knows the answer to whatever a search
 may ask. So searches are replayed in a moment: each asks `next_assignment`, as every search does
-(named patterns first, its leaders again in the last quarter), and is told what is recorded.
+(named patterns first, its leaders again in the last quarter), and is told what is recorded. After
+each training the schedule in its lead is judged by its regret: see `Recording.regrets`.
 
-A repetition shuffles the replicates, the same for all schedules, as they share their seeds. Half of
-them, rounded up, is what searches are told; the others judge what they recommend, so that none is
-credited with the luck of the seeds it has seen. Regret is the loss of the recommended schedule less
-that of the schedule which would be recommended if every one had been trained, both by the
-replicates held out: 0 for whoever has seen everything. It is below 0 where those happen to favour
-the other schedule. With one replicate there is none to hold out, and luck counts as merit.
+Repetitions differ in the sampler's seed and in the order of replicates, which is the same for all
+schedules, as they share their seeds. They do not differ in the schedules and their losses: what is
+found holds for this study.
 """
 
 from __future__ import annotations
@@ -22,8 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -31,183 +28,18 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.schedules import FAMILIES, count_schedules
 from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders, next_assignment
-from dynamoe_search.search.definition import check_data, recorded_study_file
 from dynamoe_search.search.local import _end_with_parent, _one_thread_each
-from dynamoe_search.search.plan import Plan, make_plan
+from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.progress import Event
-from dynamoe_search.search.records import (
-    claim_of,
-    read_ledger,
-    record_failure,
-    record_result,
-    state_of,
-)
-from dynamoe_search.search.space import suggest
-from dynamoe_search.search.storage import Place, open_study, place_of
-from dynamoe_search.search.study_file import StudyFile
-from dynamoe_search.search.study_reader import study_path
-from dynamoe_search.search.worker import load_study_data, one_thread
+from dynamoe_search.search.recording import Recording
+from dynamoe_search.search.records import read_ledger, record_failure, record_result
+from dynamoe_search.search.worker import one_thread
 
 # The first is what the others are compared with.
 COMPARED_SAMPLERS = ("random", "tpe", "qmc", "cmaes", "gp", "nsga2")
 REPETITIONS = 30
 MOST_TRIALS_BY_DEFAULT = 100
-
-_COVERAGE_NEEDED = 0.99
-_QUESTIONS = 1000  # that measure it
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What a study has recorded of its schedules.
-
-    Parameters
-    ----------
-    plan : Plan
-        The study's, with the family in which searches shall move.
-    losses : dict of str to tuple of float
-        By schedule, the validation loss of each replicate, as many for each; none where a schedule
-        diverged, or ran out of memory, whenever it was trained.
-    coverage : float
-        The share of the schedules asked for by random search that are recorded.
-    """
-
-    plan: Plan
-    losses: dict[str, tuple[float, ...]]
-    coverage: float
-
-    @property
-    def replicates(self) -> int:
-        """How often each schedule is recorded."""
-        return max(map(len, self.losses.values()))
-
-    @property
-    def replicates_told(self) -> int:
-        """How many of the replicates searches are told; the others judge them."""
-        return (self.replicates + 1) // 2
-
-    @property
-    def baselines(self) -> int:
-        """The schedules that every search trains first."""
-        return len({str(candidate) for candidate in self.plan.baselines.values()})
-
-    def deal(self, repetition: int) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
-        """By schedule, the losses that searches are told, and the regret of recommending it."""
-        generator = np.random.default_rng([self.plan.study.seed, repetition])
-        order = generator.permutation(self.replicates).tolist()
-        judging = order[self.replicates_told :] or order
-        told: dict[str, tuple[float, ...]] = {}
-        judged: dict[str, float] = {}
-        for schedule, losses in self.losses.items():
-            told[schedule] = tuple(losses[i] for i in order[: self.replicates_told] if losses)
-            if losses:
-                judged[schedule] = float(np.mean([losses[i] for i in judging]))
-        # Equals go by name, as they do in a search.
-        best = min(judged, key=lambda schedule: (float(np.mean(told[schedule])), schedule))
-        return told, {schedule: loss - judged[best] for schedule, loss in judged.items()}
-
-
-def load_recording(
-    study: Path,
-    family: str | None = None,
-    data_directory: Path | None = None,
-    storage: str | None = None,
-    name: str | None = None,
-) -> Recording:
-    """Read what a study has recorded, for searches to be replayed on it.
-
-    Parameters
-    ----------
-    study : Path
-        The study file, or its folder.
-    family : str, optional
-        The family in which searches shall move; the study's where it is None.
-    data_directory : Path, optional
-        Where data files are; see `dynamoe_search.data.load_data`. Nothing is trained on them: they
-        say what networks the budget buys.
-    storage, name : str, optional
-        As in `dynamoe_search.search.run_study`.
-
-    Raises
-    ------
-    InvalidInput
-        Where the study seeks more than a low loss, or schedules that searches would ask for are
-        not recorded.
-    """
-    place = place_of(study_path(study).parent, storage, name)
-    records = open_study(place)
-    study_file = recorded_study_file(records, place)
-    _check_that_a_table_can_answer(study_file, family)
-    if family is not None:
-        search = study_file.search.model_copy(update={"family": family})
-        study_file = study_file.model_copy(update={"search": search})
-    data = load_study_data(study_file, data_directory)
-    check_data(records, data, place)
-    plan = make_plan(study_file, data)
-    losses = _recorded_losses(records.get_trials(deepcopy=False))
-    recording = Recording(plan, losses, _coverage(plan, losses))
-    _check_coverage(recording, place)
-    return recording
-
-
-def _check_that_a_table_can_answer(study_file: StudyFile, family: str | None) -> None:
-    if family is not None and family not in FAMILIES:
-        raise InvalidInput(f"unknown family {family!r}; choose from {', '.join(FAMILIES)}")
-    search = study_file.search
-    if search.objectives != ("loss",) or search.constraints:
-        raise InvalidInput(
-            "samplers are compared by the loss alone; this study has other objectives or"
-            " constraints, so begin one without them"
-        )
-    if search.also.hidden or search.also.intervals() or study_file.budget.regime == "paper":
-        raise InvalidInput(
-            "samplers are compared on all schedules of a total; with search.also, or in the regime"
-            " paper, not all that can be asked for can be recorded: begin a study without"
-        )
-
-
-def _recorded_losses(trials: list[optuna.trial.FrozenTrial]) -> dict[str, tuple[float, ...]]:
-    """By schedule, the losses of the replicates that all have which have any."""
-    results = read_ledger(trials).results
-    common = set.intersection(*(set(replicates) for replicates in results.values()) or [set()])
-    if not common:
-        return {}
-    losses: dict[str, tuple[float, ...]] = {
-        claim.candidate: ()
-        for trial in trials
-        if (claim := claim_of(trial)) and state_of(trial) in ("diverged", "out of memory")
-    }
-    for schedule, replicates in results.items():
-        losses[schedule] = tuple(replicates[i]["validation_loss"] for i in sorted(common))
-    return losses
-
-
-def _coverage(plan: Plan, losses: dict[str, tuple[float, ...]]) -> float:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    asked = [
-        str(plan.candidate(suggest(study.ask(), plan.family, plan.depth), {}))
-        for _ in range(_QUESTIONS)
-    ]
-    return sum(schedule in losses for schedule in asked) / _QUESTIONS
-
-
-def _check_coverage(recording: Recording, place: Place) -> None:
-    plan, losses = recording.plan, recording.losses
-    baselines_recorded = all(str(baseline) in losses for baseline in plan.baselines.values())
-    if baselines_recorded and recording.coverage >= _COVERAGE_NEEDED:
-        return
-    assert plan.solution is not None  # without a total, it has been refused
-    budget = plan.study.budget
-    count = count_schedules(plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
-    raise InvalidInput(
-        f"{place} has recorded {len(losses):,} of the budget's {count:,} schedules, and"
-        f" {recording.coverage:.1%} of what the {plan.family.name} family asks for;"
-        f" {_COVERAGE_NEEDED:.0%} and all named patterns are needed. A study with search.sampler"
-        f' "exhaustive" and trials = {count:,} or a multiple of it trains every schedule, and'
-        " `dynamoe-search run` goes on with one that is not done"
-    )
 
 
 def replay(
@@ -216,7 +48,7 @@ def replay(
     trials: int,
     repetition: int,
     is_stopped: Callable[[], bool] = lambda: False,
-) -> tuple[list[str | None], int]:
+) -> pd.DataFrame:
     """One search, told what is recorded in place of training.
 
     Parameters
@@ -226,20 +58,19 @@ def replay(
     trials : int
         The trainings it may ask for.
     repetition : int
-        Decides the sampler's seed, and what it is told.
+        Decides the sampler's seed, and in which order replicates are told.
     is_stopped : callable
-        Asked before each training.
+        Asked before each training whether to end here.
 
     Returns
     -------
-    list of (str or None), length trials
-        The schedule in the lead after each training; None while all have diverged. Where a search
-        has nothing left to ask for, or is stopped, its last word stands.
-    int
-        How often it asked for a schedule that is not recorded, which is not counted as a training.
+    DataFrame
+        A row a training, as in `compare_samplers`. Where a search has nothing left to ask for, its
+        last word stands.
     """
-    told, _ = recording.deal(repetition)
     plan = _plan_of_a_search(recording, sampler, trials, repetition)
+    generator = np.random.default_rng([recording.plan.study.seed, repetition])
+    order = generator.permutation(recording.replicates)
     search = plan.study.search
     study = optuna.create_study()
     recommended: list[str | None] = []
@@ -249,20 +80,30 @@ def replay(
         if assignment is None:
             break
         trial, claim = assignment.trial, assignment.claim
-        if claim.candidate not in told:
+        losses = recording.losses.get(claim.candidate)
+        if losses is None:
             unknown += 1
             trial.set_user_attr("claim", None)  # as if it had never been asked for
             study.tell(trial, state=TrialState.FAIL)
             continue
-        if losses := told[claim.candidate]:
-            result = {"validation_loss": losses[claim.replicate], "training_flops": 0.0}
+        if losses:
+            result = {"validation_loss": losses[order[claim.replicate]], "training_flops": 0.0}
             record_result(study, trial, claim, result, search)
         else:
             record_failure(study, trial, "diverged", "as it is recorded")
         in_order = leaders(read_ledger(study.get_trials(deepcopy=False)), search)
         recommended.append(in_order[0] if in_order else None)
-    last = recommended[-1] if recommended else None
-    return recommended + [last] * (trials - len(recommended)), unknown
+    recommended += recommended[-1:] * (trials - len(recommended))
+    return pd.DataFrame(
+        {
+            "sampler": sampler,
+            "repetition": repetition,
+            "trial": np.arange(1, len(recommended) + 1),
+            "recommended": recommended,
+            "regret": [recording.regrets.get(name or "", math.nan) for name in recommended],
+            "unknown": unknown,
+        }
+    )
 
 
 def _plan_of_a_search(recording: Recording, sampler: str, trials: int, repetition: int) -> Plan:
@@ -271,7 +112,7 @@ def _plan_of_a_search(recording: Recording, sampler: str, trials: int, repetitio
         update={
             "sampler": sampler,
             "trials": trials,
-            "replicates": recording.replicates_told,
+            "replicates": recording.replicates,
             "pruner": "none",
             "minutes": None,
             "training_flops": None,
@@ -293,8 +134,8 @@ def compare_samplers(
 ) -> pd.DataFrame:
     """Replay searches by several samplers, and random search beside them.
 
-    Of each repetition, all samplers have the same seed and are told the same losses, so they can be
-    compared pair by pair. Searches go to their end without pruning.
+    In a repetition all samplers have the same seed and the same order of replicates, so they can be
+    compared pair by pair. Trainings are told with their final losses: nothing is pruned.
 
     Parameters
     ----------
@@ -314,14 +155,15 @@ def compare_samplers(
     -------
     DataFrame
         A row a training: ``sampler``, ``repetition`` (from 0), ``trial`` (from 1), ``recommended``
-        (the schedule then in the lead; None before any result) and ``regret`` (in nats, see the
-        module; NaN before any result). In ``attrs["unknown"]``, by sampler, how often a schedule
-        was asked for that is not recorded.
+        (the schedule then in the lead; None before any result) and its ``regret`` (in nats; NaN
+        before any result). ``unknown`` says how often the whole search asked for a schedule that is
+        not recorded, which was not counted as a training.
 
     Raises
     ------
     InvalidInput
-        For an unknown sampler, a single repetition, or so few trials that no sampler gets to choose.
+        For an unknown sampler, fewer than 2 repetitions, or so few trials that a sampler has no
+        choice.
     RunFailed
         Where a process dies.
     """
@@ -330,29 +172,8 @@ def compare_samplers(
     _check_searches(recording, samplers, trials, repetitions)
     names = list(dict.fromkeys((COMPARED_SAMPLERS[0], *samplers)))
     tasks = [(name, repetition) for repetition in range(repetitions) for name in names]
-    replayed = _replay_all(recording, trials, tasks, workers, on_progress)
-    tables = []
-    unknown = dict.fromkeys(names, 0)
-    regrets = [recording.deal(repetition)[1] for repetition in range(repetitions)]
-    for (name, repetition), (recommended, asked_in_vain) in zip(tasks, replayed, strict=True):
-        unknown[name] += asked_in_vain
-        of_schedule = regrets[repetition]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "sampler": name,
-                    "repetition": repetition,
-                    "trial": np.arange(1, trials + 1),
-                    "recommended": recommended,
-                    "regret": [
-                        of_schedule.get(schedule or "", math.nan) for schedule in recommended
-                    ],
-                }
-            )
-        )
-    table = pd.concat(tables, ignore_index=True)
-    table.attrs["unknown"] = unknown
-    return table
+    searches = _replay_all(recording, trials, tasks, workers, on_progress)
+    return pd.concat(searches, ignore_index=True)
 
 
 def _check_searches(
@@ -379,7 +200,7 @@ def _replay_all(
     tasks: list[tuple[str, int]],
     workers: int | None,
     on_progress: Callable[[int, int], None],
-) -> list[tuple[list[str | None], int]]:
+) -> list[pd.DataFrame]:
     """Each task's search, carried out by so many processes."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -411,7 +232,7 @@ def _begin(recording: Recording, trials: int, stop: Event) -> None:
     _replayed = recording, trials, stop
 
 
-def _replay_task(sampler: str, repetition: int) -> tuple[list[str | None], int]:
+def _replay_task(sampler: str, repetition: int) -> pd.DataFrame:
     recording, trials, stop = _replayed
     return replay(recording, sampler, trials, repetition, stop.is_set)
 

@@ -33,8 +33,12 @@ class _Lock:
     def acquire(self) -> bool:
         lock = self.path.with_name(f".{self.path.name}.write.lock")
         self.file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(self.file, fcntl.LOCK_EX)
-        _remove_unfinished_line(self.path)
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+            _remove_unfinished_line(self.path)
+        except BaseException:
+            self.release()
+            raise
         return True
 
     def release(self) -> None:

@@ -44,10 +44,15 @@ class Watch:
     def __init__(self, grace: float = GRACE) -> None:
         self.grace = grace
         self._seen: dict[str, tuple[int, float]] = {}
+        self._looked = time.monotonic()
 
     def look(self, attributes: Mapping[str, object]) -> None:
-        """Take note of the heartbeats among a study's attributes."""
+        """Take note of the heartbeats among a study's attributes; to be done again and again."""
         now = time.monotonic()
+        if now - self._looked > self.grace / 2:
+            # Whoever was frozen or cut off himself begins to watch anew: others may have been, too.
+            self._seen.clear()
+        self._looked = now
         for name, count in attributes.items():
             if name.startswith(_PREFIX) and isinstance(count, int):
                 worker = name.removeprefix(_PREFIX)
@@ -59,8 +64,8 @@ class Watch:
         with suppress(FileNotFoundError), _life_lock(worker).open("rb") as file:
             return take_if_free(file.fileno())
         # A worker that has never beaten is watched from now on.
-        _, since = self._seen.setdefault(worker, (-1, time.monotonic()))
-        return time.monotonic() - since > self.grace
+        _, since = self._seen.setdefault(worker, (-1, self._looked))
+        return self._looked - since > self.grace
 
 
 @contextmanager

@@ -69,17 +69,19 @@ def postgresql_lock(url: str, name: str, seconds: float | None = None) -> Iterat
     import psycopg
 
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-    with psycopg.connect(url, autocommit=True, options=_KEEP_ALIVE) as connection:
-        if seconds is None:
-            connection.execute("SELECT pg_advisory_lock(%s)", (number,))
-        else:
-
-            def take() -> bool:
-                row = connection.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchone()
-                return row is not None and row[0]
-
-            _within(seconds, take, name)
-        yield
+    try:
+        with psycopg.connect(url, autocommit=True, options=_KEEP_ALIVE) as connection:
+            if seconds is None:
+                connection.execute("SELECT pg_advisory_lock(%s)", (number,))
+            else:
+                query = "SELECT pg_try_advisory_lock(%s)"
+                answer = (True,)
+                _within(
+                    seconds, lambda: connection.execute(query, (number,)).fetchone() == answer, name
+                )
+            yield
+    except psycopg.Error as error:
+        raise RunFailed(f"the PostgreSQL server is gone: {str(error).splitlines()[0]}") from error
 
 
 def _within(seconds: float, take: Callable[[], bool], what: str) -> None:

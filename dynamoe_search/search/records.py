@@ -162,10 +162,13 @@ def settle(study: optuna.Study, search: SearchSection, is_dead: Callable[[str], 
     is_dead : callable
         Says of a worker whether it is.
     """
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    unfinished = (TrialState.WAITING, TrialState.RUNNING)
+    for trial in study.get_trials(deepcopy=False, states=unfinished):
         claim, attributes = claim_of(trial), trial.user_attrs
-        # Trials are asked for and claimed under one lock: without a claim, whoever asked is dead.
-        if claim is None:
+        # Trials are queued, asked for and claimed under one lock: who left it half-done is dead.
+        if trial.state == TrialState.WAITING:
+            study.tell(study.ask(), state=TrialState.FAIL)
+        elif claim is None:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         elif not is_dead(claim.worker):
             continue

@@ -151,6 +151,8 @@ def begin_study(place: Place, directions: list[Direction]) -> optuna.Study:
 
 def names_at(place: Place) -> list[str]:
     """The names of the studies that are kept at the same address."""
+    if place.file is not None and not place.file.exists():
+        return []  # to connect would make it
     try:
         names = optuna.get_all_study_names(connect(place, make_tables=False))
     except (*STORAGE_ERRORS, RuntimeError, ValueError):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,11 @@ class Worker:
         if assignment is None:
             return False
         deciding = time.perf_counter() - start[0], time.process_time() - start[1]
+        record = self._carry_out(assignment, deciding, abort, on_fraction)
         try:
-            self._carry_out(assignment, deciding, abort, on_fraction)
+            # Under the lock nobody can give the trial up while its end is written.
+            with self.job.place.claim_lock():
+                record()
         except Superseded as error:
             print(f"dynamoe-search: {error}", flush=True)
         on_fraction(0.0)
@@ -163,7 +167,8 @@ class Worker:
         deciding: tuple[float, float],
         abort: Callable[[], bool],
         on_fraction: Callable[[float], None],
-    ) -> None:
+    ) -> Callable[[], None]:
+        """Train, and give what records how that ended."""
         study, trial, claim = self.study, assignment.trial, assignment.claim
         search = self.plan.study.search
         observation = Observation(self.plan, self.data, trial, claim, on_fraction)
@@ -181,22 +186,22 @@ class Worker:
             if search.keep_models:
                 self._keep_model(training, assignment)
         except (Interrupted, KeyboardInterrupt) as error:
-            record_failure(study, trial, "interrupted", str(error) or "stopped")
+            return partial(record_failure, study, trial, "interrupted", str(error) or "stopped")
         except Pruned:
             spent = make_spent(observation.curve, self.data)
-            record_pruned(study, trial, spent | _times(deciding, observation, None))
+            spent |= _times(deciding, observation, None)
+            return partial(record_pruned, study, trial, spent)
         except NonFiniteLoss as error:
-            record_failure(study, trial, "diverged", str(error))
+            return partial(record_failure, study, trial, "diverged", str(error))
         except (MemoryError, torch.OutOfMemoryError) as error:
-            record_failure(study, trial, "out of memory", str(error))
+            return partial(record_failure, study, trial, "out of memory", str(error))
         except Exception as error:
             # A RuntimeError is also how torch reports that the CPU's memory is exhausted.
             exhausted = "can't allocate memory" in str(error)
             kind: FailureKind = "out of memory" if exhausted else "error"
-            record_failure(study, trial, kind, f"{type(error).__name__}: {error}")
-        else:
-            result |= _times(deciding, observation, training)
-            record_result(study, trial, claim, result, search)
+            return partial(record_failure, study, trial, kind, f"{type(error).__name__}: {error}")
+        result |= _times(deciding, observation, training)
+        return partial(record_result, study, trial, claim, result, search)
 
     def _keep_model(self, training: TrainingResult, assignment: Assignment) -> None:
         stage = self.job.agenda.stage

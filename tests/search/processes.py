@@ -1,0 +1,218 @@
+"""Real processes that carry out a study, found and killed while they do."""
+
+import multiprocessing
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.storages import JournalStorage, _CachedStorage
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search import load_trials, read_study_file
+from dynamoe_search.search.agenda import SearchAgenda
+from dynamoe_search.search.definition import record_study_file
+from dynamoe_search.search.liveness import GRACE, new_worker
+from dynamoe_search.search.run import directions_of
+from dynamoe_search.search.storage import begin_study, place_of
+from dynamoe_search.search.worker import Job, Worker, one_thread
+
+SECONDS_TO_WAIT = 120.0
+WRITES = (
+    "create_new_trial",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+)
+
+# Forked from one process that has imported everything, so that a worker starts in no time.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__, "torch._dynamo"])
+
+
+def command(*arguments: str | Path, temporary: Path | None = None) -> subprocess.Popen:
+    """Start dynamoe-search in a process group of its own; as if elsewhere with other TMPDIR."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dynamoe_search", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | ({"TMPDIR": str(temporary)} if temporary else {}),
+    )
+
+
+def output_of(process: subprocess.Popen, status: int = 0) -> str:
+    """What a command has said, after it has ended with that exit status."""
+    output, _ = process.communicate(timeout=SECONDS_TO_WAIT)
+    assert process.returncode == status, output
+    assert "Traceback" not in output
+    return output
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kill a command and all its children at once."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def begin(path: Path, url: str) -> None:
+    """Begin a study, and train nothing."""
+    place, study_file = place_of(path.parent, url), read_study_file(path)
+    record_study_file(begin_study(place, directions_of(study_file)), study_file, place)
+
+
+def carry_out(
+    path: Path,
+    url: str,
+    run: str = "run",
+    prepare: Callable[[], object] = lambda: None,
+    grace: float = GRACE,
+) -> None:
+    """Work on a study in this process until nothing is left."""
+    one_thread()
+    prepare()
+    study_file = read_study_file(path)
+    place, agenda = place_of(path.parent, url), SearchAgenda(study_file.search)
+    worker = Worker(Job(run, place, study_file, agenda, path.parent, None, "cpu", grace), new_worker())
+    with worker.living():
+        worker.work(finish=lambda: False, abort=lambda: False)
+
+
+@contextmanager
+def worker(*arguments: Any, **options: Any) -> Iterator[Any]:
+    """`carry_out` in another process."""
+    process = _context.Process(target=carry_out, args=arguments, kwargs=options)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def dies(*arguments: Any, **options: Any) -> bool:
+    """Whether a worker is killed by what its `prepare` has laid for it."""
+    with worker(*arguments, **options) as process:
+        process.join(SECONDS_TO_WAIT)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode != 0
+
+
+def die_before_write(number: int) -> None:
+    """Kill this process before it writes to the records of trials for that time."""
+    left = number
+
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(write)
+        def count(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if not left:
+                die()
+            return write(*arguments, **options)
+
+        return count
+
+    for storage in (JournalStorage, _CachedStorage):
+        for name in WRITES:
+            setattr(storage, name, counted(getattr(storage, name)))
+
+
+def replace(name: str, by: Callable[..., Any]) -> None:
+    """Put something in the place of a function of a module."""
+    module, function = name.rsplit(".", 1)
+    setattr(pkgutil.resolve_name(module), function, by)
+
+
+def die(*arguments: Any, **options: Any) -> None:
+    """Die at once, without a word."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def live_elsewhere(folder: Path) -> None:
+    """Be as on another machine, where the locks of this one cannot be seen."""
+    folder.mkdir(exist_ok=True)
+    tempfile.tempdir = str(folder)
+
+
+def pid_of(worker: str) -> int | None:
+    """The process that holds a worker's life lock: all engines' workers do while they train."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if link.readlink().name == f"{worker}.lock":
+                return int(link.parts[2])
+    return None
+
+
+def descends(process: int, ancestor: int) -> bool:
+    """Whether a process was started by another, or by one that it started."""
+    while process > 1:
+        if process == ancestor:
+            return True
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+        except OSError:
+            return False
+        process = int(stat.rpartition(")")[2].split()[1])
+    return False
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    """The first true answer."""
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while time.monotonic() < deadline:
+        if answer := what():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError("it never came to that")
+
+
+def wait_for_trials(path: Path, count: int, state: str = "complete", url: str | None = None) -> None:
+    """Wait until so many trials, or more, are in that state."""
+
+    def reached() -> bool:
+        with suppress(InvalidInput):
+            return bool((load_trials(path, url)["state"] == state).sum() >= count)
+        return False
+
+    wait_for(reached)
+
+
+def processes_training(
+    path: Path, count: int, url: str | None = None, of: subprocess.Popen | None = None
+) -> list[int]:
+    """Wait until so many processes, of one command, are training, and find them."""
+
+    def found() -> list[int]:
+        with suppress(InvalidInput):
+            trials = load_trials(path, url)
+            workers = trials.loc[trials["state"] == "running", "worker"].dropna()
+            processes = [process for worker in workers if (process := pid_of(worker))]
+            own = [p for p in processes if of is None or descends(p, of.pid)]
+            return own if len(own) >= count else []
+        return []
+
+    return wait_for(found)
+
+
+def assert_accounted_for(path: Path, count: int, url: str | None = None) -> pd.DataFrame:
+    """As many trainings as asked for, none of them twice, none left over; gives all trials."""
+    trials = load_trials(path, url)
+    done = trials[trials["state"] == "complete"]
+    assert len(done) == count
+    assert not done.duplicated(["candidate", "replicate"]).any()
+    assert (done["replicate"] < read_study_file(path).search.replicates).all()
+    assert (trials["state"] != "running").all()
+    return trials
