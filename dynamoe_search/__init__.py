@@ -16,15 +16,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynamoe_search.analysis import active_by_layer, compare_routers
+    from dynamoe_search.analysis import (
+        active_by_layer,
+        compare_routers,
+        compare_with_reference,
+        gradient_noise,
+        make_pareto_table,
+        rank_correlations,
+    )
     from dynamoe_search.checkpoint import load_model, save_model
     from dynamoe_search.data import load_data, load_images
     from dynamoe_search.errors import InvalidInput, RunFailed
+    from dynamoe_search.evaluation import evaluate
     from dynamoe_search.models import ClassifierModel, DecoderModel
+    from dynamoe_search.report.confirmation import confirmation_sentences, plot_confirmation
+    from dynamoe_search.report.fidelity import plot_fidelity
     from dynamoe_search.report.leaderboard import answer, make_leaderboard
+    from dynamoe_search.report.pareto import plot_pareto
     from dynamoe_search.report.plots import plot_active, plot_schedules, plot_search
     from dynamoe_search.schedules import Schedule, allocate, pattern_schedule, preset_schedule
-    from dynamoe_search.search import load_trials, run_study
+    from dynamoe_search.search import (
+        RayCluster,
+        Resources,
+        confirm_study,
+        join_study,
+        load_confirmation,
+        load_trials,
+        run_study,
+    )
     from dynamoe_search.specification import (
         Balance,
         Classifier,
@@ -42,15 +61,34 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "analysis": ("active_by_layer", "compare_routers"),
+    "analysis": (
+        "active_by_layer",
+        "compare_routers",
+        "compare_with_reference",
+        "gradient_noise",
+        "make_pareto_table",
+        "rank_correlations",
+    ),
     "checkpoint": ("load_model", "save_model"),
     "data": ("load_data", "load_images"),
     "errors": ("InvalidInput", "RunFailed"),
+    "evaluation": ("evaluate",),
     "models": ("ClassifierModel", "DecoderModel"),
+    "report.confirmation": ("confirmation_sentences", "plot_confirmation"),
+    "report.fidelity": ("plot_fidelity",),
     "report.leaderboard": ("answer", "make_leaderboard"),
+    "report.pareto": ("plot_pareto",),
     "report.plots": ("plot_active", "plot_schedules", "plot_search"),
     "schedules": ("Schedule", "allocate", "pattern_schedule", "preset_schedule"),
-    "search": ("load_trials", "run_study"),
+    "search": (
+        "RayCluster",
+        "Resources",
+        "confirm_study",
+        "join_study",
+        "load_confirmation",
+        "load_trials",
+        "run_study",
+    ),
     "specification": (
         "Balance",
         "Classifier",
@@ -77,7 +115,9 @@ __all__ = [
     "InvalidInput",
     "LanguageModel",
     "Percentile",
+    "RayCluster",
     "Relative",
+    "Resources",
     "RunFailed",
     "Schedule",
     "Threshold",
@@ -88,16 +128,28 @@ __all__ = [
     "allocate",
     "answer",
     "compare_routers",
+    "compare_with_reference",
+    "confirm_study",
+    "confirmation_sentences",
+    "evaluate",
+    "gradient_noise",
+    "join_study",
+    "load_confirmation",
     "load_data",
     "load_images",
     "load_model",
     "load_trials",
     "make_leaderboard",
+    "make_pareto_table",
     "pattern_schedule",
     "plot_active",
+    "plot_confirmation",
+    "plot_fidelity",
+    "plot_pareto",
     "plot_schedules",
     "plot_search",
     "preset_schedule",
+    "rank_correlations",
     "run_study",
     "save_model",
     "train",
