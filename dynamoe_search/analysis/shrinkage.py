@@ -71,9 +71,10 @@ def expected_means(means: ArrayLike, error: float) -> NDArray[np.float64]:
     True values are taken to come from one distribution, of whatever shape, and the noise to be
     normal. The distribution is that under which the means are likeliest (Kiefer and Wolfowitz
     1956), found by expectation maximisation on a grid (Laird 1978; Jiang and Zhang 2009). The
-    expected true values given the means keep their order and lie closer together; since every
-    mean has been taken into account, they stay right for one that was picked for being the best
-    (Efron 2011).
+    expected true values given the means keep their order and lie closer together. Were the
+    distribution known, they would be right even for a mean that was picked for being the best
+    (Efron 2011); as it is estimated, a small part of the luck remains: a seventh, for the best of
+    100 of which noise makes up four fifths of the variance.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def expected_means(means: ArrayLike, error: float) -> NDArray[np.float64]:
     Examples
     --------
     >>> expected_means([-1.0, 0.0, 1.0], error=5.0).round(2).tolist()
-    [-0.03, 0.0, 0.03]
+    [-0.01, 0.0, 0.01]
     """
     values = np.asarray(means, dtype=np.float64)
     if error == 0:

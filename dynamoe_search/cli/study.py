@@ -167,7 +167,7 @@ def leaderboard(
             say(f"wrote {path}")
     if plot is None:
         return
-    if trials.attrs["objectives"] == ["loss"]:
+    if len(trials.attrs["objectives"]) == 1:
         from dynamoe_search.report.plots import plot_search
 
         save_plot(plot_search(trials), plot)
@@ -208,7 +208,7 @@ def say_how_it_ended(outcome: Outcome) -> None:
             console.print("Interrupted; the same command goes on.")
             raise typer.Exit(130)
         case "exhausted":
-            console.print("Ended early: every candidate asked for has had all its replicates.")
+            console.print("Every candidate that was asked for has had all its replicates.")
 
 
 def _say_plan(plan: Plan) -> None:

@@ -155,7 +155,7 @@ def compare_samplers(
     -------
     DataFrame
         A row a training: ``sampler``, ``repetition`` (from 0), ``trial`` (from 1), ``recommended``
-        (the schedule then in the lead; None before any result) and its ``regret`` (in nats; NaN
+        (the schedule then in the lead; missing before any result) and its ``regret`` (in nats; NaN
         before any result). ``unknown`` says how often the whole search asked for a schedule that is
         not recorded, which was not counted as a training.
 
@@ -239,12 +239,17 @@ def _replay_task(sampler: str, repetition: int) -> pd.DataFrame:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Let the processes started meanwhile never be interrupted; here it is put off until after.
+    """Put interrupts off, and let the processes that are started meanwhile never have any.
 
-    An interrupt from the terminal reaches every process; only the parent decides what it means.
+    From the terminal one reaches every process, and only the parent decides what it means.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt

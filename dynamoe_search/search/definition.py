@@ -17,7 +17,10 @@ _FILE = "study_file"
 _CHANGES = "changes"
 _FORMAT = 2  # of the records; raise it where older ones cannot be read any more
 # What a candidate is, and what is equal between them: with other values it is another study.
-_FIXED = ("data.", "model.", "budget.", "router.name", "search.objectives", "search.also.")
+_FIXED = (
+    *("data.", "model.", "budget.", "router.name"),
+    *("search.objectives", "search.constraints", "search.also."),
+)
 
 
 def record_study_file(

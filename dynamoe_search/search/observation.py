@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from dynamoe_search.errors import RunFailed
 from dynamoe_search.models import Model
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.records import Claim
-from dynamoe_search.training import CurvePoint
+from dynamoe_search.training import CurvePoint, NonFiniteLoss
 
 _MICRO_BATCH, _MICRO_BATCHES = 32, 8
 
@@ -71,10 +72,18 @@ class Observation:
             raise Pruned(f"pruned at {point.fraction:.0%} of the training")
 
     def found(self) -> dict[str, Any]:
-        """What has been measured, as JSON."""
+        """What has been measured, as JSON.
+
+        Raises
+        ------
+        NonFiniteLoss
+            Where that is not a number.
+        """
         if not self.noise:
             return {}
         mean = GradientNoise.average(self.noise)
+        if math.isnan(mean.noise_scale):
+            raise NonFiniteLoss("the gradient noise is nan, though the loss is finite")
         return {
             "gradient_noise": mean.noise_scale,
             "gradient_trace": mean.trace,

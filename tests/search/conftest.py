@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.processes import Command
+
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
@@ -87,3 +89,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return request.getfixturevalue("server").new_database()
     return f"{request.param}:///{tmp_path / 'records'}"
+
+
+@pytest.fixture
+def command() -> Iterator[Command]:
+    """Starts dynamoe-search; what is still running at the end of the test is killed."""
+    command = Command()
+    yield command
+    command.end_all()

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -37,20 +38,33 @@ WRITES = (
 )
 
 # Forked from one process that has imported everything, so that a worker starts in no time.
+_LAZILY_IMPORTED = ["torch._dynamo", "optuna.storages._rdb.models", "alembic.script", "psycopg"]
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "torch._dynamo"])
+_context.set_forkserver_preload([__name__, *_LAZILY_IMPORTED])
 
 
-def command(*arguments: str | Path, temporary: Path | None = None) -> subprocess.Popen:
-    """Start dynamoe-search in a process group of its own; as if elsewhere with other TMPDIR."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "dynamoe_search", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=os.environ | ({"TMPDIR": str(temporary)} if temporary else {}),
-    )
+@dataclass
+class Command:
+    """Starts dynamoe-search, each time in a process group of its own."""
+
+    started: list[subprocess.Popen] = field(default_factory=list)
+
+    def __call__(self, *arguments: object, **environment: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dynamoe_search", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | environment,
+        )
+        self.started.append(process)
+        return process
+
+    def end_all(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                kill(process)
 
 
 def output_of(process: subprocess.Popen, status: int = 0) -> str:
@@ -85,15 +99,18 @@ def carry_out(
     prepare()
     study_file = read_study_file(path)
     place, agenda = place_of(path.parent, url), SearchAgenda(study_file.search)
-    worker = Worker(Job(run, place, study_file, agenda, path.parent, None, "cpu", grace), new_worker())
+    job = Job(run, place, study_file, agenda, path.parent, None, "cpu", grace)
+    worker = Worker(job, new_worker())
     with worker.living():
         worker.work(finish=lambda: False, abort=lambda: False)
 
 
 @contextmanager
-def worker(*arguments: Any, **options: Any) -> Iterator[Any]:
-    """`carry_out` in another process."""
-    process = _context.Process(target=carry_out, args=arguments, kwargs=options)
+def another_process(
+    function: Callable[..., None], *arguments: Any, **options: Any
+) -> Iterator[Any]:
+    """A call in another process, which is killed at the end of the block at the latest."""
+    process = _context.Process(target=function, args=arguments, kwargs=options)
     process.start()
     try:
         yield process
@@ -103,8 +120,8 @@ def worker(*arguments: Any, **options: Any) -> Iterator[Any]:
 
 
 def dies(*arguments: Any, **options: Any) -> bool:
-    """Whether a worker is killed by what its `prepare` has laid for it."""
-    with worker(*arguments, **options) as process:
+    """Whether another process dies, as its `prepare` may have it, that does `carry_out`."""
+    with another_process(carry_out, *arguments, **options) as process:
         process.join(SECONDS_TO_WAIT)
         assert process.exitcode in (0, -signal.SIGKILL)
         return process.exitcode != 0
@@ -139,6 +156,17 @@ def replace(name: str, by: Callable[..., Any]) -> None:
 def die(*arguments: Any, **options: Any) -> None:
     """Die at once, without a word."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def freeze_before(name: str) -> None:
+    """Stand still, until somebody goes on with this process, before a function is called."""
+    call = pkgutil.resolve_name(name)
+
+    def frozen(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return call(*arguments, **options)
+
+    replace(name, frozen)
 
 
 def live_elsewhere(folder: Path) -> None:
@@ -179,12 +207,15 @@ def wait_for(what: Callable[[], Any]) -> Any:
     raise AssertionError("it never came to that")
 
 
-def wait_for_trials(path: Path, count: int, state: str = "complete", url: str | None = None) -> None:
-    """Wait until so many trials, or more, are in that state."""
+def wait_for_trials(
+    path: Path, count: int, state: str = "complete", url: str | None = None
+) -> None:
+    """Wait until so many trials of a candidate, or more, are in that state."""
 
     def reached() -> bool:
         with suppress(InvalidInput):
-            return bool((load_trials(path, url)["state"] == state).sum() >= count)
+            trials = load_trials(path, url)
+            return ((trials["state"] == state) & (trials["candidate"] != "")).sum() >= count
         return False
 
     wait_for(reached)
@@ -198,7 +229,8 @@ def processes_training(
     def found() -> list[int]:
         with suppress(InvalidInput):
             trials = load_trials(path, url)
-            workers = trials.loc[trials["state"] == "running", "worker"].dropna()
+            running = trials[(trials["state"] == "running") & (trials["candidate"] != "")]
+            workers = [] if running.empty else running["worker"]
             processes = [process for worker in workers if (process := pid_of(worker))]
             own = [p for p in processes if of is None or descends(p, of.pid)]
             return own if len(own) >= count else []

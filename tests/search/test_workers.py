@@ -1,25 +1,34 @@
 """Workers that are really killed or frozen, wherever the records are."""
 
+import io
+import itertools
+import json
 import os
+import random
 import signal
-from collections import Counter
+import time
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
+import optuna
 import pytest
 
-from dynamoe_search.search import load_trials
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+from dynamoe_search.search import Resources, load_trials, run_study
+from dynamoe_search.search.journal import open_journal
+from dynamoe_search.search.lock import take_if_free
 from tests.conftest import edit
-from tests.search import processes
+from tests.search.conftest import Server
 from tests.search.processes import (
+    Command,
+    another_process,
     assert_accounted_for,
     begin,
     carry_out,
-    command,
     die,
     die_before_write,
     dies,
+    freeze_before,
     kill,
     live_elsewhere,
     output_of,
@@ -27,23 +36,220 @@ from tests.search.processes import (
     replace,
     wait_for,
     wait_for_trials,
-    worker,
 )
 
 SLOWER = ("epochs = 2", "epochs = 40")
-FEWER = ("trials = 14", "trials = 9")
-RECORDS = "dynamoe_search.search.records"
-WORKER = "dynamoe_search.search.worker"
+RECORD_CLAIM = "dynamoe_search.search.assignment.record_claim"
+COMPLETE = "dynamoe_search.search.records._complete"
+TRAIN = "dynamoe_search.search.worker.train"
+MAKE_RESULT = "dynamoe_search.search.worker.make_result"
+JOURNAL = "optuna.storages.journal._file"
+KEY = ["candidate", "replicate"]
+
+
+def trials_are(path: Path, number: int) -> None:
+    edit(path, ("trials = 14", f"trials = {number}"))
 
 
 def test_a_worker_may_die_before_any_write(small_study: Path, url: str) -> None:
-    edit(small_study, FEWER)
+    limits = 'replicates = 2\npruner = "median"\nconstraints = ["active_experts <= 2"]'
+    edit(small_study, ("replicates = 2", limits))
+    trials_are(small_study, 10)
     begin(small_study, url)
     deaths = 0
     # Each comes one write further than the one before it, until one comes to the end.
     while dies(small_study, url, f"run {deaths}", partial(die_before_write, deaths + 1)):
         deaths += 1
     assert deaths > 10
-    trials = assert_accounted_for(small_study, 9, url)
-    assert set(trials["state"]) <= {"complete", "died", "repeat"}
-    assert trials["pattern"].value_counts()["descending"] >= 1
+    trials = load_trials(small_study, url)
+    trained = trials[trials["state"].isin(["complete", "pruned"])]
+    assert len(trained) == 10
+    assert not trained.duplicated(KEY).any()
+    assert set(trials["state"]) <= {"complete", "pruned", "died", "repeat"}
+    # What died before it was claimed stands for no training; the others were tried again.
+    tried_again = trials.loc[(trials["state"] == "died") & (trials["candidate"] != ""), KEY]
+    assert len(tried_again.merge(trained, on=KEY)) == len(tried_again)
+
+
+def test_killed_between_a_result_and_its_commit(small_study: Path, url: str) -> None:
+    trials_are(small_study, 3)
+    begin(small_study, url)
+    assert dies(small_study, url, prepare=partial(replace, COMPLETE, die))
+    (trial,) = load_trials(small_study, url).to_dict("records")
+    assert trial["state"] == "running"
+    carry_out(small_study, url)
+    trials = assert_accounted_for(small_study, 3, url)
+    assert len(trials) == 3
+    assert trials.loc[0, "validation_loss"] == trial["validation_loss"]
+    assert trials.loc[0, "worker"] == trial["worker"]
+
+
+def test_killed_before_its_trial_is_claimed(small_study: Path, url: str) -> None:
+    trials_are(small_study, 3)
+    begin(small_study, url)
+    assert dies(small_study, url, prepare=partial(replace, RECORD_CLAIM, die))
+    carry_out(small_study, url)
+    trials = assert_accounted_for(small_study, 3, url)
+    assert trials["state"].tolist() == ["died", "complete", "complete", "complete"]
+    assert trials["candidate"].tolist()[0] == ""
+    assert trials["candidate"].nunique() == 4
+
+
+def test_a_training_that_kills_twice_is_given_up(small_study: Path, url: str) -> None:
+    trials_are(small_study, 3)
+    begin(small_study, url)
+    for _ in range(2):
+        assert dies(small_study, url, "one run", partial(replace, TRAIN, die))
+    for run in ("one run", "another"):
+        carry_out(small_study, url, run)
+    trials = assert_accounted_for(small_study, 2, url)
+    assert trials["state"].tolist() == ["died", "died", "complete", "complete"]
+    assert trials["candidate"].tolist()[0] == trials["candidate"].tolist()[1]
+    assert trials["candidate"].nunique() == 3
+
+
+def test_killed_elsewhere_and_tried_again_by_one_that_waits(
+    small_study: Path, url: str, tmp_path: Path
+) -> None:
+    trials_are(small_study, 1)
+    begin(small_study, url)
+    prepare = partial(hang_elsewhere, tmp_path / "elsewhere")
+    with another_process(carry_out, small_study, url, prepare=prepare) as process:
+        wait_for_trials(small_study, 1, "running", url)
+        process.kill()
+    carry_out(small_study, url, grace=1.5)
+    trials = assert_accounted_for(small_study, 1, url)
+    assert trials["state"].tolist() == ["died", "complete"]
+    assert trials[KEY].drop_duplicates().shape == (1, 2)
+
+
+def hang_elsewhere(folder: Path) -> None:
+    live_elsewhere(folder)
+    replace(TRAIN, lambda *arguments, **options: time.sleep(600))
+
+
+def freeze_elsewhere(folder: Path) -> None:
+    live_elsewhere(folder)
+    freeze_before(MAKE_RESULT)
+
+
+def test_the_late_result_of_one_that_was_frozen_is_dropped(
+    small_study: Path, url: str, tmp_path: Path
+) -> None:
+    trials_are(small_study, 1)
+    begin(small_study, url)
+    prepare = partial(freeze_elsewhere, tmp_path / "elsewhere")
+    with another_process(carry_out, small_study, url, prepare=prepare) as process:
+        wait_for(lambda: is_frozen(process.pid))
+        carry_out(small_study, url, grace=1.5)
+        before = assert_accounted_for(small_study, 1, url)
+        assert before["state"].tolist() == ["died", "complete"]
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(60)
+        assert process.exitcode == 0
+    assert load_trials(small_study, url).equals(before)
+
+
+def is_frozen(process: int) -> bool:
+    stat = Path(f"/proc/{process}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_killed_worker_and_a_killed_command(
+    small_study: Path, url: str, command: Command
+) -> None:
+    edit(small_study, SLOWER)
+    trials_are(small_study, 10)
+    begin(small_study, url)
+    run = command("run", small_study, "--storage", url, "--workers", "1")
+    helper = command("worker", "--storage", url, "--workers", "1")
+    (process,) = processes_training(small_study, 1, url, helper)
+    os.kill(process, signal.SIGKILL)
+    processes_training(small_study, 1, url, run)
+    kill(run)
+    assert "Nothing is left to train." in output_of(helper)
+    trials = assert_accounted_for(small_study, 10, url)
+    assert 1 <= (trials["state"] == "died").sum() <= 2
+    assert trials["worker"].nunique() == 3
+
+
+def test_a_killed_helper(small_study: Path, tmp_path: Path, command: Command) -> None:
+    url = f"journal:///{tmp_path / 'records'}"
+    edit(small_study, SLOWER)
+    trials_are(small_study, 8)
+    begin(small_study, url)
+    helper = command("worker", "--storage", url, "--workers", "1")
+    run = command("run", small_study, "--storage", url, "--workers", "1")
+    processes_training(small_study, 1, url, helper)
+    kill(helper)
+    output_of(run)
+    trials = assert_accounted_for(small_study, 8, url)
+    assert (trials["state"] == "died").sum() <= 1
+
+
+def test_a_server_that_crashes(small_study: Path, server: Server, command: Command) -> None:
+    url = server.new_database()
+    edit(small_study, SLOWER)
+    trials_are(small_study, 4)
+    begin(small_study, url)
+    run = command("run", small_study, "--storage", url, "--workers", "1")
+    processes_training(small_study, 1, url)
+    server.stop()
+    output = output_of(run, status=1)
+    server.start()
+    assert "error: " in output
+    run_study(small_study, Resources(workers=1), url)
+    trials = assert_accounted_for(small_study, 4, url)
+    assert trials["state"].value_counts()["died"] == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_two_workers_find_what_one_finds(small_study: Path, tmp_path: Path, kind: str) -> None:
+    losses = []
+    for name, workers in (("alone", 1), ("together", 2)):
+        url = f"{kind}:///{tmp_path / name}"
+        run_study(small_study, Resources(workers=workers), url)
+        trials = assert_accounted_for(small_study, 14, url)
+        losses.append(trials[trials["state"] == "complete"].set_index(KEY)["validation_loss"])
+    alone, together = losses
+    both = alone.index.intersection(together.index)
+    assert len(both) >= len(PATTERNS_AND_UNIFORM)
+    assert alone[both].tolist() == together[both].tolist()
+
+
+class InPieces(io.FileIO):
+    """A file on which a line takes its time."""
+
+    def write(self, line: bytes) -> int:
+        return sum(super(InPieces, self).write(line[i : i + 1]) for i in range(len(line)))
+
+
+def write_for_ever(path: Path, name: str) -> None:
+    study = optuna.load_study(study_name="s", storage=open_journal(path))
+    replace(f"{JOURNAL}.open", lambda path, mode: (InPieces if "a" in mode else open)(path, mode))
+    for count in itertools.count():
+        study.set_user_attr(name, [count] * 2000)
+
+
+def test_writers_of_a_journal_killed_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    path, chance = tmp_path / "records", random.Random(0)
+    study = optuna.create_study(study_name="s", storage=open_journal(path))
+    unfinished = 0
+    for name in map(str, range(8)):
+        with (
+            another_process(write_for_ever, path, name) as one,
+            another_process(write_for_ever, path, f"{name} too") as other,
+        ):
+            wait_for(lambda name=name: name in study.user_attrs)
+            time.sleep(chance.uniform(0, 0.05))
+            one.kill()
+            other.kill()
+        unfinished += not path.read_bytes().endswith(b"\n")
+        with (tmp_path / ".records.write.lock").open() as lock:
+            assert take_if_free(lock.fileno())
+        study.set_user_attr(f"after {name}", True)
+    assert unfinished > 0
+    again = optuna.load_study(study_name="s", storage=open_journal(path))
+    assert {f"after {number}" for number in range(8)} <= set(again.user_attrs)
+    for line in path.read_text().splitlines():
+        json.loads(line)

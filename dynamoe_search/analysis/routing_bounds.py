@@ -1,0 +1,247 @@
+"""What routing can and cannot do in one layer: sets it can reach, K, entropy, experts touched.
+
+Closed forms and inequalities; each is checked against brute force in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr, gammaln, logsumexp
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.specification import Router
+
+_ROUNDING = 1e-9  # what quotients such as 0.7 / 0.1 may be off by when they stand for whole numbers
+
+
+def log2_configurations(router: Router, experts: int) -> float:
+    """How many sets of experts a layer can give a token, in bits, by its router's own rule.
+
+    A router of fixed K reaches the C(N, K) sets of that size, and no other: so does the source's
+    percentile, whose K is one number a layer. A router of variable K reaches
+    sum over j of C(N, j), j from its fewest to its most experts. Gates that tie, which have
+    probability 0, are left out. Layers choose one by one, so a network's bits are their sum.
+
+    Parameters
+    ----------
+    router : Router
+        Its `active_bounds` are what is reachable.
+    experts : int
+        N, at least 1.
+
+    Returns
+    -------
+    float
+        From 0, where there is one set only, to log2(2^N - 1).
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import Percentile, Relative, TopK
+    >>> [round(2 ** log2_configurations(r, 4)) for r in (TopK(k=2), Percentile(), Relative())]
+    [6, 6, 15]
+    """
+    least, most = router.active_bounds(experts)
+    sizes = np.arange(least, most + 1)
+    logs = gammaln(experts + 1) - gammaln(sizes + 1) - gammaln(experts - sizes + 1)
+    return max(0.0, float(logsumexp(logs)) / math.log(2))
+
+
+def distinct_experts(use: ArrayLike, tokens: int) -> float:
+    """The experts that a batch is expected to touch: sum over e of 1 - (1 - q_e)^T.
+
+    Exact for tokens that choose independently, however uneven the experts' use.
+
+    Parameters
+    ----------
+    use : array_like of float, shape (N,)
+        q_e, the probability that a token uses expert e; they sum to the mean K.
+    tokens : int
+        T, at least 0.
+
+    Examples
+    --------
+    >>> distinct_experts([1.0, 0.5, 0.5], tokens=2)
+    2.5
+    """
+    q = np.asarray(use, dtype=np.float64)
+    if not ((q >= 0) & (q <= 1)).all():
+        raise InvalidInput(f"the use of experts is {use!r}; probabilities must be from 0 to 1")
+    return float((1 - (1 - q) ** _checked_tokens(tokens)).sum())
+
+
+def balanced_distinct_experts(experts: int, active: float, tokens: int) -> float:
+    """The experts that a batch touches where all are used alike: N (1 - (1 - K/N)^T).
+
+    No load of the same mean K touches more, as 1 - (1 - q)^T is concave in q. (One that is not
+    independent by token can; then min(N, K T) is the limit.)
+
+    Parameters
+    ----------
+    experts : int
+        N.
+    active : float
+        The mean K, from 0 to N.
+    tokens : int
+        T, at least 0.
+
+    Examples
+    --------
+    >>> balanced_distinct_experts(experts=8, active=2, tokens=1)
+    2.0
+    >>> round(balanced_distinct_experts(experts=8, active=2, tokens=16), 2)
+    7.92
+    """
+    if not 0 <= active <= experts:
+        raise InvalidInput(f"active is {active}; it must be from 0 to the {experts} experts")
+    return experts * (1 - (1 - active / experts) ** _checked_tokens(tokens))
+
+
+def entropy_bounds(experts: int, active: float) -> tuple[float, float]:
+    """Between what a layer's load entropy H(f) lies, in nats: ln K and ln N.
+
+    The load share of an expert is at most 1/K, K being the mean: an expert is used at most once by
+    each token, and the assignments are K times the tokens. So H >= ln K, met where K is whole and
+    every token uses the same experts. H <= ln N is met where all are equally busy.
+
+    Parameters
+    ----------
+    experts : int
+        N.
+    active : float
+        The mean K, from 1 to N.
+
+    Examples
+    --------
+    >>> [round(bound, 3) for bound in entropy_bounds(experts=8, active=2)]
+    [0.693, 2.079]
+    """
+    if not 1 <= active <= experts:
+        raise InvalidInput(f"active is {active}; it must be from 1 to the {experts} experts")
+    return math.log(active), math.log(experts)
+
+
+def top_p_active_bounds(gates: ArrayLike, p: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Between what K of a top-p router lies, from a token's largest gate and its gate entropy.
+
+    ceil(p / max s) <= K <= max(1, floor(exp(H / (1 - p)))). Below: K gates of at most max s reach
+    p. Above: the gates before the K-th do not reach p, so those from it on hold more than 1 - p;
+    none of them is above 1/K, so H > (1 - p) ln K.
+
+    Parameters
+    ----------
+    gates : array_like of float, shape (T, N) or (N,)
+        At least 0, each row summing to 1.
+    p : float
+        Above 0 and at most 1.
+
+    Returns
+    -------
+    lowest, highest : ndarray of int64, shape (T,) or ()
+        From 1 to N.
+
+    Examples
+    --------
+    >>> low, high = top_p_active_bounds([0.7, 0.1, 0.1, 0.1], p=0.8)
+    >>> int(low), int(high)
+    (2, 4)
+    """
+    if not 0 < p <= 1:
+        raise InvalidInput(f"p is {p}; it must be above 0 and at most 1")
+    s = np.asarray(gates, dtype=np.float64)
+    experts = s.shape[-1]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        highest = np.exp(entr(s).sum(axis=-1) / (1 - p))
+    highest = np.floor(np.nan_to_num(highest, nan=experts, posinf=experts) * (1 + _ROUNDING))
+    return _whole(np.ceil(p / s.max(axis=-1) - _ROUNDING), experts), _whole(highest, experts)
+
+
+def _whole(active: NDArray[np.float64], experts: int) -> NDArray[np.int64]:
+    return np.clip(active, 1, experts).astype(np.int64)
+
+
+def threshold_active_bound(experts: int, threshold: float) -> int:
+    """The most experts whose gates can reach a threshold: min(N, floor(1 / t)), at least 1.
+
+    Gates sum to 1; and a token's largest gate is always used.
+
+    Parameters
+    ----------
+    experts : int
+        N.
+    threshold : float
+        t; where it is 0 or below, all can.
+
+    Examples
+    --------
+    >>> threshold_active_bound(experts=8, threshold=0.3)
+    3
+    """
+    if threshold * experts <= 1:
+        return experts
+    return max(1, math.floor(1 / threshold + _ROUNDING))
+
+
+def mean_active_tail(tokens: int, deviation: float, least: int, most: int) -> float:
+    """How likely the mean K of a batch is at least so far above (or below) its expectation.
+
+    At most exp(-2 T eps^2 / (kmax - kmin)^2), by Hoeffding's inequality (1963): for *independent*
+    tokens only. Those of one sequence or image are not, and their mean varies more.
+
+    Parameters
+    ----------
+    tokens : int
+        T, at least 1.
+    deviation : float
+        eps, above 0; on one side.
+    least, most : int
+        kmin and kmax, as a router's `active_bounds` has them; K of equal ones never deviates.
+
+    Examples
+    --------
+    >>> round(mean_active_tail(tokens=256, deviation=0.5, least=1, most=6), 4)
+    0.006
+    """
+    if tokens < 1 or deviation <= 0 or not 1 <= least <= most:
+        raise InvalidInput(
+            f"tokens {tokens}, deviation {deviation}, K from {least} to {most}: expected at least 1"
+            " token, a deviation above 0, and 1 <= least <= most"
+        )
+    return math.exp(-2 * tokens * (deviation / (most - least)) ** 2) if most > least else 0.0
+
+
+def parallel_efficiency(load: ArrayLike) -> float:
+    """The most of its parallel speed that a layer can reach whose experts each have a worker.
+
+    1 / (1 + MaxVio) with MaxVio = max load / mean load - 1 (arXiv 2408.15664): all wait for the
+    busiest expert, so this is the mean over the largest load.
+
+    Parameters
+    ----------
+    load : array_like of int or float, shape (N,)
+        The tokens that used each expert, at least 0 each and not all 0.
+
+    Returns
+    -------
+    float
+        From 1/N, where one expert does everything, to 1.
+
+    Examples
+    --------
+    >>> parallel_efficiency([30, 10, 10, 10])
+    0.5
+    """
+    counts = np.asarray(load, dtype=np.float64)
+    if counts.ndim != 1 or not (counts >= 0).all() or not 0 < counts.sum() < math.inf:
+        raise InvalidInput(
+            f"the load is {load!r}; it must be one finite number of at least 0 an expert, not all 0"
+        )
+    return float(counts.mean() / counts.max())
+
+
+def _checked_tokens(tokens: int) -> int:
+    if tokens < 0:
+        raise InvalidInput(f"tokens is {tokens}; it must be at least 0")
+    return tokens

@@ -1,0 +1,319 @@
+"""Samplers beside random search: what replayed searches say, in sentences, as a table and a plot.
+
+All take the table of `dynamoe_search.search.comparison.compare_samplers`. Intervals and tests are
+Student's, over repetitions; differences to random search are paired by repetition. They are the
+chances of the sampler and of the order of replicates: the schedules, and what is recorded of them,
+are the same in all repetitions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.table import Table
+from scipy import stats
+
+from dynamoe_search.analysis.comparison import ERROR_RATE, difference_p_value, holm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dynamoe_search.search.recording import Recording
+
+_REFERENCE = "random"
+_SPANS = {"end": "at the end", "whole": "over the whole search"}
+
+
+def summarise_regret(table: pd.DataFrame) -> pd.DataFrame:
+    """The mean regret after each training.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See the module.
+
+    Returns
+    -------
+    DataFrame
+        ``sampler``, ``trial``, ``regret`` (its mean over repetitions), and ``margin``: the 95 %
+        interval of the mean is regret - margin to regret + margin.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({
+    ...     "sampler": "random", "repetition": [0, 1], "trial": 1, "regret": [0.1, 0.3],
+    ... })
+    >>> summarise_regret(table).round(2).to_dict("records")
+    [{'sampler': 'random', 'trial': 1, 'regret': 0.2, 'margin': 1.27}]
+    """
+    grouped = table.groupby(["sampler", "trial"], sort=False)["regret"]
+    found = grouped.agg(["mean", "sem", "count"]).reset_index()
+    found["margin"] = _margin(found["sem"], found["count"])
+    return found.rename(columns={"mean": "regret"})[["sampler", "trial", "regret", "margin"]]
+
+
+def _margin(error: Any, count: Any) -> Any:
+    """Half the width of the 95 % interval of a mean of so many; NaN for fewer than 2."""
+    return stats.t.isf(ERROR_RATE / 2, np.maximum(count - 1, 0)) * error
+
+
+def compare_with_random(table: pd.DataFrame) -> pd.DataFrame:
+    """Each sampler against random search: at the end, and over the whole search.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See the module.
+
+    Returns
+    -------
+    DataFrame
+        Two rows for each sampler but random search, least regret first: ``span`` (end; or whole,
+        the mean over all trainings, which is the area under the curve of regret by their number),
+        ``sampler``, ``regret``, ``random`` (the same of random search), ``difference`` (of the two,
+        below 0 where the sampler is better), ``margin`` (of its 95 % interval), ``p`` and
+        ``p_holm`` (corrected for the samplers, each span by itself), ``verdict`` (better, worse or
+        undecided).
+    """
+    grouped = table.groupby(["sampler", "repetition"], sort=False)["regret"]
+    spans = {"end": grouped.last(), "whole": grouped.mean()}
+    parts = [
+        _compared(values.unstack("sampler")).assign(span=span) for span, values in spans.items()
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    return found[["span", *found.columns.drop("span")]]
+
+
+def _compared(regrets: pd.DataFrame) -> pd.DataFrame:
+    """Of regrets, a row a repetition and a column a sampler."""
+    rows = []
+    for sampler in regrets.columns.drop(_REFERENCE):
+        pairs = regrets[[sampler, _REFERENCE]].dropna()
+        difference = pairs[sampler] - pairs[_REFERENCE]
+        rows.append(
+            {
+                "sampler": sampler,
+                "regret": pairs[sampler].mean(),
+                "random": pairs[_REFERENCE].mean(),
+                "difference": difference.mean(),
+                "margin": float(_margin(difference.sem(), len(pairs))),
+                "p": float(difference_p_value(difference)),
+            }
+        )
+    columns = ["sampler", "regret", "random", "difference", "margin", "p"]
+    found = pd.DataFrame(rows, columns=columns).sort_values("regret", kind="stable")
+    found["p_holm"] = holm(found["p"])
+    is_real = found["p_holm"] <= ERROR_RATE
+    found["verdict"] = np.select(
+        [is_real & (found["difference"] < 0), is_real], ["better", "worse"], "undecided"
+    )
+    return found
+
+
+def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
+    """Which samplers beat random search, and how far that goes.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See the module.
+    recording : Recording
+        What the searches were replayed on.
+
+    Returns
+    -------
+    list of str
+        They claim no more than the tests of `compare_with_random` allow.
+    """
+    comparison = compare_with_random(table)
+    searches = table.drop_duplicates(["sampler", "repetition"])["sampler"].value_counts()
+    sentences = [
+        f"Replayed on {len(recording.losses):,} recorded schedules, in the"
+        f" {recording.plan.family.name} family: {searches.max()} searches of"
+        f" {table['trial'].max()} trainings by each of {len(searches)} samplers.",
+        _about_noise(recording),
+    ]
+    last = summarise_regret(table).groupby("sampler").last().loc[_REFERENCE]
+    sentences.append(
+        f"Random search ends with a regret of {last['regret']:.4f} ± {last['margin']:.4f} nats"
+        " (mean and 95 % interval)."
+    )
+    for span, words in _SPANS.items():
+        sentences += _verdicts(comparison[comparison["span"] == span], words)
+    sentences += _unknown(table)
+    return [
+        *sentences,
+        "This holds for the schedules of this study and this number of trainings: repetitions draw"
+        " the samplers' seeds and the order of replicates anew, and nothing else.",
+    ]
+
+
+def _about_noise(recording: Recording) -> str:
+    if recording.replicates == 1:
+        return (
+            "Each schedule is recorded once, so that its luck counts as merit; with more replicates"
+            " the two could be told apart."
+        )
+    found = recording.means
+    return (
+        f"Mean losses of {recording.replicates} replicates scatter by {found.means.std(ddof=1):.4f}"
+        f" nats between schedules, and by noise alone would by {found.error:.4f}; regret is what"
+        " the leader is expected to lose to the best when that noise is taken into account."
+    )
+
+
+def _verdicts(comparison: pd.DataFrame, words: str) -> list[str]:
+    sentences = []
+    for row in comparison[comparison["verdict"] != "undecided"].itertuples():
+        relation = "less" if row.verdict == "better" else "more"
+        sentences.append(
+            f"{row.sampler} has {relation} regret than random search {words}:"
+            f" {_difference(row)} nats (p {_p(row.p_holm)} after Holm)."
+        )
+    undecided = comparison[comparison["verdict"] == "undecided"]
+    if not undecided.empty:
+        names = ", ".join(f"{row.sampler} ({_difference(row)})" for row in undecided.itertuples())
+        sentences.append(f"Not distinguishable from random search {words}: {names}.")
+    return sentences
+
+
+def _unknown(table: pd.DataFrame) -> list[str]:
+    searches = table.drop_duplicates(["sampler", "repetition"])
+    asked = searches.groupby("sampler", sort=False)["unknown"].sum()
+    named = ", ".join(f"{sampler} {count:,}" for sampler, count in asked[asked > 0].items())
+    if not named:
+        return []
+    return [f"Schedules that are not recorded were asked for, and passed over (times): {named}."]
+
+
+def _difference(row: Any) -> str:
+    return f"{row.difference:+.4f} ± {row.margin:.4f}"
+
+
+def _p(value: float) -> str:
+    """With its sign of relation."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def samplers_table(table: pd.DataFrame) -> Table:
+    """The regret of each sampler along the search, and its difference to random search.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See the module.
+    """
+    shown = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption="mean regret in nats after so many trainings, and over all of them, ± 95 %; less"
+        " random's: paired by repetition; p: of no difference, after Holm",
+        caption_justify="left",
+    )
+    trials = _quarters(int(table["trial"].max()))
+    shown.add_column("sampler")
+    for title in [*map(str, trials), "less random's", "p", "all", "less random's", "p"]:
+        shown.add_column(title, justify="right", no_wrap=True)
+    summary = summarise_regret(table).set_index(["sampler", "trial"])
+    whole = table.groupby("sampler")["regret"].mean()
+    comparison = compare_with_random(table).set_index(["sampler", "span"])
+    last = summary["regret"].xs(trials[-1], level="trial")
+    for sampler in last.sort_values(kind="stable").index:
+        along = [summary.loc[(sampler, trial)] for trial in trials]
+        cells = [f"{point['regret']:.4f} ± {point['margin']:.4f}" for point in along]
+        against = [["", ""], ["", ""]]
+        if sampler != _REFERENCE:
+            rows = [comparison.loc[(sampler, span)] for span in _SPANS]
+            against = [[_difference(row), _p(row.p_holm).removeprefix("= ")] for row in rows]
+        end, over_all = against
+        style = "bold" if sampler == _REFERENCE else ""
+        shown.add_row(sampler, *cells, *end, f"{whole[sampler]:.4f}", *over_all, style=style)
+    return shown
+
+
+def _quarters(trials: int) -> list[int]:
+    return sorted({max(1, round(trials * part)) for part in (0.25, 0.5, 1)})
+
+
+def plot_samplers(table: pd.DataFrame, recording: Recording) -> Figure:
+    """Regret after each training, a line with its 95 % band for each sampler.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See the module.
+    recording : Recording
+        What the searches were replayed on.
+
+    Returns
+    -------
+    Figure
+    """
+    # Here, so that sentences and tables need not wait for it.
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    from dynamoe_search.report.plots import BLUE, GREEN, ORANGE
+
+    # Okabe and Ito's, and a dash for each, so that lines differ without colour, too.
+    looks = {
+        "random": ("black", "-"),
+        "tpe": (BLUE, "--"),
+        "qmc": (GREEN, "-."),
+        "cmaes": (ORANGE, ":"),
+        "gp": ("#CC79A7", (0, (5, 1))),
+        "nsga2": ("#E69F00", (0, (3, 1, 1, 1))),
+    }
+    figure = Figure(figsize=(8.5, 5), layout="constrained")
+    with sns.axes_style("ticks"):
+        axes = figure.subplots()
+    for sampler, points in summarise_regret(table).groupby("sampler", sort=False):
+        colour, dash = looks[sampler]
+        low = (points["regret"] - points["margin"]).clip(lower=0)
+        high = points["regret"] + points["margin"]
+        axes.fill_between(points["trial"], low, high, color=colour, alpha=0.1, lw=0)
+        axes.plot(points["trial"], points["regret"], color=colour, ls=dash, lw=1.8, label=sampler)
+    _mark_stages(axes, recording.baselines, int(table["trial"].max()))
+    axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # so that a line at 0 is seen
+    axes.set_xlabel("trainings")
+    axes.set_ylabel("regret (nats), mean and 95 % band")
+    axes.set_title(_finding(table, recording), fontsize=10, pad=16)
+    axes.legend(fontsize=9, frameon=False, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    sns.despine(ax=axes)
+    return figure
+
+
+def _mark_stages(axes: Axes, baselines: int, trials: int) -> None:
+    """Where no sampler chooses: the named schedules first, the leaders again in the end."""
+    from dynamoe_search.report.plots import GREY
+    from dynamoe_search.search.assignment import REPLICATION_SHARE
+
+    axes.set_xlim(1, trials)
+    for begin, end, name in (
+        (1.0, baselines, "named schedules"),
+        (trials * (1 - REPLICATION_SHARE), trials, "leaders again"),
+    ):
+        axes.axvspan(begin, end, color=GREY, alpha=0.12, lw=0)
+        place = axes.get_xaxis_transform()
+        axes.text(begin, 1.01, name, transform=place, color="#555555", fontsize=8)
+
+
+def _finding(table: pd.DataFrame, recording: Recording) -> str:
+    comparison = compare_with_random(table)
+    at_end = comparison[comparison["span"] == "end"]
+    parts = []
+    for verdict, relation in (("better", "less"), ("worse", "more")):
+        names = at_end.loc[at_end["verdict"] == verdict, "sampler"]
+        if len(names):
+            parts.append(f"{', '.join(names)}: {relation} regret than random search at the end")
+    found = "; ".join(parts) or "At the end no sampler can be told from random search"
+    if at_end.empty:
+        found = "Random search"
+    return (
+        f"{found}\n{table['repetition'].nunique()} searches each, replayed on"
+        f" {len(recording.losses):,} recorded schedules in the {recording.plan.family.name} family"
+    )
