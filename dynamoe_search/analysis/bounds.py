@@ -46,6 +46,7 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "entropy_floor": Quantity("entropy floor", "nats a layer", is_mean=True),
         "entropy_ceiling": Quantity("entropy ceiling", "nats a layer", is_mean=True),
         "distinct_experts": Quantity("distinct experts", "a batch"),
+        "touched_parameters": Quantity("parameters touched", "a batch"),
     }
 )
 """What `schedule_bounds` gives, by column."""
@@ -80,11 +81,13 @@ def layer_bounds(
         - configurations in bits: `routing_bounds.log2_configurations`;
         - floor and ceiling of the load entropy, ln K and ln N, K being the measured mean, else the
           fewest: `routing_bounds.entropy_bounds`;
-        - distinct experts of a batch at the expected K, where all are used alike, which is the
-          most: `routing_bounds.balanced_distinct_experts`.
+        - distinct experts U of a batch at the expected K, where all are used alike, which is the
+          most, and the parameters d N + 2 d h U that it touches:
+          `routing_bounds.balanced_distinct_experts`.
 
     Examples
     --------
+    >>> from dynamoe_search.schedules import Schedule
     >>> from dynamoe_search.specification import TopK
     >>> table = layer_bounds(Experts(64, Schedule((6, 2)), TopK(k=2)), width=32)
     >>> table[["experts", "flops_expected", "log2_configurations"]].round(2).values.tolist()
@@ -109,6 +112,7 @@ def _layer(
     measured: bool,
 ) -> dict[str, float]:
     expert, routing = 2 * width * hidden, width * experts
+    distinct = balanced_distinct_experts(experts, active.expected, tokens)
     floor, ceiling = entropy_bounds(experts, active.expected if measured else active.minimum)
     return {
         "experts": experts,
@@ -123,7 +127,8 @@ def _layer(
         "log2_configurations": log2_configurations(router, experts),
         "entropy_floor": floor,
         "entropy_ceiling": ceiling,
-        "distinct_experts": balanced_distinct_experts(experts, active.expected, tokens),
+        "distinct_experts": distinct,
+        "touched_parameters": routing + expert * distinct,
     }
 
 
@@ -144,6 +149,7 @@ def schedule_bounds(
 
     Examples
     --------
+    >>> from dynamoe_search.schedules import Schedule
     >>> from dynamoe_search.specification import TopK
     >>> bounds = schedule_bounds(Experts(64, Schedule((6, 2)), TopK(k=2)), width=32)
     >>> int(bounds["parameters"]), int(bounds["flops_maximum"]), bounds["active_maximum"].item()

@@ -6,6 +6,8 @@ looked up in it, for a million schedules as for one, and the best and the worst 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +22,6 @@ from dynamoe_search.schedules import (
     PATTERNS_AND_UNIFORM,
     PRESETS,
     Schedule,
-    allocate,
     allocate_batch,
     make_family,
     pattern_schedule,
@@ -65,20 +66,16 @@ class ExpertBudget:
     tokens: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("width", "hidden", "tokens"):
+        for name in ("layers", "width", "hidden", "tokens"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}; it must be at least 1")
-        self.schedule([1.0] * max(0, self.layers))  # refuses what cannot be met
+        self.named("uniform")  # refuses what cannot be met
 
     @property
     def largest(self) -> int:
         """The most experts that a layer can have."""
         room = self.experts - (self.layers - 1) * self.minimum
         return room if self.maximum is None else min(room, self.maximum)
-
-    def schedule(self, profile: ArrayLike) -> Schedule:
-        """The schedule of the budget nearest to a profile."""
-        return allocate(profile, self.experts, self.minimum, self.maximum)
 
     def named(self, name: str, contrast: float = DEFAULT_CONTRAST) -> Schedule:
         """The schedule of a pattern or preset, or one that is written out, such as ``8-6-4-2``.
@@ -99,6 +96,8 @@ class ExpertBudget:
                 f" {', '.join([*PATTERNS_AND_UNIFORM, *PRESETS])}"
             )
         schedule = Schedule.parse(name)
+        if schedule.depth != self.layers:
+            raise InvalidInput(f"{name} has {schedule.depth} layers; the budget has {self.layers}")
         _checked_counts(self, [schedule.counts])
         return schedule
 
@@ -172,6 +171,28 @@ def _checked_counts(budget: ExpertBudget, counts: ArrayLike) -> NDArray[np.int64
     return whole.astype(np.int64, copy=False)
 
 
+def compare_schedules(budget: ExpertBudget, schedules: Mapping[str, Schedule]) -> pd.DataFrame:
+    """The bounds of named schedules of a budget.
+
+    Returns
+    -------
+    DataFrame
+        A row a schedule: ``name``, ``schedule`` and the columns of `QUANTITIES`.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> budget = ExpertBudget(layers=2, experts=8, width=32, hidden=64, router=TopK(k=2))
+    >>> table = compare_schedules(budget, {"uniform": budget.named("uniform")})
+    >>> table[["name", "log2_configurations"]].round(2).values.tolist()
+    [['uniform', 5.17]]
+    """
+    scores = score_schedules(budget, [schedule.counts for schedule in schedules.values()])
+    scores.insert(0, "name", list(schedules))
+    scores.insert(1, "schedule", list(schedules.values()))
+    return scores
+
+
 def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
     """The least and the most of every quantity over all schedules of a budget, exactly.
 
@@ -182,7 +203,7 @@ def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
     -------
     DataFrame
         A row for each of `QUANTITIES` (its index), with ``least``, ``least_schedule``, ``most`` and
-        ``most_schedule``; of equal schedules the most even one.
+        ``most_schedule``; of equal schedules uniform, where it is among them.
 
     Examples
     --------
@@ -192,18 +213,19 @@ def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
     '4-4'
     """
     table = bounds_by_experts(budget)
+    uniform = budget.named("uniform")
+    even = score_schedules(budget, [uniform.counts]).iloc[0]
     rows = {}
     for name, quantity in QUANTITIES.items():
-        utility = np.tile(table[name].to_numpy(dtype=np.float64), (budget.layers, 1))
-        least = worst_schedule(utility, budget.experts, budget.minimum)
-        most = best_schedule(utility, budget.experts, budget.minimum)
         divisor = budget.layers if quantity.is_mean else 1
-        rows[name] = {
-            "least": least.value / divisor,
-            "least_schedule": least.schedule,
-            "most": most.value / divisor,
-            "most_schedule": most.schedule,
-        }
+        utility = np.tile(table[name].to_numpy(dtype=np.float64) / divisor, (budget.layers, 1))
+        row: dict[str, float | Schedule] = {}
+        for end, find in (("least", worst_schedule), ("most", best_schedule)):
+            optimum = find(utility, budget.experts, budget.minimum)
+            is_even = math.isclose(even[name], optimum.value, rel_tol=1e-9, abs_tol=1e-12)
+            row[end] = optimum.value
+            row[f"{end}_schedule"] = uniform if is_even else optimum.schedule
+        rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -109,19 +109,15 @@ def decoding_seconds(weights: float, flops: float, tokens: int, machine: Machine
     return machine.least_seconds(tokens * flops, FLOAT32_BYTES * weights)
 
 
-def roofline(
-    scores: pd.DataFrame, width: int, hidden: int, tokens: int, machine: Machine
-) -> pd.DataFrame:
+def roofline(scores: pd.DataFrame, tokens: int, machine: Machine) -> pd.DataFrame:
     """The least times of schedules, from their bounds, for tokens that use the expected K.
 
     Parameters
     ----------
     scores : DataFrame
         A row a schedule, with the columns of `dynamoe_search.analysis.bounds.QUANTITIES`.
-    width, hidden : int
-        The model width d, and the hidden width h of an expert.
     tokens : int
-        The batch T that the distinct experts were counted for.
+        The batch T that they are for.
     machine : Machine
 
     Returns
@@ -131,23 +127,15 @@ def roofline(
         ``decoding_seconds`` of one token, and ``batch_seconds`` of a forward pass of T tokens that
         use all experts alike.
     """
-    expert = 2 * width * hidden
     rows = [
         {
-            "training_seconds": training_seconds(
-                row.parameters, row.flops_expected, tokens, machine
-            ),
-            "decoding_seconds": decoding_seconds(
-                row.active_parameters, row.flops_expected, 1, machine
-            ),
+            "training_seconds": training_seconds(s.parameters, s.flops_expected, tokens, machine),
+            "decoding_seconds": decoding_seconds(s.active_parameters, s.flops_expected, 1, machine),
             "batch_seconds": decoding_seconds(
-                row.active_parameters + expert * (row.distinct_experts - active),
-                row.flops_expected,
-                tokens,
-                machine,
+                s.touched_parameters, s.flops_expected, tokens, machine
             ),
         }
-        for row in scores.itertuples()
+        for s in scores.itertuples()
     ]
     return pd.DataFrame(rows, index=scores.index)
 
@@ -168,7 +156,7 @@ def measure_machine(device: str = "cpu") -> Machine:
 
     def seconds(act: Callable[[], object]) -> float:
         times = []
-        for _ in range(_REPEATS + 1):  # the first one warms up, and is never the fastest
+        for _ in range(_REPEATS):
             start = time.perf_counter()
             act()
             if torch.device(device).type != "cpu":

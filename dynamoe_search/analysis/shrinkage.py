@@ -22,9 +22,9 @@ class PairedMeans:
     means : ndarray of float64, shape (candidates,)
     error : float
         The standard error of a mean, without what a seed does to all candidates alike, which
-        changes no difference; NaN where there is one seed.
+        changes no difference; NaN where there is one seed or one candidate.
     p_value : float
-        Of the test that all true means are equal; NaN where there is one seed.
+        Of the test that all true means are equal; NaN likewise.
     """
 
     means: NDArray[np.float64]
@@ -41,7 +41,6 @@ def paired_means(losses: ArrayLike) -> PairedMeans:
     Parameters
     ----------
     losses : array_like of float, shape (candidates, seeds)
-        At least 2 candidates.
 
     Examples
     --------
@@ -52,7 +51,7 @@ def paired_means(losses: ArrayLike) -> PairedMeans:
     values = np.asarray(losses, dtype=np.float64)
     candidates, seeds = values.shape
     means = values.mean(axis=1)
-    if seeds == 1:
+    if 1 in (candidates, seeds):
         return PairedMeans(means, math.nan, math.nan)
     noise = values - means[:, None] - values.mean(axis=0) + values.mean()
     # What rounding leaves where there is none, is none.

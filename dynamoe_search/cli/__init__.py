@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from dynamoe_search import __version__
-from dynamoe_search.cli import data, evidence, schedule, study
+from dynamoe_search.cli import data, evidence, samplers, schedule, study
 from dynamoe_search.cli.console import complaints, console
 from dynamoe_search.errors import InvalidInput, RunFailed
 
@@ -28,6 +28,7 @@ app.command()(study.worker)
 app.command()(study.leaderboard)
 app.command()(evidence.fidelity)
 app.command()(evidence.confirm)
+app.command()(samplers.compare_samplers)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 

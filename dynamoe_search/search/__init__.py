@@ -3,11 +3,13 @@
 The only part that knows optuna.
 """
 
+from dynamoe_search.search.comparison import compare_samplers
 from dynamoe_search.search.confirm import Confirmation, confirm_study, load_confirmation
 from dynamoe_search.search.join import join_study
 from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.progress import Progress
 from dynamoe_search.search.ray_engine import RayCluster
+from dynamoe_search.search.recording import Recording, load_recording
 from dynamoe_search.search.results import load_trials
 from dynamoe_search.search.run import Outcome, Resources, run_study
 from dynamoe_search.search.study_file import SAMPLERS, StudyFile
@@ -20,11 +22,14 @@ __all__ = [
     "Plan",
     "Progress",
     "RayCluster",
+    "Recording",
     "Resources",
     "StudyFile",
+    "compare_samplers",
     "confirm_study",
     "join_study",
     "load_confirmation",
+    "load_recording",
     "load_trials",
     "make_plan",
     "read_study_file",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.search.liveness import new_worker
+from dynamoe_search.search.liveness import Watch, new_worker
 from dynamoe_search.search.progress import Overview, interrupts
 from dynamoe_search.search.records import settle
 from dynamoe_search.search.worker import Job, Worker, one_thread
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 30.0
+_SECONDS_TO_ANSWER = 10.0
 _DEATHS_WITHOUT_PROGRESS = 8
 
 
@@ -59,13 +63,14 @@ def run_on_ray(job: Job, overview: Overview, cluster: RayCluster) -> bool:
     """
     ray = _import_ray()
     try:
+        _call(cluster.address)
         ray.init(
             address=cluster.address,
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"--address: no Ray cluster at {cluster.address}: {error}") from error
     try:
         nodes = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
@@ -87,6 +92,7 @@ class _Tasks:
         )
         self.job_on_ray = ray.put(job)
         self.pending: dict[Any, str] = {}
+        self.others = Watch(job.grace)
         self.deaths, self.trained_at_last_death = 0, -1
 
     def watch(self) -> bool:
@@ -99,16 +105,19 @@ class _Tasks:
                 if ledger.retries:
                     nothing_to_claim = False
                 if not finish.is_set() and not nothing_to_claim:
-                    self._submit(ledger.running)
+                    self._submit()
                 self.overview.report(ledger, 0.0, len(self.pending), finish.is_set())
-                if not self.pending:
-                    return not finish.is_set() or self.overview.is_over(ledger)
-                if abort.is_set():
+                if self.pending and abort.is_set():
                     self._cancel()
                     return False
-                nothing_to_claim |= not self._collect()
+                if self.pending:
+                    nothing_to_claim |= not self._collect()
+                elif finish.is_set() or not ledger.running:
+                    return not finish.is_set() or self.overview.is_over(ledger)
+                else:
+                    self._wait_for_others()
 
-    def _submit(self, running: int) -> None:
+    def _submit(self) -> None:
         while len(self.pending) < self._room():
             name = new_worker()
             self.pending[self.train.remote(self.job_on_ray, name)] = name
@@ -139,10 +148,19 @@ class _Tasks:
                 self._bury(name, error)
         return found
 
+    def _wait_for_others(self) -> None:
+        """End what dies with workers that are not of this cluster: it is tried again here."""
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        self.others.look(self.overview.study.user_attrs)
+        self._settle(self.others.is_dead)
+
+    def _settle(self, is_dead: Callable[[str], bool]) -> None:
+        with self.job.place.claim_lock():
+            settle(self.overview.study, self.overview.plan.study.search, is_dead)
+
     def _bury(self, name: str, error: Exception) -> None:
         """End the trial of a task that has died with its process or its node."""
-        with self.job.place.claim_lock():
-            settle(self.overview.study, self.overview.plan.study.search, name.__eq__)
+        self._settle(name.__eq__)
         trained = self.overview.ledger().trained
         self.deaths = self.deaths + 1 if trained == self.trained_at_last_death else 1
         self.trained_at_last_death = trained
@@ -175,6 +193,13 @@ def train_one(job: Job, name: str) -> bool:
     worker.name = name
     with worker.living():
         return worker.train_next(abort=lambda: False)
+
+
+def _call(address: str | None) -> None:
+    """See that somebody answers at an address, for which Ray itself would wait for ever."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
 
 
 def _import_ray() -> Any:

@@ -41,9 +41,10 @@ def test_without_noise_any_difference_is_real() -> None:
     assert paired_means(np.array([[0.3], [0.3]]) + seeds).p_value == 1.0
 
 
-def test_one_seed_tells_nothing_of_noise() -> None:
-    found = paired_means([[1.0], [2.0]])
-    assert found.means.tolist() == [1.0, 2.0]
+@pytest.mark.parametrize("losses", [[[1.0], [2.0]], [[1.0, 3.0]]])
+def test_one_seed_or_one_candidate_tells_nothing_of_noise(losses: list[list[float]]) -> None:
+    found = paired_means(losses)
+    assert found.means.tolist() == np.mean(losses, axis=1).tolist()
     assert np.isnan([found.error, found.p_value]).all()
 
 

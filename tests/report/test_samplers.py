@@ -106,11 +106,11 @@ def test_the_whole_search_is_the_mean_over_its_trainings() -> None:
 
 
 def test_a_difference_is_seldom_claimed_where_there_is_none() -> None:
-    """Five samplers that are random search in all but name, in 300 comparisons."""
+    """Five samplers that are random search in all but name, in 150 comparisons."""
     generator = np.random.default_rng(7)
     names = ["random", "tpe", "qmc", "cmaes", "gp", "nsga2"]
     claimed = 0
-    for _ in range(300):
+    for _ in range(150):
         table = pd.DataFrame(
             {
                 "sampler": np.repeat(names, 10),
@@ -121,7 +121,7 @@ def test_a_difference_is_seldom_claimed_where_there_is_none() -> None:
         )
         at_end = compare_with_random(table).query("span == 'end'")
         claimed += (at_end["verdict"] != "undecided").any()
-    assert claimed <= stats.binom.ppf(0.999, 300, 0.05)
+    assert claimed <= stats.binom.ppf(0.999, 150, 0.05)
 
 
 def test_sentences_claim_what_the_tests_allow() -> None:

@@ -175,6 +175,12 @@ def live_elsewhere(folder: Path) -> None:
     tempfile.tempdir = str(folder)
 
 
+def hang_elsewhere(folder: Path) -> None:
+    """As if elsewhere, begin a training that takes for ever."""
+    live_elsewhere(folder)
+    replace("dynamoe_search.search.worker.train", lambda *arguments, **options: time.sleep(1e6))
+
+
 def pid_of(worker: str) -> int | None:
     """The process that holds a worker's life lock: all engines' workers do while they train."""
     for link in Path("/proc").glob("[0-9]*/fd/*"):

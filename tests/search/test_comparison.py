@@ -15,7 +15,7 @@ from dynamoe_search.schedules import Schedule, allocate, enumerate_schedules
 from dynamoe_search.search import make_plan, read_study_file
 from dynamoe_search.search.assignment import next_assignment
 from dynamoe_search.search.comparison import COMPARED_SAMPLERS, compare_samplers, replay
-from dynamoe_search.search.definition import record_study_file
+from dynamoe_search.search.definition import check_data, record_study_file
 from dynamoe_search.search.recording import Recording, load_recording
 from dynamoe_search.search.records import record_failure, record_result
 from dynamoe_search.search.samplers import make_sampler
@@ -97,6 +97,7 @@ def keep_study(path: Path, most: int = 1000, diverging: str = "") -> None:
         record_result(study, trial, claim, result, study_file.search)
     kept = begin_study(place, ["minimize"])
     record_study_file(kept, study_file, place)
+    check_data(kept, DIGITS, place)
     kept.add_trials(study.trials)
 
 
@@ -276,6 +277,14 @@ def test_only_replicates_that_all_have_are_used(tmp_path: Path) -> None:
     assert recording.losses["1-1-6"] == ()
     assert {len(losses) for losses in recording.losses.values()} == {0, 2}
     assert "1-1-6" not in recording.regrets
+
+
+def test_schedules_recorded_once_are_taken_as_they_are(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    keep_study(path, most=21)
+    recording = load_recording(path)
+    assert recording.replicates == 1
+    assert recording.regrets["4-2-2"] == pytest.approx(0.1)
 
 
 def test_too_few_schedules_are_refused(tmp_path: Path) -> None:

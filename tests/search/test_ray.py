@@ -4,15 +4,24 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.search import Progress, RayCluster, Resources, run_study
+from dynamoe_search.search import Progress, RayCluster, Resources, load_trials, run_study
 from tests.conftest import edit
-from tests.search.processes import assert_accounted_for, processes_training
+from tests.search.processes import (
+    another_process,
+    assert_accounted_for,
+    begin,
+    carry_out,
+    hang_elsewhere,
+    processes_training,
+    wait_for_trials,
+)
 
 SLOWER = ("epochs = 2", "epochs = 40")
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
@@ -31,13 +40,13 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
-def once(when: Callable[[Progress], bool], action: Callable[[], object]) -> Callable[[Progress], None]:
-    """Do something the first time that a run stands like that."""
+def once_running(count: int, act: Callable[[], object]) -> Callable[[Progress], None]:
+    """Do something the first time that so many trainings are running."""
     done = []
 
     def look(progress: Progress) -> None:
-        if not done and when(progress):
-            done.append(action())
+        if not done and progress.ledger.running == count:
+            done.append(act())
 
     return look
 
@@ -63,7 +72,7 @@ def test_a_killed_task_is_tried_again(small_study: Path, cluster: Any) -> None:
     def kill() -> None:
         os.kill(processes_training(small_study, 1)[0], signal.SIGKILL)
 
-    look = once(lambda progress: progress.ledger.running > 0, kill)
+    look = once_running(1, kill)
     run_study(small_study, Resources(ray=RayCluster(cluster.address)), on_progress=look)
     trials = assert_accounted_for(small_study, 8)
     assert (trials["state"] == "died").sum() == 1
@@ -72,7 +81,63 @@ def test_a_killed_task_is_tried_again(small_study: Path, cluster: Any) -> None:
 def test_a_lost_node(small_study: Path, cluster: Any) -> None:
     edit(small_study, SLOWER, ("trials = 14", "trials = 8"))
     node = cluster.add_node(**NODE)
-    look = once(lambda progress: progress.ledger.running == 3, lambda: cluster.remove_node(node))
+    look = once_running(3, lambda: cluster.remove_node(node))
     run_study(small_study, Resources(ray=RayCluster(cluster.address)), on_progress=look)
     trials = assert_accounted_for(small_study, 8)
     assert (trials["state"] == "died").sum() == 1
+
+
+def test_a_training_that_is_lost_elsewhere_is_tried_again(
+    small_study: Path, cluster: Any, tmp_path: Path
+) -> None:
+    edit(small_study, ("trials = 14", "trials = 2"))
+    url = f"sqlite:///{tmp_path / 'records'}"
+    begin(small_study, url)
+    prepare = partial(hang_elsewhere, tmp_path / "elsewhere")
+    with another_process(carry_out, small_study, url, prepare=prepare) as process:
+        wait_for_trials(small_study, 1, "running", url)
+        process.kill()
+    run_study(small_study, Resources(ray=RayCluster(cluster.address), grace=3.0), url)
+    trials = assert_accounted_for(small_study, 2, url)
+    assert trials["state"].tolist() == ["died", "complete", "complete"]
+
+
+def test_interrupted_twice_the_tasks_say_so(small_study: Path, cluster: Any) -> None:
+    edit(small_study, ("epochs = 2", "epochs = 5000"))
+    interrupts = 0
+
+    def interrupt(progress: Progress) -> None:
+        nonlocal interrupts
+        if progress.ledger.running == 2 and interrupts < 2:
+            interrupts += 1
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = run_study(
+        small_study, Resources(ray=RayCluster(cluster.address)), on_progress=interrupt
+    )
+    assert outcome.reason == "interrupted"
+    trials = load_trials(small_study)
+    assert trials["state"].tolist() == ["interrupted"] * 2
+
+
+def test_sqlite_is_not_shared_by_machines(
+    small_study: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [{"NodeManagerHostname": name, "Alive": True} for name in ("here", "there")]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    with pytest.raises(InvalidInput, match=r"SQLite .* cannot be shared by 2 machines; give"):
+        run_study(small_study, Resources(ray=RayCluster(cluster.address)))
+
+
+def test_without_ray_it_says_what_to_install(
+    small_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InvalidInput, match=r"pip install 'dynamoe-search\[ray\]'"):
+        run_study(small_study, Resources(ray=RayCluster()))
+
+
+def test_an_address_without_a_cluster(small_study: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(InvalidInput, match="--address: no Ray cluster at localhost:1"):
+        run_study(small_study, Resources(ray=RayCluster("localhost:1")))

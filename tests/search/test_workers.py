@@ -29,6 +29,7 @@ from tests.search.processes import (
     die_before_write,
     dies,
     freeze_before,
+    hang_elsewhere,
     kill,
     live_elsewhere,
     output_of,
@@ -121,11 +122,6 @@ def test_killed_elsewhere_and_tried_again_by_one_that_waits(
     trials = assert_accounted_for(small_study, 1, url)
     assert trials["state"].tolist() == ["died", "complete"]
     assert trials[KEY].drop_duplicates().shape == (1, 2)
-
-
-def hang_elsewhere(folder: Path) -> None:
-    live_elsewhere(folder)
-    replace(TRAIN, lambda *arguments, **options: time.sleep(600))
 
 
 def freeze_elsewhere(folder: Path) -> None:

@@ -1,0 +1,327 @@
+"""The bounds of a budget of experts, in sentences.
+
+All take the tables of `dynamoe_search.analysis.budget_bounds`: `compare_schedules` and
+`budget_extremes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from dynamoe_search.analysis.budget_bounds import ExpertBudget, budget_extremes, compare_schedules
+from dynamoe_search.analysis.roofline import Machine
+from dynamoe_search.analysis.scaling_laws import LAWS, Extrapolation
+from dynamoe_search.schedules import Schedule, count_schedules
+from dynamoe_search.specification import FixedRouter, Percentile, Router, TopK, TopP, VariableRouter
+
+_MOST_SPELLED_OUT = 10**9
+_ALIKE = 1e-9  # bits, or a share, that sums in another order can differ by
+
+
+def router_title(router: Router) -> str:
+    """A router with the constant that makes it up.
+
+    Examples
+    --------
+    >>> router_title(TopK(k=2)), router_title(Percentile())
+    ('top_k (k = 2)', 'percentile (tau = 0.5)')
+    """
+    held = getattr(router, "target", None)
+    if held is not None:
+        return f"{router.name} (mean K held at {held:g})"
+    name = next(name for name in ("k", "p", "tau") if hasattr(router, name))
+    return f"{router.name} ({name} = {getattr(router, name):g})"
+
+
+def bounds_sentences(
+    budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
+) -> list[str]:
+    """What the budget can buy at most, and how far the compared schedules are from it.
+
+    Parameters
+    ----------
+    budget : ExpertBudget
+    scores : DataFrame
+        As `compare_schedules` gives it.
+    extremes : DataFrame
+        As `budget_extremes` gives it.
+
+    Returns
+    -------
+    list of str
+    """
+    return [
+        _size(budget, extremes),
+        *_configurations(budget, scores, extremes),
+        _source(budget),
+        *_flops(budget, scores, extremes),
+        _entropy(scores, extremes),
+        _distinct(budget, scores, extremes),
+        "None of this depends on the order of the layers: a schedule and its mirror image, such as"
+        " descending and ascending, have the same bounds.",
+    ]
+
+
+def _size(budget: ExpertBudget, extremes: pd.DataFrame) -> str:
+    count = count_schedules(budget.experts, budget.layers, budget.minimum, budget.maximum)
+    number = f"{count:,}" if count < _MOST_SPELLED_OUT else f"{count:.1e}"
+    most = "" if budget.maximum is None else f" and at most {budget.maximum}"
+    return (
+        f"{budget.layers} layers of width {budget.width} share {budget.experts} experts of hidden"
+        f" width {budget.hidden}, at least {budget.minimum}{most} a layer: {number} schedules, all"
+        f" with {extremes.loc['parameters', 'most']:,.0f} parameters in experts and routers."
+    )
+
+
+def _configurations(
+    budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
+) -> list[str]:
+    row = extremes.loc["log2_configurations"]
+    most, least = row["most"], row["least"]
+    sentence = (
+        f"With {router_title(budget.router)} a token can be routed in at most 2^{most:.1f} ways, by"
+        f" {_named(row['most_schedule'], scores)}; in the fewest, 2^{least:.1f}, by"
+        f" {_named(row['least_schedule'], scores)}."
+    )
+    short = [_short(score, most) for score in scores.itertuples()]
+    sentences = [sentence, f"Short of the most: {'; '.join(short)}."]
+    if most - scores["log2_configurations"].min() < 1:
+        sentences.append("By this count all schedules compared are alike, within a factor of two.")
+    if row["most_schedule"] == budget.named("uniform"):
+        return [*sentences, f"No schedule has more than uniform: {_why_even(budget.router)}."]
+    return [*sentences, f"Uniform does not have the most here: {_why_uneven(budget.router)}."]
+
+
+def _why_even(router: Router) -> str:
+    match router:
+        case TopK(k=k):
+            return (
+                f"C(N, {k}) is log-concave in N from {k} on, so at the same k in every layer any"
+                " gain of another schedule must come from other things than this count"
+            )
+        case Percentile():
+            return "with so few experts a layer the steps of the percentile's K decide"
+        case TopP(target=None):
+            return "the number of sets of up to ceil(p N) experts is nearly log-concave in N"
+        case _:
+            return "the number of sets, 2^N - 1, is log-concave in N"
+
+
+def _why_uneven(router: Router) -> str:
+    match router:
+        case Percentile():
+            return (
+                "the percentile's K grows with N, and log2 C(N, K) is convex in N but for its"
+                " steps, so few large layers have more than many equal ones"
+            )
+        case TopK(k=k):
+            return f"layers of {k} experts or fewer have no choice, so it pays to give some up"
+        case _:
+            return "the most K is rounded up in every layer, which favours some N over others"
+
+
+def _short(score: Any, most: float) -> str:
+    bits = most - score.log2_configurations
+    if bits <= _ALIKE:
+        return f"{score.name} by nothing"
+    fewer = f"{2**bits:.3g}" if bits < 20 else f"2^{bits:.0f}"
+    return f"{score.name} by {bits:.2f} bits ({fewer} times fewer)"
+
+
+def _source(budget: ExpertBudget) -> str:
+    """What the source's router reaches, against the count of all subsets."""
+    router = budget.router if isinstance(budget.router, Percentile) else Percentile()
+    theirs = replace(budget, router=router)
+    row = budget_extremes(theirs).loc["log2_configurations"]
+    even = compare_schedules(theirs, {"uniform": theirs.named("uniform")}).iloc[0]
+    return (
+        f"The source's router, {router_title(router)}, gives every token of a layer the same K,"
+        f" so it reaches C(N, K) sets a layer: 2^{even['log2_configurations']:.1f} in all with"
+        f" uniform, 2^{row['most']:.1f} at most, and never the 2^{budget.experts} that a sum of C(N, k)"
+        " over all k counts."
+    )
+
+
+def _flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame) -> list[str]:
+    low, high = extremes.loc["flops_minimum"], extremes.loc["flops_maximum"]
+    router = budget.router
+    if not isinstance(router, FixedRouter):
+        return _varying_flops(budget, scores, extremes)
+    cost = f"A token costs {engineering(high['most'])}FLOPs in"
+    if are_alike(low["least"], high["most"]):
+        return [f"{cost} every schedule of the budget."]
+    cheapest = f"{engineering(low['least'])}FLOPs, in {_named(low['least_schedule'], scores)}"
+    if isinstance(router, TopK):
+        return [
+            f"{cost} {_equal_cost(budget, router.k)}; least, {cheapest}, as layers of fewer experts"
+            " use no more than they have."
+        ]
+    return [
+        f"{cost} {_named(high['most_schedule'], scores)}, and least, {cheapest}: K grows with N, in"
+        " steps. At equal K in every layer all schedules would cost the same."
+    ]
+
+
+def _varying_flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame) -> list[str]:
+    low, high = extremes.loc["flops_minimum"], extremes.loc["flops_maximum"]
+    sentence = (
+        f"A token costs from {engineering(low['least'])}FLOPs, with one expert in every layer, to"
+        f" at most {engineering(high['most'])}FLOPs, with"
+        f" {extremes.loc['active_maximum', 'most']:.3g} a layer in"
+        f" {_named(high['most_schedule'], scores)}."
+    )
+    row, held = extremes.loc["flops_expected"], getattr(budget.router, "target", None)
+    if held is None:
+        equal = "At an equal mean K in every layer all schedules cost the same"
+        return [sentence, f"{equal}; layers of fewer experts than that use no more than they have."]
+    which = "every schedule"
+    if not are_alike(row["least"], row["most"]):
+        which = _equal_cost(budget, held)
+    return [
+        sentence,
+        f"Held at a mean K of {held:g} it costs {engineering(row['most'])}FLOPs in {which}.",
+    ]
+
+
+def _equal_cost(budget: ExpertBudget, active: float) -> str:
+    """Which schedules all cost the same, and the most, at equal K."""
+    bound = "at least" if budget.experts >= active * budget.layers else "at most"
+    return f"every schedule whose layers all have {bound} {active:g} experts"
+
+
+def are_alike(low: float, high: float) -> bool:
+    """Whether two sums of the same parts, in another order, are one number."""
+    return high - low <= _ALIKE * abs(high)
+
+
+def _entropy(scores: pd.DataFrame, extremes: pd.DataFrame) -> str:
+    row = extremes.loc["entropy_ceiling"]
+    parts = [f"{score.name} {score.entropy_ceiling:.3f}" for score in scores.itertuples()]
+    return (
+        f"Load entropy can reach {row['most']:.3f} nats a layer on average, in"
+        f" {_named(row['most_schedule'], scores)}, as ln N is concave: {', '.join(parts)}. So"
+        " compare the entropies of schedules only as parts of their ceilings."
+    )
+
+
+def _distinct(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame) -> str:
+    row = extremes.loc["distinct_experts"]
+    who = "A token" if budget.tokens == 1 else f"A batch of {budget.tokens:,} tokens"
+    router = budget.router
+    expected = "the K of its router"
+    if isinstance(router, VariableRouter):
+        held = router.target is not None
+        expected = "the K held" if held else "the K of an untrained router, the most"
+    where = f"where all are used alike at {expected}"
+    if row["most"] - row["least"] < 0.05:
+        return (
+            f"{who} touches {row['most']:.1f} of the {budget.experts} experts whatever the"
+            f" schedule, {where}."
+        )
+    parts = [f"{score.name} {score.distinct_experts:.1f}" for score in scores.itertuples()]
+    return (
+        f"{who} touches {row['least']:.1f} ({_named(row['least_schedule'], scores)}) to"
+        f" {row['most']:.1f} ({_named(row['most_schedule'], scores)}) of the {budget.experts}"
+        f" experts, {where}: {', '.join(parts)}."
+    )
+
+
+def machine_sentences(
+    machine: Machine, times: pd.DataFrame, names: Sequence[str], tokens: int
+) -> list[str]:
+    """The least times by the roofline, of the fastest and the slowest of the compared.
+
+    Parameters
+    ----------
+    machine : Machine
+    times : DataFrame
+        As `dynamoe_search.analysis.roofline.roofline` gives it.
+    names : sequence of str
+        Of its schedules.
+    tokens : int
+        The batch.
+    """
+    kinds = {
+        "training_seconds": f"a training step of {tokens:,} tokens",
+        "decoding_seconds": "decoding one token",
+        "batch_seconds": f"a forward pass of {tokens:,} tokens",
+    }
+    labelled = times.set_axis(list(names))
+    least = [f"{what} {_seconds(labelled[column])}" for column, what in kinds.items()]
+    return [
+        f"With {engineering(machine.peak_flops)}FLOP/s and {engineering(machine.bandwidth)}byte/s,"
+        f" and the expected K, the layers of experts take at least: {'; '.join(least)}."
+    ]
+
+
+def _seconds(times: pd.Series) -> str:
+    low, high = times.min(), times.max()
+    if are_alike(low, high):
+        return f"{engineering(high)}s, with every schedule compared"
+    return f"{engineering(low)}s ({times.idxmin()}) to {engineering(high)}s ({times.idxmax()})"
+
+
+def family_sentence(family: str, met: pd.DataFrame, extremes: pd.DataFrame) -> str:
+    """How near a family's schedules come to the most configurations of the budget.
+
+    Parameters
+    ----------
+    family : str
+    met : DataFrame
+        As `dynamoe_search.analysis.budget_bounds.family_bounds` gives it.
+    extremes : DataFrame
+        As `budget_extremes` gives it.
+    """
+    bits = met["log2_configurations"]
+    short = extremes.loc["log2_configurations", "most"] - bits.max()
+    gap = "all there can be" if short <= _ALIKE else f"{short:.2f} bits short of the most"
+    return (
+        f"{len(met):,} schedules met in the {family} family have 2^{bits.min():.1f} to"
+        f" 2^{bits.max():.1f} configurations, half of them at least 2^{bits.median():.1f}; the most"
+        f" are those of {met.loc[bits.idxmax(), 'schedule']}, {gap}."
+    )
+
+
+def extrapolation_lines(extrapolations: Sequence[Extrapolation]) -> list[str]:
+    """What scaling laws predict, a line each, with what lies outside their range."""
+    if not extrapolations:
+        return []
+    lines = [
+        "Published scaling laws, extrapolated and no bounds (they know the mean experts of a layer"
+        " only, so they are the same for every schedule):"
+    ]
+    for found in extrapolations:
+        unit = " nats a token" if found.quantity == "loss" else " times the compute of a dense twin"
+        law = LAWS[found.law]
+        outside = f" Outside: {'; '.join(found.warnings)}." if found.warnings else ""
+        lines.append(
+            f"- {found.label}: {found.quantity} {found.value:.3f}{unit} ({law.source}; fitted with"
+            f" {law.setting}).{outside}"
+        )
+    return lines
+
+
+def _named(schedule: Schedule, scores: pd.DataFrame) -> str:
+    """A schedule, by the name that it is compared under."""
+    names = scores.loc[[other == schedule for other in scores["schedule"]], "name"]
+    return str(schedule) if names.empty else str(names.iloc[0])
+
+
+def engineering(value: float) -> str:
+    """A number in three digits and with an SI prefix, to be followed by its unit.
+
+    Examples
+    --------
+    >>> engineering(25_263_360), engineering(0.00012), engineering(0)
+    ('25.3 M', '120 µ', '0 ')
+    """
+    if value == 0:
+        return "0 "
+    power = min(5, max(-3, math.floor(math.log10(abs(value) * (1 + 1e-4)) / 3)))
+    prefix = dict(zip(range(-3, 6), ("n", "µ", "m", "", "k", "M", "G", "T", "P"), strict=True))
+    return f"{value / 1000**power:.3g} {prefix[power]}"
