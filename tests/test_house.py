@@ -2,10 +2,12 @@
 
 import ast
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import dynamoe_search
+import dynamoe_search.analysis
 
 PACKAGE = Path(dynamoe_search.__file__).parent
 LEVELS = [
@@ -58,10 +60,11 @@ def test_no_file_is_two_ideas(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 420
 
 
-def test_the_public_names_are_those_that_are_listed() -> None:
-    assert sorted(dynamoe_search._HOME_OF) == sorted(dynamoe_search.__all__)
-    for name in dynamoe_search.__all__:
-        assert getattr(dynamoe_search, name) is not None
-        assert name in dir(dynamoe_search)
+@pytest.mark.parametrize("package", [dynamoe_search, dynamoe_search.analysis])
+def test_the_public_names_are_those_that_are_listed(package: ModuleType) -> None:
+    assert sorted(package._HOME_OF) == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+        assert name in dir(package)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        dynamoe_search.nothing  # noqa: B018
+        package.nothing  # noqa: B018

@@ -1,40 +1,170 @@
-"""Analysis: what the results of a search say and how surely, and what goes on in a network."""
+"""Analysis: what the results of a search say and how surely, what goes on in a network, and bounds.
 
-from dynamoe_search.analysis.active import active_by_layer, compare_routers
-from dynamoe_search.analysis.comparison import compare_with_reference
-from dynamoe_search.analysis.fidelity import compute_saved, rank_correlations
-from dynamoe_search.analysis.gradients import GradientNoise, gradient_noise
-from dynamoe_search.analysis.pareto import OBJECTIVES, make_pareto_table, pareto_front
-from dynamoe_search.analysis.statistics import (
-    CONFIDENCE,
-    Noise,
-    half_width,
-    least_significant_difference,
-    pooled_noise,
-)
-from dynamoe_search.analysis.utilization import (
-    load_entropy,
-    mean_normalised_entropy,
-    normalised_entropy,
-)
+Each name is loaded when it is first asked for, so that bounds do not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynamoe_search.analysis.active import (
+        active_by_layer,
+        compare_routers,
+    )
+    from dynamoe_search.analysis.bounds import (
+        QUANTITIES,
+        layer_bounds,
+        schedule_bounds,
+    )
+    from dynamoe_search.analysis.budget_bounds import (
+        ExpertBudget,
+        budget_extremes,
+        compare_schedules,
+        family_bounds,
+        score_schedules,
+    )
+    from dynamoe_search.analysis.comparison import (
+        compare_with_reference,
+        holm,
+        seeds_to_decide,
+    )
+    from dynamoe_search.analysis.fidelity import (
+        Savings,
+        compute_saved,
+        kendall_interval,
+        rank_correlations,
+    )
+    from dynamoe_search.analysis.gradients import (
+        GradientNoise,
+        gradient_noise,
+    )
+    from dynamoe_search.analysis.pareto import (
+        OBJECTIVES,
+        Objective,
+        make_pareto_table,
+        pareto_front,
+    )
+    from dynamoe_search.analysis.roofline import (
+        Machine,
+        measure_machine,
+        roofline,
+    )
+    from dynamoe_search.analysis.routing_bounds import (
+        distinct_experts,
+        log2_configurations,
+        parallel_efficiency,
+    )
+    from dynamoe_search.analysis.scaling_laws import (
+        LAWS,
+        extrapolate_budget,
+    )
+    from dynamoe_search.analysis.separable import (
+        Optimum,
+        best_schedule,
+        worst_schedule,
+    )
+    from dynamoe_search.analysis.shrinkage import (
+        expected_means,
+        paired_means,
+    )
+    from dynamoe_search.analysis.statistics import (
+        CONFIDENCE,
+        Noise,
+        half_width,
+        least_significant_difference,
+        pooled_noise,
+    )
+    from dynamoe_search.analysis.utilization import (
+        load_entropy,
+        mean_normalised_entropy,
+        normalised_entropy,
+    )
+
+_HOMES = {
+    "active": ("active_by_layer", "compare_routers"),
+    "bounds": ("QUANTITIES", "layer_bounds", "schedule_bounds"),
+    "budget_bounds": (
+        "ExpertBudget",
+        "budget_extremes",
+        "compare_schedules",
+        "family_bounds",
+        "score_schedules",
+    ),
+    "comparison": ("compare_with_reference", "holm", "seeds_to_decide"),
+    "fidelity": ("Savings", "compute_saved", "kendall_interval", "rank_correlations"),
+    "gradients": ("GradientNoise", "gradient_noise"),
+    "pareto": ("OBJECTIVES", "Objective", "make_pareto_table", "pareto_front"),
+    "roofline": ("Machine", "measure_machine", "roofline"),
+    "routing_bounds": ("distinct_experts", "log2_configurations", "parallel_efficiency"),
+    "scaling_laws": ("LAWS", "extrapolate_budget"),
+    "separable": ("Optimum", "best_schedule", "worst_schedule"),
+    "shrinkage": ("expected_means", "paired_means"),
+    "statistics": (
+        "CONFIDENCE",
+        "Noise",
+        "half_width",
+        "least_significant_difference",
+        "pooled_noise",
+    ),
+    "utilization": ("load_entropy", "mean_normalised_entropy", "normalised_entropy"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CONFIDENCE",
-    "OBJECTIVES",
+    "ExpertBudget",
     "GradientNoise",
+    "LAWS",
+    "Machine",
     "Noise",
+    "OBJECTIVES",
+    "Objective",
+    "Optimum",
+    "QUANTITIES",
+    "Savings",
     "active_by_layer",
+    "best_schedule",
+    "budget_extremes",
     "compare_routers",
+    "compare_schedules",
     "compare_with_reference",
     "compute_saved",
+    "distinct_experts",
+    "expected_means",
+    "extrapolate_budget",
+    "family_bounds",
     "gradient_noise",
     "half_width",
+    "holm",
+    "kendall_interval",
+    "layer_bounds",
     "least_significant_difference",
     "load_entropy",
+    "log2_configurations",
     "make_pareto_table",
     "mean_normalised_entropy",
+    "measure_machine",
     "normalised_entropy",
+    "paired_means",
+    "parallel_efficiency",
     "pareto_front",
     "pooled_noise",
     "rank_correlations",
+    "roofline",
+    "schedule_bounds",
+    "score_schedules",
+    "seeds_to_decide",
+    "worst_schedule",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

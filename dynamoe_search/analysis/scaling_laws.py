@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from dynamoe_search.analysis.budget_bounds import ExpertBudget, compare_schedules
 from dynamoe_search.errors import InvalidInput
 
 
@@ -194,7 +195,7 @@ def ludziejewski(active_parameters: float, tokens: float, experts: float) -> Ext
 
     L = a E^^delta N^(alpha + gamma ln E^) + b E^^omega D^(beta + zeta ln E^) + c, with E^ as in
     `clark`. Copies with other signs circulate; with these, the paper's table 4 (the law at each E)
-    is met within 0.3 %, and the best sizes of its table 1 within its rounding.
+    is met within 0.3 %, and the best sizes of its table 1 within 3 %.
 
     Parameters
     ----------
@@ -296,6 +297,43 @@ def ling(activation: float, granularity: float, flops: float) -> Extrapolation:
     exponent = 1.23 - 0.0761 * math.log10(flops) + 0.0167 * g**2 - 0.117 * g
     value = _saturating(activation, start=0.0163, most=5.28e16) ** exponent
     return Extrapolation("ling", "efficiency leverage", value, warnings)
+
+
+def extrapolate_budget(budget: ExpertBudget, tokens: float) -> list[Extrapolation]:
+    """Every law at the mean experts of a layer, the expected K and the widths of a budget.
+
+    The layers of experts are taken for the whole network, as nothing is known of the rest; K is
+    that of the uniform schedule.
+
+    Parameters
+    ----------
+    budget : ExpertBudget
+    tokens : float
+        Trained on.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> budget = ExpertBudget(layers=12, experts=96, width=512, hidden=2048, router=TopK(k=1))
+    >>> [found.law for found in extrapolate_budget(budget, tokens=1e9) if not found.warnings]
+    ['clark']
+    """
+    uniform = compare_schedules(budget, {"uniform": budget.named("uniform")}).iloc[0]
+    mean, dense_block = budget.experts / budget.layers, 4 * budget.width
+    active, share = uniform["active_parameters"], uniform["active_expected"] / mean
+    one_expert_a_layer = 2.0 * budget.layers * budget.width * budget.hidden
+    return [
+        clark(one_expert_a_layer, mean),
+        krajewski(
+            uniform["parameters"],
+            tokens,
+            granularity=dense_block / budget.hidden,
+            expansion=mean * budget.hidden / dense_block,
+        ),
+        ludziejewski(active, tokens, mean),
+        abnar(uniform["parameters"], tokens, 1 - share),
+        ling(share, 2 * budget.width / budget.hidden, 6 * active * tokens),
+    ]
 
 
 def _saturating(amount: float, start: float, most: float) -> float:

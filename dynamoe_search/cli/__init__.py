@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from dynamoe_search import __version__
-from dynamoe_search.cli import data, evidence, samplers, schedule, study
+from dynamoe_search.cli import bounds, data, evidence, samplers, schedule, study
 from dynamoe_search.cli.console import complaints, console
 from dynamoe_search.errors import InvalidInput, RunFailed
 
@@ -29,6 +29,7 @@ app.command()(study.leaderboard)
 app.command()(evidence.fidelity)
 app.command()(evidence.confirm)
 app.command()(samplers.compare_samplers)
+app.command()(bounds.bounds)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 

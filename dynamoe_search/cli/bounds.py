@@ -106,6 +106,7 @@ def bounds(
         compare_schedules,
         family_bounds,
     )
+    from dynamoe_search.analysis.scaling_laws import extrapolate_budget
     from dynamoe_search.report import bounds as report
     from dynamoe_search.report.bounds_table import bounds_table
 
@@ -140,7 +141,7 @@ def bounds(
         times = roofline(shown, tokens, machine)
         compared = times.iloc[: len(scores)]
         sentences += report.machine_sentences(machine, compared, list(named), tokens)
-    laws = [] if trained_tokens is None else extrapolate(budget, trained_tokens)
+    laws = [] if trained_tokens is None else extrapolate_budget(budget, trained_tokens)
     say("\n".join([*sentences, *report.extrapolation_lines(laws)]))
     console.print(bounds_table(shown, extremes, times))
     table = shown if times is None else shown.join(times)
@@ -148,7 +149,7 @@ def bounds(
         write_table(table, csv, "csv")
         say(f"wrote {csv}")
     if json is not None:
-        record = _record(budget, table, extremes, machine, laws, sentences)
+        record = _record(budget, table, extremes, met, machine, laws, sentences)
         write_file(json, lambda: _write_json(json, record))
         say(f"wrote {json}")
     if plot is not None:
@@ -194,33 +195,6 @@ def read_router(text: str) -> Router:
     return with_constants(router, values)
 
 
-def extrapolate(budget: ExpertBudget, tokens: float) -> list[Extrapolation]:
-    """Every scaling law at the mean experts, the expected K and the widths of a budget.
-
-    The layers of experts are taken for the whole network, as nothing is known of the rest.
-    """
-    from dynamoe_search.analysis import scaling_laws as laws
-    from dynamoe_search.analysis.budget_bounds import compare_schedules
-
-    uniform = compare_schedules(budget, {"uniform": budget.named("uniform")}).iloc[0]
-    mean = budget.experts / budget.layers
-    active, dense_block = uniform["active_parameters"], 4 * budget.width
-    share = uniform["active_expected"] / mean
-    base = 2.0 * budget.layers * budget.width * budget.hidden
-    return [
-        laws.clark(base, mean),
-        laws.krajewski(
-            uniform["parameters"],
-            tokens,
-            granularity=dense_block / budget.hidden,
-            expansion=mean * budget.hidden / dense_block,
-        ),
-        laws.ludziejewski(active, tokens, mean),
-        laws.abnar(uniform["parameters"], tokens, 1 - share),
-        laws.ling(share, 2 * budget.width / budget.hidden, 6 * active * tokens),
-    ]
-
-
 def _machine(peak_flops: float | None, bandwidth: float | None, measure: bool) -> Machine | None:
     if (peak_flops is None) != (bandwidth is None):
         raise InvalidInput("a machine has two figures: give --peak-flops and --bandwidth, or none")
@@ -255,6 +229,7 @@ def _record(
     budget: ExpertBudget,
     table: pd.DataFrame,
     extremes: pd.DataFrame,
+    met: pd.DataFrame | None,
     machine: Machine | None,
     laws: list[Extrapolation],
     sentences: list[str],
@@ -263,6 +238,7 @@ def _record(
         "budget": asdict(budget),
         "schedules": table.assign(schedule=table["schedule"].map(str)).to_dict("records"),
         "extremes": extremes.astype({"least_schedule": str, "most_schedule": str}).to_dict("index"),
+        "family": None if met is None else met.describe().to_dict(),
         "machine": None if machine is None else asdict(machine),
         "extrapolated": [asdict(law) for law in laws],
         "sentences": sentences,

@@ -132,5 +132,6 @@ def _say_what_is_confirmed(plan: Plan, confirmation: Confirmation) -> None:
     say(
         f"{len(confirmation.names)} candidates from {confirmation.seeds[-1]} fresh seeds, measured"
         f" on the test split of {plan.study.data.name}; each is compared with"
-        f" {_title(confirmation)}, the search's best.\nA difference within {confirmation.margin:g} nats does not matter."
+        f" {_title(confirmation)}, the search's best.\nA difference within"
+        f" {confirmation.margin:g} nats does not matter."
     )

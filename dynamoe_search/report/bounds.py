@@ -70,10 +70,11 @@ def bounds_sentences(
 def _size(budget: ExpertBudget, extremes: pd.DataFrame) -> str:
     count = count_schedules(budget.experts, budget.layers, budget.minimum, budget.maximum)
     number = f"{count:,}" if count < _MOST_SPELLED_OUT else f"{count:.1e}"
+    number += " schedules, all" if count > 1 else " schedule,"
     most = "" if budget.maximum is None else f" and at most {budget.maximum}"
     return (
         f"{budget.layers} layers of width {budget.width} share {budget.experts} experts of hidden"
-        f" width {budget.hidden}, at least {budget.minimum}{most} a layer: {number} schedules, all"
+        f" width {budget.hidden}, at least {budget.minimum}{most} a layer: {number}"
         f" with {extremes.loc['parameters', 'most']:,.0f} parameters in experts and routers."
     )
 
@@ -105,7 +106,7 @@ def _why_even(router: Router) -> str:
                 " gain of another schedule must come from other things than this count"
             )
         case Percentile():
-            return "with so few experts a layer the steps of the percentile's K decide"
+            return "at this tau and total, few large layers gain nothing over many equal ones"
         case TopP(target=None):
             return "the number of sets of up to ceil(p N) experts is nearly log-concave in N"
         case _:
@@ -116,8 +117,8 @@ def _why_uneven(router: Router) -> str:
     match router:
         case Percentile():
             return (
-                "the percentile's K grows with N, and log2 C(N, K) is convex in N but for its"
-                " steps, so few large layers have more than many equal ones"
+                "the percentile's K grows with N, in steps, and where K is a share of N, log2"
+                " C(N, K) is convex, so few large layers can have more than many equal ones"
             )
         case TopK(k=k):
             return f"layers of {k} experts or fewer have no choice, so it pays to give some up"
@@ -142,8 +143,8 @@ def _source(budget: ExpertBudget) -> str:
     return (
         f"The source's router, {router_title(router)}, gives every token of a layer the same K,"
         f" so it reaches C(N, K) sets a layer: 2^{even['log2_configurations']:.1f} in all with"
-        f" uniform, 2^{row['most']:.1f} at most, and never the 2^{budget.experts} that a sum of C(N, k)"
-        " over all k counts."
+        f" uniform, 2^{row['most']:.1f} at most, and never the 2^{budget.experts} that a sum of"
+        " C(N, k) over all k counts."
     )
 
 
@@ -213,7 +214,7 @@ def _distinct(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
     row = extremes.loc["distinct_experts"]
     who = "A token" if budget.tokens == 1 else f"A batch of {budget.tokens:,} tokens"
     router = budget.router
-    expected = "the K of its router"
+    expected = "the K of the router"
     if isinstance(router, VariableRouter):
         held = router.target is not None
         expected = "the K held" if held else "the K of an untrained router, the most"

@@ -82,7 +82,9 @@ def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> Non
     axes.hlines(
         place, scores["flops_minimum"], scores["flops_maximum"], colors=_colours(scores), lw=5
     )
-    axes.scatter(scores["flops_expected"], place, s=42, c=_colours(scores), zorder=3)
+    axes.scatter(
+        scores["flops_expected"], place, s=60, c=_colours(scores), edgecolors="white", zorder=3
+    )
     least, most = extremes.loc["flops_minimum", "least"], extremes.loc["flops_maximum", "most"]
     _finish(axes, list(scores["name"]), least, most)
     axes.xaxis.set_major_formatter(EngFormatter())

@@ -13,7 +13,6 @@ found holds for this study.
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +27,9 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.forking import worker_context
 from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders, next_assignment
-from dynamoe_search.search.local import _end_with_parent, _one_thread_each
+from dynamoe_search.search.local import _end_with_parent
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.progress import Event
 from dynamoe_search.search.recording import Recording
@@ -202,12 +202,12 @@ def _replay_all(
     on_progress: Callable[[int, int], None],
 ) -> list[pd.DataFrame]:
     """Each task's search, carried out by so many processes."""
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     stop = context.Event()
     workers = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(workers, context, _begin, (recording, trials, stop)) as pool:
         try:
-            with _one_thread_each(), _without_interrupts():
+            with _without_interrupts():
                 futures = [pool.submit(_replay_task, *task) for task in tasks]
             for done, future in enumerate(as_completed(futures), start=1):
                 future.result()

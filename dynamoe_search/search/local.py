@@ -7,21 +7,21 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext, ForkServerProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.forking import worker_context
 from dynamoe_search.search.liveness import new_worker
-from dynamoe_search.search.progress import Event, Overview, interrupts
+from dynamoe_search.search.progress import Overview, interrupts
 from dynamoe_search.search.records import settle
 from dynamoe_search.search.storage import STORAGE_ERRORS
 from dynamoe_search.search.worker import Job, Worker, one_thread
 
-_SECONDS_BETWEEN_LOOKS = 0.25
+_SECONDS_BETWEEN_LOOKS = 0.25  # at the workers
+_SECONDS_BETWEEN_READINGS = 2.0  # of the records
 # A worker that cannot even start will not start the next time either.
 _DEATHS_WITHOUT_PROGRESS = 4
 
@@ -46,48 +46,58 @@ def run_locally(job: Job, overview: Overview, count: int) -> bool:
     RunFailed
         Where workers cannot go on.
     """
-    with _one_thread_each():
-        return _Workers(job, overview, count).watch()
+    return _Workers(job, overview, count).watch()
+
+
+class _Flag:
+    """An event of processes, without a lock that one of them could take to its grave."""
+
+    def __init__(self, context: BaseContext) -> None:
+        self.value = context.RawValue("b", False)
+
+    def set(self) -> None:
+        self.value.value = True
+
+    def is_set(self) -> bool:
+        return bool(self.value.value)
 
 
 class _Workers:
     def __init__(self, job: Job, overview: Overview, count: int) -> None:
         self.job, self.overview = job, overview
-        context = multiprocessing.get_context("spawn")
-        self.context = context
-        self.finish, self.abort = context.Event(), context.Event()
-        self.fractions: Any = context.Array("d", count)
+        self.context = context = worker_context()
+        self.finish, self.abort = _Flag(context), _Flag(context)
+        self.fractions: Any = context.RawArray("d", count)
         self.complaints: SimpleQueue[str] = context.SimpleQueue()
-        self.processes: dict[int, tuple[SpawnProcess, str]] = {}
+        self.processes: dict[int, tuple[ForkServerProcess, str]] = {}
+        self.deaths, self.trained_at_last_death = 0, -1
 
     def watch(self) -> bool:
         """Start the workers, replace those that die, and wait for the last to end."""
-        deaths, trained_at_last_death = 0, -1
+        under_way = 0.0
         with interrupts(self.finish, self.abort):
             for index in range(len(self.fractions)):
                 self._start(index)
             while True:
-                for index in self._ended():
-                    trained = self.overview.ledger().trained
-                    deaths = deaths + 1 if trained == trained_at_last_death else 1
-                    trained_at_last_death = trained
-                    if not self.complaints.empty():
-                        self._give_up(self.complaints.get())
-                    if deaths >= _DEATHS_WITHOUT_PROGRESS:
-                        self._give_up(
-                            f"{deaths} workers died one after another without finishing a"
-                            " training; try --workers 1"
-                        )
-                    if not self.finish.is_set():
-                        self._start(index)
-                ledger = self.overview.ledger()
-                finishing = self.finish.is_set()
-                self.overview.report(ledger, sum(self.fractions), len(self.processes), finishing)
+                ended = self._ended()
+                for index, status in ended.items():
+                    if status != 0:
+                        self._replace(index)
+                before, under_way = under_way, sum(self.fractions)
+                # What is no longer under way has been recorded.
+                recorded = bool(ended) or under_way < before
+                ledger = self.overview.ledger(0.0 if recorded else _SECONDS_BETWEEN_READINGS)
+                over = self.overview.is_over(ledger)
+                finishing = self.finish.is_set() and not over
+                self.overview.report(ledger, under_way, len(self.processes), finishing)
                 if not self.processes:
                     if finishing or not ledger.retries:
-                        return not finishing or self.overview.is_over(ledger)
+                        return not finishing
                     self._start(0)
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                if over and not ledger.running:
+                    self.finish.set()  # nobody needs to wait for a training to be tried again
+                sentinels = [process.sentinel for process, _ in self.processes.values()]
+                wait(sentinels, _SECONDS_BETWEEN_LOOKS)
 
     def _start(self, index: int) -> None:
         name = new_worker()
@@ -104,19 +114,34 @@ class _Workers:
         process.start()
         self.processes[index] = process, name
 
-    def _ended(self) -> list[int]:
-        """The places of workers that have died; of all that have ended, none is kept."""
-        died = []
+    def _ended(self) -> dict[int, int | None]:
+        """The exit statuses of workers that have ended, by place; they are kept no longer."""
+        ended = dict[int, int | None]()
         for index, (process, name) in list(self.processes.items()):
             if process.is_alive():
                 continue
             del self.processes[index]
             self.fractions[index] = 0.0
+            ended[index] = process.exitcode
             if process.exitcode != 0:
-                died.append(index)
                 with self.job.place.claim_lock():
                     settle(self.overview.study, self.overview.plan.study.search, name.__eq__)
-        return died
+        return ended
+
+    def _replace(self, index: int) -> None:
+        """Start a worker where one has died, unless that would not help."""
+        trained = self.overview.ledger().trained
+        self.deaths = self.deaths + 1 if trained == self.trained_at_last_death else 1
+        self.trained_at_last_death = trained
+        if not self.complaints.empty():
+            self._give_up(self.complaints.get())
+        if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
+            self._give_up(
+                f"{self.deaths} workers died one after another without finishing a training; try"
+                " --workers 1"
+            )
+        if not self.finish.is_set():
+            self._start(index)
 
     def _give_up(self, reason: str) -> None:
         self.finish.set()
@@ -130,8 +155,8 @@ def _work(
     job: Job,
     name: str,
     index: int,
-    finish: Event,
-    abort: Event,
+    finish: _Flag,
+    abort: _Flag,
     fractions: Any,
     complaints: SimpleQueue[str],
 ) -> None:
@@ -170,17 +195,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let the processes that are started meanwhile compute on one thread each."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,8 @@ from dynamoe_search.search.agenda import Agenda
 from dynamoe_search.search.assignment import leaders
 from dynamoe_search.search.plan import Plan, names_of
 from dynamoe_search.search.records import Ledger, read_ledger
+
+_Leader = tuple[str, float, int]
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Progress:
 
     ledger: Ledger
     fraction: float
-    best: tuple[str, float, int] | None
-    best_pattern: tuple[str, float, int] | None
+    best: _Leader | None
+    best_pattern: _Leader | None
     workers: int
     finishing: bool
 
@@ -77,10 +80,15 @@ class Overview:
         self.study, self.plan, self.agenda = study, plan, agenda
         self.on_progress = on_progress
         self.names = names_of(plan.baselines)
+        self._read: tuple[float, Ledger] | None = None
+        self._ranked: tuple[Ledger, _Leader | None, _Leader | None] | None = None
 
-    def ledger(self) -> Ledger:
-        """The sum of the records by now."""
-        return read_ledger(self.study.get_trials(deepcopy=False))
+    def ledger(self, age: float = 0.0) -> Ledger:
+        """The sum of the records, as it was so many seconds ago or later."""
+        now = time.monotonic()
+        if self._read is None or now - self._read[0] >= age:
+            self._read = now, read_ledger(self.study.get_trials(deepcopy=False))
+        return self._read[1]
 
     def is_over(self, ledger: Ledger) -> bool:
         """Whether there is nothing left to do."""
@@ -88,31 +96,35 @@ class Overview:
 
     def report(self, ledger: Ledger, under_way: float, workers: int, finishing: bool) -> None:
         """Tell how the study stands; `under_way` is the sum of the parts of current trainings."""
-        in_order = leaders(ledger, self.plan.study.search)
-        column = OBJECTIVES[self.plan.study.search.objectives[0]].column
-        means = ledger.means([column])
-
-        def first(candidates: list[str]) -> tuple[str, float, int] | None:
-            if not candidates:
-                return None
-            leader = candidates[0]
-            return leader, means[leader][column], len(ledger.results[leader])
-
-        best_pattern = first([candidate for candidate in in_order if candidate in self.names])
-        if best_pattern is not None:
-            leader, value, replicates = best_pattern
-            best_pattern = (self.names[leader], value, replicates)
+        if self._ranked is None or self._ranked[0] is not ledger:
+            self._ranked = ledger, *self._leaders(ledger)
+        _, best, best_pattern = self._ranked
         one_training = self.agenda.fraction_of_one_training()
         self.on_progress(
             Progress(
                 ledger=ledger,
                 fraction=min(1.0, self.agenda.fraction(ledger) + under_way * one_training),
-                best=first(in_order),
+                best=best,
                 best_pattern=best_pattern,
                 workers=workers,
                 finishing=finishing,
             )
         )
+
+    def _leaders(self, ledger: Ledger) -> tuple[_Leader | None, _Leader | None]:
+        """The best of all candidates, and of the study's baselines by name."""
+        in_order = leaders(ledger, self.plan.study.search)
+        column = OBJECTIVES[self.plan.study.search.objectives[0]].column
+        means = ledger.means([column])
+
+        def first(candidates: Iterable[str], names: Mapping[str, str]) -> _Leader | None:
+            for candidate in candidates:
+                value, replicates = means[candidate][column], len(ledger.results[candidate])
+                return names.get(candidate, candidate), value, replicates
+            return None
+
+        baselines = (candidate for candidate in in_order if candidate in self.names)
+        return first(in_order, {}), first(baselines, self.names)
 
 
 @contextmanager

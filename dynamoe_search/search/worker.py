@@ -37,7 +37,8 @@ from dynamoe_search.search.study_file import StudyFile
 from dynamoe_search.training import Interrupted, NonFiniteLoss, TrainingResult, train
 
 MODELS = "models"
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_LOOKS = 1.0  # at the records
+_SECONDS_BETWEEN_QUESTIONS = 0.05  # whether to finish
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Worker:
                 continue
             # Whoever trains the last ones may die; then it is for those who are free.
             while (turned_up := self.retry_turns_up()) is None and not finish():
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                _wait(finish, _SECONDS_BETWEEN_LOOKS)
             if not turned_up:
                 return
 
@@ -193,13 +194,9 @@ class Worker:
             return partial(record_pruned, study, trial, spent)
         except NonFiniteLoss as error:
             return partial(record_failure, study, trial, "diverged", str(error))
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            return partial(record_failure, study, trial, "out of memory", str(error))
         except Exception as error:
-            # A RuntimeError is also how torch reports that the CPU's memory is exhausted.
-            exhausted = "can't allocate memory" in str(error)
-            kind: FailureKind = "out of memory" if exhausted else "error"
-            return partial(record_failure, study, trial, kind, f"{type(error).__name__}: {error}")
+            message = f"{type(error).__name__}: {error}"
+            return partial(record_failure, study, trial, _kind_of(error), message)
         result |= _times(deciding, observation, training)
         return partial(record_result, study, trial, claim, result, search)
 
@@ -226,10 +223,22 @@ def load_study_data(
     return load_data(data.name, directory, data.seed, device, study_file.model.context)
 
 
+def _wait(finish: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not finish() and time.monotonic() < until:
+        time.sleep(_SECONDS_BETWEEN_QUESTIONS)
+
+
 def one_thread() -> None:
     """Let this process compute on one thread: there is one worker a core."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+def _kind_of(error: Exception) -> FailureKind:
+    # A RuntimeError is how torch reports that the CPU's memory is exhausted.
+    exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return "out of memory" if exhausted or "can't allocate memory" in str(error) else "error"
 
 
 def _times(

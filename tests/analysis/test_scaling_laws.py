@@ -1,21 +1,25 @@
 """Each law against what its paper states, as far as the constants that it prints are exact."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from scipy.optimize import brentq, minimize_scalar
 
 from dynamoe_search.analysis import scaling_laws
+from dynamoe_search.analysis.budget_bounds import ExpertBudget
 from dynamoe_search.analysis.scaling_laws import (
     LAWS,
     Extrapolation,
     abnar,
     clark,
+    extrapolate_budget,
     krajewski,
     ling,
     ludziejewski,
 )
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.specification import Relative, TopK
 
 # Krajewski et al., table 2: active parameters, tokens, granularity, loss.
 TABLE_2 = [
@@ -131,7 +135,7 @@ def test_ling_gives_the_papers_leverage_and_best_granularity() -> None:
     assert 8 < best.x < 13  # "around 12"
     leverage = [ling(0.031, 2, flops).value for flops in (1e18, 1e19, 1e20, 1e21)]
     assert leverage == sorted(leverage)
-    assert [ling(a, 2, 1e20).value for a in (1, 0.25, 0.031)][0] == pytest.approx(1, abs=0.01)
+    assert ling(1, 2, 1e20).value == pytest.approx(1, abs=0.01)  # a dense network's
 
 
 CALLS = [
@@ -170,3 +174,18 @@ def test_results_are_extrapolated_and_warn_outside_the_range(law: str, inside, o
 def test_bad_input_is_refused(call, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()
+
+
+def test_a_budget_is_extrapolated_by_its_means() -> None:
+    budget = ExpertBudget(12, 96, width=512, hidden=2048, router=TopK(k=2))
+    parameters, active = 96 * (512 + 2 * 512 * 2048), 96 * 512 + 24 * 2 * 512 * 2048
+    found = extrapolate_budget(budget, tokens=1e9)
+    assert found == [
+        clark(12 * 2 * 512 * 2048, 8),
+        krajewski(parameters, 1e9, granularity=1, expansion=8),
+        ludziejewski(active, 1e9, 8),
+        abnar(parameters, 1e9, 0.75),
+        ling(0.25, 0.5, 6e9 * active),
+    ]
+    everything = extrapolate_budget(replace(budget, router=Relative()), tokens=1e9)
+    assert everything[3] == abnar(parameters, 1e9, 0)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pkgutil
+import resource
 import signal
 import subprocess
 import sys
@@ -49,14 +50,16 @@ class Command:
 
     started: list[subprocess.Popen] = field(default_factory=list)
 
-    def __call__(self, *arguments: object, **environment: str) -> subprocess.Popen:
+    def __call__(self, *arguments: object, file_size: int = -1) -> subprocess.Popen:
+        """Start it with these arguments; its files cannot grow beyond a size in bytes."""
+        limits = (file_size, file_size)
         process = subprocess.Popen(
             [sys.executable, "-m", "dynamoe_search", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            env=os.environ | environment,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
         )
         self.started.append(process)
         return process
@@ -81,9 +84,9 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate()
 
 
-def begin(path: Path, url: str) -> None:
+def begin(path: Path, url: str, name: str | None = None) -> None:
     """Begin a study, and train nothing."""
-    place, study_file = place_of(path.parent, url), read_study_file(path)
+    place, study_file = place_of(path.parent, url, name), read_study_file(path)
     record_study_file(begin_study(place, directions_of(study_file)), study_file, place)
 
 

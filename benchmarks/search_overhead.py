@@ -1,0 +1,131 @@
+"""What a search takes besides its trainings, and what a second worker gains.
+
+python benchmarks/search_overhead.py               half an hour on two cores
+python benchmarks/search_overhead.py --trials 30   a quick look, where the start weighs more
+
+One study of short trainings, as the command line runs it: on SQLite and on a journal file, with
+one worker and with two. The parts are of the workers' time, which is their number times the wall
+time of the whole command. The machine should have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dynamoe_search.data import embedded_digits
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.search import load_trials
+from dynamoe_search.specification import Classifier, Experts, TopK
+from dynamoe_search.training import TrainingSettings, train
+
+STUDY = """\
+seed = 0
+[data]
+name = "digits"
+[model]
+depth = 8
+width = 32
+hidden = 64
+[budget]
+experts = 32
+minimum = 2
+[router]
+name = "top_k"
+k = 2
+[training]
+epochs = {epochs}
+[search]
+family = "blend"
+sampler = "tpe"
+trials = {trials}
+replicates = 4
+"""
+WORKERS = (1, 2)
+PARTS = ("training", "evaluation", "start", "deciding", "recording", "end")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the study: its wall time, and the seconds of its workers that each part took."""
+
+    workers: int
+    trainings: int
+    wall: float
+    parts: dict[str, float]
+
+    def share(self, *parts: str) -> float:
+        """What some parts took of the workers' time."""
+        return sum(self.parts[part] for part in parts) / (self.workers * self.wall)
+
+
+def epochs_of(seconds: float) -> int:
+    """How many epochs of a network of the study take about so long, alone on one thread."""
+    torch.set_num_threads(1)
+    data = embedded_digits(seed=0)
+    network = Classifier(data.inputs, data.classes, 32, Experts(64, Schedule((4,) * 8), TopK(k=2)))
+    for seed in range(2):  # the first is slow, as it warms up
+        result = train(network, data, TrainingSettings(epochs=10), seed)
+    return max(1, round(10 * seconds / result.seconds))
+
+
+def run(folder: Path, storage: str, workers: int) -> Run:
+    """Run the study of a folder from beginning to end."""
+    options = {"sqlite": [], "journal": ["--storage", f"journal:///{folder}/study.journal"]}
+    command = [sys.executable, "-m", "dynamoe_search", "run", str(folder)]
+    command += ["--workers", str(workers), *options[storage]]
+    begun, start = datetime.now(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    wall, ended = time.perf_counter() - start, datetime.now()
+    trials = load_trials(folder, *options[storage][1:])
+    trials = trials[trials["state"] == "complete"]
+    parts = {part: float(trials[f"{part}_seconds"].sum()) for part in PARTS[:2] + PARTS[3:4]}
+    by_worker = trials.groupby("worker")
+    parts["start"] = (by_worker["started"].min() - begun).dt.total_seconds().sum()
+    parts["end"] = (ended - by_worker["finished"].max()).dt.total_seconds().sum()
+    parts["recording"] = workers * wall - sum(parts.values())
+    return Run(workers, len(trials), wall, parts)
+
+
+def main() -> None:
+    """Run the study in every way, and print the table."""
+    parser = argparse.ArgumentParser(description="What a search takes besides its trainings.")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a training")
+    arguments = parser.parse_args()
+    epochs = epochs_of(arguments.seconds)
+    study = STUDY.format(epochs=epochs, trials=arguments.trials)
+    console = Console(width=110)
+    console.print(f"{arguments.trials} trainings of {epochs} epochs")
+    table = Table("records", "workers", "wall, s", "a training, s", "speed", "outside", *PARTS[2:])
+    for storage in ("sqlite", "journal"):
+        walls = []
+        for workers in WORKERS:
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / "study.toml").write_text(study)
+                done = run(Path(folder), storage, workers)
+            walls.append(done.wall)
+            table.add_row(
+                storage,
+                str(workers),
+                f"{done.wall:.1f}",
+                f"{(done.parts['training'] + done.parts['evaluation']) / done.trainings:.2f}",
+                f"{walls[0] / done.wall:.2f}x",
+                f"{done.share(*PARTS[2:]):.2%}",
+                *(f"{done.share(part):.2%}" for part in PARTS[2:]),
+            )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

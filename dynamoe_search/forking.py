@@ -1,0 +1,52 @@
+"""Worker processes that start at once: they are forked from one that has imported everything.
+
+That one, multiprocessing's fork server, has trained nothing, holds no thread and no device, and
+ends with the last of the processes that know it, however they end.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+
+def worker_context() -> ForkServerContext:
+    """What to start workers in, from the main thread.
+
+    The first call has the fork server begin to import, while the caller does so itself: the earlier
+    it is, the less there is to wait for.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dynamoe_search.preload"])
+    with _one_thread_each(), _deaf_to_interrupts():
+        forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let the processes that are started meanwhile compute on one thread each."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """An interrupt from the terminal reaches every process; only the parent decides about it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
