@@ -1,16 +1,20 @@
 """What `dynamoe_search.forking` has imported before it forks workers."""
 
+# ruff: noqa: E402, F401
+
 import gc
 
 # Nothing that is imported becomes garbage: a quarter of the time would go into looking for it.
 gc.disable()
 
-# What torch imports when an optimizer is made, and optuna when it opens a database.
-import alembic.command  # noqa: E402, F401
-import optuna.storages._rdb.models  # noqa: E402, F401
-import torch._dynamo  # noqa: E402, F401
+# What optuna imports when it opens a database, and torch when it makes an optimizer.
+import alembic.command
+import alembic.config
+import alembic.migration
+import optuna.storages._rdb.models
+import torch._dynamo
 
-import dynamoe_search.search.worker  # noqa: E402, F401
+import dynamoe_search.search.worker
 
 gc.freeze()
 gc.enable()

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
+import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from dynamoe_search.analysis.gradient_moments import GradientMoments, trained_parameters
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.evaluation import Precision, predict
+from dynamoe_search.evaluation import Precision, predict, tokens_a_sample
 from dynamoe_search.models import Model
+from dynamoe_search.routing import Routing
+from dynamoe_search.training import CurvePoint
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,11 @@ class GradientNoise:
         """The simple noise scale tr Sigma / |G|^2 (arXiv 1812.06162, equation 2.9), in samples.
 
         At a batch of so many samples noise and gradient are equally large. Infinite where the
-        gradient is lost in noise: where |G|^2 is not above 0.
+        gradient is lost in noise: where |G|^2 is not above 0; NaN where there is no noise, either.
         """
-        return math.inf if self.squared_norm <= 0 else self.trace / self.squared_norm
+        if self.squared_norm <= 0:
+            return math.inf if self.trace else math.nan
+        return self.trace / self.squared_norm
 
     @staticmethod
     def average(measurements: Sequence[GradientNoise]) -> GradientNoise:
@@ -126,6 +133,148 @@ def gradient_noise(
     >>> noise.samples, noise.trace > 0
     (128, True)
     """
+    moments = _moments(model, split, batch, micro_batches, seed, precision)
+    trace, squared_norm, _, _ = moments.estimates(len(split)).sum(axis=1).tolist()
+    return GradientNoise(squared_norm, trace, batch * micro_batches)
+
+
+def gradient_noise_by_group(
+    model: Model,
+    split: ImageSplit | TextSplit,
+    batch: int,
+    micro_batches: int,
+    seed: int,
+    precision: Precision = "float32",
+) -> pd.DataFrame:
+    """The same estimates by group of parameters and layer.
+
+    The gradient of an expert's parameters is 0 for a sample of which no token is routed to it. So
+    its noise is the larger the fewer tokens it is given, however alike these are. The quantities
+    *per token* are free of that: where c_i of the b T tokens of micro-batch i were routed to it,
+    and C of all those of the M' micro-batches that gave it any,
+
+        h_i = g_i b T / c_i,  h = sum_i c_i h_i / C
+        tr Sigma' = sum_i c_i |h_i - h|^2 / (M' - 1)
+        |G'|^2    = |h|^2 - (1 - B/n) tr Sigma' / C
+
+    For images tr Sigma' is unbiased for the covariance of the gradients of the expert's own images,
+    whatever b; |G'|^2 is, where B < n, unbiased but for terms of 1 / C^2. In a text tokens depend
+    on each other: tr Sigma' is what a token's would have to be for independent ones to give the
+    noise that the windows have. Trunk and router see every token, so their noise per token is the
+    other in another unit: that of a window of T tokens is the T-th part.
+
+    Parameters
+    ----------
+    model, split, batch, micro_batches, seed, precision
+        As in `gradient_noise`, which gives the sums over all rows.
+
+    Returns
+    -------
+    DataFrame
+        A row for each ``layer`` (from 1; 0 for what lies outside: projection or embedding, last
+        normalisation, head) and ``group`` (trunk, router, experts; plain feed-forward blocks count
+        as experts), with its trained ``parameters``; ``trace``, ``squared_norm``, ``noise_scale``
+        (their ratio, in samples: see `GradientNoise`), ``signal_to_noise`` (squared norm over
+        trace: that of one sample; as an estimate it can be below 0); ``token_trace``,
+        ``token_squared_norm``, ``token_noise_scale`` (in tokens that use the parameters). These
+        three leave out experts that fewer than 2 micro-batches have used.
+
+    Raises
+    ------
+    InvalidInput
+        As in `gradient_noise`.
+
+    Examples
+    --------
+    >>> from dynamoe_search.data import embedded_digits
+    >>> from dynamoe_search.models import build_model
+    >>> from dynamoe_search.schedules import Schedule
+    >>> from dynamoe_search.specification import Classifier, Experts
+    >>> model = build_model(Classifier(64, 10, 16, Experts(16, Schedule((4, 2)))))
+    >>> table = gradient_noise_by_group(model, embedded_digits(seed=0).train, 8, 16, seed=0)
+    >>> table[["layer", "group", "parameters"]].head(4).to_dict("split")["data"]
+    [[0, 'trunk', 1242], [1, 'trunk', 32], [1, 'router', 64], [1, 'experts', 2048]]
+    """
+    return _moments(model, split, batch, micro_batches, seed, precision).table(len(split))
+
+
+class GradientWatch:
+    """Measures the gradient noise over a training: `train` takes it as `on_evaluation`.
+
+    Parameters
+    ----------
+    measure : callable
+        From the network to a table such as `gradient_noise_by_group` gives.
+    every : int
+        1 measures at each evaluation, 2 at every second, and so on.
+
+    Attributes
+    ----------
+    seconds : float
+        The wall time that measuring has taken so far.
+
+    Examples
+    --------
+    >>> from dynamoe_search.data import embedded_digits
+    >>> from dynamoe_search.schedules import Schedule
+    >>> from dynamoe_search.specification import Classifier, Experts
+    >>> from dynamoe_search.training import TrainingSettings, train
+    >>> data = embedded_digits(seed=0)
+    >>> watch = GradientWatch(
+    ...     lambda model: gradient_noise_by_group(model, data.train, 8, 4, seed=0), every=2
+    ... )
+    >>> network = Classifier(64, 10, 8, Experts(8, Schedule((2, 2))))
+    >>> settings = TrainingSettings(epochs=4, evaluations=4)
+    >>> _ = train(network, data, settings, seed=0, on_evaluation=watch)
+    >>> watch.table["fraction"].unique().tolist(), watch.seconds > 0
+    ([0.5, 1.0], True)
+    """
+
+    def __init__(self, measure: Callable[[Model], pd.DataFrame], every: int = 1) -> None:
+        if every < 1:
+            raise InvalidInput(f"every is {every}; it must be at least 1, for every evaluation")
+        self.measure, self.every = measure, every
+        self.seconds = 0.0
+        self._evaluations = 0
+        self._tables: list[pd.DataFrame] = []
+
+    def __call__(self, point: CurvePoint, model: Model) -> None:
+        """Measure, if this evaluation's turn has come."""
+        self._evaluations += 1
+        if self._evaluations % self.every:
+            return
+        start = time.perf_counter()
+        table = self.measure(model)
+        table.insert(0, "fraction", point.fraction)
+        table.insert(1, "samples", point.samples)
+        self._tables.append(table)
+        self.seconds += time.perf_counter() - start
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All that was measured: ``fraction`` of the training, ``samples`` seen, and the rest.
+
+        Raises
+        ------
+        InvalidInput
+            Where that is nothing.
+        """
+        if not self._tables:
+            raise InvalidInput(
+                f"nothing was measured: of {self._evaluations} evaluations none is the"
+                f" {self.every}th; measure more often"
+            )
+        return pd.concat(self._tables, ignore_index=True)
+
+
+def _moments(
+    model: Model,
+    split: ImageSplit | TextSplit,
+    batch: int,
+    micro_batches: int,
+    seed: int,
+    precision: Precision,
+) -> GradientMoments:
     samples = batch * micro_batches
     if batch < 1 or micro_batches < 2:
         raise InvalidInput(
@@ -138,39 +287,24 @@ def gradient_noise(
             f" {len(split):,}"
         )
     order = torch.Generator().manual_seed(seed)
-    squares = torch.zeros((), dtype=torch.float64, device=split.device)
-    summed: Tensor | None = None
-    with _evaluation_mode(model):
+    moments = GradientMoments(model, batch, tokens_a_sample(split))
+    parameters = list(trained_parameters(model).values())
+    with evaluation_mode(model):
         for inputs, labels in islice(split.batches(batch, order), micro_batches):
-            gradient = _gradient(model, inputs, labels, precision)
-            squares += _squared_norm(gradient)
-            summed = gradient if summed is None else summed.add_(gradient)
-    assert summed is not None  # there are two micro-batches at least
-    # Read from the device once, as waiting for each micro-batch would cost more than its norm.
-    mean_square, square_of_mean = torch.stack(
-        [squares / micro_batches, _squared_norm(summed / micro_batches)]
-    ).tolist()
-    trace = (mean_square - square_of_mean) / (1 / batch - 1 / samples)
-    squared_norm = square_of_mean - (1 / samples - 1 / len(split)) * trace
-    return GradientNoise(squared_norm, trace, samples)
-
-
-def _gradient(model: Model, inputs: Tensor, labels: Tensor, precision: Precision) -> Tensor:
-    """The gradient of the mean loss by all trained parameters, shape (parameters,)."""
-    loss = nn.functional.cross_entropy(predict(model, inputs, precision), labels.flatten())
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # Not `backward`, which would add to the gradients that the parameters have.
-    gradients = torch.autograd.grad(loss, trained, materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in gradients])
-
-
-def _squared_norm(gradient: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float64)
-    return norm.square()
+            routings: list[Routing] = []
+            logits = predict(model, inputs, precision, routings)
+            loss = nn.functional.cross_entropy(logits, labels.flatten())
+            # Not `backward`, which would add to the gradients that the parameters have.
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+            moments.add(
+                [gradient[None] for gradient in gradients],
+                [routing.chosen.sum(dim=0)[None] for routing in routings],
+            )
+    return moments
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """In evaluation mode, and then every module as it was."""
     was_training = {module: module.training for module in model.modules()}
     model.eval()

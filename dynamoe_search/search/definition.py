@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.search.storage import Place
+from dynamoe_search.search.storage import Place, nothing_yet
 from dynamoe_search.search.study_file import StudyFile
 
 _FILE = "study_file"
@@ -34,7 +34,7 @@ def record_study_file(
         Where it does not; the message shows the difference.
     """
     attributes = study.user_attrs
-    if _FILE in attributes:
+    if _FILE in attributes or study.get_trials(deepcopy=False):
         begun = recorded_study_file(study, place)
         before, now = _flat(begun), _flat(study_file)
         changed = [key for key in before | now if before.get(key) != now.get(key)]
@@ -57,9 +57,11 @@ def recorded_study_file(study: optuna.Study, place: Place) -> StudyFile:
     Raises
     ------
     InvalidInput
-        Where the records are of another version.
+        Where the records are of another version, or whoever began them has not come so far.
     """
     attributes = study.user_attrs
+    if _FILE not in attributes and not study.get_trials(deepcopy=False):
+        raise InvalidInput(nothing_yet(place))
     try:
         if attributes.get("format") == _FORMAT:
             return StudyFile.model_validate_json(json.dumps(attributes[_FILE]))
@@ -67,7 +69,7 @@ def recorded_study_file(study: optuna.Study, place: Place) -> StudyFile:
         pass
     raise InvalidInput(
         f"{place}: the records of {study.study_name} were made by another version of"
-        " dynamoe_search; use that version, or begin anew with another --name"
+        " dynamoe_search, or another program; use that, or begin anew with another --name"
     )
 
 

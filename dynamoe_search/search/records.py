@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, Literal
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -231,9 +231,7 @@ class Ledger:
     def means(self, keys: Sequence[str]) -> dict[str, dict[str, float]]:
         """The mean of some of the results' values over its replicates, by candidate."""
         return {
-            candidate: {
-                key: float(np.mean([result[key] for result in replicates.values()])) for key in keys
-            }
+            candidate: {key: fmean(result[key] for result in replicates.values()) for key in keys}
             for candidate, replicates in self.results.items()
         }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -23,7 +24,8 @@ DATABASE = "study.db"
 CONFIRMATION = "/confirmation"
 _NAME = "dynamoe_search"
 _SECONDS_TO_WAIT_FOR_A_WRITER = 60
-_PAGES_OF_A_TRIAL = 32
+_PAGES_BETWEEN_SYNCS = 16  # a trial writes some 27
+_LAST_TABLE = "alembic_version"
 _FORMS = "sqlite:///FILE, journal:///FILE or postgresql://USER@HOST/DATABASE"
 # What optuna, SQLAlchemy and the files below them raise where records cannot be read or written.
 STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
@@ -119,15 +121,14 @@ def open_study(place: Place, pruner: optuna.pruners.BasePruner | None = None) ->
         Where there is none, or what is in its place is no study.
     """
     if place.file is not None and not place.file.exists():
-        raise InvalidInput(_nothing_yet(place))
+        raise InvalidInput(nothing_yet(place))
     try:
-        # Whoever only reads must not meddle with a study that is just being begun.
         storage = connect(place, make_tables=False)
         return optuna.load_study(study_name=place.name, storage=storage, pruner=pruner)
     except KeyError:
         others = ", ".join(names_at(place))
         hint = f"; there are: {others} (choose with --name)" if others else ""
-        raise InvalidInput(_nothing_yet(place) + hint) from None
+        raise InvalidInput(nothing_yet(place) + hint) from None
     except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
         raise InvalidInput(_not_records(place, error)) from error
 
@@ -157,13 +158,13 @@ def names_at(place: Place) -> list[str]:
         return []  # to connect would make it
     try:
         names = optuna.get_all_study_names(connect(place, make_tables=False))
-    except (*STORAGE_ERRORS, RuntimeError, ValueError):
+    except (*STORAGE_ERRORS, RuntimeError, ValueError, KeyError):
         return []
     return [name for name in names if not name.endswith(CONFIRMATION)]
 
 
 def connect(place: Place, make_tables: bool) -> optuna.storages.BaseStorage:
-    """Optuna's storage at an address."""
+    """Optuna's storage at an address; `KeyError` where its tables are not to be made and miss."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if place.kind == "journal":
         assert place.file is not None
@@ -176,21 +177,39 @@ def connect(place: Place, make_tables: bool) -> optuna.storages.BaseStorage:
         _require_psycopg()
         url = make_url(url).set(drivername="postgresql+psycopg").render_as_string(False)
         engine["pool_pre_ping"] = True
+    if not make_tables and not _has_tables(url, engine):
+        raise KeyError(url)
     return optuna.storages.RDBStorage(
         url, engine_kwargs=engine, skip_table_creation=not make_tables
     )
 
 
-def _write_ahead(connection: Any, record: object, begin: bool) -> None:
-    """Let SQLite append what is written to a log, and wait for the disk about once a trial.
+def _has_tables(url: str, options: dict[str, Any]) -> bool:
+    """Whether Optuna has made all its tables: until then, its storage would make the last ones.
 
-    It would otherwise wait several times a write, of which a trial has a dozen. If the machine
-    loses its power, the last trial may be lost, but nothing that is older.
+    Whoever only reads must not meddle with a study that is just being begun.
+    """
+    engine = create_engine(url, **options)
+    try:
+        with engine.connect() as connection:
+            return (
+                inspect(connection).has_table(_LAST_TABLE)
+                and connection.execute(text(f"SELECT * FROM {_LAST_TABLE}")).first() is not None
+            )
+    finally:
+        engine.dispose()
+
+
+def _write_ahead(connection: Any, record: object, begin: bool) -> None:
+    """Let SQLite append what is written to a log, and wait for the disk twice a trial or so.
+
+    It would otherwise wait several times at each write, of which a trial has a dozen. Whatever
+    process is killed, all is kept; where the machine loses its power, all but the last trial is.
     """
     mode = connection.execute("PRAGMA journal_mode" + (" = WAL" if begin else "")).fetchone()
     if mode == ("wal",):
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_OF_A_TRIAL}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_SYNCS}")
 
 
 def _require_psycopg() -> None:
@@ -203,7 +222,8 @@ def _require_psycopg() -> None:
         ) from None
 
 
-def _nothing_yet(place: Place) -> str:
+def nothing_yet(place: Place) -> str:
+    """What to say where a study has not begun."""
     return (
         f"{place} holds no results of {place.name} yet; begin with: dynamoe-search run STUDY"
         if place.name != _NAME or place.file is None
@@ -213,5 +233,14 @@ def _nothing_yet(place: Place) -> str:
 
 
 def _not_records(place: Place, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"{place} is not the results of a study, or cannot be read and written: {reason}"
+    return (
+        f"{place} is not the results of a study, or cannot be read and written: {reason_of(error)}"
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """What was wrong with the records, in a line."""
+    # What Optuna and SQLAlchemy say themselves is long, and about what may be the reason.
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,7 +3,9 @@
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ import torch
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.report.leaderboard import answer
 from dynamoe_search.search import join_study, load_trials, run_study, worker
+from dynamoe_search.search.storage import begin_study, place_of
 from tests.conftest import edit
 from tests.search.processes import (
     Command,
+    another_process,
     assert_accounted_for,
     begin,
     carry_out,
     output_of,
     wait_for_trials,
 )
+
+NOBODY = 65534
 
 
 def use_up_the_memory_of_torch() -> None:
@@ -94,7 +100,7 @@ def test_five_errors_in_a_row_end_the_run_and_the_next_tries_anew(
     edit(small_study, ("trials = 14", "trials = 8"))
     begin(small_study, url)
     fail_first(6, fail, monkeypatch)
-    with pytest.raises(RunFailed, match="the last 5 trials .* ZeroDivisionError: no experts"):
+    with pytest.raises(RunFailed, match=r"the last 5 trials .* ZeroDivisionError: no experts"):
         carry_out(small_study, url, "one run")
     assert load_trials(small_study, url)["state"].tolist() == ["error"] * 5
     carry_out(small_study, url, "another")
@@ -120,15 +126,22 @@ def test_a_full_disk(small_study: Path, tmp_path: Path, command: Command, kind: 
     assert kept.tolist() == before["validation_loss"].tolist()
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def is_refused(path: Path) -> None:
+    if os.getuid() == 0:
+        os.seteuid(NOBODY)
+    with pytest.raises(RunFailed, match="cannot be written: Permission denied"):
+        run_study(path)
+
+
 def test_a_folder_that_cannot_be_written(small_study: Path) -> None:
-    small_study.parent.chmod(0o555)
-    try:
-        with pytest.raises(RunFailed, match="cannot be written: Permission denied"):
-            run_study(small_study)
-    finally:
-        small_study.parent.chmod(0o755)
-    assert list(small_study.parent.iterdir()) == [small_study]
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        study = small_study.rename(Path(folder) / "study.toml")
+        Path(folder).chmod(0o555)
+        with another_process(is_refused, study) as process:
+            process.join()
+        assert process.exitcode == 0
+        assert list(Path(folder).iterdir()) == [study]
+        Path(folder).chmod(0o755)
 
 
 def test_a_changed_study_file(small_study: Path, url: str, command: Command) -> None:
@@ -189,8 +202,34 @@ def test_a_worker_where_there_is_something_else(url: str, tmp_path: Path) -> Non
         (tmp_path / "records").write_text("birds\n" * 9)
     with pytest.raises(InvalidInput, match="holds no study"):
         join_study(url)
-    with pytest.raises(InvalidInput, match="not the results of a study|no results of birds"):
+    with pytest.raises(InvalidInput, match=r"not the results of a study|no results of birds"):
         join_study(url, "birds")
+
+
+def test_whoever_reads_lets_a_study_begin(small_study: Path, url: str) -> None:
+    with another_process(begin, small_study, url) as beginning:
+        while beginning.is_alive():
+            with suppress(InvalidInput):
+                load_trials(small_study, url)
+        assert beginning.exitcode == 0
+    assert load_trials(small_study, url).empty
+
+
+def test_killed_while_it_began(small_study: Path, url: str) -> None:
+    edit(small_study, ("trials = 14", "trials = 1"))
+    begin_study(place_of(small_study.parent, url), ["minimize"])
+    with pytest.raises(InvalidInput, match=r"no results of .* begin with: dynamoe-search run"):
+        load_trials(small_study, url)
+    begin(small_study, url)
+    carry_out(small_study, url)
+    assert_accounted_for(small_study, 1, url)
+
+
+def test_a_study_of_another_program(small_study: Path, url: str) -> None:
+    study = begin_study(place_of(small_study.parent, url), ["minimize"])
+    study.tell(study.ask(), 1.0)
+    with pytest.raises(InvalidInput, match=r"another program.* --name"):
+        run_study(small_study, storage=url)
 
 
 def test_a_worker_of_a_study_of_another_name(small_study: Path, url: str) -> None:

@@ -1,5 +1,6 @@
 import multiprocessing
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -71,10 +72,42 @@ def test_elsewhere_a_heart_that_stands_still_counts_as_dead(
     assert watch_for(5.0)
 
 
-def test_who_never_gave_a_sign_of_life_is_given_the_grace() -> None:
-    watch = Watch(grace=0.2)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets time pass."""
+    now = time.monotonic()
+
+    def pass_by(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    return pass_by
+
+
+def test_who_never_gave_a_sign_of_life_is_given_the_grace(clock: Callable[[float], None]) -> None:
+    watch = Watch(grace=60)
     assert not watch.is_dead("elsewhere-1-00")
-    time.sleep(0.3)
+    for seconds in range(0, 60, 10):
+        assert not watch.is_dead("elsewhere-1-00"), seconds
+        clock(10)
+        watch.look({})
+    clock(1)
+    watch.look({})
+    assert watch.is_dead("elsewhere-1-00")
+
+
+def test_who_was_frozen_himself_gives_nobody_up(clock: Callable[[float], None]) -> None:
+    watch = Watch(grace=60)
+    watch.look({"beat elsewhere-1-00": 41})
+    clock(1000)
+    # Before it has looked again, after it has, and where the other was frozen just as long.
+    assert not watch.is_dead("elsewhere-1-00")
+    watch.look({"beat elsewhere-1-00": 41})
+    assert not watch.is_dead("elsewhere-1-00")
+    for _ in range(7):
+        clock(10)
+        watch.look({"beat elsewhere-1-00": 41})
     assert watch.is_dead("elsewhere-1-00")
 
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +13,12 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.search import Progress, Resources, load_trials, run_study
 from dynamoe_search.search.storage import place_of
 from tests.conftest import edit
+from tests.search.processes import (
+    Command,
+    assert_accounted_for,
+    processes_training,
+    wait_for_trials,
+)
 
 SLOWER = ("epochs = 2", "epochs = 12")
 
@@ -22,47 +26,6 @@ SLOWER = ("epochs = 2", "epochs = 12")
 def complete(path: Path) -> pd.DataFrame:
     trials = load_trials(path)
     return trials[trials["state"] == "complete"]
-
-
-def assert_accounted_for(path: Path, trials: int) -> None:
-    """As many trainings as asked for, none of them twice, none left over."""
-    table = load_trials(path)
-    done = table[table["state"] == "complete"]
-    assert len(done) == trials
-    assert not done.duplicated(["schedule", "replicate"]).any()
-    assert (table["state"] != "running").all()
-
-
-def begin(path: Path, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "dynamoe_search", "run", str(path), *options]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-
-
-def wait_for_trials(path: Path, at_least: int, state: str = "complete") -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if (load_trials(path)["state"] == state).sum() >= at_least:
-                return
-        except InvalidInput:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("the run did not get going")
-
-
-def children_of(parent: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-            command = stat.with_name("cmdline").read_text()
-        except OSError:
-            continue
-        if int(fields[1]) == parent and "spawn_main" in command:
-            found.append(int(stat.parent.name))
-    return found
 
 
 def test_a_search_from_beginning_to_end_and_again(small_study: Path) -> None:
@@ -103,10 +66,10 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path, small_study: Path)
     pd.testing.assert_frame_equal(load_trials(small_study)[columns], load_trials(again)[columns])
 
 
-def test_a_killed_run_goes_on(small_study: Path) -> None:
+def test_a_killed_run_goes_on(small_study: Path, command: Command) -> None:
     edit(small_study, SLOWER, ("trials = 14", "trials = 16"))
     for at_least in (2, 5):
-        run = begin(small_study, "--workers", "2")
+        run = command("run", small_study, "--workers", "2")
         wait_for_trials(small_study, at_least)
         wait_for_trials(small_study, 1, "running")
         os.kill(run.pid, signal.SIGKILL)
@@ -120,13 +83,12 @@ def test_a_killed_run_goes_on(small_study: Path) -> None:
     assert (after["state"] == "died").sum() <= 4
 
 
-def test_killed_workers_are_replaced(small_study: Path) -> None:
+def test_killed_workers_are_replaced(small_study: Path, command: Command) -> None:
     # Long enough that a worker is hardly ever between two trainings when it is killed.
     edit(small_study, ("epochs = 2", "epochs = 60"))
-    run = begin(small_study, "--workers", "2")
+    run = command("run", small_study, "--workers", "2")
     wait_for_trials(small_study, 1)
-    wait_for_trials(small_study, 2, "running")
-    for worker in children_of(run.pid)[:2]:
+    for worker in processes_training(small_study, 2, of=run):
         os.kill(worker, signal.SIGKILL)
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output
@@ -135,9 +97,9 @@ def test_killed_workers_are_replaced(small_study: Path) -> None:
     assert 1 <= states["died"] <= 2
 
 
-def test_an_interrupt_finishes_the_current_trainings(small_study: Path) -> None:
+def test_an_interrupt_finishes_the_current_trainings(small_study: Path, command: Command) -> None:
     edit(small_study, SLOWER, ("trials = 14", "trials = 500"))
-    run = begin(small_study, "--workers", "2")
+    run = command("run", small_study, "--workers", "2")
     wait_for_trials(small_study, 2)
     os.killpg(run.pid, signal.SIGINT)
     output, _ = run.communicate(timeout=60)
@@ -147,9 +109,11 @@ def test_an_interrupt_finishes_the_current_trainings(small_study: Path) -> None:
     assert set(load_trials(small_study)["state"]) == {"complete"}
 
 
-def test_a_second_interrupt_stops_at_once_and_records_it(small_study: Path) -> None:
+def test_a_second_interrupt_stops_at_once_and_records_it(
+    small_study: Path, command: Command
+) -> None:
     edit(small_study, ("epochs = 2", "epochs = 5000"))
-    run = begin(small_study, "--workers", "2")
+    run = command("run", small_study, "--workers", "2")
     wait_for_trials(small_study, 2, "running")
     os.killpg(run.pid, signal.SIGINT)
     time.sleep(0.5)
@@ -169,11 +133,11 @@ def test_two_commands_on_one_study(small_study: Path) -> None:
         run_study(small_study)
 
 
-def test_diverging_trainings_are_recorded(small_study: Path) -> None:
+def test_diverging_trainings_are_recorded(small_study: Path, command: Command) -> None:
     edit(
         small_study, ("learning_rate = 5e-3", "learning_rate = 1e30"), ("trials = 14", "trials = 3")
     )
-    run = begin(small_study, "--workers", "1")
+    run = command("run", small_study, "--workers", "1")
     output, _ = run.communicate(timeout=60)
     assert run.returncode == 1, output
     assert "no training was completed" in output

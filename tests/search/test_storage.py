@@ -1,10 +1,18 @@
+import shutil
+import sqlite3
 from pathlib import Path
 
 import optuna
 import pytest
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search import load_trials, read_study_file
+from dynamoe_search.search.agenda import SearchAgenda
+from dynamoe_search.search.definition import record_study_file
+from dynamoe_search.search.liveness import new_worker
+from dynamoe_search.search.run import directions_of
 from dynamoe_search.search.storage import Place, begin_study, names_at, open_study, place_of
+from dynamoe_search.search.worker import Job, Worker
 
 
 @pytest.fixture(params=["sqlite", "journal"])
@@ -74,3 +82,29 @@ def test_optuna_sees_a_plain_study(place: Place) -> None:
     study = begin_study(place, ["minimize"])
     study.tell(study.ask(), 1.0)
     assert optuna.get_all_study_names(study._storage) == ["first"]
+
+
+def test_what_only_the_log_of_sqlite_has_is_one_trial(small_study: Path, tmp_path: Path) -> None:
+    study_file, place = read_study_file(small_study), place_of(small_study.parent)
+    record_study_file(begin_study(place, directions_of(study_file)), study_file, place)
+    job = Job("run", place, study_file, SearchAgenda(study_file.search), tmp_path, None, "cpu")
+    worker = Worker(job, new_worker())
+    for _ in range(5):
+        assert worker.train_next(abort=lambda: False)
+    # The log may not have reached the disk when the power fails.
+    copy = tmp_path / "copy" / small_study.name
+    copy.parent.mkdir()
+    shutil.copy(small_study, copy)
+    shutil.copy(small_study.with_name("study.db"), copy.parent)
+    assert (load_trials(small_study)["state"] == "complete").sum() == 5
+    assert (load_trials(copy)["state"] == "complete").sum() >= 4
+
+
+def test_who_reads_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    begin_study(place, ["minimize"])._storage._backend.engine.dispose()
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.execute("PRAGMA journal_mode = DELETE")
+    open_study(place)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)

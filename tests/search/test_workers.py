@@ -9,14 +9,17 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
+from dynamoe_search.errors import RunFailed
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
-from dynamoe_search.search import Resources, load_trials, run_study
+from dynamoe_search.search import Resources, load_trials, run_study, worker
 from dynamoe_search.search.journal import open_journal
 from dynamoe_search.search.lock import take_if_free
+from dynamoe_search.search.storage import place_of
 from tests.conftest import edit
 from tests.search.conftest import Server
 from tests.search.processes import (
@@ -39,7 +42,8 @@ from tests.search.processes import (
     wait_for_trials,
 )
 
-SLOWER = ("epochs = 2", "epochs = 40")
+SLOWER = ("epochs = 2", "epochs = 30")
+ASK = "optuna.study.Study.ask"
 RECORD_CLAIM = "dynamoe_search.search.assignment.record_claim"
 COMPLETE = "dynamoe_search.search.records._complete"
 TRAIN = "dynamoe_search.search.worker.train"
@@ -85,15 +89,34 @@ def test_killed_between_a_result_and_its_commit(small_study: Path, url: str) -> 
     assert trials.loc[0, "worker"] == trial["worker"]
 
 
-def test_killed_before_its_trial_is_claimed(small_study: Path, url: str) -> None:
+@pytest.mark.parametrize("moment", [ASK, RECORD_CLAIM])
+def test_killed_before_its_trial_is_claimed(small_study: Path, url: str, moment: str) -> None:
     trials_are(small_study, 3)
     begin(small_study, url)
-    assert dies(small_study, url, prepare=partial(replace, RECORD_CLAIM, die))
+    assert dies(small_study, url, prepare=partial(replace, moment, die))
     carry_out(small_study, url)
     trials = assert_accounted_for(small_study, 3, url)
     assert trials["state"].tolist() == ["died", "complete", "complete", "complete"]
     assert trials["candidate"].tolist()[0] == ""
     assert trials["candidate"].nunique() == 4
+
+
+def test_nobody_gives_a_trial_up_while_its_end_is_written(
+    small_study: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials_are(small_study, 1)
+    begin(small_study, url)
+    place = place_of(small_study.parent, url)
+    record_result = worker.record_result
+
+    def record(*arguments: Any) -> None:
+        with pytest.raises(RunFailed), place._lock(f"claim {place.name}", 0.0):
+            pass
+        record_result(*arguments)
+
+    monkeypatch.setattr(worker, "record_result", record)
+    carry_out(small_study, url)
+    assert_accounted_for(small_study, 1, url)
 
 
 def test_a_training_that_kills_twice_is_given_up(small_study: Path, url: str) -> None:
@@ -155,7 +178,7 @@ def test_a_killed_worker_and_a_killed_command(
     small_study: Path, url: str, command: Command
 ) -> None:
     edit(small_study, SLOWER)
-    trials_are(small_study, 10)
+    trials_are(small_study, 8)
     begin(small_study, url)
     run = command("run", small_study, "--storage", url, "--workers", "1")
     helper = command("worker", "--storage", url, "--workers", "1")
@@ -164,7 +187,7 @@ def test_a_killed_worker_and_a_killed_command(
     processes_training(small_study, 1, url, run)
     kill(run)
     assert "Nothing is left to train." in output_of(helper)
-    trials = assert_accounted_for(small_study, 10, url)
+    trials = assert_accounted_for(small_study, 8, url)
     assert 1 <= (trials["state"] == "died").sum() <= 2
     assert trials["worker"].nunique() == 3
 
