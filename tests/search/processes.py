@@ -230,22 +230,43 @@ def wait_for_trials(
     wait_for(reached)
 
 
-def processes_training(
-    path: Path, count: int, url: str | None = None, of: subprocess.Popen | None = None
-) -> list[int]:
-    """Wait until so many processes, of one command, are training, and find them."""
+def training(path: Path, url: str | None, of: subprocess.Popen | None) -> dict[str, int]:
+    """The workers, of one command, that are in the middle of a training, and their processes."""
+    with suppress(InvalidInput):
+        trials = load_trials(path, url)
+        under_way = (trials["state"] == "running") & trials["validation_loss"].isna()
+        found = {}
+        for worker in trials.loc[under_way & (trials["candidate"] != ""), "worker"]:
+            process = pid_of(worker)
+            if process and (of is None or descends(process, of.pid)):
+                found[worker] = process
+        return found
+    return {}
 
-    def found() -> list[int]:
-        with suppress(InvalidInput):
-            trials = load_trials(path, url)
-            running = trials[(trials["state"] == "running") & (trials["candidate"] != "")]
-            workers = [] if running.empty else running["worker"]
-            processes = [process for worker in workers if (process := pid_of(worker))]
-            own = [p for p in processes if of is None or descends(p, of.pid)]
-            return own if len(own) >= count else []
-        return []
 
-    return wait_for(found)
+def wait_for_training(
+    path: Path, url: str | None = None, of: subprocess.Popen | None = None
+) -> None:
+    """Wait until a process, of one command, is in the middle of a training."""
+    wait_for(lambda: training(path, url, of))
+
+
+def kill_in_training(
+    path: Path, url: str | None = None, of: subprocess.Popen | None = None
+) -> None:
+    """Kill a process, of one command, in the middle of a training."""
+
+    def killed() -> bool:
+        for worker, process in training(path, url, of).items():
+            # It may just have ended.
+            os.kill(process, signal.SIGSTOP)
+            still = worker in training(path, url, of)
+            os.kill(process, signal.SIGKILL if still else signal.SIGCONT)
+            if still:
+                return True
+        return False
+
+    wait_for(killed)
 
 
 def assert_accounted_for(path: Path, count: int, url: str | None = None) -> pd.DataFrame:

@@ -34,11 +34,12 @@ from tests.search.processes import (
     freeze_before,
     hang_elsewhere,
     kill,
+    kill_in_training,
     live_elsewhere,
     output_of,
-    processes_training,
     replace,
     wait_for,
+    wait_for_training,
     wait_for_trials,
 )
 
@@ -182,9 +183,8 @@ def test_a_killed_worker_and_a_killed_command(
     begin(small_study, url)
     run = command("run", small_study, "--storage", url, "--workers", "1")
     helper = command("worker", "--storage", url, "--workers", "1")
-    (process,) = processes_training(small_study, 1, url, helper)
-    os.kill(process, signal.SIGKILL)
-    processes_training(small_study, 1, url, run)
+    kill_in_training(small_study, url, helper)
+    wait_for_training(small_study, url, run)
     kill(run)
     assert "Nothing is left to train." in output_of(helper)
     trials = assert_accounted_for(small_study, 8, url)
@@ -199,7 +199,7 @@ def test_a_killed_helper(small_study: Path, tmp_path: Path, command: Command) ->
     begin(small_study, url)
     helper = command("worker", "--storage", url, "--workers", "1")
     run = command("run", small_study, "--storage", url, "--workers", "1")
-    processes_training(small_study, 1, url, helper)
+    wait_for_training(small_study, url, helper)
     kill(helper)
     output_of(run)
     trials = assert_accounted_for(small_study, 8, url)
@@ -212,7 +212,7 @@ def test_a_server_that_crashes(small_study: Path, server: Server, command: Comma
     trials_are(small_study, 4)
     begin(small_study, url)
     run = command("run", small_study, "--storage", url, "--workers", "1")
-    processes_training(small_study, 1, url)
+    wait_for_training(small_study, url)
     server.stop()
     output = output_of(run, status=1)
     server.start()
