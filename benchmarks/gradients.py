@@ -50,9 +50,9 @@ def main() -> None:
             torch.manual_seed(0)
             network = Classifier(64, 10, 32, Experts(64, schedule, router))
             model = build_model(network).to(dtype)
-            settle_cuts(model, data.train.images.to(dtype))
+            settle_cuts(model, data.validation.images.to(dtype))
             split = ImageSplit(data.train.images[:SAMPLES].to(dtype), data.train.labels[:SAMPLES])
-            seconds = {name: math.inf for name in ("vmap", *DISPATCHES)}
+            seconds = dict.fromkeys(("vmap", *DISPATCHES), math.inf)
             for _ in range(TURNS):
                 start = time.perf_counter()
                 trace = per_sample_gradient_noise(model, split)["trace"].sum()
@@ -66,7 +66,7 @@ def main() -> None:
                     assert math.isclose(looped, trace, rel_tol=1e-4)
             dense, sorted_ = (seconds[dispatch] / seconds["vmap"] for dispatch in DISPATCHES)
             print(
-                f"{router.name:10} {str(dtype):13} vmap {seconds['vmap']:.3f} s,"
+                f"{router.name:10} {dtype!s:13} vmap {seconds['vmap']:.3f} s,"
                 f" loop {seconds['dense']:.2f} s dense, {seconds['sorted']:.2f} s sorted,"
                 f" ratio {dense:4.1f} and {sorted_:4.1f}"
             )

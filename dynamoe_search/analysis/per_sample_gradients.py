@@ -149,7 +149,7 @@ def _computed_densely(layers: list[MoELayer]) -> Iterator[None]:
 def _samples_at_once(model: Model, split: ImageSplit | TextSplit) -> int:
     """So many that what is kept of them takes about `_BYTES_AT_ONCE`; at least 1.
 
-    Counted generously: the gradients, and a token's values in experts, head, trunk and attention.
+    What was measured, about: the gradients, and a token's values in experts, head, trunk, attention.
     """
     s, count = model.specification, parameter_count(model.specification)
     match s:
@@ -158,6 +158,6 @@ def _samples_at_once(model: Model, split: ImageSplit | TextSplit) -> int:
         case LanguageModel():
             outputs, attended = s.vocabulary, s.heads * s.context
     hidden = count.experts // (2 * s.width)
-    of_token = 6 * (hidden + outputs) + s.blocks.depth * (24 * s.width + 4 * attended)
-    values = 3 * count.total + tokens_a_sample(split) * of_token
+    of_token = 8 * (hidden + outputs) + s.blocks.depth * (32 * s.width + 6 * attended)
+    values = count.total * 5 // 4 + tokens_a_sample(split) * of_token
     return max(1, _BYTES_AT_ONCE // (values * model.last_norm.weight.element_size()))

@@ -236,10 +236,10 @@ def training(path: Path, url: str | None, of: subprocess.Popen | None) -> dict[s
         trials = load_trials(path, url)
         under_way = (trials["state"] == "running") & trials["validation_loss"].isna()
         found = {}
-        for worker in trials.loc[under_way & (trials["candidate"] != ""), "worker"]:
-            process = pid_of(worker)
+        for trial in trials[under_way & (trials["candidate"] != "")].to_dict("records"):
+            process = pid_of(trial["worker"])
             if process and (of is None or descends(process, of.pid)):
-                found[worker] = process
+                found[trial["worker"]] = process
         return found
     return {}
 
