@@ -1,11 +1,15 @@
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dynamoe_search.checkpoint import load_model, read_about
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search import load_confirmation
 from tests.conftest import edit
 
 
@@ -248,3 +252,63 @@ def test_a_worker_joins_a_study_that_is_kept_elsewhere(
     missing = dynamoe_search("leaderboard", folder, "--storage", url, "--name", "other")
     assert missing.returncode == 2
     assert "there are: digits-search" in missing.stderr
+
+
+def test_an_interrupted_confirmation_goes_on(small_study: Path) -> None:
+    edit(small_study, ("trials = 14", "trials = 7"))
+    folder = small_study.parent
+    assert dynamoe_search("run", folder, "--workers", 2).returncode == 0
+    edit(small_study, ("epochs = 2", "epochs = 2000"))
+    command = [sys.executable, "-m", "dynamoe_search", "confirm", str(folder), "--seeds", "2"]
+    # The records say for how long: so long that it is surely interrupted in a training.
+    allow = dynamoe_search("run", folder, "--allow-changes")
+    assert allow.returncode == 0, allow.stderr
+    confirmation = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(InvalidInput):
+            if (load_confirmation(folder)[0]["state"] == "running").any():
+                break
+        time.sleep(0.1)
+    confirmation.terminate()
+    output, _ = confirmation.communicate(timeout=60)
+    assert confirmation.returncode == 130, output
+    assert b"the same command goes on" in output
+    edit(small_study, ("epochs = 2000", "epochs = 1"))
+    assert dynamoe_search("run", folder, "--allow-changes").returncode == 0
+    again = dynamoe_search("confirm", folder, "--seeds", 2)
+    assert again.returncode == 0, again.stderr
+    assert "Reference: " in again.stdout
+    assert "interrupted" in set(load_confirmation(folder)[0]["state"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--device", "nowhere"), "--device nowhere is not to be had"),
+        (("--trial-cpus", "2"), "belong to --engine ray"),
+        (("--engine", "ray", "--workers", "2"), "--workers is for local processes"),
+    ],
+)
+def test_options_that_cannot_be(small_study: Path, options: tuple[str], message: str) -> None:
+    refused = dynamoe_search("run", small_study, *options)
+    assert refused.returncode == 2, refused.stdout
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_another_name_leaves_the_first_study_as_it_was(small_study: Path) -> None:
+    edit(
+        small_study,
+        ("trials = 14", "trials = 2\nkeep_models = true"),
+        ("epochs = 2", "epochs = 1"),
+    )
+    folder = small_study.parent
+    assert dynamoe_search("run", folder, "--workers", 1).returncode == 0
+    before = {p: p.read_bytes() for p in (*folder.glob("models/*"), *folder.glob("*.csv"))}
+    assert len(before) == 3
+    edit(small_study, ("epochs = 1", "epochs = 2"))
+    assert dynamoe_search("run", folder, "--workers", 1, "--name", "two").returncode == 0
+    assert {p: p.read_bytes() for p in before} == before
+    assert len(list(folder.glob("two/models/*"))) == 2
+    assert (folder / "two" / "leaderboard.csv").exists()

@@ -87,9 +87,7 @@ class GradientMoments:
         self.places = [_place(name) for name in parameters]
         # Those of experts have shape (N, d, h) or (N, h, d).
         self.parts = [len(tensor) if tensor.ndim == 3 else 1 for tensor in tensors]
-        self.sizes = [
-            tensor[0].numel() if tensor.ndim == 3 else tensor.numel() for tensor in tensors
-        ]
+        self.sizes = [tensor.numel() // n for tensor, n in zip(tensors, self.parts, strict=True)]
         self.sums = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in tensors]
         # With c the tokens of a batch that use a part: sum |g|^2, sum |g|^2 / c, sum c, and the
         # batches in which c > 0.

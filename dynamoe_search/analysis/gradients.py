@@ -245,14 +245,15 @@ class GradientWatch:
             return
         start = time.perf_counter()
         table = self.measure(model)
-        table.insert(0, "fraction", point.fraction)
-        table.insert(1, "samples", point.samples)
-        self._tables.append(table)
+        seen = {"fraction": point.fraction, "samples": point.samples, "loss": point.loss}
+        self._tables.append(table.assign(**seen)[[*seen, *table]])
         self.seconds += time.perf_counter() - start
 
     @property
     def table(self) -> pd.DataFrame:
-        """All that was measured: ``fraction`` of the training, ``samples`` seen, and the rest.
+        """All that was measured.
+
+        ``fraction`` of the training, ``samples`` seen and validation ``loss``, and as measured.
 
         Raises
         ------

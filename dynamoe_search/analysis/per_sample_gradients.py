@@ -30,10 +30,11 @@ def per_sample_gradient_noise(
 ) -> pd.DataFrame:
     """The gradient noise of a network from the gradient of every sample, by group and layer.
 
-    It is `gradient_noise_by_group` with micro-batches of one sample, in much less time: exact where
-    all samples of the split are taken, as then nothing is drawn. Samples are taken in chunks, of
-    about 256 MiB of gradients. Every expert is computed for every token, so large networks are
-    better served by micro-batches.
+    It is `gradient_noise_by_group` with micro-batches of one sample, for images in a small part of
+    its time. Where all samples of the split are taken it is exact, as then nothing is estimated.
+    They are taken in chunks that need about 256 MiB, in the precision of the weights. Every expert
+    is computed for every token: large networks, and windows of text, are better served by
+    micro-batches.
 
     Parameters
     ----------
@@ -79,6 +80,7 @@ def per_sample_gradient_noise(
     for inputs, labels in split.batches(_samples_at_once(model, split), order):
         gradients, routed = per_sample_gradients(model, inputs[:left], labels[:left])
         moments.add(list(gradients.values()), routed)
+        del gradients  # before those of the next chunk are made
         left -= len(labels)
         if left <= 0:
             break
@@ -149,7 +151,7 @@ def _computed_densely(layers: list[MoELayer]) -> Iterator[None]:
 def _samples_at_once(model: Model, split: ImageSplit | TextSplit) -> int:
     """So many that what is kept of them takes about `_BYTES_AT_ONCE`; at least 1.
 
-    What was measured, about: the gradients, and a token's values in experts, head, trunk, attention.
+    About what was measured: gradients, and a token's values in experts, head, trunk and attention.
     """
     s, count = model.specification, parameter_count(model.specification)
     match s:

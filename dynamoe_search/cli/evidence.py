@@ -22,6 +22,7 @@ from dynamoe_search.cli.console import (
     write_table,
 )
 from dynamoe_search.cli.study import say_how_it_ended
+from dynamoe_search.errors import RunFailed
 
 if TYPE_CHECKING:
     from dynamoe_search.search import Confirmation, Plan
@@ -65,7 +66,13 @@ def confirm(
         plot_confirmation,
     )
     from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.search import Resources, confirm_study, load_confirmation, study_path
+    from dynamoe_search.search import (
+        Resources,
+        confirm_study,
+        load_confirmation,
+        paired_results,
+        results_folder,
+    )
 
     with SearchDisplay(console) as display:
         outcome = confirm_study(
@@ -79,10 +86,15 @@ def confirm(
             on_progress=display.update,
         )
     trials, confirmation = load_confirmation(study, storage, name)
-    results = trials.rename(columns={"test_loss": "loss"})
+    results = paired_results(trials)
+    trained = set(results.loc[results["loss"].notna(), "candidate"])
+    if confirmation.reference not in trained or len(trained) < 2:
+        say_how_it_ended(outcome)
+        raise RunFailed("nothing to compare: trainings of the reference and another must succeed")
     table = compare_with_reference(results, confirmation.reference, confirmation.margin)
     table.insert(1, "name", table["candidate"].map(confirmation.names))
-    folder = study_path(study).parent
+    folder = results_folder(study, name)
+    folder.mkdir(exist_ok=True)
     write_table(table, folder / "confirmation.csv")
     write_table(table, folder / "confirmation.parquet")
     title = _title(confirmation)

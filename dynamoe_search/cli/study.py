@@ -71,12 +71,21 @@ def run(
     Example: `dynamoe-search run studies/digits/study.toml`
     """
     from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.search import RayCluster, Resources, load_trials, run_study, study_path
+    from dynamoe_search.search import (
+        RayCluster,
+        Resources,
+        load_trials,
+        results_folder,
+        run_study,
+    )
 
-    if engine == Engine.local and address is not None:
-        raise InvalidInput("--address belongs to --engine ray; add it, or leave out the address")
+    if engine == Engine.local and (address is not None or (trial_cpus, trial_gpus) != (1.0, 0.0)):
+        raise InvalidInput(
+            "--address, --trial-cpus and --trial-gpus belong to --engine ray; add it, or leave"
+            " them out"
+        )
     cluster = RayCluster(address, trial_cpus, trial_gpus) if engine == Engine.ray else None
-    if cluster is not None and address is None and workers is not None:
+    if cluster is not None and workers is not None:
         raise InvalidInput("--workers is for local processes; Ray takes --trial-cpus")
     with SearchDisplay(console) as display:
         outcome = run_study(
@@ -91,7 +100,8 @@ def run(
     trials = load_trials(study, storage, name)
     _print_failures(trials)
     if (trials["state"] == "complete").any():
-        folder = study_path(study).parent
+        folder = results_folder(study, name)
+        folder.mkdir(exist_ok=True)
         board = show(trials, rows=10)
         write_table(board, folder / "leaderboard.csv")
         write_table(board, folder / "leaderboard.parquet")

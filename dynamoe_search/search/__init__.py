@@ -4,14 +4,19 @@ The only part that knows optuna.
 """
 
 from dynamoe_search.search.comparison import compare_samplers
-from dynamoe_search.search.confirm import Confirmation, confirm_study, load_confirmation
+from dynamoe_search.search.confirm import (
+    Confirmation,
+    confirm_study,
+    load_confirmation,
+    paired_results,
+)
 from dynamoe_search.search.join import join_study
 from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.progress import Progress
 from dynamoe_search.search.ray_engine import RayCluster
 from dynamoe_search.search.recording import Recording, load_recording
 from dynamoe_search.search.results import load_trials
-from dynamoe_search.search.run import Outcome, Resources, run_study
+from dynamoe_search.search.run import Outcome, Resources, results_folder, run_study
 from dynamoe_search.search.study_file import SAMPLERS, StudyFile
 from dynamoe_search.search.study_reader import read_study_file, study_path
 
@@ -32,7 +37,9 @@ __all__ = [
     "load_recording",
     "load_trials",
     "make_plan",
+    "paired_results",
     "read_study_file",
+    "results_folder",
     "run_study",
     "study_path",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.progress import Overview, Progress
 from dynamoe_search.search.records import Ledger, read_ledger
 from dynamoe_search.search.results import table_of
-from dynamoe_search.search.run import Outcome, Resources, carry_on
+from dynamoe_search.search.run import Outcome, Resources, carry_on, results_folder
 from dynamoe_search.search.storage import Place, begin_study, open_study, place_of
+from dynamoe_search.search.study_file import StudyFile
 from dynamoe_search.search.study_reader import study_path
 from dynamoe_search.search.worker import load_study_data
 from dynamoe_search.specification import Dense
@@ -101,15 +103,16 @@ def confirm_study(
     study_file = recorded_study_file(search, place)
     data = load_study_data(study_file, resources.data_directory)
     check_data(search, data, place)
-    plan = make_plan(study_file, data)
+    plan = make_plan(loss_alone(study_file), data)
     with place.run_lock():
         study = begin_study(place.confirmation, ["minimize"])
         ledger = read_ledger(search.get_trials(deepcopy=False))
-        confirmation = _fix(study, plan, ledger, seeds, margin)
+        in_order = leaders(ledger, study_file.search)
+        confirmation = _fix(study, plan, ledger, in_order, seeds, margin)
         on_start(plan, confirmation)
         agenda = ConfirmationAgenda(tuple(confirmation.names), confirmation.seeds[-1])
         overview = Overview(study, plan, agenda, on_progress)
-        return carry_on(overview, place.confirmation, path.parent, resources)
+        return carry_on(overview, place.confirmation, results_folder(path, name), resources)
 
 
 def load_confirmation(
@@ -150,10 +153,38 @@ def load_confirmation(
         )
     trials = table_of(
         optuna_study.get_trials(deepcopy=False),
-        recorded_study_file(open_study(place), place),
+        loss_alone(recorded_study_file(open_study(place), place)),
     )
     trials.insert(2, "name", trials["candidate"].map(confirmation.names))
     return trials, confirmation
+
+
+def paired_results(trials: pd.DataFrame) -> pd.DataFrame:
+    """Of each candidate and seed the one training that counts, for `compare_with_reference`.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `load_confirmation` gives it.
+
+    Returns
+    -------
+    DataFrame
+        ``candidate``, ``replicate`` and ``loss``: the test loss, NaN where no attempt came to an
+        end, be it that it diverged or that it is still to be tried again.
+    """
+    in_order = trials.sort_values("trial").assign(ended=trials["state"] == "complete")
+    in_order = in_order.sort_values("ended", kind="stable")
+    kept = in_order.drop_duplicates(["candidate", "replicate"], keep="last")
+    return kept.rename(columns={"test_loss": "loss"}).reindex(
+        columns=["candidate", "replicate", "loss"]
+    )
+
+
+def loss_alone(study_file: StudyFile) -> StudyFile:
+    """The study file as a confirmation goes by: all that counts is the loss."""
+    search = {"objectives": ("loss",), "constraints": (), "pruner": "none"}
+    return study_file.model_copy(update={"search": study_file.search.model_copy(update=search)})
 
 
 def confirmation_agenda(place: Place) -> ConfirmationAgenda | None:
@@ -175,12 +206,17 @@ def _read(study: optuna.Study) -> Confirmation | None:
 
 
 def _fix(
-    study: optuna.Study, plan: Plan, ledger: Ledger, seeds: int | None, margin: float | None
+    study: optuna.Study,
+    plan: Plan,
+    ledger: Ledger,
+    in_order: list[str],
+    seeds: int | None,
+    margin: float | None,
 ) -> Confirmation:
     """What is confirmed: as it was fixed, but for more seeds; else by what the search has found."""
     begun = _read(study)
     if begun is None:
-        confirmation = _choose(plan, ledger, seeds or SEEDS, margin)
+        confirmation = _choose(plan, ledger, in_order, seeds or SEEDS, margin)
     else:
         if margin is not None and margin != begun.margin:
             raise InvalidInput(
@@ -196,15 +232,16 @@ def _fix(
     return confirmation
 
 
-def _choose(plan: Plan, ledger: Ledger, seeds: int, margin: float | None) -> Confirmation:
-    in_order = leaders(ledger, plan.study.search)
+def _choose(
+    plan: Plan, ledger: Ledger, in_order: list[str], seeds: int, margin: float | None
+) -> Confirmation:
     if not in_order:
         raise InvalidInput(
             "no training of this study is complete yet; finish it with: dynamoe-search run"
         )
     reference = in_order[0]
     margin = MARGIN if margin is None else margin
-    if not margin > 0:
+    if not 0 < margin < math.inf:
         raise InvalidInput(f"--margin is {margin:g}; give the loss that does not matter, above 0")
     names = dict.fromkeys(in_order[:FINALISTS], "")
     for name in PATTERNS_AND_UNIFORM:

@@ -20,6 +20,7 @@ _FORMAT = 2  # of the records; raise it where older ones cannot be read any more
 _FIXED = (
     *("data.", "model.", "budget.", "router.name"),
     *("search.objectives", "search.constraints", "search.also."),
+    *("search.family", "search.contrast"),
 )
 
 

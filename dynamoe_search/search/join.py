@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.search.agenda import SearchAgenda
-from dynamoe_search.search.confirm import confirmation_agenda
+from dynamoe_search.search.confirm import confirmation_agenda, loss_alone
 from dynamoe_search.search.definition import check_data, recorded_study_file
 from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.progress import Overview, Progress
@@ -46,15 +46,21 @@ def join_study(
     study_file = recorded_study_file(study, place)
     data = load_study_data(study_file, resources.data_directory)
     check_data(study, data, place)
-    plan = make_plan(study_file, data)
-    on_start(plan)
     folder = Path(place.name)
+    overview = Overview(
+        study, make_plan(study_file, data), SearchAgenda(study_file.search), on_progress
+    )
     confirmation = confirmation_agenda(place)
     if confirmation is not None:
-        place = place.confirmation
-        overview = Overview(open_study(place), plan, confirmation, on_progress)
-    else:
-        overview = Overview(study, plan, SearchAgenda(study_file.search), on_progress)
+        confirming = Overview(
+            open_study(place.confirmation),
+            make_plan(loss_alone(study_file), data),
+            confirmation,
+            on_progress,
+        )
+        if not confirming.is_over(confirming.ledger()):
+            overview, place = confirming, place.confirmation
+    on_start(overview.plan)
     return carry_on(overview, place, folder, resources)
 
 

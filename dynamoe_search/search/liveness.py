@@ -82,7 +82,8 @@ def living(study: optuna.Study, worker: str, watch: Watch) -> Iterator[None]:
         finally:
             ended.set()
             beating.join()
-            path.unlink(missing_ok=True)
+        # Whoever ends badly may leave a trial: that file says that it is nobody's.
+        path.unlink(missing_ok=True)
 
 
 def _beat(study: optuna.Study, worker: str, watch: Watch, ended: threading.Event) -> None:

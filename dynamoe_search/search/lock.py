@@ -69,8 +69,10 @@ def postgresql_lock(url: str, name: str, seconds: float | None = None) -> Iterat
     import psycopg
 
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    reached = False
     try:
         with psycopg.connect(url, autocommit=True, options=_KEEP_ALIVE) as connection:
+            reached = True
             if seconds is None:
                 connection.execute("SELECT pg_advisory_lock(%s)", (number,))
             else:
@@ -81,7 +83,8 @@ def postgresql_lock(url: str, name: str, seconds: float | None = None) -> Iterat
                 )
             yield
     except psycopg.Error as error:
-        raise RunFailed(f"the PostgreSQL server is gone: {str(error).splitlines()[0]}") from error
+        what = "is gone" if reached else "cannot be reached"
+        raise RunFailed(f"the PostgreSQL server {what}: {str(error).splitlines()[0]}") from error
 
 
 def _within(seconds: float, take: Callable[[], bool], what: str) -> None:

@@ -167,6 +167,7 @@ def settle(study: optuna.Study, search: SearchSection, is_dead: Callable[[str], 
         claim, attributes = claim_of(trial), trial.user_attrs
         # Trials are queued, asked for and claimed under one lock: who left it half-done is dead.
         if trial.state == TrialState.WAITING:
+            study.sampler = optuna.samplers.RandomSampler()  # which is asked for nothing
             study.tell(study.ask(), state=TrialState.FAIL)
         elif claim is None:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from dynamoe_search.analysis import OBJECTIVES
-from dynamoe_search.errors import RunFailed
+from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.search.agenda import SearchAgenda
 from dynamoe_search.search.definition import check_data, record_study_file
 from dynamoe_search.search.liveness import GRACE
@@ -123,7 +125,13 @@ def run_study(
         on_start(plan)
         agenda = SearchAgenda(study_file.search)
         overview = Overview(study, plan, agenda, on_progress)
-        return carry_on(overview, place, path.parent, resources)
+        return carry_on(overview, place, results_folder(path, name), resources)
+
+
+def results_folder(study: Path, name: str | None) -> Path:
+    """Where networks and tables of a study go: beside its file, or below it by another name."""
+    folder = study_path(study).parent
+    return folder if name is None else folder / name
 
 
 def carry_on(overview: Overview, place: Place, folder: Path, resources: Resources) -> Outcome:
@@ -133,6 +141,7 @@ def carry_on(overview: Overview, place: Place, folder: Path, resources: Resource
     if overview.is_over(ledger):
         overview.report(ledger, under_way=0.0, workers=0, finishing=False)
         return Outcome(plan, place, "finished")
+    _check_device(resources.device)
     job = Job(
         uuid.uuid4().hex,
         place,
@@ -155,6 +164,14 @@ def carry_on(overview: Overview, place: Place, folder: Path, resources: Resource
     if not to_the_end:
         return Outcome(plan, place, "interrupted")
     return Outcome(plan, place, "finished" if overview.is_over(overview.ledger()) else "exhausted")
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"--device {device} is not to be had: {reason}") from error
 
 
 def directions_of(study_file: StudyFile) -> list[Direction]:

@@ -53,10 +53,12 @@ class Place:
 
     def __post_init__(self) -> None:
         try:
-            known = self.kind in ("sqlite", "journal", "postgresql")
-        except ArgumentError:
+            url = make_url(self.url)
+            known = url.drivername in ("sqlite", "journal", "postgresql")
+            known &= url.drivername == "postgresql" or url.database not in (None, "", ":memory:")
+        except (ArgumentError, ValueError):
             known = False
-        if not known or (self.kind != "postgresql" and not make_url(self.url).database):
+        if not known:
             raise InvalidInput(f"--storage: {self.url!r} is no address of records; give {_FORMS}")
 
     def __str__(self) -> str:
@@ -228,7 +230,7 @@ def nothing_yet(place: Place) -> str:
         f"{place} holds no results of {place.name} yet; begin with: dynamoe-search run STUDY"
         if place.name != _NAME or place.file is None
         else f"{place.file.parent} holds no results yet; begin with: dynamoe-search run"
-        f" {place.file.parent}"
+        f" {place.file.parent} (or name with --storage where they are kept)"
     )
 
 

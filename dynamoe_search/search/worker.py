@@ -32,7 +32,7 @@ from dynamoe_search.search.records import (
 )
 from dynamoe_search.search.result import make_result, make_spent
 from dynamoe_search.search.samplers import make_pruner
-from dynamoe_search.search.storage import Place, open_study
+from dynamoe_search.search.storage import STORAGE_ERRORS, Place, open_study
 from dynamoe_search.search.study_file import StudyFile
 from dynamoe_search.training import Interrupted, NonFiniteLoss, TrainingResult, train
 
@@ -194,6 +194,8 @@ class Worker:
             return partial(record_pruned, study, trial, spent)
         except NonFiniteLoss as error:
             return partial(record_failure, study, trial, "diverged", str(error))
+        except STORAGE_ERRORS:
+            raise  # no fault of the training: it is tried again
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             return partial(record_failure, study, trial, _kind_of(error), message)

@@ -1,16 +1,25 @@
 import math
+import time
 from dataclasses import replace
 from itertools import islice
 from statistics import mean, stdev
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dynamoe_search.analysis.gradients import GradientNoise, gradient_noise
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.analysis.gradient_moments import pool_gradients, with_ratios
+from dynamoe_search.analysis.gradients import (
+    GradientNoise,
+    GradientWatch,
+    gradient_noise,
+    gradient_noise_by_group,
+)
+from dynamoe_search.budgets import dense_twin, parameter_count
 from dynamoe_search.data import ImageData, ImageSplit, TextSplit, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.models import Model, build_model, settle_cuts
@@ -161,6 +170,88 @@ def test_micro_batches_are_unbiased(
         assert abs(mean(values) - expected) <= 3.5 * standard_error + 1e-9 * expected
 
 
+@pytest.mark.parametrize(("batch", "micro_batches"), [(2, 8), (4, 4), (3, 8)])
+def test_micro_batches_are_unbiased_by_group(
+    few: ImageSplit, batch: int, micro_batches: int
+) -> None:
+    model = classifier(router=TopK(2)).double()
+    place = ["layer", "group"]
+    exact = gradient_noise_by_group(model, few, 1, 24, seed=0).set_index(place)
+    draws = pd.concat(
+        gradient_noise_by_group(model, few, batch, micro_batches, seed) for seed in range(100)
+    )
+    # Per token, the trace is unbiased, too; the norm only where nothing is left to chance.
+    quantities = ["trace", "squared_norm", "token_trace"]
+    grouped = draws.groupby(place)[quantities]
+    bias = (grouped.mean() - exact[quantities]).abs()
+    assert len(bias) == 7
+    assert (bias <= 3.5 * grouped.sem() + 1e-9 * exact[quantities]).to_numpy().all()
+    if batch * micro_batches == 24:
+        norms = draws.groupby(place)["token_squared_norm"].agg(["min", "max"])
+        assert norms["min"].to_numpy() == pytest.approx(norms["max"].to_numpy(), rel=1e-9)
+
+
+@pytest.mark.parametrize("heads", [0, 2])
+def test_the_groups_add_up_to_the_network(
+    windows: TextSplit, digits: ImageData, heads: int
+) -> None:
+    for model, split in (
+        (classifier(), digits.train),
+        (build_model(LanguageModel(257, 16, 8, heads, EXPERTS)), windows),
+        (build_model(dense_twin(NETWORK, "total")), digits.train),
+    ):
+        table = gradient_noise_by_group(model, split, 2, 5, seed=1)
+        noise = gradient_noise(model, split, 2, 5, seed=1)
+        whole = pool_gradients(table.assign(whole=0), ["whole"]).iloc[0]
+        assert whole["trace"] == pytest.approx(noise.trace, rel=1e-9)
+        assert whole["squared_norm"] == pytest.approx(noise.squared_norm, rel=1e-9)
+        assert whole["noise_scale"] == pytest.approx(noise.noise_scale, rel=1e-9)
+        parameters = pool_gradients(table, ["group"]).set_index("group")["parameters"]
+        count = parameter_count(model.specification)
+        assert parameters["trunk"] == count.trunk
+        assert parameters["experts"] == count.experts
+        assert parameters.get("router", 0) == count.routers
+        tokens = 16 if split is windows else 1
+        trunk = table[table["group"] == "trunk"]
+        assert (trunk["token_trace"] / trunk["trace"]).to_numpy() == pytest.approx(tokens, rel=1e-9)
+
+
+def test_a_watch_follows_a_training_and_knows_its_cost(digits: ImageData) -> None:
+    def measure(model: Model) -> pd.DataFrame:
+        return gradient_noise_by_group(model, digits.train, 8, 4, seed=0)
+
+    settings = TrainingSettings(epochs=5, batch=64, evaluations=5)
+    watch, late = GradientWatch(measure, every=2), GradientWatch(measure, every=6)
+    models: list[pd.DataFrame] = []
+
+    def follow(point: CurvePoint, model: Model) -> None:
+        watch(point, model)
+        late(point, model)
+        models.append(measure(model))
+
+    start = time.perf_counter()
+    result = train(NETWORK, digits, settings, seed=0, on_evaluation=follow)
+    assert 0 < watch.seconds < time.perf_counter() - start
+    points = [result.curve[1], result.curve[3]]
+    table = watch.table
+    for name in ("fraction", "samples", "loss"):
+        assert table[name].unique().tolist() == [getattr(point, name) for point in points]
+    for point, expected in zip(points, models[1::2], strict=True):
+        rows = table[table["fraction"] == point.fraction].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows[expected.columns], expected)
+    by_fraction = pool_gradients(table, ["fraction"])
+    assert by_fraction["trace"].tolist() == pytest.approx(
+        [float(expected["trace"].sum()) for expected in models[1::2]]
+    )
+    assert late.seconds == 0
+    with pytest.raises(
+        InvalidInput, match="nothing was measured: of 5 evaluations none is the 6th"
+    ):
+        late.table  # noqa: B018
+    with pytest.raises(InvalidInput, match="every is 0"):
+        GradientWatch(measure, every=0)
+
+
 def test_it_is_the_estimator_of_the_paper_where_data_have_no_end(digits: ImageData) -> None:
     """Appendix A.1 in its own form, from gradients taken here; 1/n is what differs."""
     model = classifier().double().eval()
@@ -271,14 +362,41 @@ def test_measurements_are_averaged_before_they_are_divided(
     assert together.squared_norm == pytest.approx(squared_norm, rel=1e-12, abs=1e-9)
     assert together.trace == pytest.approx(trace, rel=1e-12)
     assert together.samples == sum(one.samples for one in measurements)
-    assert together.noise_scale == (
-        together.trace / together.squared_norm if together.squared_norm > 0 else math.inf
-    )
+    if together.squared_norm > 0:
+        assert together.noise_scale == together.trace / together.squared_norm
+    elif together.trace > 0:
+        assert together.noise_scale == math.inf
 
 
-def test_a_diverged_network_has_no_noise_scale() -> None:
+def test_a_diverged_network_has_no_noise_scale_and_neither_has_nothing() -> None:
     assert math.isnan(GradientNoise(math.nan, math.nan, 8).noise_scale)
-    assert GradientNoise(0.0, 1.0, 8).noise_scale == math.inf
+    assert math.isnan(GradientNoise(0.0, 0.0, 8).noise_scale)
+    for squared_norm in (0.0, -0.0, -1.0):
+        assert GradientNoise(squared_norm, 1.0, 8).noise_scale == math.inf
+
+
+@given(
+    measurements=st.lists(
+        st.tuples(st.sampled_from([-1.0, -0.0, 0.0, 2.0, math.nan]), st.sampled_from([0.0, 3.0])),
+        min_size=1,
+    )
+)
+def test_a_table_has_the_ratios_of_its_sums(measurements: list[tuple[float, float]]) -> None:
+    squared_norms, traces = zip(*measurements, strict=True)
+    sums = {"token_trace": 6.0, "token_squared_norm": 2.0, "parameters": 5}
+    table = pd.DataFrame({"squared_norm": squared_norms, "trace": traces}).assign(**sums)
+    table = with_ratios(table.assign(layer=1))
+    for row in table.itertuples():
+        noise = GradientNoise(row.squared_norm, row.trace, 8)
+        assert row.noise_scale == pytest.approx(noise.noise_scale, nan_ok=True)
+        assert row.token_noise_scale == 3
+        if row.squared_norm == 2 and row.trace:
+            assert row.signal_to_noise == 2 / 3
+    pooled = pool_gradients(table, ["layer"]).iloc[0]
+    assert pooled["parameters"] == 5 * len(table)
+    assert pooled["token_trace"] == 6 * len(table)
+    whole = GradientNoise(np.nansum(squared_norms), sum(traces), 8)
+    assert pooled["noise_scale"] == pytest.approx(whole.noise_scale, nan_ok=True)
 
 
 def test_too_little_to_measure_is_refused(few: ImageSplit) -> None:

@@ -46,7 +46,7 @@ _context.set_forkserver_preload([__name__, *_LAZILY_IMPORTED])
 
 @dataclass
 class Command:
-    """Starts dynamoe-search, each time in a process group of its own."""
+    """Starts dynamoe-search as a user would, each time in a process group of its own."""
 
     started: list[subprocess.Popen] = field(default_factory=list)
 
@@ -258,12 +258,12 @@ def kill_in_training(
 
     def killed() -> bool:
         for worker, process in training(path, url, of).items():
-            # It may just have ended.
-            os.kill(process, signal.SIGSTOP)
-            still = worker in training(path, url, of)
-            os.kill(process, signal.SIGKILL if still else signal.SIGCONT)
-            if still:
-                return True
+            with suppress(ProcessLookupError):
+                # Its training may just have ended.
+                os.kill(process, signal.SIGSTOP)
+                still = worker in training(path, url, of)
+                os.kill(process, signal.SIGKILL if still else signal.SIGCONT)
+                return still
         return False
 
     wait_for(killed)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 from dynamoe_search.budgets import active_parameters, parameter_count
@@ -15,6 +16,7 @@ from dynamoe_search.search import (
     load_confirmation,
     load_trials,
     make_plan,
+    paired_results,
     read_study_file,
     run_study,
 )
@@ -123,6 +125,53 @@ def test_nothing_to_confirm(small_study: Path) -> None:
         load_confirmation(small_study)
     with pytest.raises(InvalidInput, match="no training of this study is complete yet"):
         confirm_study(small_study)
+
+
+def test_of_several_attempts_one_counts() -> None:
+    trials = pd.DataFrame(
+        {
+            "trial": [0, 1, 2, 3, 4, 5],
+            "candidate": ["a", "a", "b", "b", "c", "d"],
+            "replicate": [0, 0, 0, 0, 0, 0],
+            "state": ["died", "complete", "complete", "interrupted", "diverged", "running"],
+            "test_loss": [np.nan, 1.0, 2.0, np.nan, np.nan, np.nan],
+        }
+    )
+    found = paired_results(trials).set_index("candidate")["loss"]
+    assert found["a"] == 1.0
+    assert found["b"] == 2.0
+    assert found[["c", "d"]].isna().all()
+    nothing = paired_results(trials.iloc[[0]].drop(columns="test_loss"))
+    assert nothing["loss"].isna().all()
+
+
+def test_only_the_loss_counts(small_study: Path) -> None:
+    edit(
+        small_study,
+        ("trials = 14", "trials = 8"),
+        ("epochs = 2", "epochs = 1"),
+        (
+            '"blend"',
+            '"blend"\nobjectives = ["utilisation_entropy", "loss"]\n'
+            'constraints = ["utilisation_entropy >= 0.1"]',
+        ),
+    )
+    run_study(small_study, ONE)
+    assert confirm_study(small_study, 2, None, ONE).reason == "finished"
+    trials, confirmation = load_confirmation(small_study)
+    assert (trials["state"] == "complete").all()
+    entropy = load_trials(small_study).groupby("candidate")["utilisation_entropy"].mean()
+    assert entropy[confirmation.reference] == entropy.max()
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_margin_is_a_loss(small_study: Path, margin: float) -> None:
+    edit(small_study, ("trials = 14", "trials = 1"), ("epochs = 2", "epochs = 1"))
+    run_study(small_study, ONE)
+    with pytest.raises(InvalidInput, match="--margin is"):
+        confirm_study(small_study, 2, margin, ONE)
+    with pytest.raises(InvalidInput, match="no confirmation yet"):
+        load_confirmation(small_study)
 
 
 @pytest.mark.parametrize("text", ["dense 96x2-95", "dense 7", "8-6-4-2", "8-4 hidden=21 p=0.7"])

@@ -70,6 +70,7 @@ def test_a_change_is_shown_and_must_be_allowed(begun, small_study: Path) -> None
         ("hidden = 8", "hidden = 16", r"model\.hidden"),
         ("experts = 12", "experts = 13", r"budget\.experts"),
         ('"top_k"\nk = 1', '"percentile"', r"router\.name"),
+        ('"blend"', '"spline"', r"search\.family"),
         ('"blend"', '"blend"\nobjectives = ["active_flops"]', r"search\.objectives"),
         ('"blend"', '"blend"\nalso.k = [1, 2]', r"search\.also\.k"),
         ('name = "digits"', 'name = "digits"\nseed = 1', r"data\.seed"),

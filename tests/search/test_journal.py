@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import optuna
@@ -38,3 +39,24 @@ def test_a_first_line_that_is_unfinished(tmp_path: Path) -> None:
     path = tmp_path / "records"
     path.write_text('{"op_code": 0')
     assert begin(path).study_name == "s"
+
+
+def test_the_end_of_a_trial_reaches_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "records"
+    on_disk = ""
+
+    def sync(file: int) -> None:
+        nonlocal on_disk
+        on_disk = path.read_text()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    study = begin(path)
+    for value in (1.0, 2.0):
+        trial = study.ask()
+        trial.set_user_attr("result", value)
+        study.tell(trial, value)
+        assert on_disk == path.read_text()
+        study.set_user_attr("beat", value)
+        assert on_disk != path.read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from dynamoe_search.errors import RunFailed
 from dynamoe_search.search import liveness
 from dynamoe_search.search.liveness import Watch, living, new_worker
 
@@ -126,6 +127,13 @@ def test_whoever_ends_well_leaves_nothing(study: optuna.Study) -> None:
         assert not Watch(grace=0).is_dead(worker)
     assert not path.exists()
     assert study.user_attrs == {f"beat {worker}": 0}
+
+
+def test_whoever_ends_badly_is_known_to_be_dead(study: optuna.Study) -> None:
+    worker = new_worker()
+    with pytest.raises(RunFailed), living(study, worker, Watch()):
+        raise RunFailed("the server is gone")
+    assert Watch(grace=1e9).is_dead(worker)
 
 
 def test_a_heart_survives_a_storage_that_fails(study: optuna.Study) -> None:

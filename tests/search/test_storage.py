@@ -55,7 +55,13 @@ def test_without_results_it_says_how_to_begin(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["study.db", "mysql://me@here/x", "sqlite://", "", "journal:"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("study.db", "mysql://me@here/x", "sqlite://", "", "journal:", "sqlite:///:memory:"),
+        *("postgresql://me@here:port/x", "sqlite+aiosqlite:///x"),
+    ],
+)
 def test_an_address_of_another_form_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match=r"no address of records; give sqlite:///FILE"):
         Place(url, "name")

@@ -19,7 +19,7 @@ from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.search import Resources, load_trials, run_study, worker
 from dynamoe_search.search.journal import open_journal
 from dynamoe_search.search.lock import take_if_free
-from dynamoe_search.search.storage import place_of
+from dynamoe_search.search.storage import open_study, place_of
 from tests.conftest import edit
 from tests.search.conftest import Server
 from tests.search.processes import (
@@ -49,7 +49,6 @@ RECORD_CLAIM = "dynamoe_search.search.assignment.record_claim"
 COMPLETE = "dynamoe_search.search.records._complete"
 TRAIN = "dynamoe_search.search.worker.train"
 MAKE_RESULT = "dynamoe_search.search.worker.make_result"
-JOURNAL = "optuna.storages.journal._file"
 KEY = ["candidate", "replicate"]
 
 
@@ -88,6 +87,9 @@ def test_killed_between_a_result_and_its_commit(small_study: Path, url: str) -> 
     assert len(trials) == 3
     assert trials.loc[0, "validation_loss"] == trial["validation_loss"]
     assert trials.loc[0, "worker"] == trial["worker"]
+    # The sampler is told, too.
+    first = open_study(place_of(small_study.parent, url)).trials[0]
+    assert first.value == trial["validation_loss"]
 
 
 @pytest.mark.parametrize("moment", [ASK, RECORD_CLAIM])
@@ -237,7 +239,7 @@ def test_two_workers_find_what_one_finds(small_study: Path, tmp_path: Path, kind
 
 
 class InPieces(io.FileIO):
-    """A file on which a line takes its time."""
+    """A file on which a line takes its time, byte by byte."""
 
     def write(self, line: bytes) -> int:
         return sum(super(InPieces, self).write(line[i : i + 1]) for i in range(len(line)))
@@ -245,9 +247,11 @@ class InPieces(io.FileIO):
 
 def write_for_ever(path: Path, name: str) -> None:
     study = optuna.load_study(study_name="s", storage=open_journal(path))
-    replace(f"{JOURNAL}.open", lambda path, mode: (InPieces if "a" in mode else open)(path, mode))
+    replace(
+        "pathlib.Path.open", lambda path, mode: (InPieces if mode == "ab" else open)(path, mode)
+    )
     for count in itertools.count():
-        study.set_user_attr(name, [count] * 2000)
+        study.set_user_attr(name, [count] * 20_000)
 
 
 def test_writers_of_a_journal_killed_in_the_middle_of_a_line(tmp_path: Path) -> None:
