@@ -171,7 +171,7 @@ def test_micro_batches_of_one_sample_give_the_same(kind: str) -> None:
 
 def test_some_of_the_samples_are_unbiased_for_all() -> None:
     model, split = network("classifier", TopK(2)), some("classifier", 24)
-    draws = [per_sample_gradient_noise(model, split, 8, seed) for seed in range(200)]
+    draws = [per_sample_gradient_noise(model, split, 8, seed) for seed in range(100)]
     exact = per_sample_gradient_noise(model, split)
     for row, quantity in product(exact.index, ("trace", "squared_norm")):
         values = [table[quantity][row] for table in draws]
