@@ -178,5 +178,5 @@ def _place(name: str) -> tuple[int, str]:
 
 def _square_norms(vectors: Tensor) -> Tensor:
     """Along the last axis; in float64, so that adding many loses nothing."""
-    squares: Tensor = torch.linalg.vecdot(vectors, vectors)
-    return squares.double()
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1)  # needs no memory for the squares
+    return norms.double().square()

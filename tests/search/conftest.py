@@ -2,16 +2,18 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.search.processes import Command
+from tests.search.processes import Command, dying_with_this, wait_for
 
 _DEBIAN = Path("/usr/lib/postgresql")
 
@@ -25,16 +27,22 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._databases = count()
-        self._run("initdb", "--auth=trust", "--no-sync", "--username=postgres")
+        self._process: subprocess.Popen | None = None
+        initialise = [binaries / "initdb", "--auth=trust", "--no-sync", "--username=postgres"]
+        subprocess.run([*initialise, self._data], **self._options, check=True)
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        log = self.folder / "log"
-        self._run("pg_ctl", "start", "--wait", "--silent", f"--log={log}", f"--options={options}")
+        program = [self.binaries / "postgres", "-D", self._data, *options.split()]
+        self._process = subprocess.Popen([*dying_with_this("QUIT"), *program], **self._options)
+        ready = [self.binaries / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        wait_for(lambda: subprocess.run(ready).returncode == 0)
 
     def stop(self) -> None:
         """Stop it as a crash would."""
-        self._run("pg_ctl", "stop", "--mode=immediate", "--silent")
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
 
     def new_database(self) -> str:
         """The address of a database that nobody has used."""
@@ -48,16 +56,16 @@ class Server:
     def _url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def _run(self, program: str, *options: str) -> None:
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def _options(self) -> dict[str, Any]:
         # PostgreSQL refuses to run as root; its package makes a user for it.
         user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        subprocess.run(
-            [self.binaries / program, f"--pgdata={self.folder / 'data'}", *options],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self.folder,
-            **user if os.getuid() == 0 else {},
-        )
+        quiet = {"cwd": self.folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return quiet | (user if os.getuid() == 0 else {})
 
 
 @pytest.fixture(scope="session")

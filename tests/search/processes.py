@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pkgutil
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,11 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__, *_LAZILY_IMPORTED])
 
 
+def dying_with_this(signal_name: str) -> list[str]:
+    """What to put before a program that shall not outlive this process, however that is ended."""
+    return ["setpriv", "--pdeathsig", signal_name] if shutil.which("setpriv") else []
+
+
 @dataclass
 class Command:
     """Starts dynamoe-search as a user would, each time in a process group of its own."""
@@ -54,7 +60,13 @@ class Command:
         """Start it with these arguments; its files cannot grow beyond a size in bytes."""
         limits = (file_size, file_size)
         process = subprocess.Popen(
-            [sys.executable, "-m", "dynamoe_search", *map(str, arguments)],
+            [
+                *dying_with_this("KILL"),
+                sys.executable,
+                "-m",
+                "dynamoe_search",
+                *map(str, arguments),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
