@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -26,6 +27,19 @@ def worker_context() -> ForkServerContext:
     with _one_thread_each(), _deaf_to_interrupts():
         forkserver.ensure_running()
     return context
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its parent is gone, however that happened."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

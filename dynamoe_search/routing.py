@@ -121,13 +121,12 @@ def _above_percentile(router: Percentile, gates: Tensor) -> Tensor:
         threshold = torch.lerp(threshold, ordered[:, whole + 1], fraction)
     chosen = gates > threshold[:, None]
     # At least one: where nothing is strictly above, the largest.
-    chosen.scatter_(1, order[:, -1:], True)
-    return chosen
+    return chosen.scatter(1, order[:, -1:], True)
 
 
 def _largest(gates: Tensor, k: int) -> Tensor:
     chosen = torch.zeros_like(gates, dtype=torch.bool)
-    return chosen.scatter_(1, gates.topk(k, dim=1).indices, True)
+    return chosen.scatter(1, gates.topk(k, dim=1).indices, True)
 
 
 def readiness(router: VariableRouter, gates: Tensor) -> Tensor:
@@ -151,12 +150,12 @@ def readiness(router: VariableRouter, gates: Tensor) -> Tensor:
         case TopP():
             ordered, order = gates.sort(dim=1, descending=True)
             before = ordered.cumsum(dim=1) - ordered
-            ready = torch.empty_like(gates).scatter_(1, order, -before)
-            return ready.scatter_(1, order[:, :1], _ALWAYS)
+            ready = gates.scatter(1, order, -before)
+            return ready.scatter(1, order[:, :1], _ALWAYS)
         case Relative():
             largest, index = gates.max(dim=1, keepdim=True)
             # Noise can take every gate below 0.
-            return (gates / largest.clamp(min=_TINY)).scatter_(1, index, _ALWAYS)
+            return (gates / largest.clamp(min=_TINY)).scatter(1, index, _ALWAYS)
         case Threshold():
             return gates.scatter(1, gates.argmax(dim=1, keepdim=True), _ALWAYS)
 

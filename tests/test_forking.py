@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from dynamoe_search.forking import end_with_parent
 from dynamoe_search.search.agenda import SearchAgenda
 from dynamoe_search.search.liveness import new_worker
-from dynamoe_search.search.local import _end_with_parent
 from dynamoe_search.search.run import directions_of
 from dynamoe_search.search.storage import begin_study, place_of
 from dynamoe_search.search.study_reader import read_study_file
@@ -95,7 +95,7 @@ def test_a_worker_finds_imported_what_takes_long(small_study: Path) -> None:
 
 
 def stay(sending: Connection) -> None:
-    _end_with_parent()
+    end_with_parent()
     sending.send([os.getpid(), os.getppid()])
     time.sleep(3600)
 

@@ -27,9 +27,8 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.forking import worker_context
+from dynamoe_search.forking import end_with_parent, worker_context
 from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders, next_assignment
-from dynamoe_search.search.local import _end_with_parent
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.progress import Event
 from dynamoe_search.search.recording import Recording
@@ -226,7 +225,7 @@ _replayed: tuple[Recording, int, Event]
 
 def _begin(recording: Recording, trials: int, stop: Event) -> None:
     global _replayed
-    _end_with_parent()
+    end_with_parent()
     one_thread()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _replayed = recording, trials, stop

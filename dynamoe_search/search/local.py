@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import sys
-import threading
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext, ForkServerProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.forking import worker_context
+from dynamoe_search.forking import end_with_parent, worker_context
 from dynamoe_search.search.liveness import new_worker
 from dynamoe_search.search.progress import Overview, interrupts
 from dynamoe_search.search.records import settle
-from dynamoe_search.search.storage import STORAGE_ERRORS
+from dynamoe_search.search.storage import STORAGE_ERRORS, reason_of
 from dynamoe_search.search.worker import Job, Worker, one_thread
 
 _SECONDS_BETWEEN_LOOKS = 0.25  # at the workers
@@ -162,7 +159,7 @@ def _work(
 ) -> None:
     # An interrupt from the terminal reaches every process; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    end_with_parent()
     one_thread()
     try:
         worker = Worker(job, name)
@@ -176,22 +173,8 @@ def _work(
         complaints.put(str(error))
         sys.exit(1)
     except STORAGE_ERRORS as error:
-        reason = str(error).splitlines()[0]
         complaints.put(
-            f"the records in {job.place} cannot be written: {reason}. Nothing recorded is lost;"
-            " make room or mend it, then run the same command again"
+            f"the records in {job.place} cannot be written: {reason_of(error)}. Nothing"
+            " recorded is lost; make room or mend it, then run the same command again"
         )
         sys.exit(1)
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent is gone, however that happened."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

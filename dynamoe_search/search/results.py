@@ -129,6 +129,7 @@ def table_of(trials: list[Any], study_file: StudyFile) -> pd.DataFrame:
 _EMPTY = (
     *("trial", "candidate", "schedule", "settings", "pattern", "replicate", "seed", "state"),
     *("message", "fraction", *_MEASURED, "feasible", *_TIMES, "curve"),
+    *("mean_active", "started", "finished", "worker", "data", "commit"),
 )
 
 

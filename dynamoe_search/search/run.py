@@ -25,6 +25,7 @@ from dynamoe_search.search.storage import (
     Place,
     begin_study,
     place_of,
+    reason_of,
 )
 from dynamoe_search.search.study_file import StudyFile
 from dynamoe_search.search.study_reader import read_study_file, study_path
@@ -159,8 +160,10 @@ def carry_on(overview: Overview, place: Place, folder: Path, resources: Resource
             count = resources.workers or len(os.sched_getaffinity(0))
             to_the_end = run_locally(job, overview, count)
     except STORAGE_ERRORS as error:
-        reason = str(error).splitlines()[0]
-        raise RunFailed(f"the records in {place} cannot be read or written: {reason}") from error
+        raise RunFailed(
+            f"the records in {place} cannot be read or written: {reason_of(error)}. Nothing"
+            " recorded is lost; make room or mend it, then run the same command again"
+        ) from error
     if not to_the_end:
         return Outcome(plan, place, "interrupted")
     return Outcome(plan, place, "finished" if overview.is_over(overview.ledger()) else "exhausted")

@@ -210,12 +210,17 @@ def descends(process: int, ancestor: int) -> bool:
     while process > 1:
         if process == ancestor:
             return True
-        try:
-            stat = Path(f"/proc/{process}/stat").read_text()
-        except OSError:
-            return False
-        process = int(stat.rpartition(")")[2].split()[1])
+        process = parent_of(process)
     return False
+
+
+def parent_of(process: int) -> int:
+    """What has started a process; 0 where it is gone."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def wait_for(what: Callable[[], Any]) -> Any:

@@ -15,8 +15,10 @@ import torch
 
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.report.leaderboard import answer
-from dynamoe_search.search import join_study, load_trials, run_study, worker
+from dynamoe_search.search import join_study, load_trials, run, run_study, worker
 from dynamoe_search.search.storage import begin_study, place_of
+from dynamoe_search.search.study_reader import read_study_file
+from dynamoe_search.search.worker import load_study_data
 from tests.conftest import edit
 from tests.search.processes import (
     Command,
@@ -127,6 +129,9 @@ def test_a_full_disk(small_study: Path, tmp_path: Path, command: Command, kind: 
 
 
 def is_refused(path: Path) -> None:
+    # Whoever is about to become nobody may not be able to read what is installed.
+    data = load_study_data(read_study_file(path), None)
+    run.load_study_data = lambda *_: data
     if os.getuid() == 0:
         os.seteuid(NOBODY)
     with pytest.raises(RunFailed, match="cannot be written: Permission denied"):

@@ -37,7 +37,9 @@ from tests.search.processes import (
     kill_in_training,
     live_elsewhere,
     output_of,
+    parent_of,
     replace,
+    training,
     wait_for,
     wait_for_training,
     wait_for_trials,
@@ -206,6 +208,24 @@ def test_a_killed_helper(small_study: Path, tmp_path: Path, command: Command) ->
     output_of(run)
     trials = assert_accounted_for(small_study, 8, url)
     assert (trials["state"] == "died").sum() <= 1
+
+
+def test_a_killed_fork_server_leaves_no_worker_behind(
+    small_study: Path, tmp_path: Path, command: Command
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records'}"
+    edit(small_study, ("epochs = 2", "epochs = 5000"))
+    begin(small_study, url)
+    run = command("run", small_study, "--storage", url, "--workers", "1")
+    wait_for_training(small_study, url, run)
+    ((worker, process),) = training(small_study, url, run).items()
+    os.kill(parent_of(process), signal.SIGKILL)
+    # Its parent cannot know of it any more, and lets another try again: two would train the same.
+    wait_for(lambda: not Path(f"/proc/{process}").exists())
+    wait_for(lambda: training(small_study, url, run).keys() - {worker})
+    trials = load_trials(small_study, url)
+    assert trials["state"].tolist() == ["died", "running"]
+    assert trials["candidate"].nunique() == 1
 
 
 def test_a_server_that_crashes(small_study: Path, server: Server, command: Command) -> None:
