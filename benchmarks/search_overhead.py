@@ -114,6 +114,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / "study.toml").write_text(study)
                 done = run(Path(folder), storage, workers)
+            console.print(f"{storage}, workers: {workers}, {done.wall:.1f} s")
             walls.append(done.wall)
             table.add_row(
                 storage,

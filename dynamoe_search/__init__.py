@@ -26,7 +26,10 @@ if TYPE_CHECKING:
         compare_with_reference,
         count_routings,
         gradient_noise,
+        gradient_noise_by_group,
+        gradient_variance,
         make_pareto_table,
+        per_sample_gradient_noise,
         rank_correlations,
         rank_table,
         score_schedules,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
         join_study,
         load_confirmation,
         load_trials,
+        measurement_table,
         run_study,
     )
     from dynamoe_search.specification import (
@@ -84,7 +88,10 @@ _HOMES = {
         "compare_with_reference",
         "count_routings",
         "gradient_noise",
+        "gradient_noise_by_group",
+        "gradient_variance",
         "make_pareto_table",
+        "per_sample_gradient_noise",
         "rank_correlations",
         "rank_table",
         "score_schedules",
@@ -113,6 +120,7 @@ _HOMES = {
         "join_study",
         "load_confirmation",
         "load_trials",
+        "measurement_table",
         "run_study",
     ),
     "specification": (
@@ -132,6 +140,10 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "measurement_table",
+    "per_sample_gradient_noise",
+    "gradient_variance",
+    "gradient_noise_by_group",
     "Balance",
     "Classifier",
     "ClassifierModel",

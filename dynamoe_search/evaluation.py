@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -142,3 +143,15 @@ def tokens_a_sample(split: ImageSplit | TextSplit) -> int:
 def samples_at_once(split: ImageSplit | TextSplit) -> int:
     """How many samples to run through a network at a time where no gradients are needed."""
     return max(1, _TOKENS_AT_ONCE // tokens_a_sample(split))
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, and then every module as it was."""
+    was_training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in was_training.items():
+            module.training = training

@@ -13,14 +13,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext, ForkServerContext
 
 
 def worker_context() -> ForkServerContext:
     """What to start workers in, from the main thread.
 
-    The first call has the fork server begin to import, while the caller does so itself: the earlier
-    it is, the less there is to wait for.
+    The first call has the fork server begin to import, while the caller does so itself: commands
+    call it before they import torch.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dynamoe_search.preload"])
@@ -40,6 +40,27 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+class Flag:
+    """An event of processes, without a lock that one of them could take to its grave.
+
+    Parameters
+    ----------
+    context : BaseContext
+        In which the processes are started.
+    """
+
+    def __init__(self, context: BaseContext) -> None:
+        self._value = context.RawValue("b", False)
+
+    def set(self) -> None:
+        """Let it be so."""
+        self._value.value = True
+
+    def is_set(self) -> bool:
+        """Whether it is so."""
+        return bool(self._value.value)
 
 
 @contextmanager

@@ -32,7 +32,18 @@ Data = ImageData | TextData
 
 
 class NonFiniteLoss(RunFailed):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite.
+
+    Parameters
+    ----------
+    message : str
+    flops : float
+        What the training had cost by then.
+    """
+
+    def __init__(self, message: str, flops: float = 0.0) -> None:
+        super().__init__(message)
+        self.flops = flops
 
 
 class Interrupted(RunFailed):
@@ -242,7 +253,8 @@ def train(
         if not math.isfinite(validation.loss):
             raise NonFiniteLoss(
                 f"the validation loss is {validation.loss} at {meter.fraction():.0%} of the"
-                " training"
+                " training",
+                meter.flops(),
             )
         stopwatch.lap("evaluation")
         point = CurvePoint(
@@ -282,7 +294,7 @@ def _settling_inputs(model: Model, data: Data, seed: int) -> Tensor | None:
         return None
     order = torch.Generator().manual_seed(seed)
     inputs, _ = next(iter(data.train.batches(samples_at_once(data.train), order)))
-    return inputs.clone()  # not a view that keeps all the data
+    return inputs
 
 
 class _Meter:

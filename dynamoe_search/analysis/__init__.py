@@ -13,6 +13,10 @@ if TYPE_CHECKING:
         active_by_layer,
         compare_routers,
     )
+    from dynamoe_search.analysis.between_bounds import (
+        MEASURED_AND_BOUNDED,
+        measured_bounds,
+    )
     from dynamoe_search.analysis.bounds import (
         QUANTITIES,
         layer_bounds,
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
         family_bounds,
         score_schedules,
     )
+    from dynamoe_search.analysis.claims import (
+        VarianceClaim,
+        compare_routings,
+        gradient_variance,
+    )
     from dynamoe_search.analysis.comparison import (
         compare_with_reference,
         holm,
@@ -36,15 +45,38 @@ if TYPE_CHECKING:
         kendall_interval,
         rank_correlations,
     )
+    from dynamoe_search.analysis.gradient_moments import (
+        GROUPS,
+        pool_gradients,
+    )
     from dynamoe_search.analysis.gradients import (
         GradientNoise,
+        GradientWatch,
         gradient_noise,
+        gradient_noise_by_group,
+    )
+    from dynamoe_search.analysis.measurements import (
+        MEASURED,
+        MEASURES,
+        gradient_results,
+        gradients_now,
+        measured_means,
+        representation_results,
+        utilisation_results,
+    )
+    from dynamoe_search.analysis.network import (
+        NetworkAnalysis,
+        analyze_network,
     )
     from dynamoe_search.analysis.pareto import (
         OBJECTIVES,
         Objective,
         make_pareto_table,
         pareto_front,
+    )
+    from dynamoe_search.analysis.per_sample_gradients import (
+        per_sample_gradient_noise,
+        per_sample_gradients,
     )
     from dynamoe_search.analysis.representation import (
         RepresentationSums,
@@ -123,8 +155,22 @@ _HOMES = {
     ),
     "comparison": ("compare_with_reference", "holm", "seeds_to_decide"),
     "fidelity": ("Savings", "compute_saved", "kendall_interval", "rank_correlations"),
-    "gradients": ("GradientNoise", "gradient_noise"),
+    "claims": ("VarianceClaim", "compare_routings", "gradient_variance"),
+    "gradient_moments": ("GROUPS", "pool_gradients"),
+    "gradients": ("GradientNoise", "GradientWatch", "gradient_noise", "gradient_noise_by_group"),
+    "between_bounds": ("MEASURED_AND_BOUNDED", "measured_bounds"),
+    "measurements": (
+        "MEASURED",
+        "MEASURES",
+        "gradient_results",
+        "gradients_now",
+        "measured_means",
+        "representation_results",
+        "utilisation_results",
+    ),
+    "network": ("NetworkAnalysis", "analyze_network"),
     "pareto": ("OBJECTIVES", "Objective", "make_pareto_table", "pareto_front"),
+    "per_sample_gradients": ("per_sample_gradient_noise", "per_sample_gradients"),
     "roofline": ("Machine", "measure_machine", "roofline"),
     "representation": (
         "RepresentationSums",
@@ -173,9 +219,15 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "CONFIDENCE",
     "ExpertBudget",
+    "GROUPS",
     "GradientNoise",
+    "GradientWatch",
     "LAWS",
+    "MEASURED",
+    "MEASURED_AND_BOUNDED",
+    "MEASURES",
     "Machine",
+    "NetworkAnalysis",
     "Noise",
     "OBJECTIVES",
     "Objective",
@@ -185,8 +237,10 @@ __all__ = [
     "RoutingCounts",
     "Savings",
     "UtilisationHistory",
+    "VarianceClaim",
     "active_by_layer",
     "active_table",
+    "analyze_network",
     "best_schedule",
     "budget_extremes",
     "chance_information",
@@ -194,6 +248,7 @@ __all__ = [
     "co_activation_table",
     "coefficient_of_variation",
     "compare_routers",
+    "compare_routings",
     "compare_schedules",
     "compare_with_reference",
     "compute_saved",
@@ -208,6 +263,10 @@ __all__ = [
     "frequent_tokens",
     "gini",
     "gradient_noise",
+    "gradient_noise_by_group",
+    "gradient_results",
+    "gradient_variance",
+    "gradients_now",
     "group_table",
     "half_width",
     "holm",
@@ -223,19 +282,26 @@ __all__ = [
     "maximum_violation",
     "mean_normalised_entropy",
     "measure_machine",
+    "measured_bounds",
+    "measured_means",
     "mutual_information",
     "normalised_entropy",
     "paired_means",
     "parallel_efficiency",
     "pareto_front",
+    "per_sample_gradient_noise",
+    "per_sample_gradients",
+    "pool_gradients",
     "pooled_noise",
     "rank_correlations",
     "rank_table",
+    "representation_results",
     "roofline",
     "schedule_bounds",
     "score_schedules",
     "seeds_to_decide",
     "sum_representations",
+    "utilisation_results",
     "utilisation_table",
     "worst_schedule",
 ]

@@ -8,13 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dynamoe_search.budgets import experts_of
+from dynamoe_search.analysis.routing_counts import count_routings
+from dynamoe_search.analysis.utilization_tables import active_table
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.models import Model
-from dynamoe_search.routing import Routing, route
+from dynamoe_search.routing import route
 from dynamoe_search.specification import Router
-
-_BATCH = 64
 
 
 def compare_routers(
@@ -59,7 +58,6 @@ def compare_routers(
     return pd.concat(tables, ignore_index=True)[["router", "active", "share"]]
 
 
-@torch.no_grad()
 def active_by_layer(model: Model, split: ImageSplit | TextSplit) -> pd.DataFrame:
     """The K of the tokens of a split in each layer of a trained network.
 
@@ -80,19 +78,7 @@ def active_by_layer(model: Model, split: ImageSplit | TextSplit) -> pd.DataFrame
     InvalidInput
         For a dense network.
     """
-    experts_of(model.specification)  # refuses dense ones
-    model.eval()
-    counts: list[Tensor] = []
-    for inputs, _ in split.batches(_BATCH):
-        report: list[Routing] = []
-        model(inputs, report)
-        found = [torch.bincount(r.active, minlength=r.chosen.shape[1] + 1) for r in report]
-        counts = found if not counts else [a + b for a, b in zip(counts, found, strict=True)]
-    tables = [
-        _shares(count).assign(layer=layer, experts=len(count) - 1)
-        for layer, count in enumerate(counts, start=1)
-    ]
-    return pd.concat(tables, ignore_index=True)[["layer", "experts", "active", "share"]]
+    return active_table(count_routings(model, split))
 
 
 def _shares(counts: Tensor) -> pd.DataFrame:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,7 +15,7 @@ from torch import nn
 from dynamoe_search.analysis.gradient_moments import GradientMoments, trained_parameters
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.evaluation import Precision, predict, tokens_a_sample
+from dynamoe_search.evaluation import Precision, evaluation_mode, predict, tokens_a_sample
 from dynamoe_search.models import Model
 from dynamoe_search.routing import Routing
 from dynamoe_search.training import CurvePoint
@@ -302,15 +301,3 @@ def _moments(
                 [routing.chosen.sum(dim=0)[None] for routing in routings],
             )
     return moments
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and then every module as it was."""
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in was_training.items():
-            module.training = training

@@ -12,11 +12,10 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dynamoe_search.analysis.gradient_moments import GradientMoments, trained_parameters
-from dynamoe_search.analysis.gradients import evaluation_mode
 from dynamoe_search.budgets import parameter_count
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.evaluation import tokens_a_sample
+from dynamoe_search.evaluation import evaluation_mode, tokens_a_sample
 from dynamoe_search.models import Model, MoELayer
 from dynamoe_search.routing import Routing
 from dynamoe_search.specification import Classifier, LanguageModel

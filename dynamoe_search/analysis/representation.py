@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from scipy.special import entr
 from torch import Tensor
 
-from dynamoe_search.analysis.gradients import evaluation_mode
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.evaluation import Precision, predict, samples_at_once
+from dynamoe_search.evaluation import Precision, evaluation_mode, predict, samples_at_once
 from dynamoe_search.models import Model
 
 _FEWEST_TOKENS = 4  # of which the unbiased estimator is defined

@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dynamoe_search.analysis.gradients import evaluation_mode
 from dynamoe_search.budgets import experts_of
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.evaluation import Precision, predict, samples_at_once
+from dynamoe_search.evaluation import Precision, evaluation_mode, predict, samples_at_once
 from dynamoe_search.models import Model
 from dynamoe_search.routing import Routing
 from dynamoe_search.specification import Classifier

@@ -170,7 +170,7 @@ def _loads(counts: RoutingCounts, by_group: bool) -> list[tuple[str, NDArray[np.
 
 
 def active_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
-    """How K spreads over the tokens of each layer, as `active_by_layer` has it.
+    """How K spreads over the tokens of each layer.
 
     Parameters
     ----------

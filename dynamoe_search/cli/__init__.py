@@ -10,11 +10,12 @@ import typer
 from rich.markup import escape
 
 from dynamoe_search import __version__
-from dynamoe_search.cli import bounds, data, evidence, samplers, schedule, study
+from dynamoe_search.cli import analyze, bounds, data, evidence, samplers, schedule, study
 from dynamoe_search.cli.console import complaints, console
 from dynamoe_search.errors import InvalidInput, RunFailed
 
-# What needs torch, optuna or pandas is imported where it is used, so that --help is quick.
+# What needs torch, optuna or pandas is imported where it is used, so that --help is quick, and
+# workers get ready meanwhile: see `dynamoe_search.forking`.
 
 app = typer.Typer(
     help="Under a fixed budget, how many experts should each layer of a Mixture-of-Experts"
@@ -29,6 +30,7 @@ app.command()(study.leaderboard)
 app.command()(evidence.fidelity)
 app.command()(evidence.confirm)
 app.command()(samplers.compare_samplers)
+app.command()(analyze.analyze)
 app.command()(bounds.bounds)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")

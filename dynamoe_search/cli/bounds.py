@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynamoe_search.cli.console import PlotFile, console, save_plot, say, write_file, write_table
+from dynamoe_search.cli.console import (
+    DataDirectory,
+    Name,
+    PlotFile,
+    Storage,
+    console,
+    save_plot,
+    say,
+    write_file,
+    write_table,
+)
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import DEFAULT_CONTRAST, Schedule
 from dynamoe_search.specification import (
@@ -32,10 +42,21 @@ if TYPE_CHECKING:
 _ROUTERS: dict[str, Router] = {
     router.name: router for router in (Percentile(), TopK(), TopP(), Relative(), Threshold())
 }
+_BESIDE_A_STUDY = (
+    *("study", "peak_flops", "bandwidth", "measure", "csv", "json", "plot"),
+    *("data_dir", "storage", "name"),
+)
 _DEFAULT_LAYERS, _DEFAULT_EXPERTS = 8, 32
 
 
 def bounds(
+    context: typer.Context,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of this study: its budget, and beside it what was measured in its trainings."
+        ),
+    ] = None,
     layers: Annotated[
         int | None,
         typer.Option("--layers", "-l", min=1, help="Layers of experts; 8 without a schedule."),
@@ -90,6 +111,9 @@ def bounds(
     csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write all of it to this JSON file.")] = None,
     plot: PlotFile = None,
+    data_dir: DataDirectory = None,
+    storage: Storage = None,
+    name: Name = None,
 ) -> None:
     """Say what no schedule of a budget can beat, and how far from it some schedules are.
 
@@ -98,7 +122,12 @@ def bounds(
     and with a machine's peak and bandwidth the least times. Nothing is trained. It is of the layers
     of experts alone: the rest of a network costs every schedule the same.
 
+    With --study the budget is that of a study, and its leaders and named schedules are set between
+    their bounds: active experts, FLOPs, load entropy, and the time of a training, as measured.
+
     Example: `dynamoe-search bounds --layers 12 --experts 96 --router top_p:0.7 --plot bounds.png`
+
+    Example: `dynamoe-search bounds --study studies/digits --measure`
     """
     from dynamoe_search.analysis.budget_bounds import (
         ExpertBudget,
@@ -110,6 +139,13 @@ def bounds(
     from dynamoe_search.report import bounds as report
     from dynamoe_search.report.bounds_table import bounds_table
 
+    if study is not None:
+        _refuse_beside_a_study(context)
+        from dynamoe_search.cli.study_bounds import bounds_of_study
+
+        machine = _machine(peak_flops, bandwidth, measure, one_thread=True)
+        bounds_of_study(study, data_dir, storage, name, machine, csv, json, plot)
+        return
     written = [Schedule.parse(text) for text in schedule or []]
     budget = ExpertBudget(
         layers or (written[0].depth if written else _DEFAULT_LAYERS),
@@ -195,7 +231,19 @@ def read_router(text: str) -> Router:
     return with_constants(router, values)
 
 
-def _machine(peak_flops: float | None, bandwidth: float | None, measure: bool) -> Machine | None:
+def _refuse_beside_a_study(context: typer.Context) -> None:
+    """`InvalidInput` where an option is given that a study decides."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and name not in _BESIDE_A_STUDY:
+            option = "--" + name.replace("_", "-")
+            raise InvalidInput(f"{option} is decided by the study; leave out {option}, or --study")
+
+
+def _machine(
+    peak_flops: float | None, bandwidth: float | None, measure: bool, one_thread: bool = False
+) -> Machine | None:
     if (peak_flops is None) != (bandwidth is None):
         raise InvalidInput("a machine has two figures: give --peak-flops and --bandwidth, or none")
     if peak_flops is None and not measure:
@@ -203,6 +251,10 @@ def _machine(peak_flops: float | None, bandwidth: float | None, measure: bool) -
     from dynamoe_search.analysis.roofline import Machine, measure_machine
 
     if peak_flops is None or bandwidth is None:
+        if one_thread:  # as workers have
+            import torch
+
+            torch.set_num_threads(1)
         return measure_machine()
     if measure:
         raise InvalidInput("give --peak-flops and --bandwidth, or --measure, not both")

@@ -48,7 +48,9 @@ Device = Annotated[str, typer.Option(help="The torch device to train on.")]
 Grace = Annotated[
     float,
     typer.Option(
-        min=1, help="Seconds without a sign of life after which a worker elsewhere is given up."
+        min=1,
+        help="Seconds without a sign of life after which a worker elsewhere is given up; from 60 on"
+        " commands need not agree about it.",
     ),
 ]
 PlotFile = Annotated[

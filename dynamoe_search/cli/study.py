@@ -25,6 +25,7 @@ from dynamoe_search.cli.console import (
     write_table,
 )
 from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.forking import worker_context
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,13 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="The Ray cluster; one of this machine alone without it.")
     ] = None,
-    trial_cpus: Annotated[float, typer.Option(min=0.01, help="Ray: cores of a training.")] = 1.0,
+    trial_cpus: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            help="Ray: the part of a core that a training takes; it computes on one thread.",
+        ),
+    ] = 1.0,
     trial_gpus: Annotated[float, typer.Option(min=0, help="Ray: devices of a training.")] = 0.0,
     grace: Grace = 60.0,
 ) -> None:
@@ -70,6 +77,8 @@ def run(
 
     Example: `dynamoe-search run studies/digits/study.toml`
     """
+    if engine == Engine.local:
+        worker_context()
     from dynamoe_search.report.terminal import SearchDisplay
     from dynamoe_search.search import (
         RayCluster,
@@ -136,6 +145,7 @@ def worker(
 
     Example: `dynamoe-search worker --storage postgresql://me@server/studies --name digits`
     """
+    worker_context()
     from dynamoe_search.report.terminal import SearchDisplay
     from dynamoe_search.search import Resources, join_study
 
@@ -189,7 +199,7 @@ def leaderboard(
 
 def show(trials: pd.DataFrame, rows: int) -> pd.DataFrame:
     """Print what a study has found, and give the table of its candidates."""
-    from dynamoe_search.report.fidelity import fidelity_sentences
+    from dynamoe_search.report.measurements import cost_sentences, measured_tables
 
     objectives = trials.attrs["objectives"]
     if objectives == ["loss"]:
@@ -197,17 +207,23 @@ def show(trials: pd.DataFrame, rows: int) -> pd.DataFrame:
         from dynamoe_search.report.terminal import leaderboard_table
 
         board = make_leaderboard(trials)
-        console.print(leaderboard_table(board, rows))
-        say("\n".join(answer(trials)))
+        table, sentences = leaderboard_table(board, rows), answer(trials)
     else:
-        from dynamoe_search.analysis import make_pareto_table
+        from dynamoe_search.analysis import make_pareto_table, measured_means
         from dynamoe_search.report.pareto import pareto_sentences, pareto_table
 
         board = make_pareto_table(trials, objectives)
-        console.print(pareto_table(board, objectives, rows))
-        say("\n".join(pareto_sentences(board, objectives)))
+        table = pareto_table(board, objectives, rows)
+        sentences = pareto_sentences(board, objectives)
+        measured = measured_means(trials).drop(columns=list(board), errors="ignore")
+        board = board.join(measured, on="candidate")
     if trials.attrs["pruner"] != "none":
-        say("\n".join(fidelity_sentences(trials)))
+        from dynamoe_search.report.fidelity import fidelity_sentences
+
+        sentences += fidelity_sentences(trials)
+    for one in (table, *measured_tables(board, rows)):
+        console.print(one)
+    say("\n".join([*sentences, *cost_sentences(trials)]))
     return board
 
 
@@ -228,6 +244,16 @@ def _say_plan(plan: Plan) -> None:
 
 
 def _print_failures(trials: pd.DataFrame) -> None:
+    claimed = trials[trials["candidate"] != ""]
+    for (candidate, replicate), attempts in claimed.groupby(["candidate", "replicate"]):
+        died = attempts.loc[attempts["state"] == "died", "trial"].map(str)
+        if len(died) > 1 and set(attempts["state"]) <= {"died", "interrupted"}:
+            complaints.print(
+                f"trials {', '.join(died)} ({candidate}, replicate {replicate}) died: something"
+                " killed their workers, such as the system for want of memory",
+                highlight=False,
+                soft_wrap=True,
+            )
     failed = trials[trials["state"].isin(["diverged", "out of memory", "error"])]
     for row in failed.itertuples():
         complaints.print(

@@ -43,14 +43,15 @@ class ImageSplit:
     def batches(
         self, size: int, generator: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass: views of one copy permuted by the generator; in order without one."""
+        """One pass, in an order drawn by the generator; without one, views in their own order."""
         images, labels = self.images, self.labels
-        if generator is not None:
-            # Drawn on the CPU, so that every device sees the same order.
-            order = torch.randperm(len(self), generator=generator).to(labels.device)
-            images, labels = images[order], labels[order]
-        for start in range(0, len(self), size):
-            yield images[start : start + size], labels[start : start + size]
+        if generator is None:
+            yield from zip(torch.split(images, size), torch.split(labels, size), strict=True)
+            return
+        # Drawn on the CPU, so that every device sees the same order.
+        order = torch.randperm(len(self), generator=generator).to(labels.device)
+        for chosen in torch.split(order, size):
+            yield images[chosen], labels[chosen]
 
 
 @dataclass(frozen=True)

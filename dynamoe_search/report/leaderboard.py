@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dynamoe_search.analysis import half_width, least_significant_difference, pooled_noise
+from dynamoe_search.analysis import (
+    half_width,
+    least_significant_difference,
+    measured_means,
+    pooled_noise,
+)
 from dynamoe_search.errors import InvalidInput
 
 
@@ -27,9 +32,9 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
         the noise pooled over the study; NaN where nothing was trained twice), ``perplexity`` and
         ``bits_per_byte`` (means; NaN for images), ``total_parameters``, ``active_experts`` (K,
         measured on the validation split, its mean over tokens, layers and replicates),
-        ``active_parameters`` and ``flops_per_token`` (measured means), and ``tied_with_best``:
+        ``active_parameters`` and ``flops_per_token`` (measured means), ``tied_with_best``:
         whether the difference to the first row is within what noise does (Tukey and Kramer, 5 % for
-        the whole table).
+        the whole table); and what the study asked to be measured, as `measured_means` gives it.
 
     Raises
     ------
@@ -54,7 +59,8 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
         active_parameters=("active_parameters", "mean"),
         flops_per_token=("flops_per_token", "mean"),
     )
-    board = board.sort_values("loss", kind="stable").reset_index(drop=True)
+    measured = measured_means(trials)
+    board = board.join(measured).sort_values("loss", kind="stable").reset_index(drop=True)
     board = board.sort_values("feasible", ascending=False, kind="stable", ignore_index=True)
     board = board.astype({"total_parameters": "int64"})
     for quantity, column in (("loss", "validation_loss"), ("accuracy", "validation_accuracy")):
@@ -71,7 +77,8 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
         f"{quantity}{end}" for quantity in ("loss", "accuracy") for end in ("", "_low", "_high")
     ]
     order += ["perplexity", "bits_per_byte", "total_parameters", "active_experts"]
-    return board[[*order, "active_parameters", "flops_per_token", "tied_with_best"]]
+    order += ["active_parameters", "flops_per_token", "tied_with_best"]
+    return board[[*order, *measured]]
 
 
 def answer(trials: pd.DataFrame) -> list[str]:

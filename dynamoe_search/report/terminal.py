@@ -98,7 +98,7 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
             f"{row.schedule} {row.settings}".rstrip(),
             sparkline(Schedule.parse(row.schedule)),
             row.pattern,
-            f"{row.loss:.4f}" + _plus_minus(row.loss_high - row.loss, "{:.4f}"),
+            f"{row.loss:.4f}" + plus_minus(row.loss_high - row.loss, "{:.4f}"),
             f"{row.bits_per_byte:.4f}" if is_text else _accuracy(row),
             f"{row.replicates}x",
             f"{row.total_parameters:,}",
@@ -110,10 +110,11 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
 
 
 def _accuracy(row: Any) -> str:
-    return f"{row.accuracy:.1%}" + _plus_minus(row.accuracy - row.accuracy_low, "{:.1%}")
+    return f"{row.accuracy:.1%}" + plus_minus(row.accuracy - row.accuracy_low, "{:.1%}")
 
 
-def _plus_minus(width: float, form: str) -> str:
+def plus_minus(width: float, form: str) -> str:
+    """Half an interval, to be written after its middle; a question mark where it is unknown."""
     return " ± ?" if math.isnan(width) else " ± " + form.format(width)
 
 

@@ -94,7 +94,7 @@ class ConfirmationAgenda:
 
     def fraction(self, ledger: Ledger) -> float:
         """How much is done: 1 at the end."""
-        return ledger.trained * self.fraction_of_one_training()
+        return ledger.trained / (len(self.candidates) * self.seeds)
 
     def fraction_of_one_training(self) -> float:
         """What one more training adds to that."""

@@ -16,8 +16,8 @@ import numpy as np
 import optuna
 
 from dynamoe_search.analysis import OBJECTIVES, pareto_front
-from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, count_schedules, enumerate_schedules
+from dynamoe_search.errors import RunFailed
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
 from dynamoe_search.search.candidate import Candidate, DenseTwin, parse_candidate
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.records import (
@@ -40,7 +40,6 @@ _FINALISTS = 3
 # So many answers in a row that need no training mean that there is nothing left to train.
 _REPEATS_BEFORE_EXHAUSTED = 50
 _ERRORS_IN_A_ROW = 5
-_MOST_TO_ENUMERATE = 10_000
 
 
 @dataclass(frozen=True)
@@ -197,12 +196,6 @@ def _next_of_all(ledger: Ledger, plan: Plan) -> Candidate | None:
     budget, search = plan.study.budget, plan.study.search
     assert plan.solution is not None  # the study file asks for a total
     bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
-    count = count_schedules(*bounds)
-    if count > _MOST_TO_ENUMERATE:
-        raise InvalidInput(
-            f"search.sampler exhaustive: the budget has {count:,} schedules; at most"
-            f" {_MOST_TO_ENUMERATE:,} can be trained one by one. Take another sampler"
-        )
     candidates = [Candidate(schedule) for schedule in enumerate_schedules(*bounds)]
     least = min(candidates, key=lambda c: len(ledger.taken.get(str(c), ())))
     return least if len(ledger.taken.get(str(least), ())) < search.replicates else None

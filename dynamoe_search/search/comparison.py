@@ -27,7 +27,7 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.forking import end_with_parent, worker_context
+from dynamoe_search.forking import Flag, end_with_parent, worker_context
 from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders, next_assignment
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.progress import Event
@@ -202,7 +202,7 @@ def _replay_all(
 ) -> list[pd.DataFrame]:
     """Each task's search, carried out by so many processes."""
     context = worker_context()
-    stop = context.Event()
+    stop = Flag(context)
     workers = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(workers, context, _begin, (recording, trials, stop)) as pool:
         try:
@@ -238,17 +238,12 @@ def _replay_task(sampler: str, repetition: int) -> pd.DataFrame:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Put interrupts off, and let the processes that are started meanwhile never have any.
-
-    From the terminal one reaches every process, and only the parent decides what it means.
-    """
+    """Put interrupts off: processes that are just being started would be lost."""
     came: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)
     if came:
         raise KeyboardInterrupt

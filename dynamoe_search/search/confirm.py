@@ -33,7 +33,7 @@ FINALISTS = 3
 SEEDS = 8
 # In nats: one percent in the probability that is given to the right answer.
 MARGIN = 0.01
-_ATTRIBUTE = "confirmation"
+_ATTRIBUTE, _SETTINGS = "confirmation", "settings"
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,9 @@ def paired_results(trials: pd.DataFrame) -> pd.DataFrame:
         ``candidate``, ``replicate`` and ``loss``: the test loss, NaN where no attempt came to an
         end, be it that it diverged or that it is still to be tried again.
     """
-    in_order = trials.sort_values("trial").assign(ended=trials["state"] == "complete")
+    # Who was killed before a claim leaves a trial of nothing.
+    claimed = trials[trials["replicate"].notna()]
+    in_order = claimed.sort_values("trial").assign(ended=claimed["state"] == "complete")
     in_order = in_order.sort_values("ended", kind="stable")
     kept = in_order.drop_duplicates(["candidate", "replicate"], keep="last")
     return kept.rename(columns={"test_loss": "loss"}).reindex(
@@ -183,7 +185,7 @@ def paired_results(trials: pd.DataFrame) -> pd.DataFrame:
 
 def loss_alone(study_file: StudyFile) -> StudyFile:
     """The study file as a confirmation goes by: all that counts is the loss."""
-    search = {"objectives": ("loss",), "constraints": (), "pruner": "none"}
+    search = {"objectives": ("loss",), "constraints": (), "pruner": "none", "measure": ()}
     return study_file.model_copy(update={"search": study_file.search.model_copy(update=search)})
 
 
@@ -215,6 +217,16 @@ def _fix(
 ) -> Confirmation:
     """What is confirmed: as it was fixed, but for more seeds; else by what the search has found."""
     begun = _read(study)
+    settings = plan.study.definition()
+    del settings["search"]
+    kept = study.user_attrs.get(_SETTINGS, settings)
+    if kept != settings:
+        changed = [key for key in settings if settings[key] != kept.get(key)]
+        raise InvalidInput(
+            f"the study file was changed since its confirmation began ({', '.join(changed)}):"
+            " its trainings cannot be compared with new ones; begin another study with --name"
+        )
+    study.set_user_attr(_SETTINGS, settings)
     if begun is None:
         confirmation = _choose(plan, ledger, in_order, seeds or SEEDS, margin)
     else:

@@ -68,7 +68,10 @@ def _only_name(storage: str) -> str:
     place = Place(storage, "")
     names = names_at(place)
     if not names:
-        raise InvalidInput(f"{place} holds no study; begin one with: run STUDY --storage {storage}")
+        raise InvalidInput(
+            f"{place} holds no study; begin one with: dynamoe-search run STUDY --storage and the"
+            " same address"
+        )
     if len(names) > 1:
         raise InvalidInput(f"{place} holds {', '.join(names)}; choose one with --name")
     return names[0]

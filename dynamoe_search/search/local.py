@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.forking import end_with_parent, worker_context
+from dynamoe_search.forking import Flag, end_with_parent, worker_context
 from dynamoe_search.search.liveness import new_worker
 from dynamoe_search.search.progress import Overview, interrupts
 from dynamoe_search.search.records import settle
@@ -46,28 +46,15 @@ def run_locally(job: Job, overview: Overview, count: int) -> bool:
     return _Workers(job, overview, count).watch()
 
 
-class _Flag:
-    """An event of processes, without a lock that one of them could take to its grave."""
-
-    def __init__(self, context: BaseContext) -> None:
-        self.value = context.RawValue("b", False)
-
-    def set(self) -> None:
-        self.value.value = True
-
-    def is_set(self) -> bool:
-        return bool(self.value.value)
-
-
 class _Workers:
     def __init__(self, job: Job, overview: Overview, count: int) -> None:
         self.job, self.overview = job, overview
         self.context = context = worker_context()
-        self.finish, self.abort = _Flag(context), _Flag(context)
+        self.finish, self.abort = Flag(context), Flag(context)
         self.fractions: Any = context.RawArray("d", count)
         self.complaints: SimpleQueue[str] = context.SimpleQueue()
         self.processes: dict[int, tuple[ForkServerProcess, str]] = {}
-        self.deaths, self.trained_at_last_death = 0, -1
+        self.deaths, self.ended_at_last_death = 0, -1
 
     def watch(self) -> bool:
         """Start the workers, replace those that die, and wait for the last to end."""
@@ -127,9 +114,9 @@ class _Workers:
 
     def _replace(self, index: int) -> None:
         """Start a worker where one has died, unless that would not help."""
-        trained = self.overview.ledger().trained
-        self.deaths = self.deaths + 1 if trained == self.trained_at_last_death else 1
-        self.trained_at_last_death = trained
+        ended = self.overview.ended()
+        self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
+        self.ended_at_last_death = ended
         if not self.complaints.empty():
             self._give_up(self.complaints.get())
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
@@ -152,8 +139,8 @@ def _work(
     job: Job,
     name: str,
     index: int,
-    finish: _Flag,
-    abort: _Flag,
+    finish: Flag,
+    abort: Flag,
     fractions: Any,
     complaints: SimpleQueue[str],
 ) -> None:

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
+import pandas as pd
 
-from dynamoe_search.analysis import GradientNoise, gradient_noise
+from dynamoe_search.analysis import (
+    gradient_results,
+    gradients_now,
+    representation_results,
+    utilisation_results,
+)
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import RunFailed
 from dynamoe_search.models import Model
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.records import Claim
 from dynamoe_search.training import CurvePoint, NonFiniteLoss
-
-_MICRO_BATCH, _MICRO_BATCHES = 32, 8
 
 
 class Pruned(RunFailed):
@@ -49,7 +53,8 @@ class Observation:
         self.trial, self.claim = trial, claim
         self.on_fraction = on_fraction
         self.curve: list[CurvePoint] = []
-        self.noise: list[GradientNoise] = []
+        self.gradients: list[pd.DataFrame] = []
+        self.at_the_end: dict[str, Any] = {}
         self.wall = self.cpu = 0.0
 
     def look(self, point: CurvePoint, model: Model) -> None:
@@ -63,8 +68,7 @@ class Observation:
         wall, cpu = time.perf_counter(), time.process_time()
         self.curve.append(point)
         self.on_fraction(point.fraction)
-        if self.study_file.search.measures("gradient_noise"):
-            self.noise.append(self._gradient_noise(model))
+        self._measure(point, model)
         unpromising = self._is_unpromising(point)
         self.wall += time.perf_counter() - wall
         self.cpu += time.process_time() - cpu
@@ -79,16 +83,13 @@ class Observation:
         NonFiniteLoss
             Where that is not a number.
         """
-        if not self.noise:
-            return {}
-        mean = GradientNoise.average(self.noise)
-        if math.isnan(mean.noise_scale):
-            raise NonFiniteLoss("the gradient noise is nan, though the loss is finite")
-        return {
-            "gradient_noise": mean.noise_scale,
-            "gradient_trace": mean.trace,
-            "gradient_squared_norm": mean.squared_norm,
-        }
+        found = dict(self.at_the_end)
+        if self.gradients:
+            found |= gradient_results(pd.concat(self.gradients, ignore_index=True))
+            if math.isnan(found["gradient_noise"]):
+                message = "the gradient noise is nan, though the loss is finite"
+                raise NonFiniteLoss(message, self.curve[-1].flops)
+        return found
 
     def _is_unpromising(self, point: CurvePoint) -> bool:
         # Each report is a write; without a pruner nobody reads it, and the result has the curve.
@@ -98,13 +99,16 @@ class Observation:
         self.trial.report(point.loss, step=round(point.fraction * evaluations))
         return self.claim.prunable and point.fraction < 1 and self.trial.should_prune()
 
-    def _gradient_noise(self, model: Model) -> GradientNoise:
-        batch = min(_MICRO_BATCH, len(self.data.train) // 2)
-        return gradient_noise(
-            model,
-            self.data.train,
-            batch,
-            min(_MICRO_BATCHES, len(self.data.train) // batch),
-            self.claim.seed,
-            self.study_file.training.precision,
-        )
+    def _measure(self, point: CurvePoint, model: Model) -> None:
+        search, precision = self.study_file.search, self.study_file.training.precision
+        if "gradients" in search.measure or search.measures("gradient_noise"):
+            split, seed = self.data.train, self.claim.seed
+            self.gradients.append(gradients_now(model, split, point.fraction, seed, precision))
+        if point.fraction < 1:
+            return
+        for name, measure in (
+            ("utilisation", utilisation_results),
+            ("representation", representation_results),
+        ):
+            if name in search.measure:
+                self.at_the_end |= measure(model, self.data.validation, precision)

@@ -25,6 +25,7 @@ from dynamoe_search.schedules import (
     Schedule,
     allocate,
     alpha_lora_profile,
+    count_schedules,
     make_family,
     pattern_profile,
     preset_profile,
@@ -42,6 +43,7 @@ from dynamoe_search.specification import (
 )
 
 ALPHA_LORA = "alpha_lora"
+_MOST_TO_ENUMERATE = 10_000
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def make_plan(study: StudyFile, data: ImageData | TextData) -> Plan:
     network = _network(study, data)
     solution = _solve(study, network)
     total = solution.experts if solution else None
+    if search.sampler == "exhaustive":
+        _check_that_all_can_be_trained(study, total)
     schedules = baseline_schedules(study, total)
     network = with_schedule(network, schedules["uniform"])
     family = make_family(search.family, total or 1, budget.minimum, budget.maximum, search.contrast)
@@ -133,6 +137,17 @@ def make_plan(study: StudyFile, data: ImageData | TextData) -> Plan:
         except InvalidInput as error:
             raise InvalidInput(f"budget.active: {error} ({name})") from error
     return plan
+
+
+def _check_that_all_can_be_trained(study: StudyFile, total: int | None) -> None:
+    budget = study.budget
+    assert total is not None  # the study file asks for one
+    count = count_schedules(total, study.model.depth, budget.minimum, budget.maximum)
+    if count > _MOST_TO_ENUMERATE:
+        raise InvalidInput(
+            f"search.sampler exhaustive: the budget has {count:,} schedules; at most"
+            f" {_MOST_TO_ENUMERATE:,} can be trained one by one. Take another sampler"
+        )
 
 
 def _totals(study: StudyFile, network: Specification) -> dict[int, int]:

@@ -90,6 +90,11 @@ class Overview:
             self._read = now, read_ledger(self.study.get_trials(deepcopy=False))
         return self._read[1]
 
+    def ended(self) -> int:
+        """How many trainings came to an end by themselves; it is counted anew."""
+        ledger = self.ledger()
+        return ledger.trained - ledger.given_up
+
     def is_over(self, ledger: Ledger) -> bool:
         """Whether there is nothing left to do."""
         return not ledger.retries and self.agenda.fraction(ledger) >= 1

@@ -79,9 +79,22 @@ def run_on_ray(job: Job, overview: Overview, cluster: RayCluster) -> bool:
                 f"SQLite ({job.place}) cannot be shared by {len(nodes)} machines; give --storage"
                 " postgresql://... or, on a file system that all of them mount, journal:///FILE"
             )
+        _say_where_nothing_fits(ray, cluster)
         return _Tasks(ray, job, overview, cluster).watch()
     finally:
         ray.shutdown()
+
+
+def _say_where_nothing_fits(ray: Any, cluster: RayCluster) -> None:
+    """Say that there is something to wait for, where no node has what one training takes."""
+    wanted = {"CPU": cluster.cpus, "GPU": cluster.gpus}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(name, 0.0) >= share for name, share in wanted.items()) for node in nodes):
+        return
+    missing = f"no node has {cluster.cpus:g} cores and {cluster.gpus:g} devices for a training"
+    if cluster.address is None:
+        raise InvalidInput(f"{missing}; lower --trial-cpus or --trial-gpus")
+    print(f"dynamoe-search: {missing}; waiting for one to join the cluster", flush=True)
 
 
 class _Tasks:
@@ -93,7 +106,7 @@ class _Tasks:
         self.job_on_ray = ray.put(job)
         self.pending: dict[Any, str] = {}
         self.others = Watch(job.grace)
-        self.deaths, self.trained_at_last_death = 0, -1
+        self.deaths, self.ended_at_last_death = 0, -1
 
     def watch(self) -> bool:
         """Hand out trainings as long as there are any, and wait for the last to end."""
@@ -161,9 +174,9 @@ class _Tasks:
     def _bury(self, name: str, error: Exception) -> None:
         """End the trial of a task that has died with its process or its node."""
         self._settle(name.__eq__)
-        trained = self.overview.ledger().trained
-        self.deaths = self.deaths + 1 if trained == self.trained_at_last_death else 1
-        self.trained_at_last_death = trained
+        ended = self.overview.ended()
+        self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
+        self.ended_at_last_death = ended
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
             raise RunFailed(
                 f"{self.deaths} Ray tasks died one after another without finishing a training; the"

@@ -109,11 +109,16 @@ def record_pruned(study: optuna.Study, trial: optuna.Trial, spent: dict[str, Any
 
 
 def record_failure(
-    study: optuna.Study, trial: optuna.Trial, kind: FailureKind, message: str
+    study: optuna.Study,
+    trial: optuna.Trial,
+    kind: FailureKind,
+    message: str,
+    training_flops: float = 0.0,
 ) -> None:
-    """Say why a trial has no result, and end it."""
+    """Say why a trial has no result, and what it had cost by then, and end it."""
+    failure = {"kind": kind, "message": message, "training_flops": training_flops}
     with _unless_given_up(trial):
-        trial.set_user_attr("failure", {"kind": kind, "message": message})
+        trial.set_user_attr("failure", failure)
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
@@ -212,10 +217,12 @@ class Ledger:
         Trials whose training must be tried again.
     trained : int
         Trainings done, pruned, or failed for good.
+    given_up : int
+        Of these, the trainings that killed their workers.
     running : int
         Trainings under way.
     flops : float
-        Training FLOPs, of pruned trainings as far as they went.
+        Training FLOPs, of pruned and diverged trainings as far as they went.
     seconds : float
         Time during which at least one trial was running.
     """
@@ -225,6 +232,7 @@ class Ledger:
     on_trial: set[str]
     retries: list[FrozenTrial]
     trained: int
+    given_up: int
     running: int
     flops: float
     seconds: float
@@ -243,7 +251,7 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
     taken: dict[str, set[int]] = {}
     on_trial: set[str] = set()
     unfinished: dict[tuple[str, int], list[FrozenTrial]] = {}
-    trained = running = 0
+    trained = given_up = running = 0
     flops = 0.0
     for trial in trials:
         claim, state = claim_of(trial), state_of(trial)
@@ -265,6 +273,8 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
             flops += result["training_flops"]
         elif state == "pruned":
             flops += trial.user_attrs["pruned"]["training_flops"]
+        else:
+            flops += trial.user_attrs["failure"]["training_flops"]
     retries = []
     for (candidate, replicate), attempts in unfinished.items():
         if replicate in taken.get(candidate, ()):
@@ -279,8 +289,9 @@ def read_ledger(trials: list[FrozenTrial]) -> Ledger:
         else:
             taken.setdefault(candidate, set()).add(replicate)
             trained += 1
+            given_up += 1
     seconds = _covered_seconds(trials)
-    return Ledger(results, taken, on_trial, retries, trained, running, flops, seconds)
+    return Ledger(results, taken, on_trial, retries, trained, given_up, running, flops, seconds)
 
 
 def _covered_seconds(trials: list[FrozenTrial]) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dynamoe_search
-from dynamoe_search.analysis import mean_normalised_entropy
+from dynamoe_search.analysis import load_entropy, mean_normalised_entropy
 from dynamoe_search.budgets import active_parameters, flops_per_token, parameter_count
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.evaluation import Evaluation
@@ -49,6 +49,7 @@ def make_result(data: ImageData | TextData, training: TrainingResult) -> dict[st
     }
     if measured:
         result["utilisation_entropy"] = mean_normalised_entropy(validation.load)
+        result["layer_entropy"] = [load_entropy(load) for load in validation.load]
     return result
 
 

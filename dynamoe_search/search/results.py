@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from dynamoe_search.analysis import MEASURED
+from dynamoe_search.errors import InvalidInput
 from dynamoe_search.search.candidate import Candidate, parse_candidate, with_settings
 from dynamoe_search.search.definition import changes_of, recorded_study_file
 from dynamoe_search.search.plan import baseline_schedules, names_of
@@ -22,13 +24,16 @@ _MEASURED = (
     "validation_bits_per_byte",
     "active_experts",
     "utilisation_entropy",
-    "gradient_noise",
     "total_parameters",
     "active_parameters",
     "flops_per_token",
     "training_flops",
     "samples",
+    "gradient_squared_norm",
+    *MEASURED,
 )
+_LAYERS = ("mean_active", "layer_entropy")
+_TABLES = ("gradients", "utilisation", "load", "representation")
 _PARTS = ("deciding", "training", "evaluation", "measuring")
 _TIMES = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
 
@@ -53,11 +58,13 @@ def load_trials(study: Path, storage: str | None = None, name: str | None = None
         (``validation_loss`` in nats, ``validation_accuracy``, ``validation_perplexity`` and
         ``validation_bits_per_byte`` (NaN for images), ``active_experts`` (K on the validation
         split, its mean over tokens and layers), ``utilisation_entropy`` (mean of H / ln N),
-        ``gradient_noise`` (in samples; NaN where the study did not ask for it),
         ``total_parameters``, ``active_parameters``, ``flops_per_token``, ``training_flops``,
-        ``samples``), ``feasible`` (whether the study's constraints are met), the wall and CPU
-        seconds of its parts (``deciding``, ``training``, ``evaluation``, ``measuring``), ``curve``
-        (a list of points), ``mean_active`` (a list, one value a layer), ``started``, ``finished``,
+        ``samples``), what the study asked to be measured (by `dynamoe_search.analysis.MEASURED`,
+        NaN where it did not; in detail by `measurement_table`), ``feasible`` (whether the
+        study's constraints are met), the wall and CPU seconds of its parts (``deciding``,
+        ``training``, ``evaluation``, ``measuring``), ``curve`` (a list of points), ``mean_active``
+        and ``layer_entropy`` (K, and the load entropy in nats: lists, one value a layer),
+        ``started``, ``finished``,
         ``worker``, ``data`` (the fingerprint), ``commit``, the versions, and the family's
         parameters as Optuna holds them, each in a column ``parameter_...``. The objectives and the
         changes of the study file that were allowed are in ``attrs``.
@@ -75,6 +82,43 @@ def load_trials(study: Path, storage: str | None = None, name: str | None = None
     trials.attrs["pruner"] = study_file.search.pruner
     trials.attrs["changes"] = changes_of(optuna_study)
     return trials
+
+
+def measurement_table(trials: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """What was measured in detail, of all complete trainings.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `load_trials` gives it.
+    kind : {"gradients", "utilisation", "load", "representation"}
+        ``gradients`` over the training, by `dynamoe_search.analysis.gradients_now`; the others of
+        the trained network on the validation split, by `utilisation_table`, `load_table` and
+        `rank_table`. A study has them that asks for it: ``measure = ["gradients", "utilisation",
+        "representation"]`` in its section ``search``.
+
+    Returns
+    -------
+    DataFrame
+        ``trial``, ``candidate``, ``replicate`` and the columns of that table; empty where nothing
+        was measured.
+
+    Raises
+    ------
+    InvalidInput
+        For another kind.
+    """
+    if kind not in _TABLES:
+        raise InvalidInput(f"there are no measurements {kind!r}; choose from {', '.join(_TABLES)}")
+    key = ["trial", "candidate", "replicate"]
+    complete = trials[trials["state"] == "complete"]
+    return pd.DataFrame(
+        [
+            {**dict(zip(key, of, strict=True)), **row}
+            for *of, rows in complete[[*key, kind]].itertuples(index=False)
+            for row in rows or []
+        ]
+    )
 
 
 def table_of(trials: list[Any], study_file: StudyFile) -> pd.DataFrame:
@@ -108,7 +152,7 @@ def table_of(trials: list[Any], study_file: StudyFile) -> pd.DataFrame:
                 "feasible": complete and _is_feasible(result, study_file),
                 **{name: result.get(name, float("nan")) for name in _TIMES},
                 "curve": result.get("curve"),
-                "mean_active": result.get("mean_active"),
+                **{name: result.get(name) for name in (*_LAYERS, *_TABLES)},
                 "started": trial.datetime_start,
                 "finished": trial.datetime_complete,
                 "worker": claim.worker if claim else None,
@@ -129,7 +173,7 @@ def table_of(trials: list[Any], study_file: StudyFile) -> pd.DataFrame:
 _EMPTY = (
     *("trial", "candidate", "schedule", "settings", "pattern", "replicate", "seed", "state"),
     *("message", "fraction", *_MEASURED, "feasible", *_TIMES, "curve"),
-    *("mean_active", "started", "finished", "worker", "data", "commit"),
+    *(*_LAYERS, *_TABLES, "started", "finished", "worker", "data", "commit"),
 )
 
 

@@ -14,11 +14,12 @@ from dynamoe_search.analysis import OBJECTIVES
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.search.agenda import SearchAgenda
 from dynamoe_search.search.definition import check_data, record_study_file
-from dynamoe_search.search.liveness import GRACE
+from dynamoe_search.search.liveness import GRACE, Watch
 from dynamoe_search.search.local import run_locally
 from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.progress import Overview, Progress
 from dynamoe_search.search.ray_engine import RayCluster, run_on_ray
+from dynamoe_search.search.records import settle
 from dynamoe_search.search.storage import (
     STORAGE_ERRORS,
     Direction,
@@ -138,18 +139,22 @@ def results_folder(study: Path, name: str | None) -> Path:
 def carry_on(overview: Overview, place: Place, folder: Path, resources: Resources) -> Outcome:
     """Train until there is nothing left to do, or until the user stops it."""
     plan = overview.plan
+    with place.claim_lock():
+        settle(overview.study, plan.study.search, Watch(resources.grace).is_dead)
     ledger = overview.ledger()
     if overview.is_over(ledger):
         overview.report(ledger, under_way=0.0, workers=0, finishing=False)
         return Outcome(plan, place, "finished")
-    _check_device(resources.device)
+    if resources.ray is None:
+        _check_device(resources.device)
+    directory = resources.data_directory
     job = Job(
         uuid.uuid4().hex,
         place,
         plan.study,
         overview.agenda,
-        folder,
-        resources.data_directory,
+        folder.absolute(),
+        directory and directory.absolute(),
         resources.device,
         resources.grace,
     )

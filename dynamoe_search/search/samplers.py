@@ -25,7 +25,8 @@ def make_sampler(name: str, seed: int, asked: int) -> optuna.samplers.BaseSample
     """The sampler of that name for a study's next trial.
 
     Most keep no state but their random numbers, so these are drawn anew from the study's seed and
-    the number of trials asked so far: an interrupted study then goes on exactly as it would have.
+    the number of trials asked so far: an interrupted study then goes on as it would have,
+    but for the trials that were cut short, which count, too.
     QMC and CMA-ES keep their state in the storage and need one seed throughout.
 
     Raises

@@ -10,7 +10,6 @@ import optuna
 from dynamoe_search.schedules import Family, Real, Simplex, Whole
 from dynamoe_search.search.study_file import AlsoSection
 
-_DECIMALS = 3  # of a router's constant, so that a candidate can be named
 _LEAST = 1e-6  # an exponential variable is then at most 13.8
 
 
@@ -54,5 +53,5 @@ def suggest_settings(trial: optuna.Trial, also: AlsoSection) -> dict[str, float]
         if name == "k":
             settings[name] = trial.suggest_int(name, int(low), int(high))
         else:
-            settings[name] = round(trial.suggest_float(name, low, high), _DECIMALS)
+            settings[name] = also.settled(name, trial.suggest_float(name, low, high))
     return settings

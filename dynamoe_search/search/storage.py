@@ -59,7 +59,12 @@ class Place:
         except (ArgumentError, ValueError):
             known = False
         if not known:
-            raise InvalidInput(f"--storage: {self.url!r} is no address of records; give {_FORMS}")
+            shown = re.sub(r":[^:@/]*@", ":***@", self.url)
+            raise InvalidInput(f"--storage: {shown!r} is no address of records; give {_FORMS}")
+        if url.drivername != "postgresql":
+            # Other processes, and Ray's above all, may stand in another folder.
+            absolute = url.set(database=str(Path(str(url.database)).absolute()))
+            object.__setattr__(self, "url", absolute.render_as_string(hide_password=False))
 
     def __str__(self) -> str:
         """The file, or the address without its password."""
@@ -91,6 +96,7 @@ class Place:
 
     def _lock(self, which: str, seconds: float | None) -> AbstractContextManager[None]:
         if self.file is None:
+            _require_psycopg()
             url = make_url(self.url).set(drivername="postgresql")
             text = url.render_as_string(hide_password=False)
             return postgresql_lock(text, f"dynamoe_search {which}", seconds)
@@ -155,13 +161,21 @@ def begin_study(place: Place, directions: list[Direction]) -> optuna.Study:
 
 
 def names_at(place: Place) -> list[str]:
-    """The names of the studies that are kept at the same address."""
+    """The names of the studies that are kept at the same address.
+
+    Raises
+    ------
+    InvalidInput
+        Where it cannot be read.
+    """
     if place.file is not None and not place.file.exists():
         return []  # to connect would make it
     try:
         names = optuna.get_all_study_names(connect(place, make_tables=False))
-    except (*STORAGE_ERRORS, RuntimeError, ValueError, KeyError):
+    except KeyError:
         return []
+    except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
+        raise InvalidInput(_not_records(place, error)) from error
     return [name for name in names if not name.endswith(CONFIRMATION)]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dynamoe_search.analysis import OBJECTIVES
+from dynamoe_search.analysis import MEASURES, OBJECTIVES
 from dynamoe_search.data import DATA_SETS, IMAGE_SETS, TOKEN_FILE_ENDING
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, PRESETS
@@ -17,6 +17,7 @@ from dynamoe_search.training import TrainingSettings
 
 SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "nsga2", "nsga3", "exhaustive")
 PRUNERS = ("none", "asha", "hyperband", "median", "wilcoxon")
+_DECIMALS = 3  # of a router's constant, so that a candidate can be named
 _OF_ONE_OBJECTIVE = ("cmaes",)
 
 
@@ -123,6 +124,11 @@ class AlsoSection(_Section):
             raise ValueError(f"hidden names a width twice: {list(self.hidden)}")
         return self
 
+    def settled(self, name: str, value: float) -> float:
+        """A value of a router's constant as candidates have it: in few decimals, inside."""
+        low, high = self.intervals()[name]
+        return min(max(round(value, _DECIMALS), low), high)
+
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The router's constants that are searched, and from where to where."""
         given = {name: getattr(self, name) for name in ("k", "p", "tau", "target")}
@@ -137,6 +143,9 @@ class SearchSection(_Section):
     )
     constraints: tuple[ConstraintText, ...] = Field(
         (), description='what must hold, such as "active_experts <= 2"'
+    )
+    measure: tuple[Literal[MEASURES], ...] = Field(  # type: ignore[valid-type]
+        (), description="what else is measured of every network, at a cost that is shown"
     )
     also: AlsoSection = AlsoSection()
     pruner: Literal[PRUNERS] = Field(  # type: ignore[valid-type]
@@ -164,6 +173,8 @@ class SearchSection(_Section):
     def _objectives_fit(self) -> SearchSection:
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives names one twice: {', '.join(self.objectives)}")
+        if len(set(self.measure)) < len(self.measure):
+            raise ValueError(f"measure names one twice: {', '.join(self.measure)}")
         if self.pruner != "none" and self.objectives != ("loss",):
             raise ValueError(
                 f"pruner {self.pruner} goes by the loss alone; set objectives to it, or leave out"
@@ -277,10 +288,10 @@ class StudyFile(_Section):
         own: dict[str, float] = {}
         if self.search.also.hidden is not None:
             own["hidden"] = self.model.hidden
-        for name, (low, high) in self.search.also.intervals().items():
+        for name, (low, _) in self.search.also.intervals().items():
             value = getattr(self.router, name)
             # A controller that is off has no target of its own.
-            own[name] = low if value is None else min(max(value, low), high)
+            own[name] = self.search.also.settled(name, low if value is None else value)
         return own
 
     def definition(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 
 from dynamoe_search.checkpoint import save_model
 from dynamoe_search.data import ImageData, TextData, load_data
+from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.search.agenda import Agenda
 from dynamoe_search.search.assignment import Assignment
 from dynamoe_search.search.definition import check_data
@@ -22,6 +23,7 @@ from dynamoe_search.search.liveness import GRACE, Watch, living
 from dynamoe_search.search.observation import Observation, Pruned
 from dynamoe_search.search.plan import make_plan
 from dynamoe_search.search.records import (
+    Claim,
     FailureKind,
     Superseded,
     read_ledger,
@@ -184,8 +186,6 @@ class Worker:
             )
             result = make_result(self.data, training) | observation.found()
             result |= self.job.agenda.also_measured(self.plan, self.data, training)
-            if search.keep_models:
-                self._keep_model(training, assignment)
         except (Interrupted, KeyboardInterrupt) as error:
             return partial(record_failure, study, trial, "interrupted", str(error) or "stopped")
         except Pruned:
@@ -193,28 +193,48 @@ class Worker:
             spent |= _times(deciding, observation, None)
             return partial(record_pruned, study, trial, spent)
         except NonFiniteLoss as error:
-            return partial(record_failure, study, trial, "diverged", str(error))
+            return partial(record_failure, study, trial, "diverged", str(error), error.flops)
         except STORAGE_ERRORS:
             raise  # no fault of the training: it is tried again
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             return partial(record_failure, study, trial, _kind_of(error), message)
+        if search.keep_models:
+            self._keep_model(training, assignment)
         result |= _times(deciding, observation, training)
         return partial(record_result, study, trial, claim, result, search)
 
     def _keep_model(self, training: TrainingResult, assignment: Assignment) -> None:
-        stage = self.job.agenda.stage
-        path = self.job.folder / MODELS / f"{stage}-{assignment.trial.number:05d}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        about = {
-            "study": self.job.folder.resolve().name,  # which may have been given as "."
-            stage: assignment.trial.number,
-            "candidate": assignment.claim.candidate,
-            "replicate": assignment.claim.replicate,
-            "seed": assignment.claim.seed,
-            "data": self.data.fingerprint,
-        }
-        save_model(training.model, path, about)
+        of = self.job.folder, self.job.agenda.stage, assignment.trial.number
+        path = model_path(*of)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_model(training.model, path, about_model(*of, assignment.claim, self.data))
+        except (InvalidInput, OSError) as error:
+            # No fault of the training: it is tried again.
+            raise RunFailed(
+                f"the network cannot be kept: {error}. Nothing recorded is lost; make room or mend"
+                " it, then run the same command again"
+            ) from error
+
+
+def model_path(folder: Path, stage: str, trial: int) -> Path:
+    """Where the network of a trial is kept."""
+    return folder / MODELS / f"{stage}-{trial:05d}.safetensors"
+
+
+def about_model(
+    folder: Path, stage: str, trial: int, claim: Claim, data: ImageData | TextData
+) -> dict[str, Any]:
+    """What is kept with a network, so that it can be told which it is."""
+    return {
+        "study": folder.resolve().name,  # which may have been given as "."
+        stage: trial,
+        "candidate": claim.candidate,
+        "replicate": claim.replicate,
+        "seed": claim.seed,
+        "data": data.fingerprint,
+    }
 
 
 def load_study_data(

@@ -1,0 +1,161 @@
+"""The command ``analyze``: what goes on in a network that a study has trained."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynamoe_search.cli.console import (
+    DataDirectory,
+    Device,
+    Name,
+    Storage,
+    StudyArgument,
+    console,
+    save_plot,
+    say,
+    write_table,
+)
+from dynamoe_search.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from dynamoe_search.analysis import NetworkAnalysis
+    from dynamoe_search.models import Model
+    from dynamoe_search.search import TrainedNetwork
+    from dynamoe_search.training import CurvePoint, Data
+
+
+def analyze(
+    study: StudyArgument,
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="The network of this trial; the leader's without it.")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="The first network of this schedule, such as 8-6-4-2 (or '8-6-4-2 k=2')."
+        ),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Train it again, and follow it at every so many points of its curve."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write all tables and plots to this folder.")
+    ] = None,
+    data_dir: DataDirectory = None,
+    device: Device = "cpu",
+    storage: Storage = None,
+    name: Name = None,
+) -> None:
+    """Look into one network of a study: its experts, its gradients, its representations.
+
+    How evenly each layer uses its experts and what they tell of classes or tokens; how noisy the
+    gradient is, by layer and group of parameters; how varied the tokens are that enter each layer.
+    A network that was not kept (search.keep_models) is trained again from its seed, which gives the
+    same network, and then kept. It is one network: others of its schedule differ from it.
+
+    Example: `dynamoe-search analyze studies/digits --schedule 6-6-5-4-4-3-2-2 --out analysis`
+    """
+    from dynamoe_search.analysis import analyze_network
+    from dynamoe_search.report.network import network_sentences, network_tables
+    from dynamoe_search.search import trained_network
+    from dynamoe_search.search.worker import one_thread
+
+    if trial is not None and schedule is not None:
+        raise InvalidInput("--trial and --schedule are both given; give one of them")
+    one_thread()  # as workers have: only so a training comes out the same
+    follow = None if every is None else _Follower(every)
+    with console.status("reading the records") as status:
+        network = trained_network(
+            study,
+            trial,
+            schedule,
+            data_dir,
+            device,
+            storage,
+            name,
+            on_start=lambda number, candidate: status.update(
+                f"training the network of trial {number}, {candidate}, again"
+            ),
+            on_evaluation=follow,
+        )
+        status.update("measuring")
+        precision = network.plan.study.training.precision
+        found = analyze_network(network.model, network.data, network.seed, precision)
+    say("\n".join([*_which(network), *network_sentences(found)]))
+    for table in network_tables(found):
+        console.print(table)
+    if follow is not None:
+        say(f"Following it took {follow.seconds:.1f} s beside training.")
+    if out is not None:
+        _write(found, follow, out)
+
+
+def _which(network: TrainedNetwork) -> list[str]:
+    sentences = [
+        f"Trial {network.trial}: {network.candidate}, replicate {network.replicate} (seed"
+        f" {network.seed}), validation loss {network.recorded_loss:.4f}. One network; others of its"
+        " schedule differ from it."
+    ]
+    again = network.loss_again
+    if again is not None and again != network.recorded_loss:
+        sentences.append(
+            f"Trained again its loss is {again:.4f}: this machine or its versions are not those of"
+            " the study, so it is a like network, not the same."
+        )
+    return sentences
+
+
+class _Follower:
+    """Measures a network while it is trained."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.seen, self.seconds = 0, 0.0
+        self.gradients: list[Any] = []
+        self.history: Any = None
+
+    def __call__(self, point: CurvePoint, model: Model, data: Data) -> None:
+        import time
+
+        from dynamoe_search.analysis import UtilisationHistory, gradients_now
+
+        start = time.perf_counter()
+        self.history = self.history or UtilisationHistory(data.validation, self.every)
+        self.history(point, model)
+        self.seen += 1
+        if self.seen % self.every == 0 or point.fraction == 1:
+            self.gradients.append(gradients_now(model, data.train, point.fraction, seed=0))
+        self.seconds += time.perf_counter() - start
+
+
+def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path) -> None:
+    import pandas as pd
+
+    from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilisation
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        field.name: getattr(found, field.name)
+        for field in fields(found)
+        if isinstance(getattr(found, field.name), pd.DataFrame)
+    }
+    plots = {
+        "load": plot_load(found.load),
+        "representation": plot_representation(found.ranks, found.likeness),
+    }
+    if follow is not None:
+        tables["utilisation_history"] = follow.history.table
+        tables["gradient_history"] = pd.concat(follow.gradients, ignore_index=True)
+        plots["utilisation_history"] = plot_utilisation(follow.history.table)
+    for name, table in tables.items():
+        write_table(table, folder / f"{name}.csv")
+    say(f"wrote {len(tables)} tables to {folder}: {', '.join(tables)}")
+    for name, figure in plots.items():
+        save_plot(figure, folder / f"{name}.png")
