@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from dynamoe_search.search import (
 from dynamoe_search.search.agenda import ConfirmationAgenda
 from dynamoe_search.search.candidate import DenseTwin, parse_candidate
 from dynamoe_search.search.records import read_ledger, record_failure, record_result, settle
+from dynamoe_search.search.results import table_of
 from dynamoe_search.search.study_file import SearchSection
 from dynamoe_search.training import train
 from tests.conftest import edit
@@ -143,6 +145,44 @@ def test_of_several_attempts_one_counts() -> None:
     assert found[["c", "d"]].isna().all()
     nothing = paired_results(trials.iloc[[0]].drop(columns="test_loss"))
     assert nothing["loss"].isna().all()
+
+
+def test_a_trial_that_was_never_claimed_is_nobody_s_result(plan: Plan) -> None:
+    study = optuna.create_study()
+    agenda = ConfirmationAgenda(("6-3-2-1", "3-3-3-3"), seeds=1)
+    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    for loss in (0.5, 0.6):
+        assignment = agenda.next(study, plan, "1", "a")
+        assert assignment is not None
+        result = {"validation_loss": loss, "test_loss": loss, "training_flops": 1.0}
+        record_result(study, assignment.trial, assignment.claim, result, LOSS)
+    results = paired_results(table_of(study.trials, plan.study))
+    assert results["candidate"].tolist() == ["6-3-2-1", "3-3-3-3"]
+    assert results["loss"].tolist() == [0.5, 0.6]
+
+
+def test_a_confirmation_ends_for_any_number_of_trainings(plan: Plan) -> None:
+    ledger = read_ledger([])
+    for candidates in range(1, 15):
+        for seeds in range(1, 15):
+            agenda = ConfirmationAgenda(tuple(map(str, range(candidates))), seeds)
+            assert agenda.fraction(replace(ledger, trained=candidates * seeds)) == 1
+            assert agenda.fraction(replace(ledger, trained=candidates * seeds - 1)) < 1
+
+
+def test_a_confirmation_is_of_one_study_file(small_study: Path) -> None:
+    edit(small_study, ("trials = 14", "trials = 7"), ("epochs = 2", "epochs = 1"))
+    run_study(small_study, ONE)
+
+    def stop(plan: Plan, confirmation: Confirmation) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        confirm_study(small_study, on_start=stop)
+    edit(small_study, ("5e-3", "4e-3"))
+    run_study(small_study, ONE, allow_changes=True)
+    with pytest.raises(InvalidInput, match=r"changed since its confirmation began \(training\)"):
+        confirm_study(small_study)
 
 
 def test_only_the_loss_counts(small_study: Path) -> None:

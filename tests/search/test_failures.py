@@ -128,6 +128,25 @@ def test_a_full_disk(small_study: Path, tmp_path: Path, command: Command, kind: 
     assert kept.tolist() == before["validation_loss"].tolist()
 
 
+def test_a_network_that_cannot_be_kept_ends_the_run_and_loses_nothing(
+    small_study: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(
+        small_study,
+        ("trials = 14", "trials = 2"),
+        ("replicates = 2", "replicates = 2\nkeep_models = true"),
+    )
+    begin(small_study, url)
+    (small_study.parent / "models").write_text("in the way")
+    with pytest.raises(RunFailed, match=r"the network cannot be kept: .*models"):
+        carry_out(small_study, url)
+    (small_study.parent / "models").unlink()
+    carry_out(small_study, url, "another run")
+    trials = assert_accounted_for(small_study, 2, url)
+    assert trials["state"].tolist() == ["died", "complete", "complete"]
+    assert trials["candidate"][0] == trials["candidate"][1]
+
+
 def is_refused(path: Path) -> None:
     # Whoever is about to become nobody may not be able to read what is installed.
     data = load_study_data(read_study_file(path), None)
@@ -205,7 +224,7 @@ def test_a_worker_where_there_is_something_else(url: str, tmp_path: Path) -> Non
             database.execute("CREATE TABLE birds (name text)")
     else:
         (tmp_path / "records").write_text("birds\n" * 9)
-    with pytest.raises(InvalidInput, match="holds no study"):
+    with pytest.raises(InvalidInput, match="holds no study|is not the results of a study"):
         join_study(url)
     with pytest.raises(InvalidInput, match=r"not the results of a study|no results of birds"):
         join_study(url, "birds")

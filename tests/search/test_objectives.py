@@ -18,6 +18,7 @@ from dynamoe_search.search.assignment import Assignment, leaders, next_assignmen
 from dynamoe_search.search.constraints import parse_constraint
 from dynamoe_search.search.records import (
     read_ledger,
+    record_failure,
     record_pruned,
     record_result,
     settle,
@@ -208,6 +209,18 @@ def test_a_threshold_is_searched(small_study: Path) -> None:
     assert len(set(found)) > 3
 
 
+def test_a_constant_of_many_decimals_is_the_baselines_own(small_study: Path) -> None:
+    study, plan = begin(
+        small_study,
+        ('"top_k"\nk = 1', '"top_p"\np = 0.7125'),
+        ('"blend"', '"blend"\nalso.p = [0.0004, 0.9]'),
+    )
+    done = run_alone(study, plan)
+    assert [str(a.candidate) for a in done[:7]] == [str(c) for c in plan.baselines.values()]
+    assert all(0.0004 <= dict(a.candidate.settings)["p"] <= 0.9 for a in done)
+    assert len(done) == plan.study.search.trials
+
+
 def test_widths_that_do_not_cost_the_same_are_refused(small_study: Path) -> None:
     with pytest.raises(InvalidInput, match=r"width 20 has exactly .* these widths have: .*17.*52"):
         begin(
@@ -232,6 +245,26 @@ def test_exhaustive_trains_every_schedule_so_often(small_study: Path) -> None:
     assert Counter((str(a.candidate), a.claim.replicate) for a in done) == Counter(
         (name, replicate) for name in every for replicate in (0, 1)
     )
+
+
+def test_exhaustive_of_too_many_schedules_is_refused_at_once(small_study: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"the budget has 8,361,453,672 schedules; at most 10,000"):
+        begin(
+            small_study,
+            ("depth = 4", "depth = 9"),
+            ("experts = 12", "experts = 70"),
+            ('"random"', '"exhaustive"'),
+        )
+
+
+def test_diverged_trainings_count_towards_a_limit_of_flops(small_study: Path) -> None:
+    study, plan = begin(small_study, ("trials = 14", "training_flops = 10.0"))
+    for _ in range(4):
+        assignment = next_assignment(study, plan, "1", "a")
+        assert assignment is not None
+        record_failure(study, assignment.trial, "diverged", "nan", training_flops=3.0)
+    assert read_ledger(study.trials).flops == 12
+    assert next_assignment(study, plan, "1", "a") is None
 
 
 def train_with_pruning(study: optuna.Study, plan: Plan) -> list[Assignment]:

@@ -1,5 +1,6 @@
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import optuna
@@ -70,6 +71,25 @@ def test_an_address_of_another_form_is_refused(url: str) -> None:
 def test_a_password_is_never_shown() -> None:
     place = Place("postgresql://me:secret@server/studies", "digits")
     assert str(place) == "postgresql://me:***@server/studies"
+    with pytest.raises(InvalidInput, match=r"'postgres://me:\*\*\*@server/x' is no address"):
+        Place("postgres://me:secret@server/x", "digits")
+
+
+def test_a_file_is_the_same_from_every_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Place("journal:///records", "digits")
+    monkeypatch.chdir("/")
+    assert place.file == tmp_path / "records"
+
+
+def test_without_its_driver_postgresql_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    place = Place("postgresql://me@server/studies", "digits")
+    for act in (lambda: names_at(place), lambda: place.run_lock().__enter__()):
+        with pytest.raises(InvalidInput, match="PostgreSQL needs its driver; install the extra"):
+            act()
 
 
 def test_an_unreachable_server_is_a_clear_error() -> None:

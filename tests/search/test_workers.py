@@ -19,6 +19,7 @@ from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.search import Resources, load_trials, run_study, worker
 from dynamoe_search.search.journal import open_journal
 from dynamoe_search.search.lock import take_if_free
+from dynamoe_search.search.records import read_ledger
 from dynamoe_search.search.storage import open_study, place_of
 from tests.conftest import edit
 from tests.search.conftest import Server
@@ -134,6 +135,9 @@ def test_a_training_that_kills_twice_is_given_up(small_study: Path, url: str) ->
     trials = assert_accounted_for(small_study, 2, url)
     assert trials["state"].tolist() == ["died", "died", "complete", "complete"]
     assert trials["candidate"].tolist()[0] == trials["candidate"].tolist()[1]
+    ledger = read_ledger(open_study(place_of(small_study.parent, url)).trials)
+    # What killed its workers has used up a training, and is no sign that others would not die.
+    assert (ledger.trained, ledger.given_up) == (3, 1)
     assert trials["candidate"].nunique() == 3
 
 
