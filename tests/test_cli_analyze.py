@@ -111,6 +111,6 @@ def test_bounds_of_a_study_stand_beside_what_was_measured(study: Path, tmp_path:
     assert table["measured"].between(table["floor"], ceiling).all()
     assert json.loads(files["json"].read_text())[0]["quantity"] == "active_experts"
     assert files["png"].read_bytes().startswith(b"\x89PNG")
-    assert "give --peak-flops" in run("bounds", "--study", study)
+    assert "for its bound: dynamoe-search bounds" in run("bounds", "--study", study)
     with pytest.raises(InvalidInput, match="--layers is decided by the study"):
         run("bounds", "--study", study, "--layers", 3)

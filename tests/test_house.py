@@ -21,9 +21,11 @@ LEVELS = [
     {"checkpoint", "evaluation"},
     {"training"},
     {"analysis"},
+    {"bench"},
     {"search"},
     {"preload"},
     {"report"},
+    {"plots"},
     {"cli"},
     {"__main__"},
 ]

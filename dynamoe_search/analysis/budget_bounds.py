@@ -262,7 +262,7 @@ def family_bounds(
     shapes = make_family(family, budget.experts, budget.minimum, budget.maximum)
     space = shapes.search_space(budget.layers)
     generator = np.random.default_rng(seed)
-    profiles = [shapes.profile(_point(space, generator), budget.layers) for _ in range(points)]
+    profiles = [shapes.profile(random_point(space, generator), budget.layers) for _ in range(points)]
     met = np.unique(
         allocate_batch(profiles, budget.experts, budget.minimum, budget.maximum), axis=0
     )
@@ -271,7 +271,7 @@ def family_bounds(
     return scores
 
 
-def _point(space: tuple[Dimension, ...], generator: np.random.Generator) -> dict[str, float]:
+def random_point(space: tuple[Dimension, ...], generator: np.random.Generator) -> dict[str, float]:
     point: dict[str, float] = {}
     for dimension in space:
         if isinstance(dimension, Simplex):

@@ -10,7 +10,17 @@ import typer
 from rich.markup import escape
 
 from dynamoe_search import __version__
-from dynamoe_search.cli import analyze, bounds, data, evidence, samplers, schedule, study
+from dynamoe_search.cli import (
+    analyze,
+    bench,
+    bounds,
+    data,
+    evidence,
+    report,
+    samplers,
+    schedule,
+    study,
+)
 from dynamoe_search.cli.console import complaints, console
 from dynamoe_search.errors import InvalidInput, RunFailed
 
@@ -27,9 +37,11 @@ app = typer.Typer(
 app.command()(study.run)
 app.command()(study.worker)
 app.command()(study.leaderboard)
+app.command()(report.report)
 app.command()(evidence.fidelity)
 app.command()(evidence.confirm)
 app.command()(samplers.compare_samplers)
+app.command()(bench.bench)
 app.command()(analyze.analyze)
 app.command()(bounds.bounds)
 app.add_typer(schedule.app, name="schedule")

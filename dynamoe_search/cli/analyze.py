@@ -94,7 +94,7 @@ def analyze(
     if follow is not None:
         say(f"Following it took {follow.seconds:.1f} s beside training.")
     if out is not None:
-        _write(found, follow, out)
+        _write(found, follow, out, network.candidate)
 
 
 def _which(network: TrainedNetwork) -> list[str]:
@@ -135,9 +135,10 @@ class _Follower:
         self.seconds += time.perf_counter() - start
 
 
-def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path) -> None:
+def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candidate: str) -> None:
     import pandas as pd
 
+    from dynamoe_search.report.gradient_noise import plot_gradient_groups
     from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilisation
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +155,8 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path) -> No
         tables["utilisation_history"] = follow.history.table
         tables["gradient_history"] = pd.concat(follow.gradients, ignore_index=True)
         plots["utilisation_history"] = plot_utilisation(follow.history.table)
+        course = tables["gradient_history"].assign(candidate=candidate)
+        plots["gradient_history"] = plot_gradient_groups(course, candidate)
     for name, table in tables.items():
         write_table(table, folder / f"{name}.csv")
     say(f"wrote {len(tables)} tables to {folder}: {', '.join(tables)}")

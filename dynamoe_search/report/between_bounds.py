@@ -66,7 +66,7 @@ def _span(low: str, high: str) -> str:
 
 def _reached(rows: pd.DataFrame) -> str:
     if rows["floor"].isna().all():
-        return "; for its bound give --peak-flops and --bandwidth, or --measure"
+        return "; for its bound: dynamoe-search bounds --study STUDY --measure"
     reached = rows["floor"] / rows["measured"]
     least = _span(f"{rows['floor'].min():.2f}", f"{rows['floor'].max():.2f}")
     return (

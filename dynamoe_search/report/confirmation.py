@@ -15,6 +15,7 @@ from rich.table import Table
 from dynamoe_search.analysis.comparison import ERROR_RATE, MOST_SEEDS, POWER
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -203,7 +204,9 @@ def confirmation_table(table: pd.DataFrame, reference: str, margin: float) -> Ta
     return shown
 
 
-def plot_confirmation(table: pd.DataFrame, reference: str, margin: float) -> Figure:
+def plot_confirmation(
+    table: pd.DataFrame, reference: str, margin: float, axes: Axes | None = None
+) -> Figure:
     """The differences to the reference with their intervals, beside the margin: a forest plot.
 
     Parameters
@@ -214,6 +217,8 @@ def plot_confirmation(table: pd.DataFrame, reference: str, margin: float) -> Fig
         As it is to be called.
     margin : float
         Of equivalence, in nats.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
 
     Returns
     -------
@@ -221,14 +226,11 @@ def plot_confirmation(table: pd.DataFrame, reference: str, margin: float) -> Fig
     """
     # Here, so that sentences and tables need not wait for it.
     import seaborn as sns
-    from matplotlib.figure import Figure
 
-    from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE
+    from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE, one_panel
 
     table = table.reset_index(drop=True)
-    figure = Figure(figsize=(8, 1.9 + 0.3 * len(table)), layout="constrained")
-    with sns.axes_style("ticks"):
-        axes = figure.subplots()
+    figure, axes = one_panel(axes, 8.0, 1.9 + 0.3 * len(table))
     axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0, label=f"margin ±{margin:.4f}")
     axes.axvline(0, color="black", lw=0.8)
     found = []

@@ -20,7 +20,7 @@ from dynamoe_search.analysis.fidelity import (
     rank_correlations,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE
+from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE, one_panel
 
 
 def fidelity_sentences(trials: pd.DataFrame) -> list[str]:
@@ -157,6 +157,33 @@ def plot_fidelity(trials: pd.DataFrame) -> Figure:
     InvalidInput
         Where fewer than two candidates were trained in full and evaluated before.
     """
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    with sns.axes_style("ticks"):
+        agreement, curves = figure.subplots(1, 2)
+    plot_agreement(trials, agreement)
+    plot_curves(trials, curves)
+    return figure
+
+
+def plot_agreement(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """How well the order of candidates at each point of the training agrees with the final one.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `dynamoe_search.search.load_trials` gives it.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        As `plot_fidelity`.
+    """
     table = rank_correlations(trials)
     table = table[table["tau"].notna()]
     if table.empty:
@@ -164,19 +191,44 @@ def plot_fidelity(trials: pd.DataFrame) -> Figure:
             "early looks cannot be judged yet: that takes two candidates that were trained in full"
             " and evaluated before the end"
         )
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    with sns.axes_style("ticks"):
-        agreement, curves = figure.subplots(1, 2)
-    _plot_agreement(agreement, table, table.iloc[_decisive(table, trials)[0]])
-    _plot_curves(curves, trials)
-    for axes in (agreement, curves):
-        axes.set_xlim(0, 102)
-        axes.set_xlabel("part of the training (%)")
-        axes.legend(
-            fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14)
-        )
-        sns.despine(ax=axes)
+    figure, axes = one_panel(axes, 5.4, 4.6)
+    _plot_agreement(axes, table, table.iloc[_decisive(table, trials)[0]])
+    _finish(axes)
     return figure
+
+
+def plot_curves(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The learning curves: the validation loss over the training, of each training.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `dynamoe_search.search.load_trials` gives it.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        Where no training reported its loss.
+    """
+    if trials.loc[trials["state"].isin(["complete", "pruned"]), "curve"].isna().all():
+        raise InvalidInput("no training of this study has reported its loss yet")
+    figure, axes = one_panel(axes, 5.4, 4.6)
+    _plot_curves(axes, trials)
+    _finish(axes)
+    return figure
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_xlim(0, 102)
+    axes.set_xlabel("part of the training (%)")
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    sns.despine(ax=axes)
 
 
 def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:

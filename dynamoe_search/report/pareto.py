@@ -12,16 +12,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
 from dynamoe_search.analysis.pareto import OBJECTIVES
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.labels import label_points
 from dynamoe_search.report.plots import BLUE, GREY, ORANGE
 from dynamoe_search.report.terminal import sparkline
 from dynamoe_search.schedules import Schedule
@@ -36,8 +34,6 @@ _FRONT, _MAYBE, _DOMINATED, _INFEASIBLE = _STATES = (
 _MARKS = dict(zip(_STATES, "●≈ ✗", strict=True))
 # An axis is logarithmic where the largest value is more than so many times the smallest.
 _SPAN_OF_A_LINEAR_AXIS = 30
-_LABEL_DISTANCES = (6, 16, 28, 42)
-_LABEL_ANGLES = np.deg2rad([45, 135, -45, -135, 0, 180, 90, -90])
 
 
 def pareto_sentences(table: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
@@ -221,9 +217,8 @@ def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
         handles=_handles(table), fontsize=8, frameon=False, ncols=5, loc="outside lower center"
     )
     figure.draw_without_rendering()  # now it is known where everything is
-    pixels = figure.dpi / 72
     for axes, (y, x) in zip(panels, pairs, strict=True):
-        _label_named(axes, table, x, y, pixels)
+        _label_named(axes, table, x, y)
     return figure
 
 
@@ -308,50 +303,9 @@ def _handles(table: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def _label_named(axes: Axes, table: pd.DataFrame, x: str, y: str, pixels: float) -> None:
-    """A label beside the first point of each named schedule, where it hides least.
-
-    `pixels` are those of a point of 1/72 inch.
-    """
+def _label_named(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """A label beside the first point of each named schedule."""
     finite = table[_is_finite(table, x, y)]
-    points = axes.transData.transform(finite[[x, y]].to_numpy(dtype=np.float64))
-    taken: list[Bbox] = []
-    for place in np.flatnonzero(_is_first_of_its_name(finite)):
-        row = finite.iloc[place]
-        label = axes.annotate(
-            f"{row['pattern']} {row['settings']}".strip(),
-            (row[x], row[y]),
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=8,
-            color=ORANGE,
-            ha="center",
-            va="center",
-            zorder=4,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-            arrowprops={"arrowstyle": "-", "color": ORANGE, "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
-        )
-        label.set_in_layout(False)
-        half = np.array(Text.get_window_extent(label).size) / 2
-        shifts = [
-            np.array([np.cos(angle), np.sin(angle)]) * (distance * pixels + half)
-            for distance in _LABEL_DISTANCES
-            for angle in _LABEL_ANGLES
-        ]
-        boxes = [Bbox([points[place] + s - half, points[place] + s + half]) for s in shifts]
-        hidden = [
-            100 * box.count_overlaps(taken)
-            + 100 * _sticks_out(box, axes)
-            + box.count_contains(points)
-            for box in boxes
-        ]
-        best = int(np.argmin(hidden))  # of equals the nearest
-        label.set_position(tuple(shifts[best] / pixels))
-        taken.append(boxes[best])
-
-
-def _sticks_out(box: Bbox, axes: Axes) -> bool:
-    inside = axes.bbox
-    return bool(
-        box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1
-    )
+    named = finite[_is_first_of_its_name(finite)]
+    labels = (named["pattern"] + " " + named["settings"]).str.strip()
+    label_points(axes, list(labels), named[[x, y]], finite[[x, y]])

@@ -12,12 +12,34 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.leaderboard import make_leaderboard
 from dynamoe_search.schedules import Schedule
 
 # Okabe and Ito's colours, which every kind of colour vision tells apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
+# For lines, which shall differ without colour, too: colours of theirs, dash and marker.
+LOOKS = (
+    (BLUE, "-", "o"),
+    (ORANGE, "--", "D"),
+    (GREEN, "-.", "s"),
+    ("#CC79A7", ":", "^"),
+    ("#E69F00", (0, (5, 1)), "v"),
+    ("#56B4E9", (0, (3, 1, 1, 1)), "P"),
+)
+# For what stands on a colour. A report shows pure black and white as the page's own ink and paper,
+# which a dark page exchanges; on a colour they must stay.
+INK, PAPER = "#010101", "#fefefe"
 _ROWS_OF_THE_BOARD = 15
+
+
+def one_panel(axes: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
+    """The axes that were given, with their figure; else those of a new one, of a size in inches."""
+    if axes is not None:
+        return axes.figure.figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    with sns.axes_style("ticks"):
+        return figure, figure.subplots()
 
 
 def plot_schedules(schedules: Mapping[str, Schedule]) -> Figure:
@@ -109,12 +131,33 @@ def plot_search(trials: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     with sns.axes_style("ticks"):
         history, leaders = figure.subplots(1, 2, width_ratios=[1, 1.15])
-    _plot_history(history, trials)
-    _plot_leaders(leaders, board)
+    plot_history(trials, history)
+    plot_leaders(board, leaders)
     return figure
 
 
-def _plot_history(axes: Axes, trials: pd.DataFrame) -> None:
+def plot_history(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The loss of each training in the order in which they ended, and the mean of the leader.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `dynamoe_search.search.load_trials` gives it; complete trainings are shown.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        Where no training is complete.
+    """
+    if not (trials["state"] == "complete").any():
+        raise InvalidInput("no training of this study is complete yet")
+    figure, axes = one_panel(axes, 5.4, 4.4)
     complete = trials[trials["state"] == "complete"].sort_values("finished")
     number = np.arange(1, len(complete) + 1)
     first = complete["replicate"] == 0
@@ -137,6 +180,7 @@ def _plot_history(axes: Axes, trials: pd.DataFrame) -> None:
     axes.set_title("Each training, and the mean of the schedule in the lead", fontsize=10)
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     sns.despine(ax=axes)
+    return figure
 
 
 def _leading_means(complete: pd.DataFrame) -> list[float]:
@@ -148,7 +192,21 @@ def _leading_means(complete: pd.DataFrame) -> list[float]:
     return leading
 
 
-def _plot_leaders(axes: Axes, board: pd.DataFrame) -> None:
+def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The best schedules and all named ones: mean losses and their 95 % intervals.
+
+    Parameters
+    ----------
+    board : DataFrame
+        As `dynamoe_search.report.leaderboard.make_leaderboard` gives it.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = one_panel(axes, 5.4, 4.8)
     shown = board[(board["rank"] <= _ROWS_OF_THE_BOARD) | (board["pattern"] != "")]
     shown = shown.reset_index(drop=True)
     place = np.arange(len(shown))
@@ -175,6 +233,7 @@ def _plot_leaders(axes: Axes, board: pd.DataFrame) -> None:
         loc="right",  # over the labels, where there is room
     )
     sns.despine(ax=axes)
+    return figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:

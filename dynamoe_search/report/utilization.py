@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dynamoe_search.analysis.utilization import effective_experts, normalised_entropy
-from dynamoe_search.report.plots import BLUE, GREY
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.plots import BLUE, GREY, INK, LOOKS, PAPER, one_panel
 
 _COLOURS = mpl.colormaps["cividis"]  # read alike by every kind of colour vision, and in grey
 _DARK = 0.6  # of its range: white can be read up to here, black beyond
@@ -30,7 +31,7 @@ _PANELS = {
 }
 
 
-def plot_load(table: pd.DataFrame) -> Figure:
+def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """A heat map of the load: a row a layer, a cell an expert, the busiest first.
 
     A row is as long as its layer has experts. Colour is the load over that of evenly used experts,
@@ -40,6 +41,8 @@ def plot_load(table: pd.DataFrame) -> Figure:
     ----------
     table : DataFrame
         As `dynamoe_search.analysis.load_table` gives it, without groups.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
 
     Returns
     -------
@@ -53,10 +56,7 @@ def plot_load(table: pd.DataFrame) -> Figure:
     relative = np.full((depth, most), np.nan)
     for row, share in enumerate(shares.values()):
         relative[row, : len(share)] = share * len(share)
-    figure = Figure(
-        figsize=(min(12.0, 4.4 + 0.45 * most), 1.5 + 0.36 * depth), layout="constrained"
-    )
-    axes = figure.subplots()
+    figure, axes = one_panel(axes, min(12.0, 4.4 + 0.45 * most), 1.5 + 0.36 * depth)
     edges = (np.arange(most + 1) + 0.5, np.arange(depth + 1) + 0.5)
     top = max(2.0, float(np.nanmax(relative)))
     cells = axes.pcolormesh(
@@ -93,7 +93,7 @@ def _percent(share: float, experts: int) -> str:
 
 
 def _number_cell(axes: Axes, x: float, y: float, text: str, is_dark: bool) -> None:
-    ink = "white" if is_dark else "black"
+    ink = PAPER if is_dark else INK
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=ink)
 
 
@@ -186,6 +186,59 @@ def plot_representation(ranks: pd.DataFrame, likeness: pd.DataFrame) -> Figure:
         variety, alike = figure.subplots(1, 2, width_ratios=[1.15, 1])
     _plot_ranks(variety, ranks)
     _plot_likeness(alike, likeness.pivot(index="layer", columns="other", values="cka"))
+    return figure
+
+
+def plot_rank_shares(
+    table: pd.DataFrame, names: Mapping[str, str], axes: Axes | None = None
+) -> Figure:
+    """How varied the tokens are that enter each layer, a line a candidate.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.search.measurement_table` gives it for "representation".
+    names : mapping of str to str
+        The candidates to show, at most six, and what each is called.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        Where none of them was measured.
+    """
+    shares = table.groupby(["candidate", "layer"])["rank_share"].mean().unstack("layer")
+    shares = shares.loc[[candidate for candidate in names if candidate in shares.index]]
+    if shares.empty:
+        raise InvalidInput("the representations of none of them were measured")
+    figure, axes = one_panel(axes, 5.4, 3.8)
+    for (candidate, values), (colour, dash, marker) in zip(shares.iterrows(), LOOKS, strict=False):
+        axes.plot(
+            values.index,
+            values,
+            marker=marker,
+            ls=dash,
+            ms=4,
+            color=colour,
+            label=names[str(candidate)],
+        )
+    _layer_ticks(axes, len(shares.columns))
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("layer that the tokens enter")
+    axes.set_ylabel("effective rank over the width (1: all directions)")
+    first, last = shares.iloc[0].iloc[[0, -1]]
+    axes.set_title(
+        f"{names[str(shares.index[0])]}: tokens fill {first:.0%} of the directions at the first"
+        f" layer,\n{last:.0%} at the last",
+        fontsize=10,
+    )
+    axes.legend(fontsize=8, frameon=False)
+    sns.despine(ax=axes)
     return figure
 
 

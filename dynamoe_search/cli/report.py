@@ -1,0 +1,47 @@
+"""The command ``report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynamoe_search.cli.console import DataDirectory, Name, Storage, StudyArgument, say, write_file
+
+
+def report(
+    study: StudyArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; report.html beside the study file without it."),
+    ] = None,
+    storage: Storage = None,
+    name: Name = None,
+    data_dir: DataDirectory = None,
+) -> None:
+    """Write all that is known of a study to one HTML file that needs nothing else.
+
+    What was asked and held equal, the answer, the best schedules against the named ones, the
+    history, the landscape, what matters, and how to reproduce it; what was confirmed and measured,
+    where it was. Works while the search is running, too.
+
+    Example: `dynamoe-search report studies/digits`
+    """
+    from dynamoe_search.report.html.page import make_report
+    from dynamoe_search.search import results_folder
+
+    made = make_report(study, storage, name, data_dir)
+    path = out
+    if path is None:
+        folder = results_folder(study, name)
+        folder.mkdir(exist_ok=True)
+        path = folder / "report.html"
+
+    def write() -> None:
+        path.write_text(made.html, encoding="utf-8")
+
+    write_file(path, write)
+    say(f"wrote {path}")
+    if made.left_out:
+        say(f"Left out, as the report says why: {'; '.join(made.left_out)}.")

@@ -1,0 +1,183 @@
+"""The noise of the gradients over the training: in sentences, and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
+
+from dynamoe_search.analysis.gradient_moments import noise_scale
+from dynamoe_search.analysis.measurements import NETWORK
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.plots import LOOKS, one_panel
+
+
+def noise_course(gradients: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The noise scale over the training: of the means over replicates, a ratio of means.
+
+    Parameters
+    ----------
+    gradients : DataFrame
+        As `dynamoe_search.search.measurement_table` gives it for "gradients".
+    by : {"candidate", "group"}
+        What gets a line of its own.
+
+    Returns
+    -------
+    DataFrame
+        ``by``, ``fraction`` and ``noise_scale`` (in samples): the trace of the gradients'
+        covariance over the squared norm of their mean (arXiv 1812.06162, equation 2.9). Left out
+        where noise hides the mean, so that its squared norm is estimated as 0 or less.
+
+    Examples
+    --------
+    >>> gradients = pd.DataFrame({
+    ...     "candidate": "3-1", "fraction": 0.5, "trace": [2.0, 4.0], "squared_norm": [0.1, 0.2],
+    ... })
+    >>> float(noise_course(gradients, "candidate")["noise_scale"].iloc[0].round(9))
+    20.0
+    """
+    means = gradients.groupby([by, "fraction"], sort=False)[["trace", "squared_norm"]].mean()
+    means["noise_scale"] = noise_scale(means["trace"], means["squared_norm"])
+    course = means.reset_index()[[by, "fraction", "noise_scale"]]
+    return course[np.isfinite(course["noise_scale"])].sort_values("fraction", kind="stable")
+
+
+def plot_gradient_noise(
+    gradients: pd.DataFrame, names: Mapping[str, str], axes: Axes | None = None
+) -> Figure:
+    """The noise scale of the whole network over the training, a line a candidate.
+
+    Parameters
+    ----------
+    gradients : DataFrame
+        As `dynamoe_search.search.measurement_table` gives it for "gradients".
+    names : mapping of str to str
+        The candidates to show, at most six, and what each is called.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        Where none of them was measured.
+    """
+    whole = gradients[(gradients["group"] == NETWORK) & gradients["candidate"].isin(list(names))]
+    course = noise_course(whole, "candidate")
+    lines = {names[candidate]: candidate for candidate in names}
+    return _plot(course.rename(columns={"candidate": "line"}), lines, "", axes)
+
+
+def plot_gradient_groups(
+    gradients: pd.DataFrame, candidate: str, axes: Axes | None = None
+) -> Figure:
+    """The noise scale of each group of parameters over the training of a candidate.
+
+    Parameters
+    ----------
+    gradients : DataFrame
+        As `dynamoe_search.search.measurement_table` gives it for "gradients".
+    candidate : str
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InvalidInput
+        Where it was not measured.
+    """
+    own = gradients[gradients["candidate"] == candidate]
+    course = noise_course(own, "group").rename(columns={"group": "line"})
+    return _plot(course, {group: group for group in own["group"].unique()}, f"{candidate}: ", axes)
+
+
+def _plot(
+    course: pd.DataFrame, lines: Mapping[str, str], subject: str, axes: Axes | None
+) -> Figure:
+    known = {name: line for name, line in lines.items() if (course["line"] == line).any()}
+    if not known:
+        raise InvalidInput("the gradient noise of none of them was measured, or all is noise")
+    figure, axes = one_panel(axes, 5.4, 4.0)
+    for (name, line), (colour, dash, marker) in zip(known.items(), LOOKS, strict=False):
+        points = course[course["line"] == line]
+        axes.plot(
+            100 * points["fraction"],
+            points["noise_scale"],
+            marker=marker,
+            ls=dash,
+            ms=4,
+            color=colour,
+            label=name,
+        )
+    axes.set_yscale("log")
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.set_xlim(0, 102)
+    axes.set_xlabel("part of the training (%)")
+    axes.set_ylabel("gradient noise scale (samples)")
+    axes.set_title(subject + _finding(course, known), fontsize=10)
+    axes.legend(fontsize=8, frameon=False)
+    sns.despine(ax=axes)
+    return figure
+
+
+def _finding(course: pd.DataFrame, lines: Mapping[str, str]) -> str:
+    last = {
+        name: float(course.loc[course["line"] == line, "noise_scale"].iloc[-1])
+        for name, line in lines.items()
+    }
+    most, least = max(last, key=last.__getitem__), min(last, key=last.__getitem__)
+    if most == least:
+        return f"{most}: at the end a noise scale of {_samples(last[most])} samples"
+    return (
+        f"at the end the noise is largest for {most} ({_samples(last[most])} samples),\n"
+        f"least for {least} ({_samples(last[least])})"
+    )
+
+
+def _samples(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def gradient_sentences(gradients: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+    """How the noise of each candidate's gradients changes over its training.
+
+    Parameters
+    ----------
+    gradients, names
+        As in `plot_gradient_noise`.
+    """
+    whole = gradients[gradients["group"] == NETWORK]
+    sentences = []
+    for candidate, name in names.items():
+        own = whole[whole["candidate"] == candidate]
+        points = noise_course(own, "candidate")
+        if points.empty:
+            continue
+        first, last = (
+            f"{_samples(point['noise_scale'])} samples at {100 * point['fraction']:.0f} %"
+            for _, point in points.iloc[[0, -1]].iterrows()
+        )
+        times = own["replicate"].nunique()
+        sentences.append(
+            f"{name}: a noise scale of {first} of the training and of {last}"
+            f" ({times} {'replicate' if times == 1 else 'replicates'})."
+        )
+    return [
+        *sentences,
+        "The noise scale is the batch at which noise and signal of a gradient are equal; it is"
+        " estimated from few micro-batches, so that single points scatter.",
+    ]

@@ -1,0 +1,151 @@
+"""Which parameters of a search matter: sentences that claim no more than chance allows, a plot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dynamoe_search.report.plots import BLUE, GREY, ORANGE, one_panel
+from dynamoe_search.search.importance import CHANCE, EVALUATORS
+
+_SURE = 0.95  # of the repetitions
+_LOOKS = {"fanova": (BLUE, "o", -0.13), "ped_anova": (ORANGE, "D", 0.13)}
+
+
+def summarise_importance(table: pd.DataFrame) -> pd.DataFrame:
+    """The importance of each parameter, and how often it is above that of pure chance.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.search.importance.parameter_importance` gives it.
+
+    Returns
+    -------
+    DataFrame
+        By evaluator, the most important parameter first: ``evaluator``, ``parameter``, ``mean``,
+        ``low`` and ``high`` (of 95 % of the repetitions), ``above_chance`` (the share of
+        repetitions in which it is above chance), ``is_sure`` (whether that is 95 % or more).
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({
+    ...     "evaluator": "fanova", "repetition": [0, 0, 1, 1],
+    ...     "parameter": ["tilt", "(chance)"] * 2, "importance": [0.9, 0.1, 0.7, 0.3],
+    ... })
+    >>> found = summarise_importance(table).iloc[0]
+    >>> found["parameter"], float(found["mean"]), bool(found["is_sure"])
+    ('tilt', 0.8, True)
+    """
+    wide = table.pivot(index=["evaluator", "repetition"], columns="parameter", values="importance")
+    above = wide.gt(wide[CHANCE], axis=0)
+    long = wide.stack().rename("importance").to_frame()
+    long["above"] = above.stack()
+    grouped = long.groupby(["evaluator", "parameter"], sort=False)
+    found = pd.DataFrame(
+        {
+            "mean": grouped["importance"].mean(),
+            "low": grouped["importance"].quantile((1 - _SURE) / 2),
+            "high": grouped["importance"].quantile((1 + _SURE) / 2),
+            "above_chance": grouped["above"].mean(),
+        }
+    )
+    found["is_sure"] = found["above_chance"] >= _SURE
+    found = found.reset_index().sort_values("mean", ascending=False, kind="stable")
+    return found.sort_values("evaluator", kind="stable", ignore_index=True)
+
+
+def importance_sentences(table: pd.DataFrame) -> list[str]:
+    """Which parameters matter beyond chance, by each evaluator, and how unsure that is.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.search.importance.parameter_importance` gives it.
+    """
+    summary = summarise_importance(table)
+    sentences = []
+    for evaluator, question in EVALUATORS.items():
+        rows = summary[summary["evaluator"] == evaluator]
+        sure = rows[rows["is_sure"]]
+        found = "no parameter is shown to matter more than chance"
+        if len(sure):
+            found = "more than chance: " + ", ".join(
+                f"{row.parameter} ({_percent(row.mean)}, {_percent(row.low)} to"
+                f" {_percent(row.high)})"
+                for row in sure.itertuples(index=False)
+            )
+        sentences.append(f"{question[0].upper()}{question[1:]}: {found}.")
+    repetitions = table["repetition"].nunique()
+    return [
+        *sentences,
+        f"From {table.attrs.get('candidates', 'the')} candidates, drawn anew {repetitions} times,"
+        " each with another seed of the evaluator: the ranges hold 95 % of these. A parameter of"
+        " pure chance was put beside the others; what is above it in fewer than"
+        f" {_percent(_SURE)} of the draws is not told from it.",
+        "Importance says how much the loss changes with a parameter, not which way, nor that"
+        " another study of other ranges would agree.",
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The importance of each parameter, with its spread, beside that of pure chance.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.search.importance.parameter_importance` gives it.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Figure
+    """
+    summary = summarise_importance(table)
+    first = summary[summary["evaluator"] == next(iter(EVALUATORS))]
+    names = [name for name in first["parameter"] if name != CHANCE] + [CHANCE]
+    figure, axes = one_panel(axes, 5.4, 1.8 + 0.34 * len(names))
+    for evaluator, (colour, marker, shift) in _LOOKS.items():
+        rows = summary[summary["evaluator"] == evaluator].set_index("parameter").loc[names]
+        place = np.arange(len(names)) + shift
+        axes.hlines(place, rows["low"], rows["high"], color=colour, lw=1.5)
+        for is_sure, face in ((True, colour), (False, "white")):
+            chosen = (rows["is_sure"] == is_sure).to_numpy()
+            axes.scatter(
+                rows["mean"][chosen],
+                place[chosen],
+                s=32,
+                marker=marker,
+                facecolors=face,
+                edgecolors=colour,
+                zorder=3,
+                label=EVALUATORS[evaluator] if is_sure else None,
+            )
+    axes.axhline(len(names) - 1.5, color=GREY, lw=0.8, ls=":")
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(
+        "share of the importance, and 95 % of the draws (filled: beyond chance)", fontsize=9
+    )
+    axes.set_title(_title(summary), fontsize=10)
+    below = -0.5 / (0.34 * len(names) + 0.5)  # half an inch, whatever the height of the axes
+    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, below))
+    sns.despine(ax=axes)
+    return figure
+
+
+def _title(summary: pd.DataFrame) -> str:
+    sure = summary[(summary["evaluator"] == next(iter(EVALUATORS))) & summary["is_sure"]]
+    if sure.empty:
+        return "No parameter is shown to matter more than chance"
+    names = ", ".join(sure["parameter"])
+    return f"The loss depends, beyond chance, on {names}"

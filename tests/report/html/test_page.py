@@ -1,0 +1,203 @@
+import html as escapes
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.html.page import SECTIONS, Report, make_report
+from tests.conftest import SMALL_STUDY, edit
+from tests.report import made_up
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.fixture(scope="module")
+def rich_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with all that a search for a low loss can have."""
+    path = tmp_path_factory.mktemp("rich") / "study.toml"
+    path.write_text(SMALL_STUDY.replace("trials = 14", "trials = 40"))
+    made_up.search(path, measured=True)
+    made_up.confirm(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rich(rich_study: Path) -> Report:
+    return make_report(rich_study)
+
+
+def parsed(html: str) -> ElementTree.Element:
+    return ElementTree.fromstring(html)
+
+
+def text_of(element: ElementTree.Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def section(html: str, anchor: str) -> ElementTree.Element:
+    (found,) = (e for e in parsed(html).iter("section") if e.get("id") == anchor)
+    return found
+
+
+def assert_stands_alone(html: str) -> None:
+    """Well-formed, no id twice, every reference within the page, nothing to run or to fetch."""
+    page = parsed(html)
+    ids = [e.attrib["id"] for e in page.iter() if "id" in e.attrib]
+    assert len(ids) == len(set(ids))
+    assert "http:" not in html
+    assert "https:" not in html
+    assert not {e.tag for e in page.iter()} & {"script", "link", "img", "iframe", "object", "base"}
+    for element in page.iter():
+        for name, value in element.attrib.items():
+            assert not name.startswith("on"), name
+            if name in ("href", "src"):
+                assert value.startswith("data:image/png;base64,") or value.removeprefix("#") in ids
+            for reference in re.findall(r"url\(([^)]*)\)", value):
+                assert reference[1:] in ids, reference
+    assert "@import" not in html
+    assert "url(" not in (page.find("head/style").text or "")
+
+
+def test_a_rich_study_has_every_section(rich: Report) -> None:
+    assert_stands_alone(rich.html)
+    assert rich.left_out == ("Pareto front",)
+    sections = [e.attrib["id"] for e in parsed(rich.html).iter("section")]
+    assert sections == list(SECTIONS)
+    for anchor in set(SECTIONS) - {"pareto"}:
+        found = section(rich.html, anchor)
+        assert "Left out:" not in text_of(found), anchor
+        figures = list(found.iter("figure"))
+        if anchor not in ("asked", "answer", "reproduction"):
+            assert figures, anchor
+        for figure in figures:
+            (svg,) = figure.iter("svg")
+            assert svg.attrib["role"] == "img"
+            assert svg.attrib["aria-label"] == text_of(figure.find("figcaption"))
+
+
+def test_what_the_sections_say(rich: Report, rich_study: Path) -> None:
+    def says(anchor: str, *texts: str) -> None:
+        found = text_of(section(rich.html, anchor))
+        for text in texts:
+            assert text in found, (anchor, text)
+
+    says("asked", "digits: 4 layers share 12 experts; every candidate has", "Sought: validation")
+    says("asked", "Trainings: 40 complete.")
+    says("answer", "Best schedule:", "cannot be told from the best")
+    says("confirmation", "Reference:", "Holm", "dense, total parameters")
+    says("schedules", "Confirmed on the test split: dense, active parameters", "descending")
+    says("pareto", "Left out: the study has one objective; name several in objectives")
+    says("history", "From training", "Regret is to the best of this study")
+    says("landscape", "To the right, the first layers", "One training scatters by")
+    says("importance", "drawn anew 20 times", "pure chance")
+    says("utilisation", "Measuring took")
+    says("gradients", "a noise scale of")
+    says("bounds", "Measured active experts K")
+    says("fidelity", "None of the 40 trainings was pruned")
+    says("reproduction", f"dynamoe-search run {rich_study}", "--seeds 4 --margin 0.01")
+    says("reproduction", "0123456789abcdef", 'sampler = "random"', "torch")
+
+
+def test_a_page_is_the_same_each_time(rich: Report, rich_study: Path) -> None:
+    assert make_report(rich_study).html == rich.html
+
+
+def test_a_study_that_has_only_begun(small_study: Path) -> None:
+    with pytest.raises(InvalidInput, match="holds no results yet"):
+        make_report(small_study)
+    made_up.begin(small_study)
+    report = make_report(small_study)
+    assert_stands_alone(report.html)
+    assert len(report.left_out) == len(SECTIONS) - 2
+    assert "Trainings: none yet." in text_of(section(report.html, "asked"))
+    assert "trials = 14" in text_of(section(report.html, "reproduction"))
+    assert "no training of this study is complete yet" in text_of(section(report.html, "answer"))
+    assert "begin with: dynamoe-search confirm" in text_of(section(report.html, "confirmation"))
+
+
+def test_a_study_of_three_trainings(small_study: Path) -> None:
+    made_up.search(small_study, most=3)
+    report = make_report(small_study)
+    assert_stands_alone(report.html)
+    for anchor, reason in {
+        "landscape": "takes at least 8 candidates",
+        "importance": "takes at least 15 candidates",
+        "gradients": 'measure = ["gradients"]',
+        "utilisation": 'measure = ["utilisation"]',
+        "representations": 'measure = ["representation"]',
+        "confirmation": "dynamoe-search confirm",
+    }.items():
+        found = text_of(section(report.html, anchor))
+        assert "Left out:" in found
+        assert reason in found
+    assert "unknown, as nothing was trained twice" not in text_of(section(report.html, "asked"))
+    assert section(report.html, "history").find("figure") is not None
+
+
+def test_several_objectives(small_study: Path) -> None:
+    edit(
+        small_study, ('family = "blend"', 'family = "blend"\nobjectives = ["loss", "active_flops"]')
+    )
+    made_up.search(small_study)
+    report = make_report(small_study)
+    assert_stands_alone(report.html)
+    assert "Pareto front" not in report.left_out
+    assert section(report.html, "pareto").find("figure") is not None
+    assert "Regret is left out" in text_of(section(report.html, "history"))
+    assert "on the Pareto front of" in text_of(section(report.html, "answer"))
+
+
+def test_everything_is_escaped(small_study: Path) -> None:
+    name = "<script>alert(1)</script>&"
+    small_study.write_text(f'# <b>bold</b> & "quoted"\n{small_study.read_text()}')
+    made_up.search(small_study, most=1, name=name)
+    report = make_report(small_study, name=name)
+    assert_stands_alone(report.html)
+    assert parsed(report.html).find("body/header/h1").text == name
+    assert "<script" not in report.html
+    assert '# <b>bold</b> & "quoted"' in text_of(section(report.html, "reproduction"))
+
+
+def test_a_changed_file_is_told(small_study: Path) -> None:
+    made_up.search(small_study, most=1)
+    edit(small_study, ("learning_rate = 5e-3", "learning_rate = 4e-3"))
+    found = text_of(section(make_report(small_study).html, "reproduction"))
+    assert "The study file has changed since the study was begun" in found
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_it(rich: Report, tmp_path: Path, width: int) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium is installed")
+    # In a frame, since windows cannot be as narrow as a phone.
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<!DOCTYPE html><title>?</title><iframe style="width:{width}px;height:900px;border:0"'
+        f' srcdoc="{escapes.escape(rich.html)}" onload="const page = this.contentDocument;'
+        " document.title = [page.documentElement.scrollWidth,"
+        " ...[...page.querySelectorAll('section > p, h2')].map((e) => e.scrollWidth)].join()\">"
+        "</iframe>",
+        encoding="utf-8",
+    )
+    shown = subprocess.run(
+        [
+            browser,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *("--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND"),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            *("--window-size=1300,1000", "--virtual-time-budget=5000", frame.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "CONSOLE" not in shown.stderr
+    widths = re.search(r"<title>([\d,]+)</title>", shown.stdout)
+    assert widths is not None
+    assert max(map(int, widths[1].split(","))) <= width

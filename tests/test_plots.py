@@ -1,0 +1,66 @@
+"""The plot library: what it lists is what it has, and what its page shows is what works."""
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from dynamoe_search import plots
+from dynamoe_search.search import load_trials
+from tests.conftest import SMALL_STUDY
+from tests.report import made_up
+
+DOCS = Path(__file__).parents[1] / "docs"
+FUNCTIONS = [name for name in plots.__all__ if name.startswith("plot_")]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study") / "study.toml"
+    path.write_text(SMALL_STUDY.replace("trials = 14", "trials = 40"))
+    made_up.search(path, measured=True)
+    return path
+
+
+def test_the_docstring_lists_them_all() -> None:
+    assert sorted(re.findall(r"`(plot_\w+)`", plots.__doc__ or "")) == sorted(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_each_parameter_is_documented(name: str) -> None:
+    function = getattr(plots, name)
+    listed = (inspect.getdoc(function) or "").partition("Parameters")[2].partition("Returns")[0]
+    for parameter in inspect.signature(function).parameters:
+        assert re.search(rf"^([\w, ]+, )?{parameter}\b", listed, re.MULTILINE), parameter
+
+
+@pytest.mark.parametrize("name", ["plot_history", "plot_regret", "plot_agreement", "plot_curves"])
+def test_panels_of_a_figure_of_ones_own(name: str, study: Path) -> None:
+    figure = Figure()
+    left, right = np.ravel(figure.subplots(1, 2))
+    assert getattr(plots, name)(load_trials(study), axes=right) is figure
+    assert right.get_title()
+    assert right.get_xlabel()
+    assert not left.get_title()
+
+
+def test_the_page_shows_each_and_its_code_runs(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (DOCS / "plots.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"plots\.(plot_\w+)\(", page)) == set(FUNCTIONS)
+    specification = importlib.util.spec_from_file_location("make_plots", DOCS / "make_plots.py")
+    assert specification is not None
+    assert specification.loader is not None
+    make_plots = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make_plots)
+    monkeypatch.chdir(DOCS.parent)
+    drawn = dict(make_plots.figures(page.replace("docs/plots/study.toml", str(study))))
+    pictures = re.findall(r"\]\(plots/(\w+)\.png\)", page)
+    assert list(drawn) == pictures
+    for name in pictures:
+        assert 1_000 < (DOCS / "plots" / f"{name}.png").stat().st_size < 60_000
