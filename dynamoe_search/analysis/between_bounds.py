@@ -12,9 +12,14 @@ import pandas as pd
 from dynamoe_search.analysis.roofline import Machine
 from dynamoe_search.analysis.routing_bounds import entropy_bounds
 from dynamoe_search.analysis.statistics import half_width, pooled_noise
-from dynamoe_search.budgets import active_experts, experts_of, flops_per_token
+from dynamoe_search.budgets import (
+    BACKWARD_AND_FORWARD,
+    active_experts,
+    experts_of,
+    flops_per_token,
+)
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.specification import Specification
+from dynamoe_search.specification import Classifier, LanguageModel, Specification
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,9 @@ def measured_bounds(
         - Load entropy, the mean of the layers: ln K at the measured K of each, and ln N
           (`dynamoe_search.analysis.routing_bounds.entropy_bounds`).
         - Time of training without evaluation: the FLOPs of training, at the measured K, over the
-          machine's peak. The weights of a proxy stay in a cache, so memory bounds nothing. There
-          is no ceiling.
+          machine's peak; without those that the usual count has too many, the gradient of images
+          and the masked half of attention. The weights of a proxy stay in a cache, so memory bounds
+          nothing. There is no ceiling.
 
     Raises
     ------
@@ -84,6 +90,7 @@ def measured_bounds(
     ...         "candidate": ["3-1"], "state": ["complete"], "active_experts": [1.5],
     ...         "flops_per_token": [6000.0], "mean_active": [[2.0, 1.0]],
     ...         "layer_entropy": [[1.0, 0.0]], "training_seconds": [2.0], "training_flops": [1e9],
+    ...         "samples": [1000],
     ...     }
     ... )
     >>> table = measured_bounds(trials, {"3-1": network}).set_index("quantity")
@@ -111,12 +118,13 @@ def measured_bounds(
             measured = float(own[quantity].mean())
             if np.isnan(measured):
                 continue
-            width = float(half_width(noises[quantity], len(own)))
+            replicates = int(own[quantity].count())
+            width = float(half_width(noises[quantity], replicates))
             way = ceiling - floor
             rows.append(
                 {
                     "candidate": candidate,
-                    "replicates": len(own),
+                    "replicates": replicates,
                     "quantity": quantity,
                     "floor": floor,
                     "measured": measured,
@@ -147,5 +155,21 @@ def _bounds(
     ]
     floors, ceilings = np.mean(bounds, axis=0).tolist()
     yield "entropy", floors, ceilings
-    least = np.nan if machine is None else float(own["training_flops"].mean()) / machine.peak_flops
+    least = np.nan
+    if machine is not None:
+        flops_needed = own["training_flops"] - _never_computed(network) * own["samples"]
+        least = float(flops_needed.mean()) / machine.peak_flops
     yield "training_seconds", least, np.nan
+
+
+def _never_computed(network: Specification) -> int:
+    """FLOPs a sample that the usual count, three times the forward pass, has too many.
+
+    An image needs no gradient. In a text, half of the attention is masked.
+    """
+    match network:
+        case Classifier():
+            return 2 * network.inputs * network.width
+        case LanguageModel():
+            attention = network.width * network.context if network.heads else 0
+            return BACKWARD_AND_FORWARD * 2 * network.context * network.blocks.depth * attention

@@ -262,7 +262,9 @@ def family_bounds(
     shapes = make_family(family, budget.experts, budget.minimum, budget.maximum)
     space = shapes.search_space(budget.layers)
     generator = np.random.default_rng(seed)
-    profiles = [shapes.profile(random_point(space, generator), budget.layers) for _ in range(points)]
+    profiles = [
+        shapes.profile(random_point(space, generator), budget.layers) for _ in range(points)
+    ]
     met = np.unique(
         allocate_batch(profiles, budget.experts, budget.minimum, budget.maximum), axis=0
     )
@@ -272,6 +274,7 @@ def family_bounds(
 
 
 def random_point(space: tuple[Dimension, ...], generator: np.random.Generator) -> dict[str, float]:
+    """A point of a family's space, drawn uniformly; on the simplex, too."""
     point: dict[str, float] = {}
     for dimension in space:
         if isinstance(dimension, Simplex):

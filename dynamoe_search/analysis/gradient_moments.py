@@ -38,8 +38,9 @@ def pool_gradients(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     DataFrame
         The columns of `by`, in the order of the table, and all from ``parameters`` on.
     """
-    grouped = table.groupby(list(by), sort=False, as_index=False)
-    return with_ratios(grouped[["parameters", *_SUMS]].sum())
+    grouped = table.groupby(list(by), sort=False)[["parameters", *_SUMS]]
+    # What is not a number anywhere is none in the sum.
+    return with_ratios(grouped.agg(lambda values: values.sum(skipna=False)).reset_index())
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:

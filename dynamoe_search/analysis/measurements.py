@@ -96,7 +96,7 @@ def gradients_now(
         A row for each ``group`` that the network has, and one for all of it, ``network``, with the
         ``fraction`` and the columns of `gradient_noise_by_group`.
     """
-    batch = min(_MICRO_BATCH, len(split) // 2)
+    batch = min(_MICRO_BATCH, max(1, len(split) // 2))
     micro_batches = min(_MICRO_BATCHES, len(split) // batch)
     by_layer = gradient_noise_by_group(model, split, batch, micro_batches, seed, precision)
     by_layer = by_layer.assign(fraction=fraction)
@@ -124,7 +124,9 @@ def gradient_results(moments: pd.DataFrame) -> dict[str, Any]:
         with each group: of the means over the training, so that the noise scale is a ratio of
         means; and the table as ``gradients``, a list of rows.
     """
-    means = with_ratios(moments.groupby("group", sort=False, as_index=False).mean())
+    # A NaN among the moments is one of the training.
+    grouped = moments.groupby("group", sort=False)
+    means = with_ratios(grouped.agg(lambda values: values.mean(skipna=False)).reset_index())
     of_group = means.set_index("group").to_dict("index")
     network = of_group[NETWORK]
     return {
@@ -220,13 +222,13 @@ def measured_means(trials: pd.DataFrame) -> pd.DataFrame:
     """
     complete = trials[trials["state"] == "complete"]
     grouped = complete.groupby("candidate", sort=True)
-    replicates = grouped.size()
     columns = {}
     for name in MEASURED:
         if name not in complete or complete[name].isna().all():
             continue
         columns[name] = grouped[name].mean()
-        width = half_width(pooled_noise(complete[name], complete["candidate"]), replicates)
+        noise = pooled_noise(complete[name], complete["candidate"])
+        width = half_width(noise, grouped[name].count())
         columns[f"{name}_low"] = columns[name] - width
         columns[f"{name}_high"] = columns[name] + width
-    return pd.DataFrame(columns, index=replicates.index)
+    return pd.DataFrame(columns, index=grouped.size().index)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, gammaln, logsumexp
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.specification import Router
+from dynamoe_search.specification import Relative, Router
 
 _ROUNDING = 1e-9  # what quotients such as 0.7 / 0.1 may be off by when they stand for whole numbers
 
@@ -22,7 +22,8 @@ def log2_configurations(router: Router, experts: int) -> float:
 
     A router of fixed K reaches the C(N, K) sets of that size, and no other: so does the source's
     percentile, whose K is one number a layer. A router of variable K reaches
-    sum over j of C(N, j), j from its fewest to its most experts. Gates that tie, which have
+    sum over j of C(N, j), j from its fewest to its most experts; at the ends of its constant
+    `relative` gives the largest gate alone, or all. Gates that tie, which have
     probability 0, are left out. Layers choose one by one, so a network's bits are their sum.
 
     Parameters
@@ -43,10 +44,20 @@ def log2_configurations(router: Router, experts: int) -> float:
     >>> [round(2 ** log2_configurations(r, 4)) for r in (TopK(k=2), Percentile(), Relative())]
     [6, 6, 15]
     """
-    least, most = router.active_bounds(experts)
+    least, most = _without_ties(router, experts)
     sizes = np.arange(least, most + 1)
     logs = gammaln(experts + 1) - gammaln(sizes + 1) - gammaln(experts - sizes + 1)
     return max(0.0, float(logsumexp(logs)) / math.log(2))
+
+
+def _without_ties(router: Router, experts: int) -> tuple[int, int]:
+    match router:
+        case Relative(tau=1, target=None):
+            return 1, 1
+        case Relative(tau=0, target=None):
+            return experts, experts
+        case _:
+            return router.active_bounds(experts)
 
 
 def distinct_experts(use: ArrayLike, tokens: int) -> float:

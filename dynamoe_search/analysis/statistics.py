@@ -40,6 +40,7 @@ def pooled_noise(values: pd.Series, groups: pd.Series) -> Noise:
     Parameters
     ----------
     values : Series of float
+        Those that are not finite are left out.
     groups : Series
         The group of each value.
 
@@ -48,6 +49,7 @@ def pooled_noise(values: pd.Series, groups: pd.Series) -> Noise:
     >>> pooled_noise(pd.Series([1.0, 3.0, 10.0]), pd.Series(["a", "a", "b"]))
     Noise(deviation=1.4142135623730951, degrees=1)
     """
+    values = values[np.isfinite(values)]
     grouped = values.groupby(groups)
     degrees = int((grouped.size() - 1).sum())
     if degrees == 0:

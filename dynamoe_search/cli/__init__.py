@@ -14,6 +14,7 @@ from dynamoe_search.cli import (
     analyze,
     bench,
     bounds,
+    claims,
     data,
     evidence,
     report,
@@ -42,6 +43,7 @@ app.command()(evidence.fidelity)
 app.command()(evidence.confirm)
 app.command()(samplers.compare_samplers)
 app.command()(bench.bench)
+app.command()(claims.claims)
 app.command()(analyze.analyze)
 app.command()(bounds.bounds)
 app.add_typer(schedule.app, name="schedule")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +18,14 @@ from dynamoe_search.cli.console import (
     console,
     save_plot,
     say,
+    write_file,
     write_table,
 )
 from dynamoe_search.errors import InvalidInput
 
 if TYPE_CHECKING:
     from dynamoe_search.analysis import NetworkAnalysis
+    from dynamoe_search.evaluation import Precision
     from dynamoe_search.models import Model
     from dynamoe_search.search import TrainedNetwork
     from dynamoe_search.training import CurvePoint, Data
@@ -106,8 +109,8 @@ def _which(network: TrainedNetwork) -> list[str]:
     again = network.loss_again
     if again is not None and again != network.recorded_loss:
         sentences.append(
-            f"Trained again its loss is {again:.4f}: this machine or its versions are not those of"
-            " the study, so it is a like network, not the same."
+            f"Trained again its loss is {again:.4f}: this machine, its versions or the study's"
+            " settings are not those of that training, so it is a like network, not the same."
         )
     return sentences
 
@@ -121,17 +124,17 @@ class _Follower:
         self.gradients: list[Any] = []
         self.history: Any = None
 
-    def __call__(self, point: CurvePoint, model: Model, data: Data) -> None:
+    def __call__(self, point: CurvePoint, model: Model, data: Data, precision: Precision) -> None:
         import time
 
         from dynamoe_search.analysis import UtilisationHistory, gradients_now
 
         start = time.perf_counter()
-        self.history = self.history or UtilisationHistory(data.validation, self.every)
+        self.history = self.history or UtilisationHistory(data.validation, self.every, precision)
         self.history(point, model)
         self.seen += 1
         if self.seen % self.every == 0 or point.fraction == 1:
-            self.gradients.append(gradients_now(model, data.train, point.fraction, seed=0))
+            self.gradients.append(gradients_now(model, data.train, point.fraction, 0, precision))
         self.seconds += time.perf_counter() - start
 
 
@@ -141,7 +144,7 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
     from dynamoe_search.report.gradient_noise import plot_gradient_groups
     from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilisation
 
-    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
     tables = {
         field.name: getattr(found, field.name)
         for field in fields(found)
@@ -156,7 +159,8 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
         tables["gradient_history"] = pd.concat(follow.gradients, ignore_index=True)
         plots["utilisation_history"] = plot_utilisation(follow.history.table)
         course = tables["gradient_history"].assign(candidate=candidate)
-        plots["gradient_history"] = plot_gradient_groups(course, candidate)
+        with suppress(InvalidInput):  # where all of it is noise, there is nothing to draw
+            plots["gradient_history"] = plot_gradient_groups(course, candidate)
     for name, table in tables.items():
         write_table(table, folder / f"{name}.csv")
     say(f"wrote {len(tables)} tables to {folder}: {', '.join(tables)}")

@@ -290,11 +290,16 @@ def _record(
         "budget": asdict(budget),
         "schedules": table.assign(schedule=table["schedule"].map(str)).to_dict("records"),
         "extremes": extremes.astype({"least_schedule": str, "most_schedule": str}).to_dict("index"),
-        "family": None if met is None else met.describe().to_dict(),
+        "family": None if met is None else _numbers(met.describe()),
         "machine": None if machine is None else asdict(machine),
         "extrapolated": [asdict(law) for law in laws],
         "sentences": sentences,
     }
+
+
+def _numbers(table: pd.DataFrame) -> dict[str, Any]:
+    """A table for JSON, which has no NaN: the deviation of a single number is one."""
+    return dict(table.astype(object).where(table.notna(), None).to_dict())
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from dynamoe_search.cli.console import (
     Name,
     PlotFile,
     Storage,
-    StudyArgument,
     Workers,
     console,
     save_plot,
@@ -23,7 +22,14 @@ from dynamoe_search.cli.console import (
 
 
 def compare_samplers(
-    study: StudyArgument,
+    study: Annotated[
+        Path,
+        typer.Argument(
+            help="A study file, the folder of a study.toml, or the name of a tabular benchmark:"
+            " digits-4x12.",
+            metavar="STUDY",
+        ),
+    ],
     family: Annotated[
         str | None,
         typer.Option(help="Where to search: blend, mixture, spline or free; as the study without."),
@@ -57,11 +63,12 @@ def compare_samplers(
     The defaults take a few minutes on two cores, most of them for gp. Several replicates of each
     schedule should be recorded, so that luck can be told from merit.
 
-    Example: `dynamoe-search compare-samplers studies/all --family free --plot samplers.png`
+    Example: `dynamoe-search compare-samplers digits-4x12 --family free --plot samplers.png`
     """
+    from dynamoe_search import bench
     from dynamoe_search.report.samplers import plot_samplers, sampler_sentences, samplers_table
     from dynamoe_search.search.comparison import compare_samplers
-    from dynamoe_search.search.recording import load_recording
+    from dynamoe_search.search.recording import bench_recording, load_recording
 
     columns = (
         TextColumn("{task.description}"),
@@ -70,7 +77,10 @@ def compare_samplers(
         TimeRemainingColumn(),
     )
     try:
-        recording = load_recording(study, family, data_dir, storage, name)
+        if not study.exists() and str(study) in bench.names():
+            recording = bench_recording(bench.load(str(study)), family, data_dir)
+        else:
+            recording = load_recording(study, family, data_dir, storage, name)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("searches", total=None)
             names = [each.strip() for each in samplers.split(",")]

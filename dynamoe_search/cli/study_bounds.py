@@ -27,17 +27,19 @@ def bounds_of_study(
     from dynamoe_search.analysis import measured_bounds
     from dynamoe_search.analysis.budget_bounds import budget_extremes, compare_schedules
     from dynamoe_search.report import bounds as report
-    from dynamoe_search.report.leaderboard import make_leaderboard
     from dynamoe_search.report.between_bounds import (
         measured_bounds_table,
         measured_sentences,
         plot_measured_bounds,
     )
+    from dynamoe_search.report.leaderboard import make_leaderboard
     from dynamoe_search.search import expert_budget, load_plan, load_trials
     from dynamoe_search.search.candidate import parse_candidate
 
     plan = load_plan(study, data_directory, storage, name)
     trials = load_trials(study, storage, name)
+    if plan.study.training.precision != "float32":
+        machine = None  # whose peak is that of float32
     board = make_leaderboard(trials)
     shown = board[(board["rank"] <= _LEADERS) | (board["pattern"] != "")]
     candidates = (shown["schedule"] + " " + shown["settings"]).str.rstrip()

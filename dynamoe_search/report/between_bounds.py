@@ -70,7 +70,7 @@ def _reached(rows: pd.DataFrame) -> str:
     reached = rows["floor"] / rows["measured"]
     least = _span(f"{rows['floor'].min():.2f}", f"{rows['floor'].max():.2f}")
     return (
-        f", where the machine's peak would allow {least} s:"
+        f", where this machine's float32 peak would allow {least} s:"
         f" {_span(f'{reached.min():.1%}', f'{reached.max():.1%}')} of the peak was reached"
     )
 

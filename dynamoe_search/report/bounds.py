@@ -171,7 +171,7 @@ def _flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame) -
 def _varying_flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame) -> list[str]:
     low, high = extremes.loc["flops_minimum"], extremes.loc["flops_maximum"]
     sentence = (
-        f"A token costs from {engineering(low['least'])}FLOPs, with one expert in every layer, to"
+        f"A token costs from {engineering(low['least'])}FLOPs, with the fewest experts, to"
         f" at most {engineering(high['most'])}FLOPs, with"
         f" {extremes.loc['active_maximum', 'most']:.3g} a layer in"
         f" {_named(high['most_schedule'], scores)}."
@@ -182,7 +182,9 @@ def _varying_flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.Data
         return [sentence, f"{equal}; layers of fewer experts than that use no more than they have."]
     which = "every schedule"
     if not are_alike(row["least"], row["most"]):
-        which = _equal_cost(budget, held)
+        which = _equal_cost(budget, held) or (
+            f"{_named(row['most_schedule'], scores)}, and less where layers have fewer experts"
+        )
     return [
         sentence,
         f"Held at a mean K of {held:g} it costs {engineering(row['most'])}FLOPs in {which}.",
@@ -190,9 +192,13 @@ def _varying_flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.Data
 
 
 def _equal_cost(budget: ExpertBudget, active: float) -> str:
-    """Which schedules all cost the same, and the most, at equal K."""
-    bound = "at least" if budget.experts >= active * budget.layers else "at most"
-    return f"every schedule whose layers all have {bound} {active:g} experts"
+    """Which schedules all cost the same, and the most, at equal K; empty where there are none."""
+    every = "every schedule whose layers all have"
+    if budget.experts >= math.ceil(active) * budget.layers:
+        return f"{every} at least {active:g} experts"
+    if budget.experts <= math.floor(active) * budget.layers:
+        return f"{every} at most {active:g} experts"
+    return ""
 
 
 def are_alike(low: float, high: float) -> bool:
@@ -250,13 +256,14 @@ def machine_sentences(
     kinds = {
         "training_seconds": f"a training step of {tokens:,} tokens",
         "decoding_seconds": "decoding one token",
-        "batch_seconds": f"a forward pass of {tokens:,} tokens",
+        "batch_seconds": f"a forward pass of {tokens:,} tokens that use all experts alike",
     }
     labelled = times.set_axis(list(names))
     least = [f"{what} {_seconds(labelled[column])}" for column, what in kinds.items()]
     return [
         f"With {engineering(machine.peak_flops)}FLOP/s and {engineering(machine.bandwidth)}byte/s,"
-        f" and the expected K, the layers of experts take at least: {'; '.join(least)}."
+        f" and the expected K (the most, where no K is fixed or held), the layers of experts take"
+        f" at least: {'; '.join(least)}."
     ]
 
 
@@ -323,6 +330,6 @@ def engineering(value: float) -> str:
     """
     if value == 0:
         return "0 "
-    power = min(5, max(-3, math.floor(math.log10(abs(value) * (1 + 1e-4)) / 3)))
+    power = min(5, max(-3, math.floor(math.log10(abs(value) * (1 + 5.1e-4)) / 3)))
     prefix = dict(zip(range(-3, 6), ("n", "µ", "m", "", "k", "M", "G", "T", "P"), strict=True))
     return f"{value / 1000**power:.3g} {prefix[power]}"

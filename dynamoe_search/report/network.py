@@ -42,10 +42,16 @@ def _use(table: pd.DataFrame) -> list[str]:
         )
     information = chosen["mutual_information"] - chosen["chance_information"]
     most = information.idxmax()
+    least_telling = ""
+    if len(chosen) > 1:
+        least_telling = (
+            f"; those of layer {chosen['layer'][information.idxmin()]:.0f} least,"
+            f" {information.min():.3f}"
+        )
     sentences.append(
         f"Experts of layer {chosen['layer'][most]:.0f} tell most of a token's group (its class, or"
-        f" which token it is): {information[most]:.3f} nats beyond chance; those of layer"
-        f" {chosen['layer'][information.idxmin()]:.0f} least, {information.min():.3f}."
+        f" which token it is): {information[most]:.3f} nats beyond"
+        f" chance{least_telling}."
     )
     return sentences
 
@@ -70,12 +76,18 @@ def _noise(found: NetworkAnalysis) -> str:
 
 def _variety(ranks: pd.DataFrame) -> str:
     first, last = ranks.iloc[0], ranks.iloc[-1]
-    ways = "more" if first["effective_rank"] > last["effective_rank"] else "less"
-    return (
-        f"Tokens that enter the first layer have an effective rank of {first['effective_rank']:.1f}"
-        f" of {first['width']:.0f}, those of the last {last['effective_rank']:.1f}: the early input"
-        f" is {ways} varied here."
+    early, late = f"{first['effective_rank']:.1f}", f"{last['effective_rank']:.1f}"
+    sentence = (
+        f"Tokens that enter the first layer have an effective rank of {early} of"
+        f" {first['width']:.0f}"
     )
+    if len(ranks) == 1:
+        return f"{sentence}."
+    sentence += f", those of the last {late}"
+    if early == late or "nan" in (early, late):
+        return f"{sentence}."
+    ways = "more" if first["effective_rank"] > last["effective_rank"] else "less"
+    return f"{sentence}: the early input is {ways} varied here."
 
 
 def network_tables(found: NetworkAnalysis) -> list[Table]:

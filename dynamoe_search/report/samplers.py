@@ -239,7 +239,7 @@ def _quarters(trials: int) -> list[int]:
     return sorted({max(1, round(trials * part)) for part in (0.25, 0.5, 1)})
 
 
-def plot_samplers(table: pd.DataFrame, recording: Recording) -> Figure:
+def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None = None) -> Figure:
     """Regret after each training, a line with its 95 % band for each sampler.
 
     Parameters
@@ -248,6 +248,8 @@ def plot_samplers(table: pd.DataFrame, recording: Recording) -> Figure:
         See the module.
     recording : Recording
         What the searches were replayed on.
+    axes : Axes, optional
+        Where to draw; a new figure where it is None.
 
     Returns
     -------
@@ -255,9 +257,8 @@ def plot_samplers(table: pd.DataFrame, recording: Recording) -> Figure:
     """
     # Here, so that sentences and tables need not wait for it.
     import seaborn as sns
-    from matplotlib.figure import Figure
 
-    from dynamoe_search.report.plots import BLUE, GREEN, ORANGE
+    from dynamoe_search.report.plots import BLUE, GREEN, ORANGE, one_panel
 
     # Okabe and Ito's, and a dash for each, so that lines differ without colour, too.
     looks = {
@@ -268,9 +269,7 @@ def plot_samplers(table: pd.DataFrame, recording: Recording) -> Figure:
         "gp": ("#CC79A7", (0, (5, 1))),
         "nsga2": ("#E69F00", (0, (3, 1, 1, 1))),
     }
-    figure = Figure(figsize=(8.5, 5), layout="constrained")
-    with sns.axes_style("ticks"):
-        axes = figure.subplots()
+    figure, axes = one_panel(axes, 8.5, 5.0)
     for sampler, points in summarise_regret(table).groupby("sampler", sort=False):
         colour, dash = looks[sampler]
         low = (points["regret"] - points["margin"]).clip(lower=0)

@@ -11,6 +11,7 @@ import optuna
 
 from dynamoe_search.analysis.shrinkage import PairedMeans, expected_means, paired_means
 from dynamoe_search.analysis.statistics import CONFIDENCE
+from dynamoe_search.bench import Bench
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import FAMILIES, count_schedules
 from dynamoe_search.search.definition import check_data, recorded_study_file
@@ -111,7 +112,32 @@ def load_recording(
     losses = _recorded_losses(records.get_trials(deepcopy=False))
     recording = Recording(plan, losses, _coverage(plan, losses))
     _check_coverage(recording, place)
-    _check_that_schedules_differ(recording, place)
+    _check_that_schedules_differ(recording, str(place))
+    return recording
+
+
+def bench_recording(
+    bench: Bench, family: str | None = None, data_directory: Path | None = None
+) -> Recording:
+    """A tabular benchmark, for searches to be replayed on it.
+
+    Parameters
+    ----------
+    bench : Bench
+    family, data_directory
+        As in `load_recording`.
+
+    Raises
+    ------
+    InvalidInput
+        As `load_recording`.
+    """
+    study_file = StudyFile.model_validate_json(bench.study)
+    _check_that_a_table_can_answer(study_file, family)
+    plan = make_plan(_moving_in(study_file, family), load_study_data(study_file, data_directory))
+    losses = {name: tuple(row) for name, *row in bench.losses.itertuples()}
+    recording = Recording(plan, losses, _coverage(plan, losses))
+    _check_that_schedules_differ(recording, bench.name)
     return recording
 
 
@@ -179,12 +205,12 @@ def _check_coverage(recording: Recording, place: Place) -> None:
     )
 
 
-def _check_that_schedules_differ(recording: Recording, place: Place) -> None:
+def _check_that_schedules_differ(recording: Recording, where: str) -> None:
     found = recording.means
     if math.isnan(found.p_value) or found.p_value <= 1 - CONFIDENCE:
         return
     raise InvalidInput(
-        f"nothing shows that the schedules in {place} differ (p = {found.p_value:.2f}): their means"
+        f"nothing shows that the schedules in {where} differ (p = {found.p_value:.2f}): their means"
         f" of {recording.replicates} replicates scatter by {found.means.std(ddof=1):.4f} nats, and"
         f" by noise alone would by {found.error:.4f}, so there is nothing for a search to find;"
         " record more replicates, or train for longer"

@@ -146,7 +146,7 @@ def carry_on(overview: Overview, place: Place, folder: Path, resources: Resource
         overview.report(ledger, under_way=0.0, workers=0, finishing=False)
         return Outcome(plan, place, "finished")
     if resources.ray is None:
-        _check_device(resources.device)
+        check_device(resources.device)
     directory = resources.data_directory
     job = Job(
         uuid.uuid4().hex,
@@ -174,7 +174,8 @@ def carry_on(overview: Overview, place: Place, folder: Path, resources: Resource
     return Outcome(plan, place, "finished" if overview.is_over(overview.ledger()) else "exhausted")
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """`InvalidInput` where torch cannot compute on a device."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

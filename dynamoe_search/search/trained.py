@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dynamoe_search.analysis import ExpertBudget
 from dynamoe_search.checkpoint import load_model, read_about, save_model
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.evaluation import Precision, evaluate
 from dynamoe_search.models import Model
 from dynamoe_search.search.assignment import leaders
 from dynamoe_search.search.candidate import parse_candidate
 from dynamoe_search.search.definition import check_data, recorded_study_file
 from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.records import Claim, claim_of, read_ledger, state_of
-from dynamoe_search.search.run import results_folder
+from dynamoe_search.search.run import check_device, results_folder
 from dynamoe_search.search.storage import open_study, place_of
 from dynamoe_search.search.study_reader import study_path
 from dynamoe_search.search.worker import about_model, load_study_data, model_path
 from dynamoe_search.specification import FixedRouter, Router, TopK, with_constants
 from dynamoe_search.training import CurvePoint, Data, train
 
-_STAGE = "search"
+_STAGE = "trial"
+_SAME_LOSS = 1e-3  # of the network that was kept, on whatever machine it is measured
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def expert_budget(plan: Plan) -> ExpertBudget | None:
         router,
         study.budget.minimum,
         study.budget.maximum,
-        study.training.batch,
+        study.training.batch * (study.model.context if study.data.is_text else 1),
     )
 
 
@@ -134,7 +139,7 @@ def trained_network(
     storage: str | None = None,
     name: str | None = None,
     on_start: Callable[[int, str], None] = lambda trial, candidate: None,
-    on_evaluation: Callable[[CurvePoint, Model, Data], None] | None = None,
+    on_evaluation: Callable[[CurvePoint, Model, Data, Precision], None] | None = None,
 ) -> TrainedNetwork:
     """A network of a search: that which was kept, or the same, trained again and kept.
 
@@ -155,8 +160,8 @@ def trained_network(
     on_start : callable
         Told the trial and the candidate before a training.
     on_evaluation : callable, optional
-        Called with each point of the learning curve, the network and the data; then it is trained
-        again in any case.
+        Called with each point of the learning curve, the network, the data and the precision; then
+        it is trained again in any case.
 
     Raises
     ------
@@ -185,27 +190,32 @@ def trained_network(
             " dynamoe-search leaderboard lists the candidates"
         )
     claim, recorded = claims[trial], trials[trial].user_attrs["result"]["validation_loss"]
+    check_device(device)
     data = load_study_data(study_file, data_directory, device)
     check_data(records, data, place)
     plan = make_plan(study_file, data)
     folder = results_folder(study, name)
     path, about = model_path(folder, _STAGE, trial), about_model(folder, _STAGE, trial, claim, data)
-    again = None
-    if on_evaluation is None and path.exists() and read_about(path) == about:
-        model = load_model(path, device)
+    kept = _kept_network(path, about, data, study_file.training.precision, recorded, device)
+    if kept is not None and on_evaluation is None:
+        model, again = kept, None
     else:
         on_start(trial, claim.candidate)
-        observe = on_evaluation or (lambda point, model, data: None)
+        observe = on_evaluation or (lambda *seen: None)
+        precision = study_file.training.precision
         result = train(
             plan.network_with(parse_candidate(claim.candidate)),
             data,
             study_file.training,
             claim.seed,
-            on_evaluation=lambda point, model: observe(point, model, data),
+            on_evaluation=lambda point, model: observe(point, model, data, precision),
         )
         model, again = result.model, result.validation.loss
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_model(model, path, about)
+        if kept is None and again == recorded:
+            # To look at a network, it need not be possible to keep it.
+            with suppress(OSError, InvalidInput):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_model(model, path, about)
     return TrainedNetwork(
         model=model,
         data=data,
@@ -218,6 +228,21 @@ def trained_network(
         path=path,
         loss_again=again,
     )
+
+
+def _kept_network(
+    path: Path, about: dict[str, Any], data: Data, precision: Precision, loss: float, device: str
+) -> Model | None:
+    """The network that was kept of a trial, if it is that one."""
+    try:
+        if read_about(path) != about:
+            return None
+        model = load_model(path, device)
+    except InvalidInput:
+        return None
+    # Records that were begun anew have other networks of the same trials.
+    found = evaluate(model, data.validation, precision).loss
+    return model if math.isclose(found, loss, rel_tol=_SAME_LOSS) else None
 
 
 def _first_of(candidate: str, claims: dict[int, Claim]) -> int:

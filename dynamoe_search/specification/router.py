@@ -128,8 +128,9 @@ class TopP:
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
         """The fewest and the most experts a token can use of `experts`."""
-        most = experts if self.target is not None else ceil(self.p * experts - _ROUNDING)
-        return 1, max(1, most)
+        if self.target is not None:
+            return _held_bounds(self.target, experts)
+        return 1, max(1, ceil(self.p * experts - _ROUNDING))
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Relative:
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
         """The fewest and the most experts a token can use of `experts`."""
-        return 1, experts
+        return (1, experts) if self.target is None else _held_bounds(self.target, experts)
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,12 @@ class Threshold:
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
         """The fewest and the most experts a token can use of `experts`."""
-        return 1, experts
+        return _held_bounds(self.target, experts)
+
+
+def _held_bounds(target: float, experts: int) -> tuple[int, int]:
+    """From 1 to N, where a mean K is held; a layer that has no more than that uses all, always."""
+    return (experts, experts) if experts <= target else (1, experts)
 
 
 FixedRouter = Percentile | TopK

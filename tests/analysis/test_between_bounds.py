@@ -24,6 +24,7 @@ def trials_of(*rows: dict[str, object]) -> pd.DataFrame:
         "layer_entropy": [math.log(3), math.log(1.5)],
         "training_seconds": 2.0,
         "training_flops": 1e9,
+        "samples": 1000,
     }
     return pd.DataFrame([usual | row for row in rows])
 
@@ -45,7 +46,8 @@ def test_each_quantity_lies_between_bounds_that_are_worked_out_by_hand() -> None
     assert entropy["ceiling"] == pytest.approx((math.log(4) + math.log(2)) / 2)
     assert entropy["measured"] == pytest.approx((math.log(3) + math.log(1.5)) / 2)
     time = table.loc["training_seconds"]
-    assert time["floor"] == pytest.approx(0.1)
+    # All but the gradient of the images: 2 x 64 x 16 FLOPs each.
+    assert time["floor"] == pytest.approx((1e9 - 2048 * 1000) / 1e10)
     assert math.isnan(time["ceiling"])
 
 

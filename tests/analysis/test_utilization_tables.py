@@ -1,7 +1,6 @@
 import math
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch

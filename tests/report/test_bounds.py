@@ -93,7 +93,8 @@ def test_routers_of_variable_k_cost_between_one_and_the_most() -> None:
     text = sentences(TopP(p=0.7))
     assert "Uniform does not have the most here: the most K is rounded up" in text
     assert "By this count all schedules compared are alike" in text
-    assert f"from {engineering(2 * (512 * 96 + 2 * 512 * 2048 * 12))}FLOPs, with one expert" in text
+    fewest = engineering(2 * (512 * 96 + 2 * 512 * 2048 * 12))
+    assert f"from {fewest}FLOPs, with the fewest experts" in text
     assert "the K of an untrained router, the most" in text
     held = sentences(Threshold(target=2))
     assert "No schedule has more than uniform: the number of sets, 2^N - 1, is log-concave" in held

@@ -224,7 +224,7 @@ def test_a_worker_where_there_is_something_else(url: str, tmp_path: Path) -> Non
             database.execute("CREATE TABLE birds (name text)")
     else:
         (tmp_path / "records").write_text("birds\n" * 9)
-    with pytest.raises(InvalidInput, match="holds no study|is not the results of a study"):
+    with pytest.raises(InvalidInput, match=r"holds no study|is not the results of a study"):
         join_study(url)
     with pytest.raises(InvalidInput, match=r"not the results of a study|no results of birds"):
         join_study(url, "birds")

@@ -248,7 +248,7 @@ def test_exhaustive_trains_every_schedule_so_often(small_study: Path) -> None:
 
 
 def test_exhaustive_of_too_many_schedules_is_refused_at_once(small_study: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"the budget has 8,361,453,672 schedules; at most 10,000"):
+    with pytest.raises(InvalidInput, match=r"has 8,361,453,672 schedules; at most 10,000"):
         begin(
             small_study,
             ("depth = 4", "depth = 9"),

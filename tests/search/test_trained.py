@@ -53,6 +53,33 @@ def test_what_lies_in_its_place_but_is_another_is_not_taken_for_it(begun: Path) 
     assert trained_network(begun, trial=1).loss_again == found.recorded_loss
 
 
+def test_what_the_search_kept_is_not_trained_again(small_study: Path) -> None:
+    edit(small_study, *SHORT, ("replicates = 2", "replicates = 2\nkeep_models = true"))
+    run_study(small_study, Resources(workers=1))
+    assert trained_network(small_study, trial=3).loss_again is None
+
+
+def test_the_network_of_records_that_are_gone_is_not_taken_for_it(begun: Path) -> None:
+    before = trained_network(begun, trial=1)
+    begun.with_name("study.db").unlink()
+    edit(begun, ("epochs = 1", "epochs = 3"))
+    run_study(begun, Resources(workers=1))
+    after = trained_network(begun, trial=1)
+    assert (after.candidate, after.seed, after.path) == (before.candidate, before.seed, before.path)
+    assert after.loss_again == after.recorded_loss != before.recorded_loss
+
+
+def test_another_network_does_not_take_its_place(begun: Path) -> None:
+    kept = trained_network(begun, trial=1)
+    written = kept.path.stat().st_mtime_ns
+    edit(begun, ("epochs = 1", "epochs = 2"))
+    run_study(begun, Resources(workers=1), allow_changes=True)
+    followed = trained_network(begun, trial=1, on_evaluation=lambda *seen: None)
+    assert followed.loss_again != kept.recorded_loss
+    assert kept.path.stat().st_mtime_ns == written
+    assert trained_network(begun, trial=1).loss_again is None
+
+
 def test_the_leader_comes_first_and_a_schedule_by_its_first_replicate(begun: Path) -> None:
     trials = load_trials(begun)
     leader = trials.loc[trials["validation_loss"].idxmin()]
@@ -65,7 +92,7 @@ def test_the_leader_comes_first_and_a_schedule_by_its_first_replicate(begun: Pat
 def test_following_it_trains_it_again(begun: Path) -> None:
     kept, fractions = trained_network(begun, trial=0), list[float]()
     found = trained_network(
-        begun, trial=0, on_evaluation=lambda point, model, data: fractions.append(point.fraction)
+        begun, trial=0, on_evaluation=lambda point, *seen: fractions.append(point.fraction)
     )
     assert fractions[-1] == 1
     assert found.loss_again == kept.recorded_loss

@@ -1,0 +1,128 @@
+"""Tables as files: parquet, and beside it a list of checksums."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dynamoe_search.bench.table import COLUMNS, Bench
+from dynamoe_search.errors import InvalidInput
+
+TABLES = Path(__file__).parent / "tables"
+"""The folder of the tables that come with the package."""
+
+_CHECKSUMS = "SHA256SUMS"  # in the form of sha256sum
+_ENDING = ".parquet"
+_LARGEST = 5 * 2**20  # bytes of a table
+_MEND = "install dynamoe_search again, or make it anew with `dynamoe-search bench STUDY`"
+
+
+def names(folder: Path = TABLES) -> tuple[str, ...]:
+    """The tables that there are.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    return tuple(sorted(_checksums(folder)))
+
+
+def load(name: str, folder: Path = TABLES) -> Bench:
+    """A table, by name.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``digits-4x12``: the data, layers x experts.
+    folder : Path
+        Where tables are that do not come with the package.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown name, and for a table that is not, byte for byte, what was written.
+
+    Examples
+    --------
+    >>> found = load("digits-4x12").ask((3, 3, 3, 3))
+    >>> len(found.losses), found.curve["fraction"].iloc[-1].item()
+    (5, 1.0)
+    """
+    known = _checksums(folder)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InvalidInput(
+            f"there is no table {name!r} in {folder}; {hint}There are:"
+            f" {', '.join(sorted(known)) or 'none'}; `dynamoe-search bench STUDY` makes them"
+        )
+    path = folder / f"{name}{_ENDING}"
+    if not path.is_file():
+        raise InvalidInput(f"{path} is missing; {_MEND}")
+    with path.open("rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST or hashlib.sha256(content).hexdigest() != known[name]:
+        raise InvalidInput(f"{path} is not what {folder / _CHECKSUMS} says; {_MEND}")
+    table = pq.read_table(io.BytesIO(content))
+    about = json.loads(table.schema.metadata[b"about"])
+    # Through Python's own lists: the points of a curve are then dicts, as in a study's trials.
+    trainings = table.select(list(COLUMNS)).to_pandas()
+    for column in ("curve", "mean_active", "layer_entropy"):
+        trainings[column] = table.column(column).to_pylist()
+    return Bench.of(name, trainings, about["study"], about["data"], about["versions"])
+
+
+def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
+    """Write a table, and its checksum; `load` reads it.
+
+    Parameters
+    ----------
+    bench : Bench
+    folder : Path
+
+    Returns
+    -------
+    Path
+        The table's.
+
+    Raises
+    ------
+    InvalidInput
+        Where it is larger than 5 MiB.
+    """
+    about = {"study": bench.study, "data": bench.data, "versions": dict(bench.versions)}
+    table = pa.Table.from_pandas(bench.trials[list(COLUMNS)], preserve_index=False)
+    table = table.replace_schema_metadata({"about": json.dumps(about)})
+    written = io.BytesIO()
+    pq.write_table(table, written, compression="zstd")
+    content = written.getvalue()
+    if len(content) > _LARGEST:
+        raise InvalidInput(
+            f"{bench.name} is {len(content):,} bytes large; a table has at most {_LARGEST:,}:"
+            " record fewer evaluations or replicates"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{bench.name}{_ENDING}"
+    path.write_bytes(content)
+    known = _checksums(folder) | {bench.name: hashlib.sha256(content).hexdigest()}
+    lines = [f"{known[name]}  {name}{_ENDING}\n" for name in sorted(known)]
+    (folder / _CHECKSUMS).write_text("".join(lines), encoding="ascii")
+    return path
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """The checksum of each table of a folder."""
+    path = folder / _CHECKSUMS
+    if not path.is_file():
+        return {}
+    try:
+        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        return {name.removesuffix(_ENDING): digest for digest, name in lines}
+    except ValueError as error:
+        raise InvalidInput(f"{path} is damaged; {_MEND}") from error

@@ -1,0 +1,44 @@
+"""The command that makes a tabular benchmark of a study: ``bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynamoe_search.cli.console import Name, Storage, StudyArgument, say, write_file
+
+
+def bench(
+    study: StudyArgument,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where tables are; those that come with the package without it."),
+    ] = None,
+    storage: Storage = None,
+    name: Name = None,
+) -> None:
+    """Make a tabular benchmark of a study that has trained every schedule.
+
+    Writes the table with its checksum, for `dynamoe_search.bench.load`, and a data card, README.md,
+    beside the study file. Nothing is trained.
+
+    Example: `dynamoe-search run studies/schedule-bench && dynamoe-search bench
+    studies/schedule-bench`
+    """
+    from dynamoe_search.bench import TABLES, write_bench
+    from dynamoe_search.report.bench_card import bench_card
+    from dynamoe_search.search import results_folder
+    from dynamoe_search.search.tabulation import tabulate
+
+    table = tabulate(study, storage, name)
+    path = write_bench(table, folder or TABLES)
+    say(f"wrote {path} ({path.stat().st_size:,} bytes)")
+    card = results_folder(study, name) / "README.md"
+
+    def write() -> None:
+        card.write_text(bench_card(table, f"dynamoe-search bench {study}"), encoding="utf-8")
+
+    write_file(card, write)
+    say(f"wrote {card}")

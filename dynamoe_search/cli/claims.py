@@ -1,0 +1,127 @@
+"""The command that puts the source's claims to the test: ``claims``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dynamoe_search.cli.console import DataDirectory, Workers, console, save_plot, say, write_file
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.forking import worker_context
+
+if TYPE_CHECKING:
+    from dynamoe_search.search import Resources
+    from dynamoe_search.search.claims import ClaimTable
+
+_PLOT = "effects.png"
+
+
+def claims(
+    folder: Annotated[Path, typer.Argument(help="A folder with a folder for each study.")],
+    run: Annotated[
+        bool, typer.Option("--run", help="Train what is missing, study by study.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=2, help="With --run: paired seeds of each study.")] = 8,
+    only: Annotated[
+        str | None, typer.Option(help="With --run: only the study in the folder of this name.")
+    ] = None,
+    workers: Workers = None,
+    data_dir: DataDirectory = None,
+) -> None:
+    """Judge the source's claims by the tables of their studies.
+
+    Writes README.md, with a verdict for each claim and condition, and a plot of all effects. With
+    --run it first trains what is missing: interrupt it at any moment; the same command goes on.
+    What verdicts need of each study is kept beside it, in trainings.parquet, so that nothing has to
+    be trained again where that file is.
+
+    Example: `dynamoe-search claims studies/claims --run --data-dir data`
+    """
+    if run:
+        worker_context()
+    from dynamoe_search.search import Resources
+    from dynamoe_search.search.claims import claim_tables, export_trainings
+
+    tables = claim_tables(folder)
+    names = sorted({table.folder.name for table in tables})
+    if only is not None and (not run or only not in names):
+        raise InvalidInput(f"--only goes with --run, and is one of {', '.join(names)}")
+    to_run = [table for table in tables if run and only in (None, table.folder.name)]
+    to_the_end = all(_train(table, seeds, Resources(workers, data_dir)) for table in to_run)
+    for table in tables:
+        if table.unit.about != "routing":
+            export_trainings(table)
+    _write_page(folder, tables)
+    if not to_the_end:
+        say("Interrupted; the same command goes on.")
+        raise typer.Exit(130)
+
+
+def _train(table: ClaimTable, seeds: int, resources: Resources) -> bool:
+    """Train what a unit lacks, and keep it; false where that was interrupted."""
+    import torch
+
+    from dynamoe_search.report.claims import name_of
+    from dynamoe_search.report.terminal import SearchDisplay
+    from dynamoe_search.search import confirm_study, run_study
+    from dynamoe_search.search.claims import (
+        export_trainings,
+        is_complete,
+        load_trainings,
+        measure_routings,
+    )
+
+    title = f"{name_of(table.unit)} ({table.folder.name})"
+    if is_complete(load_trainings(table), seeds):
+        say(f"{title}: complete")
+        return True
+    if table.unit.about == "routing":
+        torch.set_num_threads(1)  # as in the workers: such small networks gain nothing by more
+
+        def show(done: int) -> None:
+            say(f"{title}: gradients with either routing, {done} of {seeds} seeds")
+
+        try:
+            measure_routings(table, seeds, resources.data_directory, show)
+        except KeyboardInterrupt:
+            return False
+        return True
+    say(f"{title}: the named schedules once, then a confirmation from {seeds} seeds")
+    with SearchDisplay(console) as display:
+        outcome = run_study(table.folder, resources, on_progress=display.update)
+    if outcome.reason != "interrupted":
+        with SearchDisplay(console) as display:
+            outcome = confirm_study(
+                table.folder, seeds, resources=resources, on_progress=display.update
+            )
+        export_trainings(table)
+    return outcome.reason != "interrupted"
+
+
+def _write_page(folder: Path, tables: list[ClaimTable]) -> None:
+    from dynamoe_search.analysis.verdicts import judge
+    from dynamoe_search.report.claims import claims_page, plot_claims
+    from dynamoe_search.search.claims import load_trainings
+
+    loaded = {table.unit: load_trainings(table) for table in tables}
+    trainings = {unit: found for unit, found in loaded.items() if found is not None}
+    verdicts = judge(list(loaded), trainings)
+    figure = plot_claims(verdicts)
+    if figure is not None:
+        save_plot(figure, folder / _PLOT)
+    page = claims_page(
+        verdicts,
+        list(loaded),
+        trainings,
+        command=f"dynamoe-search claims {folder}",
+        plot=_PLOT if figure is not None else None,
+    )
+    path = folder / "README.md"
+
+    def write() -> None:
+        path.write_text(page, encoding="utf-8")
+
+    write_file(path, write)
+    say(f"wrote {path}")

@@ -1,0 +1,148 @@
+"""The table that comes with the package, and tables of one's own."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+
+from dynamoe_search import bench
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.leaderboard import make_leaderboard
+from dynamoe_search.schedules import Schedule, enumerate_schedules
+
+NAME = "digits-4x12"
+
+
+@pytest.fixture(scope="module")
+def table() -> bench.Bench:
+    return bench.load(NAME)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return shutil.copytree(bench.TABLES, tmp_path / "tables")
+
+
+def test_every_schedule_is_there_five_times(table: bench.Bench) -> None:
+    assert list(table.schedules) == list(enumerate_schedules(total=12, depth=4))
+    assert table.losses.shape == (165, 5)
+    assert not table.losses.isna().any(axis=None)
+    assert (table.trials.groupby("replicate")["seed"].nunique() == 1).all()
+    assert table.trials["seed"].nunique() == 5
+    assert (bench.TABLES / f"{NAME}.parquet").stat().st_size < 5_000_000
+
+
+def test_every_column_is_described_and_filled(table: bench.Bench) -> None:
+    kept = pq.read_schema(bench.TABLES / f"{NAME}.parquet").names
+    assert kept == list(bench.COLUMNS)
+    assert not table.trials[kept].isna().any(axis=None)
+    numbers = table.trials[kept].select_dtypes("number")
+    assert np.isfinite(numbers).all(axis=None)
+    points = pd.DataFrame([point for curve in table.trials["curve"] for point in curve])
+    assert np.isfinite(points).all(axis=None)
+    assert set(points) <= set(bench.COLUMNS["curve"].replace(",", " ").split()) | {"samples"}
+
+
+def test_answers_are_those_of_the_file(table: bench.Bench) -> None:
+    rows = pq.read_table(bench.TABLES / f"{NAME}.parquet").to_pandas()
+    groups = rows.groupby("schedule")["validation_loss"]
+    deviation = np.sqrt(groups.var().mean())  # of equal sizes
+    width = stats.t.ppf(0.975, 165 * 4) * deviation / np.sqrt(5)
+    for name in ("1-1-1-9", "3-3-3-3", "6-3-2-1"):
+        mine = rows[rows["schedule"] == name].sort_values("replicate")
+        found = table.ask(name)
+        assert found.schedule == Schedule.parse(name)
+        assert found.losses == tuple(mine["validation_loss"])
+        assert found.loss == pytest.approx(mine["validation_loss"].mean())
+        assert (found.low, found.high) == pytest.approx((found.loss - width, found.loss + width))
+        assert found.means["flops_per_token"] == pytest.approx(mine["flops_per_token"].mean())
+        middle = [curve[4]["loss"] for curve in mine["curve"]]
+        assert found.curve["loss"][4] == pytest.approx(np.mean(middle))
+        assert found.curve["loss"].iloc[-1] == pytest.approx(found.loss)
+
+
+def test_a_schedule_can_be_given_in_any_form(table: bench.Bench) -> None:
+    losses = table.ask("6-3-2-1").losses
+    assert table.ask((6, 3, 2, 1)).losses == losses
+    assert table.ask(np.array([6, 3, 2, 1])).losses == losses
+    assert table.ask(Schedule((6, 3, 2, 1))).losses == losses
+    assert table.ask("1-2-3-6").losses != losses
+
+
+def test_it_serves_as_a_study_does(table: bench.Bench) -> None:
+    board = make_leaderboard(table.trials)
+    assert len(board) == 165
+    assert board["schedule"][0] == table.losses.mean(axis=1).idxmin()
+    found = table.ask(board["schedule"][0])
+    assert (found.low, found.high) == pytest.approx((board["loss_low"][0], board["loss_high"][0]))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "complaint"),
+    [
+        ("5-5-5-5", r"4 layers and 20 experts, and the table holds the 165 schedules of 4 layers"),
+        ("6-6", r"it has 2 layers and 12 experts.* that share 12 experts, 1 to 9 a layer"),
+        ("descending", "is not a schedule; write the expert counts"),
+        ((12, 0, 0, 0), "layer 1 has 0 experts"),
+    ],
+)
+def test_what_is_not_in_the_table_is_refused(
+    table: bench.Bench, schedule: str, complaint: str
+) -> None:
+    with pytest.raises(InvalidInput, match=complaint):
+        table.ask(schedule)
+
+
+def test_an_unknown_name_is_told_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"did you mean 'digits-4x12'\? There are: digits-4x12"):
+        bench.load("digits-4x21")
+    with pytest.raises(InvalidInput, match="There are: none; `dynamoe-search bench STUDY` makes"):
+        bench.load(NAME, tmp_path)
+
+
+def test_a_damaged_table_is_never_read(folder: Path) -> None:
+    path = folder / f"{NAME}.parquet"
+    content = path.read_bytes()
+    middle = len(content) // 2
+    changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    for damaged in (changed, content[:-1], content + b"\0", b"", content + bytes(6_000_000)):
+        path.write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=r"is not what .*SHA256SUMS says; install"):
+            bench.load(NAME, folder)
+    path.unlink()
+    with pytest.raises(InvalidInput, match=r"digits-4x12\.parquet is missing"):
+        bench.load(NAME, folder)
+    (folder / "SHA256SUMS").write_text("nonsense\n")
+    with pytest.raises(InvalidInput, match="SHA256SUMS is damaged"):
+        bench.load(NAME, folder)
+
+
+def test_what_is_written_is_what_is_read(table: bench.Bench, folder: Path) -> None:
+    half = table.trials[table.trials["replicate"] < 2].reset_index(drop=True)
+    written = bench.Bench.of("half", half, table.study, table.data, table.versions)
+    path = bench.write_bench(written, folder)
+    assert bench.names(folder) == (NAME, "half")
+    assert bench.load(NAME, folder).losses.equals(table.losses)
+    found = bench.load("half", folder)
+    columns = list(bench.COLUMNS)
+    pd.testing.assert_frame_equal(found.trials[columns], half[columns])
+    about = (found.study, found.data, found.versions)
+    assert about == (table.study, table.data, table.versions)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"{digest}  half.parquet" in (folder / "SHA256SUMS").read_text().splitlines()
+
+
+def test_a_large_table_is_refused(table: bench.Bench, tmp_path: Path) -> None:
+    many = pd.concat([table.trials] * 40, ignore_index=True)
+    many["message"] = ""
+    generator = np.random.default_rng(0)
+    many["mean_active"] = list(generator.random((len(many), 40)))
+    large = bench.Bench.of("large", many, table.study, table.data, table.versions)
+    with pytest.raises(InvalidInput, match=r"large is .* bytes large; a table has at most"):
+        bench.write_bench(large, tmp_path)
+    assert not list(tmp_path.iterdir())

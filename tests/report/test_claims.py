@@ -1,0 +1,169 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dynamoe_search.analysis.source_claims import (
+    DENSE_ACTIVE,
+    DENSE_TOTAL,
+    DYNAMIC,
+    FIXED,
+    Unit,
+)
+from dynamoe_search.analysis.verdicts import judge
+from dynamoe_search.report.claims import claims_page, name_of, plot_claims
+from dynamoe_search.report.plots import save_figure
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+
+COMMAND = "dynamoe-search claims studies/claims"
+REGIMES = ("paper", "parameters", "compute")
+UNITS = [
+    *(Unit("images", data, regime) for data in ("mnist", "cifar10") for regime in REGIMES),
+    *(Unit("routing", "mnist", schedule) for schedule in ("uniform", "descending")),
+    *(Unit(scale, "w.tokens", "paper") for scale in ("tiny", "small", "medium")),
+]
+
+
+def made_up(unit: Unit, seeds: int = 8) -> pd.DataFrame:
+    """Trainings in which whoever has a claim is a little better, but for one regime."""
+    generator = np.random.default_rng(len(name_of(unit)))
+    arms = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
+    if unit.about == "routing":
+        arms = (DYNAMIC, FIXED)
+    gains = {
+        "descending": {"paper": 0.03, "parameters": -0.03, "compute": 0.0}.get(unit.condition, 0),
+        DYNAMIC: 0.5,
+        "ascending": 0.002 * (unit.about == "small"),
+    }
+    rows = []
+    for arm in arms:
+        for seed in range(seeds):
+            value = 1 + 0.1 * seed - gains.get(arm, 0.0) + 0.003 * generator.standard_normal()
+            rows.append(
+                {
+                    "data": unit.data,
+                    "arm": arm,
+                    "candidate": f"network {arm}",
+                    "replicate": seed,
+                    "ended": True,
+                    **dict.fromkeys(("test_loss", "curve_loss"), value),
+                    "test_accuracy": 1.5 - value / 2,
+                    **dict.fromkeys(("log_trace", "log_noise_scale"), value),
+                    "samples": 40_000,
+                    **dict.fromkeys(("parameters", "total_parameters"), 4000 + len(arm)),
+                    **dict.fromkeys(("mean_active", "active_experts"), 2.0),
+                    "flops_per_token": 4000.0,
+                    "looks": 1,
+                    "data_fingerprint": f"digest of {unit.data}",
+                    "commit": "0123abc",
+                    "version_torch": "2.13",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def page_of(trainings: dict[Unit, pd.DataFrame], plot: str | None = "effects.png") -> str:
+    return claims_page(judge(UNITS, trainings), UNITS, trainings, COMMAND, plot)
+
+
+@pytest.fixture(scope="module")
+def trainings() -> dict[Unit, pd.DataFrame]:
+    return {unit: made_up(unit) for unit in UNITS[:-1] if unit != UNITS[4]}
+
+
+def test_each_question_has_a_row_with_its_verdict(trainings: dict[Unit, pd.DataFrame]) -> None:
+    verdicts, page = judge(UNITS, trainings), page_of(trainings)
+    rows = [line for line in page.split("## What was held")[0].splitlines() if "| " in line]
+    rows = [line for line in rows if not line.startswith(("| where", "| ---"))]
+    assert len(rows) == len(verdicts)
+    for row, line in zip(_in_order_of_the_page(verdicts), rows, strict=True):
+        assert line.startswith(f"| {name_of(Unit(row.about, row.data, row.condition))} | ")
+        assert row.verdict in line
+        if row.outcome == "test_loss" and row.verdict != "not run yet":
+            assert f"| {row.effect:+.4f} | {row.low:+.4f} to {row.high:+.4f} |" in line
+            assert f"| {row.seeds} | {row.rival} |" in line
+    assert {"supported", "not supported", "equivalent", "not run yet"} <= set(verdicts["verdict"])
+    counts = verdicts[verdicts["family"] == "primary"]["verdict"].value_counts()
+    text = " ".join(page.split())
+    assert f"Of {counts.sum()} questions" in text
+    for verdict, count in counts.items():
+        assert f"{count} {verdict}" in text
+
+
+def _in_order_of_the_page(verdicts: pd.DataFrame) -> list:
+    groups = verdicts.groupby(["claim", "outcome"], sort=False)
+    return [row for _, rows in groups for row in rows.itertuples()]
+
+
+def test_units_of_effects_are_said(trainings: dict[Unit, pd.DataFrame]) -> None:
+    page = page_of(trainings)
+    assert "Effect in percentage points; margin ±0.5." in page
+    ratio = re.search(r"\| MNIST, uniform schedule \| \*\*supported\*\* \| ([\d.]+) \|", page)
+    assert ratio is not None
+    assert float(ratio[1]) == pytest.approx(np.exp(0.5), rel=0.01)
+    accuracy = re.search(r"test accuracy.*?\| MNIST, paper \| \S+ \| (\S+) \|", page, re.DOTALL)
+    assert accuracy is not None
+    assert float(accuracy[1]) == pytest.approx(1.5, abs=0.2)
+
+
+def test_what_is_missing_is_said(trainings: dict[Unit, pd.DataFrame]) -> None:
+    unit = UNITS[0]
+    begun = trainings[unit].copy()
+    begun.loc[begun.index[-3:], "ended"] = False
+    page = page_of(trainings | {unit: begun})
+    missing = page.split("## Still missing")[1].split("## ")[0]
+    assert f"`{COMMAND} --run`" in missing
+    assert "- CIFAR-10, parameters: not run yet" in missing
+    assert "- w, medium, paper: not run yet" in missing
+    assert "- MNIST, paper: 3 trainings are to come; no verdict before" in missing
+    assert "| MNIST, paper | 8 | 69 of 72 | 0 |" in page
+
+
+def test_failures_and_looks_are_said(trainings: dict[Unit, pd.DataFrame]) -> None:
+    unit = UNITS[0]
+    failed = trainings[unit].assign(looks=2)
+    outcomes = ["test_loss", "curve_loss", "test_accuracy"]
+    failed.loc[(failed["arm"] == "uniform") & (failed["replicate"] == 2), outcomes] = np.nan
+    page = page_of(trainings | {unit: failed})
+    assert "| MNIST, paper | 8 | 72 of 72 | 1 |" in page
+    assert re.search(r"\| MNIST, paper \| .* \| 7 of 8 \| uniform \|", page)
+    assert "raised after a look" in page
+    assert "raised after a look" not in page_of(trainings)
+
+
+def test_a_page_before_any_training_and_after_all(trainings: dict[Unit, pd.DataFrame]) -> None:
+    before = page_of({}, None)
+    assert "effects.png" not in before
+    assert "## Made with" not in before
+    assert plot_claims(judge(UNITS, {})) is None
+    after = page_of({unit: made_up(unit) for unit in UNITS})
+    assert "not run yet" not in after.split("## How it was judged")[0].replace(
+        "those not run yet included", ""
+    )
+    assert "Nothing: all trainings that were planned have ended" in " ".join(after.split())
+    assert "Commit 0123abc (a plus: with changes not committed); torch 2.13." in after
+    assert "- Data cifar10: SHA-256 digest of cifar10." in after
+
+
+def test_every_effect_is_in_the_plot(trainings: dict[Unit, pd.DataFrame], tmp_path: Path) -> None:
+    verdicts = judge(UNITS, trainings)
+    figure = plot_claims(verdicts)
+    assert figure is not None
+    shown = verdicts[verdicts["verdict"] != "not run yet"]
+    drawn = [point for axes in figure.axes for dots in axes.collections for point in _points(dots)]
+    scale = np.where(shown["outcome"] == "test_accuracy", 100, 1)
+    assert sorted(drawn) == pytest.approx(sorted(shown["effect"] * scale))
+    panels = shown.groupby(["claim", "outcome"]).ngroups
+    assert len(figure.axes) == panels
+    titles = [axes.get_title(loc="right") for axes in figure.axes]
+    assert sum(int(n) for title in titles for n in re.findall(r"(\d+) \w+", title.split("\n")[1]))
+    save_figure(figure, tmp_path / "effects.png")
+    assert (tmp_path / "effects.png").stat().st_size > 10_000
+
+
+def _points(dots) -> list[float]:
+    from matplotlib.collections import PathCollection
+
+    return dots.get_offsets()[:, 0].tolist() if isinstance(dots, PathCollection) else []
