@@ -1,6 +1,7 @@
 """The import order of the design: each part knows only those before it."""
 
 import ast
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -67,7 +68,9 @@ def test_no_file_is_two_ideas(path: Path) -> None:
 def test_the_public_names_are_those_that_are_listed(package: ModuleType) -> None:
     assert sorted(package._HOME_OF) == sorted(package.__all__)
     for name in package.__all__:
-        assert getattr(package, name) is not None
+        # A submodule of that name would take the place of the function as soon as it is imported.
+        assert not isinstance(getattr(package, name), ModuleType)
+        assert importlib.util.find_spec(f"{package.__name__}.{name}") is None
         assert name in dir(package)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         package.nothing  # noqa: B018

@@ -28,7 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=120, resources=resources).execute()
+    # Also how long a reply is waited for that the client has overlooked, as happens rarely.
+    NotebookClient(notebook, timeout=60, resources=resources).execute()
     return notebook
 
 

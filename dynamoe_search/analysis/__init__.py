@@ -55,6 +55,11 @@ if TYPE_CHECKING:
         gradient_noise,
         gradient_noise_by_group,
     )
+    from dynamoe_search.analysis.machine import (
+        Machine,
+        measure_machine,
+        roofline,
+    )
     from dynamoe_search.analysis.measurements import (
         MEASURED,
         MEASURES,
@@ -86,11 +91,6 @@ if TYPE_CHECKING:
         rank_table,
         sum_representations,
     )
-    from dynamoe_search.analysis.roofline import (
-        Machine,
-        measure_machine,
-        roofline,
-    )
     from dynamoe_search.analysis.routing_bounds import (
         distinct_experts,
         log2_configurations,
@@ -113,6 +113,11 @@ if TYPE_CHECKING:
     from dynamoe_search.analysis.shrinkage import (
         expected_means,
         paired_means,
+    )
+    from dynamoe_search.analysis.source_claims import (
+        CLAIMS,
+        SourceClaim,
+        Unit,
     )
     from dynamoe_search.analysis.statistics import (
         CONFIDENCE,
@@ -141,6 +146,9 @@ if TYPE_CHECKING:
         group_table,
         load_table,
         utilisation_table,
+    )
+    from dynamoe_search.analysis.verdicts import (
+        judge,
     )
 
 _HOMES = {
@@ -171,7 +179,7 @@ _HOMES = {
     "network": ("NetworkAnalysis", "analyze_network"),
     "pareto": ("OBJECTIVES", "Objective", "make_pareto_table", "pareto_front"),
     "per_sample_gradients": ("per_sample_gradient_noise", "per_sample_gradients"),
-    "roofline": ("Machine", "measure_machine", "roofline"),
+    "machine": ("Machine", "measure_machine", "roofline"),
     "representation": (
         "RepresentationSums",
         "cka_table",
@@ -184,6 +192,8 @@ _HOMES = {
     "routing_bounds": ("distinct_experts", "log2_configurations", "parallel_efficiency"),
     "scaling_laws": ("LAWS", "extrapolate_budget"),
     "separable": ("Optimum", "best_schedule", "worst_schedule"),
+    "source_claims": ("CLAIMS", "SourceClaim", "Unit"),
+    "verdicts": ("judge",),
     "shrinkage": ("expected_means", "paired_means"),
     "statistics": (
         "CONFIDENCE",
@@ -217,6 +227,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CLAIMS",
     "CONFIDENCE",
     "ExpertBudget",
     "GROUPS",
@@ -236,6 +247,8 @@ __all__ = [
     "RepresentationSums",
     "RoutingCounts",
     "Savings",
+    "SourceClaim",
+    "Unit",
     "UtilisationHistory",
     "VarianceClaim",
     "active_by_layer",
@@ -270,6 +283,7 @@ __all__ = [
     "group_table",
     "half_width",
     "holm",
+    "judge",
     "kendall_interval",
     "layer_bounds",
     "least_significant_difference",

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from dynamoe_search.analysis.roofline import Machine
+from dynamoe_search.analysis.machine import Machine
 from dynamoe_search.analysis.routing_bounds import entropy_bounds
 from dynamoe_search.analysis.statistics import half_width, pooled_noise
 from dynamoe_search.budgets import (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dynamoe_search.analysis.budget_bounds import ExpertBudget
-    from dynamoe_search.analysis.roofline import Machine
+    from dynamoe_search.analysis.machine import Machine
     from dynamoe_search.analysis.scaling_laws import Extrapolation
 
 _ROUTERS: dict[str, Router] = {
@@ -172,7 +172,7 @@ def bounds(
     shown = _with_extremes(budget, scores, extremes)
     times = None
     if machine is not None:
-        from dynamoe_search.analysis.roofline import roofline
+        from dynamoe_search.analysis.machine import roofline
 
         times = roofline(shown, tokens, machine)
         compared = times.iloc[: len(scores)]
@@ -248,7 +248,7 @@ def _machine(
         raise InvalidInput("a machine has two figures: give --peak-flops and --bandwidth, or none")
     if peak_flops is None and not measure:
         return None
-    from dynamoe_search.analysis.roofline import Machine, measure_machine
+    from dynamoe_search.analysis.machine import Machine, measure_machine
 
     if peak_flops is None or bandwidth is None:
         if one_thread:  # as workers have

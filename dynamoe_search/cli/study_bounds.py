@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dynamoe_search.cli.console import console, save_plot, say, write_file, write_table
 
 if TYPE_CHECKING:
-    from dynamoe_search.analysis.roofline import Machine
+    from dynamoe_search.analysis.machine import Machine
 
 _LEADERS = 5
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from dynamoe_search.analysis.budget_bounds import ExpertBudget, budget_extremes, compare_schedules
-from dynamoe_search.analysis.roofline import Machine
+from dynamoe_search.analysis.machine import Machine
 from dynamoe_search.analysis.scaling_laws import LAWS, Extrapolation
 from dynamoe_search.schedules import Schedule, count_schedules
 from dynamoe_search.specification import FixedRouter, Percentile, Router, TopK, TopP, VariableRouter
@@ -247,7 +247,7 @@ def machine_sentences(
     ----------
     machine : Machine
     times : DataFrame
-        As `dynamoe_search.analysis.roofline.roofline` gives it.
+        As `dynamoe_search.analysis.roofline` gives it.
     names : sequence of str
         Of its schedules.
     tokens : int

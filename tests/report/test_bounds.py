@@ -13,7 +13,7 @@ from dynamoe_search.analysis.budget_bounds import (
     compare_schedules,
     family_bounds,
 )
-from dynamoe_search.analysis.roofline import Machine, roofline
+from dynamoe_search.analysis.machine import Machine, roofline
 from dynamoe_search.analysis.scaling_laws import clark, ling
 from dynamoe_search.report.bounds import (
     bounds_sentences,

@@ -4,7 +4,7 @@ import pytest
 
 from dynamoe_search.analysis import roofline as module
 from dynamoe_search.analysis.budget_bounds import ExpertBudget, compare_schedules
-from dynamoe_search.analysis.roofline import (
+from dynamoe_search.analysis.machine import (
     Machine,
     decoding_seconds,
     measure_machine,
