@@ -81,7 +81,6 @@ if TYPE_CHECKING:
     )
     from dynamoe_search.analysis.per_sample_gradients import (
         per_sample_gradient_noise,
-        per_sample_gradients,
     )
     from dynamoe_search.analysis.representation import (
         RepresentationSums,
@@ -178,7 +177,7 @@ _HOMES = {
     ),
     "network": ("NetworkAnalysis", "analyze_network"),
     "pareto": ("OBJECTIVES", "Objective", "make_pareto_table", "pareto_front"),
-    "per_sample_gradients": ("per_sample_gradient_noise", "per_sample_gradients"),
+    "per_sample_gradients": ("per_sample_gradient_noise",),
     "machine": ("Machine", "measure_machine", "roofline"),
     "representation": (
         "RepresentationSums",
@@ -304,7 +303,6 @@ __all__ = [
     "parallel_efficiency",
     "pareto_front",
     "per_sample_gradient_noise",
-    "per_sample_gradients",
     "pool_gradients",
     "pooled_noise",
     "rank_correlations",

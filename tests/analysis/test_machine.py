@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dynamoe_search.analysis import roofline as module
+from dynamoe_search.analysis import machine as module
 from dynamoe_search.analysis.budget_bounds import ExpertBudget, compare_schedules
 from dynamoe_search.analysis.machine import (
     Machine,
