@@ -194,7 +194,7 @@ def test_a_search_is_confirmed_and_its_early_looks_are_judged(small_study: Path)
     assert "Reference: " in confirmed.stdout
     assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
     table = pd.read_parquet(folder / "confirmation.parquet")
-    assert len(table) >= 9
+    assert len(table) >= 8  # the named schedules and the dense networks, but for the reference
     assert set(table["verdict"]) <= {"better", "worse", "equivalent", "undecided"}
     judged = dynamoe_search(
         "fidelity", folder, "--csv", folder / "f.csv", "--plot", folder / "f.png"
@@ -255,14 +255,11 @@ def test_a_worker_joins_a_study_that_is_kept_elsewhere(
 
 
 def test_an_interrupted_confirmation_goes_on(small_study: Path) -> None:
-    edit(small_study, ("trials = 14", "trials = 7"))
+    # So long that a training is surely interrupted.
+    edit(small_study, ("trials = 14", "trials = 7"), ("epochs = 2", "epochs = 40"))
     folder = small_study.parent
     assert dynamoe_search("run", folder, "--workers", 2).returncode == 0
-    edit(small_study, ("epochs = 2", "epochs = 2000"))
     command = [sys.executable, "-m", "dynamoe_search", "confirm", str(folder), "--seeds", "2"]
-    # The records say for how long: so long that it is surely interrupted in a training.
-    allow = dynamoe_search("run", folder, "--allow-changes")
-    assert allow.returncode == 0, allow.stderr
     confirmation = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -274,8 +271,6 @@ def test_an_interrupted_confirmation_goes_on(small_study: Path) -> None:
     output, _ = confirmation.communicate(timeout=60)
     assert confirmation.returncode == 130, output
     assert b"the same command goes on" in output
-    edit(small_study, ("epochs = 2000", "epochs = 1"))
-    assert dynamoe_search("run", folder, "--allow-changes").returncode == 0
     again = dynamoe_search("confirm", folder, "--seeds", 2)
     assert again.returncode == 0, again.stderr
     assert "Reference: " in again.stdout
