@@ -232,3 +232,9 @@ def measured_means(trials: pd.DataFrame) -> pd.DataFrame:
         columns[f"{name}_low"] = columns[name] - width
         columns[f"{name}_high"] = columns[name] + width
     return pd.DataFrame(columns, index=grouped.size().index)
+
+
+def with_measured(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """A table with a column ``candidate``, and the columns of `measured_means` that it lacks."""
+    measured = measured_means(trials).drop(columns=list(table), errors="ignore")
+    return table.join(measured, on="candidate")

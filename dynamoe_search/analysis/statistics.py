@@ -90,10 +90,19 @@ def least_significant_difference(
     share = (1 / np.asarray(replicates, float) + 1 / np.asarray(other_replicates, float)) / 2
     if noise.degrees == 0:
         return np.full(share.shape, np.inf)
-    quantile = _studentised_range(max(groups, 2), noise.degrees)
+    quantile = studentised_range(max(groups, 2), noise.degrees)
     return np.asarray(quantile * noise.deviation * np.sqrt(share))
 
 
 @cache  # scipy integrates for it: a third of a second
-def _studentised_range(groups: int, degrees: int) -> float:
+def studentised_range(groups: int, degrees: int) -> float:
+    """Tukey's q: the range of so many means, over their standard error, that noise exceeds in 5 %.
+
+    Parameters
+    ----------
+    groups : int
+        The means, at least 2.
+    degrees : int
+        Of freedom, of the error.
+    """
     return float(stats.studentized_range.ppf(CONFIDENCE, groups, degrees))

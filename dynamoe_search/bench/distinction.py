@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from dynamoe_search.analysis import CONFIDENCE, expected_means, paired_means
+from dynamoe_search.analysis import expected_means, paired_means
+from dynamoe_search.analysis.statistics import studentised_range
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def tell_apart(losses: pd.DataFrame) -> Distinction:
     found = paired_means(losses.to_numpy())
     schedules, seeds = losses.shape
     degrees = (schedules - 1) * (seeds - 1)
-    difference = _studentised_range(schedules, degrees) * found.error
+    difference = studentised_range(schedules, degrees) * found.error
     told_apart = sum(abs(a - b) > difference for a, b in combinations(found.means.tolist(), 2))
     means = pd.Series(found.means, index=losses.index).sort_values(kind="stable")
     tied = means.index[means - means.iloc[0] <= difference]
@@ -89,8 +88,3 @@ def tell_apart(losses: pd.DataFrame) -> Distinction:
         tuple(tied),
         float(np.min(expected_means(found.means, found.error))),
     )
-
-
-@cache  # it takes a second for some
-def _studentised_range(means: int, degrees: int) -> float:
-    return float(stats.studentized_range.ppf(CONFIDENCE, means, degrees))

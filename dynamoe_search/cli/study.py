@@ -209,14 +209,13 @@ def show(trials: pd.DataFrame, rows: int) -> pd.DataFrame:
         board = make_leaderboard(trials)
         table, sentences = leaderboard_table(board, rows), answer(trials)
     else:
-        from dynamoe_search.analysis import make_pareto_table, measured_means
+        from dynamoe_search.analysis import make_pareto_table
+        from dynamoe_search.analysis.measurements import with_measured
         from dynamoe_search.report.pareto import pareto_sentences, pareto_table
 
-        board = make_pareto_table(trials, objectives)
+        board = with_measured(make_pareto_table(trials, objectives), trials)
         table = pareto_table(board, objectives, rows)
         sentences = pareto_sentences(board, objectives)
-        measured = measured_means(trials).drop(columns=list(board), errors="ignore")
-        board = board.join(measured, on="candidate")
     if trials.attrs["pruner"] != "none":
         from dynamoe_search.report.fidelity import fidelity_sentences
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from textwrap import fill
 
 import numpy as np
 
 from dynamoe_search.analysis import rank_correlations
 from dynamoe_search.bench import COLUMNS, Bench, Distinction, tell_apart
+from dynamoe_search.report.wording import item, p_value, paragraph
 from dynamoe_search.search.study_file import StudyFile
 
 _SOURCES = {
@@ -40,21 +40,21 @@ def bench_card(bench: Bench, made_by: str) -> str:
         [
             f"# {title}",
             f"<!-- Made by `{made_by}` from the table alone; change that, not this. -->",
-            _paragraph(_what(bench)),
+            paragraph(_what(bench)),
             _usage(bench),
             "## How it was made",
-            _paragraph(_how(bench, study)),
+            paragraph(_how(bench, study)),
             "## What the noise allows",
-            "\n".join(_item(sentence) for sentence in _noise(bench)),
+            "\n".join(item(sentence) for sentence in _noise(bench)),
             "## Columns",
             "A row a training, in the order of schedules and replicates.",
             _columns(),
             "## Limits",
-            "\n".join(_item(sentence) for sentence in _limits(bench, study)),
+            "\n".join(item(sentence) for sentence in _limits(bench, study)),
             "## Data and licence",
-            _paragraph(_SOURCES.get(study.data.name, "See the source of the data set.")),
+            paragraph(_SOURCES.get(study.data.name, "See the source of the data set.")),
             "## How to cite",
-            _paragraph(_citation(bench, title)) + "\n",
+            paragraph(_citation(bench, title)) + "\n",
         ]
     )
 
@@ -115,7 +115,7 @@ def _noise(bench: Bench) -> list[str]:
         f" without it, the mean of {found.seeds} has a standard error of {found.error:.4f} nats.",
         f"**Schedules**: their means scatter by {found.spread:.4f} nats, of whose variance"
         f" {found.reliability:.0%} is not noise (F test that no schedule differs from another:"
-        f" p {_p(found.p_value)}).",
+        f" p {p_value(found.p_value)}).",
         f"**{found.told_apart:,} of the {found.pairs:,} pairs**"
         f" ({found.told_apart / found.pairs:.1%}) can be told apart, at 95 % for all pairs"
         f" together: by noise, two means differ by up to {found.difference:.4f} nats (Tukey).",
@@ -154,7 +154,7 @@ def _compute(bench: Bench) -> list[str]:
     levels = flops.groupby(flops).groups.items()
     among = {cost: tell_apart(bench.losses.loc[names]) for cost, names in levels if len(names) > 2}
     parts = [
-        f"{cost:,.0f} FLOPs, {found.schedules} schedules: p {_p(found.p_value)},"
+        f"{cost:,.0f} FLOPs, {found.schedules} schedules: p {p_value(found.p_value)},"
         f" {found.told_apart:,} of {found.pairs:,} pairs told apart"
         for cost, found in among.items()
     ]
@@ -207,18 +207,4 @@ def _citation(bench: Bench, title: str) -> str:
         f"{title}. A tabular benchmark of dynamoe_search {bench.versions['dynamoe_search']},"
         f" commit {bench.versions['commit'][:12]}. Please give the commit, and the checksum of the"
         " table in `dynamoe_search/bench/tables/SHA256SUMS`."
-    )
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _paragraph(text: str) -> str:
-    return fill(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def _item(text: str) -> str:
-    return fill(
-        f"- {text}", 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from dynamoe_search.analysis.verdicts import (
     UNDECIDED,
     VERDICTS,
 )
+from dynamoe_search.report.wording import item, paragraph
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ def claims_page(
     parts = [
         "# The source's claims, examined",
         f"<!-- Made by `{command}` from the tables alone; change those, not this. -->",
-        _paragraph(_summary(verdicts)),
+        paragraph(_summary(verdicts)),
     ]
     if plot is not None:
         parts.append(f"![Every effect with its 95 % interval, a panel a claim]({plot})")
-    parts += ["## Verdicts", _paragraph(_reading())]
+    parts += ["## Verdicts", paragraph(_reading())]
     for (claim, outcome), rows in verdicts.groupby(["claim", "outcome"], sort=False):
-        parts += [f"### {_heading(claim, outcome)}", _paragraph(_unit_of(rows)), _table(rows)]
-    parts += ["## What was held equal", _paragraph(_held_equal()), _costs(units, trainings)]
+        parts += [f"### {_heading(claim, outcome)}", paragraph(_unit_of(rows)), _table(rows)]
+    parts += ["## What was held equal", paragraph(_held_equal()), _costs(units, trainings)]
     parts += ["## Still missing", _missing(verdicts, units, trainings, command)]
-    parts += ["## How it was judged", "\n".join(_item(text) for text in _method(verdicts))]
-    parts += ["## Limits", "\n".join(_item(text) for text in _limits(trainings))]
+    parts += ["## How it was judged", "\n".join(item(text) for text in _method(verdicts))]
+    parts += ["## Limits", "\n".join(item(text) for text in _limits(trainings))]
     if trainings:
-        parts += ["## Made with", "\n".join(_item(text) for text in _provenance(trainings))]
+        parts += ["## Made with", "\n".join(item(text) for text in _provenance(trainings))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -241,10 +241,10 @@ def _missing(
             lines.append(f"{name_of(unit)}: {left} trainings are to come; no verdict before")
     if lines:
         text = f"`{command} --run` trains what is missing, and goes on where it was:"
-        return "\n".join([text, "", *map(_item, lines)])
+        return "\n".join([text, "", *map(item, lines)])
     undecided = (verdicts["verdict"] == UNDECIDED).sum()
     wanted = f" {undecided} are undecided; the tables above say how many seeds would decide each."
-    return _paragraph(
+    return paragraph(
         "Nothing: all trainings that were planned have ended, and every question has its verdict."
         + (wanted if undecided else "")
     )
@@ -306,16 +306,6 @@ def _provenance(trainings: Trainings) -> list[str]:
 
 def _all_of(values: pd.Series) -> str:
     return ", ".join(sorted(values.dropna().astype(str).unique())) or "unknown"
-
-
-def _paragraph(text: str) -> str:
-    return fill(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def _item(text: str) -> str:
-    return fill(
-        f"- {text}", 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
 
 
 def plot_claims(verdicts: pd.DataFrame) -> Figure | None:

@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from dynamoe_search.analysis.comparison import ERROR_RATE, MOST_SEEDS, POWER
+from dynamoe_search.report.wording import p_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,7 +159,7 @@ def _p(value: float) -> str:
     """With its sign of relation."""
     if pd.isna(value):
         return "?"
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    return p_value(value)
 
 
 def confirmation_table(table: pd.DataFrame, reference: str, margin: float) -> Table:

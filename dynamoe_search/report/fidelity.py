@@ -21,6 +21,7 @@ from dynamoe_search.analysis.fidelity import (
 )
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE, one_panel
+from dynamoe_search.report.wording import percents
 
 
 def fidelity_sentences(trials: pd.DataFrame) -> list[str]:
@@ -42,7 +43,7 @@ def fidelity_sentences(trials: pd.DataFrame) -> list[str]:
         return [*sentences, "No complete training reported its loss before its end."]
     places = _decisive(table, trials)
     sentences += [
-        f"At {_percent(row.fraction)} of the training the order of candidates agrees with the final"
+        f"At {percents(row.fraction)} of the training the order of candidates agrees with the final"
         f" one by {_tau(row.tau, row.tau_low, row.tau_high)}, {row.candidates} candidates)."
         for row in table.iloc[places].itertuples()
         if not math.isnan(row.tau)
@@ -69,12 +70,8 @@ def _saved(savings: Savings) -> str:
         return f"None of the {savings.trainings} trainings was pruned"
     return (
         f"Pruning ended {savings.pruned} of {savings.trainings} trainings early and saved"
-        f" {_percent(savings.share)} of the training compute"
+        f" {percents(savings.share)} of the training compute"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _tau(tau: float, low: float, high: float) -> str:
@@ -92,13 +89,13 @@ def _decisive(table: pd.DataFrame, trials: pd.DataFrame) -> list[int]:
 
 
 def _verdict(row: pd.Series) -> str:
-    look = f"a look at {_percent(row['fraction'])} of the training"
+    look = f"a look at {percents(row['fraction'])} of the training"
     if math.isnan(row["tau_low"]):
         return f"Whether {look} can be trusted is unknown: too few candidates were trained in full."
     if row["tau_low"] <= 0:
         return f"Nothing shows that {look} can be trusted: by its interval it may be mere chance."
     text = (
-        f"{look.capitalize()} is better than chance: it puts {_percent((1 + row['tau']) / 2)} of"
+        f"{look.capitalize()} is better than chance: it puts {percents((1 + row['tau']) / 2)} of"
         " pairs of candidates into their final order."
     )
     full, early = row["replicate_tau"], row["early_replicate_tau"]
@@ -127,7 +124,7 @@ def fidelity_table(correlations: pd.DataFrame) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for row in correlations.itertuples():
         table.add_row(
-            _percent(row.fraction),
+            percents(row.fraction),
             _number(row.tau),
             "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}",
             str(row.candidates),
@@ -235,7 +232,9 @@ def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
     percent = 100 * table["fraction"]
     axes.fill_between(percent, table["tau_low"], table["tau_high"], color=BLUE, alpha=0.15, lw=0)
     axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same training")
-    title = f"At {_percent(first['fraction'])} of the training the order agrees with the final one"
+    title = (
+        f"At {percents(first['fraction'])} of the training the order agrees with the final one"
+    )
     title += f"\nby {_tau(first['tau'], first['tau_low'], first['tau_high'])})"
     if not math.isnan(first["replicate_tau"]):
         count = f"{first['replicate_candidates']:.0f} candidates"

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamoe_search.report.plots import BLUE, GREY, ORANGE, one_panel
+from dynamoe_search.report.wording import percents
 from dynamoe_search.search.importance import CHANCE, EVALUATORS
 
 _SURE = 0.95  # of the repetitions
@@ -74,8 +75,8 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
         found = "no parameter is shown to matter more than chance"
         if len(sure):
             found = "more than chance: " + ", ".join(
-                f"{row.parameter} ({_percent(row.mean)}, {_percent(row.low)} to"
-                f" {_percent(row.high)})"
+                f"{row.parameter} ({percents(row.mean)}, {percents(row.low)} to"
+                f" {percents(row.high)})"
                 for row in sure.itertuples(index=False)
             )
         sentences.append(f"{question[0].upper()}{question[1:]}: {found}.")
@@ -85,14 +86,10 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
         f"From {table.attrs.get('candidates', 'the')} candidates, drawn anew {repetitions} times,"
         " each with another seed of the evaluator: the ranges hold 95 % of these. A parameter of"
         " pure chance was put beside the others; what is above it in fewer than"
-        f" {_percent(_SURE)} of the draws is not told from it.",
+        f" {percents(_SURE)} of the draws is not told from it.",
         "Importance says how much the loss changes with a parameter, not which way, nor that"
         " another study of other ranges would agree.",
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:

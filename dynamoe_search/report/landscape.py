@@ -15,6 +15,7 @@ from scipy.spatial import ConvexHull
 from dynamoe_search.analysis.landscape import Landscape
 from dynamoe_search.report.labels import label_points
 from dynamoe_search.report.plots import INK, ORANGE, PAPER, one_panel
+from dynamoe_search.report.wording import percents
 
 _CELLS = 50  # a side of the grid on which the surface is drawn
 _MARGIN = 0.04  # of the map, around what is shown
@@ -35,14 +36,14 @@ def landscape_sentences(landscape: Landscape) -> list[str]:
     early, central = landscape.shares
     sentences = [
         "To the right, the first layers have more experts, to the left the last ones: descending"
-        f" lies to the right, ascending to the left. It is {_percent(early)} of how schedules of"
+        f" lies to the right, ascending to the left. It is {percents(early)} of how schedules of"
         " the family differ.",
         "Upwards, layers in the middle have more experts, downwards those at both ends: pyramid"
-        f" lies above, inverted_pyramid below. It is {_percent(central)}.",
+        f" lies above, inverted_pyramid below. It is {percents(central)}.",
     ]
     if 1 - early - central > _NOTHING:
         sentences.append(
-            f"The other {_percent(1 - early - central)} is not on the map: schedules at one place"
+            f"The other {percents(1 - early - central)} is not on the map: schedules at one place"
             " are not all alike, and waves lie near uniform, which is in the middle."
         )
     sentences.append(_trust(landscape))
@@ -75,13 +76,9 @@ def _trust(landscape: Landscape) -> str:
         )
     return (
         "Left out one by one, candidates are foretold by the surface such that"
-        f" {_percent(landscape.foretold)} of the variance of their losses is explained; the rest is"
+        f" {percents(landscape.foretold)} of the variance of their losses is explained; the rest is"
         " noise, or not on the map."
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _named(row: pd.Series) -> str:
@@ -138,7 +135,7 @@ def plot_landscape(
     if landscape.foretold > 0:
         lowest = candidates.loc[candidates["fitted"].idxmin()]
         axes.plot(lowest["x"], lowest["y"], "*", ms=15, color=PAPER, mec=INK, mew=0.8)
-    early, central = map(_percent, landscape.shares)
+    early, central = map(percents, landscape.shares)
     axes.set_xlabel(f"experts late ← → early: tilt ({early} of differences)")
     axes.set_ylabel(f"at the ends ← → in the middle: peak ({central})")
     axes.set_title(_title(landscape, uncertainty), fontsize=10)
@@ -168,5 +165,5 @@ def _title(landscape: Landscape, uncertainty: bool) -> str:
     lowest = candidates.loc[candidates["fitted"].idxmin()]
     return (
         f"The fitted loss is lowest at {_named(lowest)};\n"
-        f"it foretells {_percent(landscape.foretold)} of the variance of what it left out"
+        f"it foretells {percents(landscape.foretold)} of the variance of what it left out"
     )

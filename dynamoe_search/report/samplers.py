@@ -17,6 +17,7 @@ from rich.table import Table
 from scipy import stats
 
 from dynamoe_search.analysis.comparison import ERROR_RATE, difference_p_value, holm
+from dynamoe_search.report.wording import p_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +173,7 @@ def _verdicts(comparison: pd.DataFrame, words: str) -> list[str]:
         relation = "less" if row.verdict == "better" else "more"
         sentences.append(
             f"{row.sampler} has {relation} regret than random search {words}:"
-            f" {_difference(row)} nats (p {_p(row.p_holm)} after Holm)."
+            f" {_difference(row)} nats (p {p_value(row.p_holm)} after Holm)."
         )
     undecided = comparison[comparison["verdict"] == "undecided"]
     if not undecided.empty:
@@ -192,11 +193,6 @@ def _unknown(table: pd.DataFrame) -> list[str]:
 
 def _difference(row: Any) -> str:
     return f"{row.difference:+.4f} ± {row.margin:.4f}"
-
-
-def _p(value: float) -> str:
-    """With its sign of relation."""
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def samplers_table(table: pd.DataFrame) -> Table:
@@ -228,7 +224,7 @@ def samplers_table(table: pd.DataFrame) -> Table:
         against = [["", ""], ["", ""]]
         if sampler != _REFERENCE:
             rows = [comparison.loc[(sampler, span)] for span in _SPANS]
-            against = [[_difference(row), _p(row.p_holm).removeprefix("= ")] for row in rows]
+            against = [[_difference(row), p_value(row.p_holm).removeprefix("= ")] for row in rows]
         end, over_all = against
         style = "bold" if sampler == _REFERENCE else ""
         shown.add_row(sampler, *cells, *end, f"{whole[sampler]:.4f}", *over_all, style=style)

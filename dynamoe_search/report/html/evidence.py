@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dynamoe_search.analysis import compare_with_reference, measured_means
+from dynamoe_search.analysis import compare_with_reference
 from dynamoe_search.analysis.landscape import sample_family
+from dynamoe_search.analysis.measurements import with_measured
 from dynamoe_search.analysis.pareto import make_pareto_table
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.leaderboard import make_leaderboard
@@ -93,9 +94,7 @@ class Evidence:
     @cached_property
     def front(self) -> pd.DataFrame:
         """The Pareto table of the objectives, with what was measured."""
-        table = make_pareto_table(self.trials, self.objectives)
-        measured = measured_means(self.trials).drop(columns=list(table), errors="ignore")
-        return table.join(measured, on="candidate")
+        return with_measured(make_pareto_table(self.trials, self.objectives), self.trials)
 
     @cached_property
     def of_interest(self) -> dict[str, str]:
