@@ -232,9 +232,7 @@ def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
     percent = 100 * table["fraction"]
     axes.fill_between(percent, table["tau_low"], table["tau_high"], color=BLUE, alpha=0.15, lw=0)
     axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same training")
-    title = (
-        f"At {percents(first['fraction'])} of the training the order agrees with the final one"
-    )
+    title = f"At {percents(first['fraction'])} of the training the order agrees with the final one"
     title += f"\nby {_tau(first['tau'], first['tau_low'], first['tau_high'])})"
     if not math.isnan(first["replicate_tau"]):
         count = f"{first['replicate_candidates']:.0f} candidates"
