@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext, ForkServerContext
 
 
@@ -24,7 +24,9 @@ def worker_context() -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dynamoe_search.preload"])
-    with _one_thread_each(), _deaf_to_interrupts():
+    # It first, as it would take the shield away from what is started after it.
+    resource_tracker.ensure_running()
+    with _one_thread_each(), interrupts_put_off():
         forkserver.ensure_running()
     return context
 
@@ -64,6 +66,19 @@ class Flag:
 
 
 @contextmanager
+def interrupts_put_off() -> Iterator[None]:
+    """Let this process hear of an interrupt afterwards, and those started meanwhile never.
+
+    An interrupt from the terminal reaches every process; only the parent decides about it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Let the processes that are started meanwhile compute on one thread each."""
     before = os.environ.get("OMP_NUM_THREADS")
@@ -75,13 +90,3 @@ def _one_thread_each() -> Iterator[None]:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """An interrupt from the terminal reaches every process; only the parent decides about it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -59,14 +59,15 @@ def answer_of(process: subprocess.Popen) -> Any:
 
 
 def describe_itself(sending: Connection) -> None:
-    deaf = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    deaf = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     sending.send([os.environ["OMP_NUM_THREADS"], deaf, gc.isenabled(), gc.get_freeze_count() > 0])
 
 
 def test_workers_have_one_thread_and_no_ear_for_interrupts() -> None:
     unchanged = (
         "assert 'OMP_NUM_THREADS' not in os.environ;"
-        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler;"
+        "assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])"
     )
     assert answer_of(ask(describe_itself, meanwhile=unchanged)) == ["1", True, True, True]
 
@@ -76,6 +77,39 @@ def test_an_interrupt_while_it_imports_does_no_harm() -> None:
         "signal.signal(signal.SIGINT, lambda number, frame: None); os.killpg(0, signal.SIGINT)"
     )
     assert answer_of(ask(describe_itself, meanwhile=interrupt))[0] == "1"
+
+
+INTERRUPT_EARLY = """
+import os, signal
+from multiprocessing import forkserver
+
+def begin(ensure_running):
+    def interrupted():
+        os.killpg(0, signal.SIGINT)
+        ensure_running()
+        os.killpg(0, signal.SIGINT)
+    return interrupted
+
+forkserver.ensure_running = begin(forkserver.ensure_running)
+from dynamoe_search.forking import worker_context
+
+if __name__ == "__main__":
+    try:
+        worker_context()
+    except KeyboardInterrupt:
+        print("heard", os.waitpid(forkserver._forkserver._forkserver_pid, os.WNOHANG)[0])
+"""
+
+
+def test_an_interrupt_while_the_server_starts_is_heard_by_the_parent_alone() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPT_EARLY],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+    )
+    assert (process.stdout, process.stderr) == ("heard 0\n", "")
 
 
 def train_one(sending: Connection, path: Path) -> None:

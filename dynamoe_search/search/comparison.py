@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +25,7 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.forking import Flag, end_with_parent, worker_context
+from dynamoe_search.forking import Flag, end_with_parent, interrupts_put_off, worker_context
 from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders, next_assignment
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.progress import Event
@@ -206,7 +204,7 @@ def _replay_all(
     workers = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(workers, context, _begin, (recording, trials, stop)) as pool:
         try:
-            with _without_interrupts():
+            with interrupts_put_off():  # processes that are just being started would be lost
                 futures = [pool.submit(_replay_task, *task) for task in tasks]
             for done, future in enumerate(as_completed(futures), start=1):
                 future.result()
@@ -234,16 +232,3 @@ def _begin(recording: Recording, trials: int, stop: Event) -> None:
 def _replay_task(sampler: str, repetition: int) -> pd.DataFrame:
     recording, trials, stop = _replayed
     return replay(recording, sampler, trials, repetition, stop.is_set)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Put interrupts off: processes that are just being started would be lost."""
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        raise KeyboardInterrupt
