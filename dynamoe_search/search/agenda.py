@@ -17,9 +17,11 @@ from dynamoe_search.search.assignment import (
     stop_at_repeated_errors,
 )
 from dynamoe_search.search.candidate import parse_candidate
+from dynamoe_search.search.draft import decide_in_memory
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.records import Claim, Ledger, claim_of, read_ledger, record_claim
 from dynamoe_search.search.result import split_result
+from dynamoe_search.search.samplers import KEEPS_STATE
 from dynamoe_search.search.study_file import SearchSection
 from dynamoe_search.training import TrainingResult
 
@@ -33,7 +35,9 @@ class SearchAgenda:
 
     def next(self, study: optuna.Study, plan: Plan, worker: str, run: str) -> Assignment | None:
         """Claim the next training; the caller holds the claim lock."""
-        return next_assignment(study, plan, worker, run)
+        if self.limits.sampler in KEEPS_STATE:
+            return next_assignment(study, plan, worker, run)
+        return decide_in_memory(study, lambda draft: next_assignment(draft, plan, worker, run))
 
     def fraction(self, ledger: Ledger) -> float:
         """How much is done: 1 or more at the end."""
@@ -67,6 +71,9 @@ class ConfirmationAgenda:
 
     def next(self, study: optuna.Study, plan: Plan, worker: str, run: str) -> Assignment | None:
         """Claim the next training; the caller holds the claim lock."""
+        return decide_in_memory(study, lambda draft: self._decide(draft, plan, worker, run))
+
+    def _decide(self, study: optuna.Study, plan: Plan, worker: str, run: str) -> Assignment | None:
         trials = study.get_trials(deepcopy=False)
         stop_at_repeated_errors(trials, run)
         ledger = read_ledger(trials)

@@ -17,6 +17,8 @@ from optuna.pruners import (
 
 from dynamoe_search.errors import InvalidInput
 
+# These keep something in the records besides trials and their values.
+KEEPS_STATE = ("cmaes", "nsga2", "nsga3", "qmc")
 _POPULATION = 20  # of the genetic samplers: studies are small, and a generation must pass to learn
 _REDUCTION = 3  # of ASHA and Hyperband: a third goes on at each rung
 

@@ -96,8 +96,19 @@ def test_killed_between_a_result_and_its_commit(small_study: Path, url: str) -> 
 
 
 @pytest.mark.parametrize("moment", [ASK, RECORD_CLAIM])
+def test_killed_while_it_decides_in_memory(small_study: Path, url: str, moment: str) -> None:
+    trials_are(small_study, 3)
+    begin(small_study, url)
+    assert dies(small_study, url, prepare=partial(replace, moment, die))
+    carry_out(small_study, url)
+    trials = assert_accounted_for(small_study, 3, url)
+    assert trials["state"].tolist() == ["complete"] * 3
+
+
+@pytest.mark.parametrize("moment", [ASK, RECORD_CLAIM])
 def test_killed_before_its_trial_is_claimed(small_study: Path, url: str, moment: str) -> None:
     trials_are(small_study, 3)
+    edit(small_study, ('"random"', '"qmc"'))  # which keeps its state in the records
     begin(small_study, url)
     assert dies(small_study, url, prepare=partial(replace, moment, die))
     carry_out(small_study, url)

@@ -1,0 +1,133 @@
+"""Decisions in memory are those that are taken on the records themselves."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from dynamoe_search.data import embedded_digits
+from dynamoe_search.errors import RunFailed
+from dynamoe_search.search import Plan, make_plan, read_study_file
+from dynamoe_search.search.agenda import SearchAgenda
+from dynamoe_search.search.assignment import Assignment, next_assignment
+from dynamoe_search.search.draft import decide_in_memory
+from dynamoe_search.search.records import record_failure, record_pruned, record_result
+from dynamoe_search.search.run import directions_of
+from dynamoe_search.search.samplers import KEEPS_STATE, make_pruner
+from dynamoe_search.search.storage import begin_study, open_study, place_of
+from dynamoe_search.search.study_file import SAMPLERS
+from tests.conftest import edit
+
+DIGITS = embedded_digits(seed=0)
+Next = Callable[[optuna.Study, Plan], Assignment | None]
+
+
+def in_memory(study: optuna.Study, plan: Plan) -> Assignment | None:
+    return SearchAgenda(plan.study.search).next(study, plan, worker="1", run="a")
+
+
+def on_the_records(study: optuna.Study, plan: Plan) -> Assignment | None:
+    return next_assignment(study, plan, worker="1", run="a")
+
+
+def search(plan: Plan, next_of: Next) -> optuna.Study:
+    """Two trainings at a time, each ended in one of all ways, with made-up results."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    limits, training = plan.study.search, plan.study.training
+    pruner = make_pruner(limits.pruner, training.evaluations)
+    study = optuna.create_study(study_name="s", directions=directions_of(plan.study), pruner=pruner)
+    under_way: list[Assignment] = []
+    while True:
+        if (assignment := next_of(study, plan)) is not None:
+            under_way.append(assignment)
+        if not under_way:
+            return study
+        if len(under_way) == 2 or assignment is None:
+            end(study, under_way.pop(0), plan)
+
+
+def end(study: optuna.Study, assignment: Assignment, plan: Plan) -> None:
+    trial, claim = assignment.trial, assignment.claim
+    counts = assignment.candidate.schedule.counts
+    loss = sum(layer * count for layer, count in enumerate(counts)) + claim.seed % 7 / 10
+    curve = [{"fraction": (i + 1) / 4, "loss": loss + 1 / (i + 1)} for i in range(4)]
+    for step, point in enumerate(curve if len(study.directions) == 1 else [], start=1):
+        trial.report(point["loss"], step)
+        if claim.prunable and trial.should_prune():
+            return record_pruned(study, trial, {"training_flops": 1.0})
+    if trial.number % 9 == 5:
+        kind = "diverged" if trial.number % 2 else "interrupted"
+        return record_failure(study, trial, kind, "made up")
+    result = {"validation_loss": loss, "flops_per_token": counts[0], "active_experts": counts[1]}
+    result |= {"training_flops": 1.0, "curve": curve}
+    return record_result(study, trial, claim, result, plan.study.search)
+
+
+def described(trial: optuna.trial.FrozenTrial) -> dict:
+    # Only the moment differs.
+    attributes = ("number", "state", "params", "distributions", "values", "intermediate_values")
+    of = {name: getattr(trial, name) for name in (*attributes, "user_attrs", "system_attrs")}
+    return of | {"ended": trial.datetime_complete is not None}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *([sampler] for sampler in SAMPLERS if sampler not in KEEPS_STATE),
+        ["tpe", 'pruner = "hyperband"'],
+        ["tpe", 'objectives = ["loss", "active_flops"]', 'constraints = ["active_experts <= 3"]'],
+    ],
+    ids=" ".join,
+)
+def test_no_decision_differs(small_study: Path, changes: list[str]) -> None:
+    sampler, *more = changes
+    edit(
+        small_study,
+        ('"random"', f'"{sampler}"'),
+        ("trials = 14", "trials = 24" if sampler == "gp" else "trials = 60"),
+        ("replicates = 2", "\n".join(["replicates = 2", *more])),
+    )
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    found, expected = search(plan, in_memory).trials, search(plan, on_the_records).trials
+    assert len(expected) > 20
+    assert [described(trial) for trial in found] == [described(trial) for trial in expected]
+
+
+def test_a_trial_is_written_at_once_and_as_it_was_decided(small_study: Path, url: str) -> None:
+    study_file = read_study_file(small_study)
+    plan = make_plan(study_file, DIGITS)
+    place = place_of(small_study.parent, url)
+    study = begin_study(place, directions_of(study_file))
+    assignment = in_memory(study, plan)
+    assert assignment is not None
+    (trial,) = open_study(place).trials
+    assert trial.state == optuna.trial.TrialState.RUNNING
+    assert trial.user_attrs["claim"]["candidate"] == str(assignment.candidate)
+    assert trial.number == assignment.trial.number == 0
+    assert trial.params == assignment.trial.params
+    # It goes on as any other.
+    end(study, assignment, plan)
+    assert open_study(place).trials[0].state == optuna.trial.TrialState.COMPLETE
+
+
+def test_what_was_found_out_is_kept_where_nothing_is_left_to_train(small_study: Path) -> None:
+    study = optuna.create_study()
+
+    def ask_and_answer(draft: optuna.Study) -> None:
+        draft.tell(draft.ask(), 1.0)
+
+    assert decide_in_memory(study, ask_and_answer) is None
+    assert [trial.value for trial in study.trials] == [1.0]
+
+
+def test_a_decision_that_fails_leaves_nothing() -> None:
+    study = optuna.create_study()
+
+    def fail(draft: optuna.Study) -> None:
+        draft.ask()
+        raise RunFailed("as made up")
+
+    with pytest.raises(RunFailed):
+        decide_in_memory(study, fail)
+    assert study.trials == []
