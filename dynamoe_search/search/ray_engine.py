@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -204,8 +205,15 @@ def train_one(job: Job, name: str) -> bool:
         _kept[job.run] = Worker(job, name)
     worker = _kept[job.run]
     worker.name = name
-    with worker.living():
-        return worker.train_next(abort=lambda: False)
+    # Wherever a cancelled task is, Ray would raise an interrupt: also where a trial that has just
+    # been claimed, or is being ended, would be left without a word.
+    cancelled = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: cancelled.set())
+    try:
+        with worker.living():
+            return worker.train_next(abort=cancelled.is_set)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _call(address: str | None) -> None:

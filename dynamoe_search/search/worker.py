@@ -186,8 +186,8 @@ class Worker:
             )
             result = make_result(self.data, training) | observation.found()
             result |= self.job.agenda.also_measured(self.plan, self.data, training)
-        except (Interrupted, KeyboardInterrupt) as error:
-            return partial(record_failure, study, trial, "interrupted", str(error) or "stopped")
+        except Interrupted as error:
+            return partial(record_failure, study, trial, "interrupted", str(error))
         except Pruned:
             spent = make_spent(observation.curve, self.data)
             spent |= _times(deciding, observation, None)

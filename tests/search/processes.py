@@ -102,6 +102,13 @@ def begin(path: Path, url: str, name: str | None = None) -> None:
     record_study_file(begin_study(place, directions_of(study_file)), study_file, place)
 
 
+def job_of(path: Path, url: str, run: str = "run", grace: float = GRACE) -> Job:
+    """What the workers of a run are told."""
+    study_file = read_study_file(path)
+    place, agenda = place_of(path.parent, url), SearchAgenda(study_file.search)
+    return Job(run, place, study_file, agenda, path.parent, None, "cpu", grace)
+
+
 def carry_out(
     path: Path,
     url: str,
@@ -112,10 +119,7 @@ def carry_out(
     """Work on a study in this process until nothing is left."""
     one_thread()
     prepare()
-    study_file = read_study_file(path)
-    place, agenda = place_of(path.parent, url), SearchAgenda(study_file.search)
-    job = Job(run, place, study_file, agenda, path.parent, None, "cpu", grace)
-    worker = Worker(job, new_worker())
+    worker = Worker(job_of(path, url, run, grace), new_worker())
     with worker.living():
         worker.work(finish=lambda: False, abort=lambda: False)
 
@@ -247,11 +251,14 @@ def wait_for_trials(
     wait_for(reached)
 
 
-def training(path: Path, url: str | None, of: subprocess.Popen | None) -> dict[str, int]:
+def training(
+    path: Path, url: str | None, of: subprocess.Popen | None, retries: bool = True
+) -> dict[str, int]:
     """The workers, of one command, that are in the middle of a training, and their processes."""
     with suppress(InvalidInput):
         trials = load_trials(path, url)
         under_way = (trials["state"] == "running") & trials["validation_loss"].isna()
+        under_way &= retries | ~trials.duplicated(["candidate", "replicate"])
         found = {}
         for trial in trials[under_way & (trials["candidate"] != "")].to_dict("records"):
             process = pid_of(trial["worker"])
@@ -271,10 +278,11 @@ def wait_for_training(
 def kill_in_training(
     path: Path, url: str | None = None, of: subprocess.Popen | None = None
 ) -> None:
-    """Kill a process, of one command, in the middle of a training."""
+    """Kill a process, of one command, in the middle of a training that nobody has died of yet."""
 
     def killed() -> bool:
-        for worker, process in training(path, url, of).items():
+        # A training that kills twice in one run is given up.
+        for worker, process in training(path, url, of, retries=False).items():
             with suppress(ProcessLookupError):
                 # Its training may just have ended.
                 os.kill(process, signal.SIGSTOP)

@@ -13,6 +13,9 @@ import pytest
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.search import Progress, RayCluster, Resources, load_trials, run_study
+from dynamoe_search.search.liveness import new_worker
+from dynamoe_search.search.observation import Observation
+from dynamoe_search.search.ray_engine import train_one
 from tests.conftest import edit
 from tests.search.processes import (
     another_process,
@@ -20,6 +23,7 @@ from tests.search.processes import (
     begin,
     carry_out,
     hang_elsewhere,
+    job_of,
     kill_in_training,
     wait_for_trials,
 )
@@ -119,6 +123,23 @@ def test_interrupted_twice_the_tasks_say_so(small_study: Path, cluster: Any) -> 
     assert outcome.reason == "interrupted"
     trials = load_trials(small_study)
     assert trials["state"].tolist() == ["interrupted"] * 2
+
+
+def test_a_cancelled_task_says_so_wherever_it_is(
+    small_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> Observation:
+        os.kill(os.getpid(), signal.SIGINT)  # as Ray cancels a task
+        return Observation(*arguments)
+
+    monkeypatch.setattr("dynamoe_search.search.worker.Observation", interrupted)
+    monkeypatch.setattr("dynamoe_search.search.ray_engine.one_thread", lambda: None)
+    before = signal.getsignal(signal.SIGINT)
+    url = f"sqlite:///{small_study.parent / 'records'}"
+    begin(small_study, url)
+    assert train_one(job_of(small_study, url), new_worker())
+    assert load_trials(small_study, url)["state"].tolist() == ["interrupted"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_sqlite_is_not_shared_by_machines(
