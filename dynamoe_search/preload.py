@@ -7,12 +7,11 @@ import gc
 # Nothing that is imported becomes garbage: a quarter of the time would go into looking for it.
 gc.disable()
 
-# What optuna imports when it opens a database, and torch when it makes an optimizer.
+# What optuna imports when it opens a database.
 import alembic.command
 import alembic.config
 import alembic.migration
 import optuna.storages._rdb.models
-import torch._dynamo
 
 import dynamoe_search.search.worker
 

@@ -25,6 +25,7 @@ from dynamoe_search.evaluation import (
     tokens_a_sample,
 )
 from dynamoe_search.models import Model, MoELayer, build_model, settle_cuts
+from dynamoe_search.optimizer import AdamW
 from dynamoe_search.routing import Routing
 from dynamoe_search.specification import Balance, Classifier, Experts, Specification
 
@@ -221,12 +222,7 @@ def train(
     stopwatch = _Stopwatch(data.train.device)
     torch.manual_seed(seed)
     model = build_model(specification).to(data.train.device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    optimizer = AdamW(model.parameters(), settings.learning_rate, settings.weight_decay)
     blocks = specification.blocks
     balance = blocks.balance if isinstance(blocks, Experts) else Balance()
     settling_inputs = _settling_inputs(model, data, seed)

@@ -12,7 +12,7 @@ import dynamoe_search.analysis
 
 PACKAGE = Path(dynamoe_search.__file__).parent
 LEVELS = [
-    {"errors", "forking"},
+    {"errors", "forking", "optimizer"},
     {"schedules"},
     {"specification"},
     {"budgets"},

@@ -40,7 +40,7 @@ WRITES = (
 )
 
 # Forked from one process that has imported everything, so that a worker starts in no time.
-_LAZILY_IMPORTED = ["torch._dynamo", "optuna.storages._rdb.models", "alembic.script", "psycopg"]
+_LAZILY_IMPORTED = ["optuna.storages._rdb.models", "alembic.script", "psycopg"]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__, *_LAZILY_IMPORTED])
 

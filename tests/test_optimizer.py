@@ -1,0 +1,54 @@
+"""AdamW against torch's own class, bit for bit."""
+
+import subprocess
+import sys
+
+import torch
+from torch import nn
+
+from dynamoe_search.optimizer import AdamW
+
+
+def trained(make: str) -> list[torch.Tensor]:
+    """The weights after steps in which the second parameter has a gradient only now and then."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [
+        nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((5, 3), (4,), (2,))
+    ]
+    if make == "torch":
+        optimizer = torch.optim.AdamW(weights, lr=0.01, weight_decay=0.1, fused=True)
+    else:
+        optimizer = AdamW(weights, learning_rate=0.01, weight_decay=0.1)
+    for step in range(20):
+        optimizer.zero_grad()
+        for weight in weights[: 1 + step % 2]:
+            (weight**3 * torch.randn(weight.shape, generator=generator)).sum().backward()
+        optimizer.step()
+    return [weight.detach() for weight in weights]
+
+
+def test_it_is_torchs_own_bit_for_bit() -> None:
+    ours, torchs = trained("ours"), trained("torch")
+    assert all(torch.equal(one, other) for one, other in zip(ours, torchs, strict=True))
+    assert torch.equal(ours[2], trained("ours")[2])
+    assert not torch.equal(ours[0], ours[0].new_zeros(5, 3))
+
+
+def test_without_any_gradient_nothing_changes() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    AdamW([weight], learning_rate=0.1, weight_decay=0.1).step()
+    assert torch.equal(weight, torch.ones(3))
+
+
+def test_a_training_does_not_wait_for_torchs_compiler() -> None:
+    program = """
+import sys
+from dynamoe_search.data import embedded_digits
+from dynamoe_search.specification import Classifier, Experts, TopK
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.training import TrainingSettings, train
+network = Classifier(64, 10, 8, Experts(8, Schedule((2, 2)), TopK(k=1)))
+train(network, embedded_digits(seed=0), TrainingSettings(epochs=1), seed=0)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
