@@ -1,7 +1,7 @@
 """AdamW, as torch's own function computes it.
 
-torch's class of that name imports its compiler when it is first made, which takes longer than all
-else that a short training waits for.
+torch's class of that name imports torch's compiler when it is first made, which takes as long as a
+short training.
 """
 
 from __future__ import annotations
