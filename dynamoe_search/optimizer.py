@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.adamw import adamw
 
 # torch's defaults, which are those of the paper (Loshchilov and Hutter 2019).
@@ -44,25 +44,17 @@ class AdamW:
             for p in self.parameters
         ]
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
     @torch.no_grad()
     def step(self) -> None:
         """Change each parameter that has a gradient."""
-        gradients: list[Tensor] = []
-        weights: list[Tensor] = []
-        states = []
-        for parameter, state in zip(self.parameters, self._states, strict=True):
-            if parameter.grad is not None:
-                weights.append(parameter)
-                gradients.append(parameter.grad)
-                states.append(state)
-        if not weights:
+        moving = [
+            (parameter, parameter.grad, *state)
+            for parameter, state in zip(self.parameters, self._states, strict=True)
+            if parameter.grad is not None
+        ]
+        if not moving:
             return
-        means, squares, steps = map(list, zip(*states, strict=True))
+        weights, gradients, means, squares, steps = map(list, zip(*moving, strict=True))
         adamw(
             weights,
             gradients,

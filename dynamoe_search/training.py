@@ -235,7 +235,7 @@ def train(
         logits = predict(model, inputs, settings.precision, routings)
         loss = nn.functional.cross_entropy(logits, labels.flatten())
         auxiliary = auxiliary_loss(balance, routings)
-        optimizer.zero_grad()
+        model.zero_grad()
         (loss if auxiliary is None else loss + auxiliary).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         meter.samples += len(labels)

@@ -20,7 +20,8 @@ def trained(make: str, steps: int = 20) -> list[torch.Tensor]:
     else:
         optimizer = AdamW(weights, learning_rate=0.01, weight_decay=0.1)
     for step in range(steps):
-        optimizer.zero_grad()
+        for weight in weights:
+            weight.grad = None
         for weight in weights[: 1 + step % 2]:
             (weight**3 * torch.randn(weight.shape, generator=generator)).sum().backward()
         optimizer.step()

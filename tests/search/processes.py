@@ -96,13 +96,13 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate()
 
 
-def begin(path: Path, url: str, name: str | None = None) -> None:
+def begin(path: Path, url: str | None = None, name: str | None = None) -> None:
     """Begin a study, and train nothing."""
     place, study_file = place_of(path.parent, url, name), read_study_file(path)
     record_study_file(begin_study(place, directions_of(study_file)), study_file, place)
 
 
-def job_of(path: Path, url: str, run: str = "run", grace: float = GRACE) -> Job:
+def job_of(path: Path, url: str | None = None, run: str = "run", grace: float = GRACE) -> Job:
     """What the workers of a run are told."""
     study_file = read_study_file(path)
     place, agenda = place_of(path.parent, url), SearchAgenda(study_file.search)

@@ -135,10 +135,9 @@ def test_a_cancelled_task_says_so_wherever_it_is(
     monkeypatch.setattr("dynamoe_search.search.worker.Observation", interrupted)
     monkeypatch.setattr("dynamoe_search.search.ray_engine.one_thread", lambda: None)
     before = signal.getsignal(signal.SIGINT)
-    url = f"sqlite:///{small_study.parent / 'records'}"
-    begin(small_study, url)
-    assert train_one(job_of(small_study, url), new_worker())
-    assert load_trials(small_study, url)["state"].tolist() == ["interrupted"]
+    begin(small_study)
+    assert train_one(job_of(small_study), new_worker())
+    assert load_trials(small_study)["state"].tolist() == ["interrupted"]
     assert signal.getsignal(signal.SIGINT) is before
 
 

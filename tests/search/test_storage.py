@@ -7,13 +7,11 @@ import optuna
 import pytest
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.search import load_trials, read_study_file
-from dynamoe_search.search.agenda import SearchAgenda
-from dynamoe_search.search.definition import record_study_file
+from dynamoe_search.search import load_trials
 from dynamoe_search.search.liveness import new_worker
-from dynamoe_search.search.run import directions_of
 from dynamoe_search.search.storage import Place, begin_study, names_at, open_study, place_of
-from dynamoe_search.search.worker import Job, Worker
+from dynamoe_search.search.worker import Worker
+from tests.search.processes import begin, job_of
 
 
 @pytest.fixture(params=["sqlite", "journal"])
@@ -111,10 +109,8 @@ def test_optuna_sees_a_plain_study(place: Place) -> None:
 
 
 def test_what_only_the_log_of_sqlite_has_is_one_trial(small_study: Path, tmp_path: Path) -> None:
-    study_file, place = read_study_file(small_study), place_of(small_study.parent)
-    record_study_file(begin_study(place, directions_of(study_file)), study_file, place)
-    job = Job("run", place, study_file, SearchAgenda(study_file.search), tmp_path, None, "cpu")
-    worker = Worker(job, new_worker())
+    begin(small_study)
+    worker = Worker(job_of(small_study), new_worker())
     for _ in range(5):
         assert worker.train_next(abort=lambda: False)
     # The log may not have reached the disk when the power fails.
