@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.evaluation import evaluate
@@ -33,11 +34,15 @@ class SearchAgenda:
     limits: SearchSection
     stage = "trial"
 
-    def next(self, study: optuna.Study, plan: Plan, worker: str, run: str) -> Assignment | None:
-        """Claim the next training; the caller holds the claim lock."""
+    def next(
+        self, study: optuna.Study, trials: list[FrozenTrial], plan: Plan, worker: str, run: str
+    ) -> Assignment | None:
+        """Claim the next training, given the study's trials; the caller holds the claim lock."""
         if self.limits.sampler in KEEPS_STATE:
             return next_assignment(study, plan, worker, run)
-        return decide_in_memory(study, lambda draft: next_assignment(draft, plan, worker, run))
+        return decide_in_memory(
+            study, trials, lambda draft: next_assignment(draft, plan, worker, run)
+        )
 
     def fraction(self, ledger: Ledger) -> float:
         """How much is done: 1 or more at the end."""
@@ -69,9 +74,11 @@ class ConfirmationAgenda:
     seeds: int
     stage = "confirmation"
 
-    def next(self, study: optuna.Study, plan: Plan, worker: str, run: str) -> Assignment | None:
-        """Claim the next training; the caller holds the claim lock."""
-        return decide_in_memory(study, lambda draft: self._decide(draft, plan, worker, run))
+    def next(
+        self, study: optuna.Study, trials: list[FrozenTrial], plan: Plan, worker: str, run: str
+    ) -> Assignment | None:
+        """Claim the next training, given the study's trials; the caller holds the claim lock."""
+        return decide_in_memory(study, trials, lambda draft: self._decide(draft, plan, worker, run))
 
     def _decide(self, study: optuna.Study, plan: Plan, worker: str, run: str) -> Assignment | None:
         trials = study.get_trials(deepcopy=False)

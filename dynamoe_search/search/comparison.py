@@ -1,7 +1,7 @@
 """Samplers compared on recorded results: a search's own decisions, and nothing trained.
 
 A study that has trained every schedule, several times each, knows the answer to whatever a search
-may ask. So searches are replayed in a moment: each asks `next_assignment`, as every search does
+may ask. So searches are replayed in a moment: each asks its agenda, as every search does
 (named patterns first, its leaders again in the last quarter), and is told what is recorded. After
 each training the schedule in its lead is judged by its regret: see `Recording.regrets`.
 
@@ -26,7 +26,8 @@ from optuna.trial import TrialState
 
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.forking import Flag, end_with_parent, interrupts_put_off, worker_context
-from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders, next_assignment
+from dynamoe_search.search.agenda import SearchAgenda
+from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders
 from dynamoe_search.search.plan import Plan
 from dynamoe_search.search.progress import Event
 from dynamoe_search.search.recording import Recording
@@ -69,11 +70,13 @@ def replay(
     generator = np.random.default_rng([recording.plan.study.seed, repetition])
     order = generator.permutation(recording.replicates)
     search = plan.study.search
+    agenda = SearchAgenda(search)
     study = optuna.create_study()
     recommended: list[str | None] = []
     unknown = 0
     while len(recommended) < trials and unknown < trials and not is_stopped():
-        assignment = next_assignment(study, plan, worker="", run="")
+        trials_so_far = study.get_trials(deepcopy=False)
+        assignment = agenda.next(study, trials_so_far, plan, worker="", run="")
         if assignment is None:
             break
         trial, claim = assignment.trial, assignment.claim

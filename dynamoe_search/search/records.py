@@ -157,7 +157,9 @@ def objective_values(search: SearchSection, result: Mapping[str, Any]) -> list[f
     return [result[OBJECTIVES[name].column] for name in search.objectives]
 
 
-def settle(study: optuna.Study, search: SearchSection, is_dead: Callable[[str], bool]) -> None:
+def settle(
+    study: optuna.Study, search: SearchSection, is_dead: Callable[[str], bool]
+) -> list[FrozenTrial]:
     """End the trials that dead workers left running; the caller holds the claim lock.
 
     Parameters
@@ -166,24 +168,35 @@ def settle(study: optuna.Study, search: SearchSection, is_dead: Callable[[str], 
     search : SearchSection
     is_dead : callable
         Says of a worker whether it is.
+
+    Returns
+    -------
+    list of FrozenTrial
+        All trials of the study, as they are then.
     """
-    unfinished = (TrialState.WAITING, TrialState.RUNNING)
-    for trial in study.get_trials(deepcopy=False, states=unfinished):
+    trials = study.get_trials(deepcopy=False)
+    left = [trial for trial in trials if _is_left(trial, is_dead)]
+    for trial in left:
         claim, attributes = claim_of(trial), trial.user_attrs
-        # Trials are queued, asked for and claimed under one lock: who left it half-done is dead.
         if trial.state == TrialState.WAITING:
             study.sampler = optuna.samplers.RandomSampler()  # which is asked for nothing
             study.tell(study.ask(), state=TrialState.FAIL)
-        elif claim is None:
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        elif not is_dead(claim.worker):
-            continue
-        elif "result" in attributes:
+        elif claim is not None and "result" in attributes:
             _complete(study, trial.number, claim, attributes["result"], search)
         elif "pruned" in attributes:
             study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
         else:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    return study.get_trials(deepcopy=False) if left else trials
+
+
+def _is_left(trial: FrozenTrial, is_dead: Callable[[str], bool]) -> bool:
+    """Whether nobody will end a trial."""
+    if trial.state.is_finished():
+        return False
+    # Trials are queued, asked for and claimed under one lock: who left one half-done is dead.
+    claim = claim_of(trial)
+    return claim is None or is_dead(claim.worker)
 
 
 def state_of(trial: FrozenTrial) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from optuna.trial import FrozenTrial
 
 from dynamoe_search.checkpoint import save_model
 from dynamoe_search.data import ImageData, TextData, load_data
@@ -101,18 +102,23 @@ class Worker:
     def next_assignment(self) -> Assignment | None:
         """Claim the next training; None where there is none now."""
         with self.job.place.claim_lock():
-            self.settle_the_dead()
-            return self.job.agenda.next(self.study, self.plan, self.name, self.job.run)
+            trials = self.settle_the_dead()
+            return self.job.agenda.next(self.study, trials, self.plan, self.name, self.job.run)
 
-    def settle_the_dead(self) -> None:
-        """End what dead workers have left; the caller holds the claim lock."""
-        settle(self.study, self.plan.study.search, self.watch.is_dead)
+    def settle_the_dead(self) -> list[FrozenTrial]:
+        """End what dead workers have left; the caller holds the claim lock.
+
+        Returns
+        -------
+        list of FrozenTrial
+            All trials of the study, as they are then.
+        """
+        return settle(self.study, self.plan.study.search, self.watch.is_dead)
 
     def retry_turns_up(self) -> bool | None:
         """Whether a training of another worker must be tried again; None if it may still."""
         with self.job.place.claim_lock():
-            self.settle_the_dead()
-        ledger = read_ledger(self.study.get_trials(deepcopy=False))
+            ledger = read_ledger(self.settle_the_dead())
         if ledger.retries:
             return True
         return None if ledger.running else False

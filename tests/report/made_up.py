@@ -58,7 +58,7 @@ def confirm(path: Path, seeds: int = 4) -> None:
     study = open_study(place_of(path.parent).confirmation)
     kept = study.user_attrs["confirmation"]
     agenda = ConfirmationAgenda(tuple(kept["names"]), kept["seeds"][-1])
-    while (assignment := agenda.next(study, plan, "", "")) is not None:
+    while (assignment := agenda.next(study, study.trials, plan, "", "")) is not None:
         claim = assignment.claim
         result = made_up_result(claim.candidate, claim.seed, data.fingerprint, measured=False)
         result |= {"test_loss": result["validation_loss"], "test_accuracy": 0.9}

@@ -152,7 +152,7 @@ def test_a_trial_that_was_never_claimed_is_nobody_s_result(plan: Plan) -> None:
     agenda = ConfirmationAgenda(("6-3-2-1", "3-3-3-3"), seeds=1)
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     for loss in (0.5, 0.6):
-        assignment = agenda.next(study, plan, "1", "a")
+        assignment = agenda.next(study, study.trials, plan, "1", "a")
         assert assignment is not None
         result = {"validation_loss": loss, "test_loss": loss, "training_flops": 1.0}
         record_result(study, assignment.trial, assignment.claim, result, LOSS)
@@ -241,7 +241,7 @@ def plan(small_study: Path) -> Plan:
 def test_whole_seeds_come_first(plan: Plan) -> None:
     study = optuna.create_study()
     asked = []
-    while (assignment := AGENDA.next(study, plan, "w", "r")) is not None:
+    while (assignment := AGENDA.next(study, study.trials, plan, "w", "r")) is not None:
         asked.append((assignment.claim.candidate, assignment.claim.replicate))
         result = {"validation_loss": 1.0, "training_flops": 1.0}
         record_result(study, assignment.trial, assignment.claim, result, LOSS)
@@ -251,15 +251,15 @@ def test_whole_seeds_come_first(plan: Plan) -> None:
 
 def test_what_died_is_tried_again_and_what_diverged_is_not(plan: Plan) -> None:
     study = optuna.create_study()
-    first = AGENDA.next(study, plan, "w", "r")
-    second = AGENDA.next(study, plan, "v", "r")
+    first = AGENDA.next(study, study.trials, plan, "w", "r")
+    second = AGENDA.next(study, study.trials, plan, "v", "r")
     assert first is not None
     assert second is not None
     settle(study, LOSS, "w".__eq__)
     record_failure(study, second.trial, "diverged", "nan")
-    again = AGENDA.next(study, plan, "v", "r")
+    again = AGENDA.next(study, study.trials, plan, "v", "r")
     assert again is not None
     assert (again.claim.candidate, again.claim.seed) == (first.claim.candidate, first.claim.seed)
-    third = AGENDA.next(study, plan, "v", "r")
+    third = AGENDA.next(study, study.trials, plan, "v", "r")
     assert third is not None
     assert third.claim.candidate == "dense 9x2"

@@ -1,6 +1,7 @@
-"""Decisions in memory are those that are taken on the records themselves."""
+"""Decisions in memory are those that are taken on records like them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -8,11 +9,20 @@ import pytest
 
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import RunFailed
+from dynamoe_search.schedules import Schedule
 from dynamoe_search.search import Plan, make_plan, read_study_file
 from dynamoe_search.search.agenda import SearchAgenda
 from dynamoe_search.search.assignment import Assignment, next_assignment
+from dynamoe_search.search.candidate import Candidate
 from dynamoe_search.search.draft import decide_in_memory
-from dynamoe_search.search.records import record_failure, record_pruned, record_result
+from dynamoe_search.search.records import (
+    Claim,
+    claim_of,
+    record_claim,
+    record_failure,
+    record_pruned,
+    record_result,
+)
 from dynamoe_search.search.run import directions_of
 from dynamoe_search.search.samplers import KEEPS_STATE, make_pruner
 from dynamoe_search.search.storage import begin_study, open_study, place_of
@@ -24,11 +34,20 @@ Next = Callable[[optuna.Study, Plan], Assignment | None]
 
 
 def in_memory(study: optuna.Study, plan: Plan) -> Assignment | None:
-    return SearchAgenda(plan.study.search).next(study, plan, worker="1", run="a")
+    agenda = SearchAgenda(plan.study.search)
+    return agenda.next(study, study.get_trials(deepcopy=False), plan, worker="1", run="a")
 
 
-def on_the_records(study: optuna.Study, plan: Plan) -> Assignment | None:
-    return next_assignment(study, plan, worker="1", run="a")
+def on_a_copy(study: optuna.Study, plan: Plan) -> Assignment | None:
+    """Decided on records of the same trials, of which only the assignment's is taken over."""
+    copy = optuna.create_study(study_name="s", directions=study.directions, pruner=study.pruner)
+    copy.add_trials(study.trials)
+    assignment = next_assignment(copy, plan, worker="1", run="a")
+    if assignment is None:
+        return None
+    study.add_trial(copy.trials[assignment.trial.number])
+    trial = optuna.Trial(study, study.trials[-1]._trial_id)
+    return replace(assignment, trial=trial)
 
 
 def search(plan: Plan, next_of: Next) -> optuna.Study:
@@ -89,7 +108,7 @@ def test_no_decision_differs(small_study: Path, changes: list[str]) -> None:
         ("replicates = 2", "\n".join(["replicates = 2", *more])),
     )
     plan = make_plan(read_study_file(small_study), DIGITS)
-    found, expected = search(plan, in_memory).trials, search(plan, on_the_records).trials
+    found, expected = search(plan, in_memory).trials, search(plan, on_a_copy).trials
     assert len(expected) > 20
     assert [described(trial) for trial in found] == [described(trial) for trial in expected]
 
@@ -111,14 +130,25 @@ def test_a_trial_is_written_at_once_and_as_it_was_decided(small_study: Path, url
     assert open_study(place).trials[0].state == optuna.trial.TrialState.COMPLETE
 
 
-def test_what_was_found_out_is_kept_where_nothing_is_left_to_train(small_study: Path) -> None:
+def test_questions_whose_answer_is_known_leave_no_trace() -> None:
     study = optuna.create_study()
+    claim = Claim("2-1", replicate=0, seed=0, worker="1", run="a")
 
-    def ask_and_answer(draft: optuna.Study) -> None:
+    def nothing_is_left(draft: optuna.Study) -> None:
         draft.tell(draft.ask(), 1.0)
 
-    assert decide_in_memory(study, ask_and_answer) is None
-    assert [trial.value for trial in study.trials] == [1.0]
+    def the_second_is_new(draft: optuna.Study) -> Assignment:
+        nothing_is_left(draft)
+        trial = draft.ask()
+        record_claim(trial, claim)
+        return Assignment(trial, Candidate(Schedule((2, 1))), claim)
+
+    assert decide_in_memory(study, study.trials, nothing_is_left) is None
+    assert study.trials == []
+    assignment = decide_in_memory(study, study.trials, the_second_is_new)
+    assert assignment is not None
+    assert assignment.trial.number == 0
+    assert [claim_of(trial) for trial in study.trials] == [claim]
 
 
 def test_a_decision_that_fails_leaves_nothing() -> None:
@@ -129,5 +159,5 @@ def test_a_decision_that_fails_leaves_nothing() -> None:
         raise RunFailed("as made up")
 
     with pytest.raises(RunFailed):
-        decide_in_memory(study, fail)
+        decide_in_memory(study, study.trials, fail)
     assert study.trials == []
