@@ -19,15 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from dynamoe_search.data import embedded_digits
-from dynamoe_search.schedules import Schedule
 from dynamoe_search.search import load_trials
-from dynamoe_search.specification import Classifier, Experts, TopK
-from dynamoe_search.training import TrainingSettings, train
 
 STUDY = """\
 seed = 0
@@ -70,16 +65,21 @@ class Run:
 
 
 def epochs_of(seconds: float) -> int:
-    """How many epochs of a network of the study take about so long, alone on one thread."""
-    torch.set_num_threads(1)
-    data = embedded_digits(seed=0)
-    network = Classifier(data.inputs, data.classes, 32, Experts(64, Schedule((4,) * 8), TopK(k=2)))
-    for seed in range(2):  # the first is slow, as it warms up
-        result = train(network, data, TrainingSettings(epochs=10), seed)
-    return max(1, round(10 * seconds / result.seconds))
+    """How many epochs make a training take so long, evaluations included, with two workers."""
+    epochs = 10
+    trained = run("sqlite", max(WORKERS), trials=16, epochs=epochs)
+    of_epochs, of_evaluations = (trained.parts[part] / trained.trainings for part in PARTS[:2])
+    return max(1, round(epochs * (seconds - of_evaluations) / of_epochs))
 
 
-def run(folder: Path, storage: str, workers: int) -> Run:
+def run(storage: str, workers: int, trials: int, epochs: int) -> Run:
+    """Run the study from beginning to end."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "study.toml").write_text(STUDY.format(epochs=epochs, trials=trials))
+        return run_in(Path(folder), storage, workers)
+
+
+def run_in(folder: Path, storage: str, workers: int) -> Run:
     """Run the study of a folder from beginning to end."""
     options = {"sqlite": [], "journal": ["--storage", f"journal:///{folder}/study.journal"]}
     command = [sys.executable, "-m", "dynamoe_search", "run", str(folder)]
@@ -104,16 +104,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of a training")
     arguments = parser.parse_args()
     epochs = epochs_of(arguments.seconds)
-    study = STUDY.format(epochs=epochs, trials=arguments.trials)
     console = Console(width=110)
     console.print(f"{arguments.trials} trainings of {epochs} epochs")
     table = Table("records", "workers", "wall, s", "a training, s", "speed", "outside", *PARTS[2:])
     for storage in ("sqlite", "journal"):
         walls = []
         for workers in WORKERS:
-            with tempfile.TemporaryDirectory() as folder:
-                (Path(folder) / "study.toml").write_text(study)
-                done = run(Path(folder), storage, workers)
+            done = run(storage, workers, arguments.trials, epochs)
             console.print(f"{storage}, workers: {workers}, {done.wall:.1f} s")
             walls.append(done.wall)
             table.add_row(

@@ -244,9 +244,12 @@ def _say_plan(plan: Plan) -> None:
 
 def _print_failures(trials: pd.DataFrame) -> None:
     claimed = trials[trials["candidate"] != ""]
-    for (candidate, replicate), attempts in claimed.groupby(["candidate", "replicate"]):
+    unfinished = ("died", "interrupted")
+    ended = claimed[~claimed["state"].isin(unfinished)].set_index(["candidate", "replicate"]).index
+    cut_short = claimed[claimed["state"].isin(unfinished)]
+    for (candidate, replicate), attempts in cut_short.groupby(["candidate", "replicate"]):
         died = attempts.loc[attempts["state"] == "died", "trial"].map(str)
-        if len(died) > 1 and set(attempts["state"]) <= {"died", "interrupted"}:
+        if len(died) > 1 and (candidate, replicate) not in ended:
             complaints.print(
                 f"trials {', '.join(died)} ({candidate}, replicate {replicate}) died: something"
                 " killed their workers, such as the system for want of memory",

@@ -90,7 +90,7 @@ def record_result(
     with _unless_given_up(trial):
         record_constraints(trial, search, result)
         trial.set_user_attr("result", result)
-    _complete(study, trial.number, claim, result, search)
+        _complete(study, trial._trial_id, claim, result, search)
 
 
 def record_constraints(
@@ -139,17 +139,19 @@ def _unless_given_up(trial: optuna.Trial) -> Iterator[None]:
 
 def _complete(
     study: optuna.Study,
-    number: int,
+    trial_id: int,
     claim: Claim,
     result: Mapping[str, Any],
     search: SearchSection,
 ) -> None:
+    # Optuna's `tell` does the same, and reads the trial twice.
+    end = study._storage.set_trial_state_values
     if claim.outside:
         # Samplers pass over failed trials, and this one has no parameters that they could learn
         # from. That it has a result is what tells it from a failure.
-        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        end(trial_id, TrialState.FAIL)
     else:
-        study.tell(number, objective_values(search, result), skip_if_finished=True)
+        end(trial_id, TrialState.COMPLETE, objective_values(search, result))
 
 
 def objective_values(search: SearchSection, result: Mapping[str, Any]) -> list[float]:
@@ -182,7 +184,7 @@ def settle(
             study.sampler = optuna.samplers.RandomSampler()  # which is asked for nothing
             study.tell(study.ask(), state=TrialState.FAIL)
         elif claim is not None and "result" in attributes:
-            _complete(study, trial.number, claim, attributes["result"], search)
+            _complete(study, trial._trial_id, claim, attributes["result"], search)
         elif "pruned" in attributes:
             study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
         else:
