@@ -262,10 +262,10 @@ def train(
         )
         curve.append(point)
         on_evaluation(point, model)
-        model.train()
         stopwatch.lap("hook")
         if meter.is_over():
             break
+        model.train()
     return TrainingResult(
         validation=validation,
         curve=tuple(curve),
@@ -273,7 +273,7 @@ def train(
         samples=meter.samples,
         flops=meter.flops(),
         times=Times(stopwatch.spent["training"], stopwatch.spent["evaluation"]),
-        model=model.eval(),
+        model=model,
     )
 
 

@@ -7,13 +7,14 @@ of the assumption.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 CONFIDENCE = 0.95
 
@@ -94,7 +95,7 @@ def least_significant_difference(
     return np.asarray(quantile * noise.deviation * np.sqrt(share))
 
 
-@cache  # scipy integrates for it: a third of a second
+@cache  # scipy integrates for it: a tenth of a second
 def studentised_range(groups: int, degrees: int) -> float:
     """Tukey's q: the range of so many means, over their standard error, that noise exceeds in 5 %.
 
@@ -105,4 +106,14 @@ def studentised_range(groups: int, degrees: int) -> float:
     degrees : int
         Of freedom, of the error.
     """
-    return float(stats.studentized_range.ppf(CONFIDENCE, groups, degrees))
+    # Between the quantile for one pair alone and Bonferroni's for all: scipy looks from 0 to
+    # infinity, which takes three times as long.
+    one_pair, all_pairs = (
+        math.sqrt(2) * float(stats.t.isf((1 - CONFIDENCE) / 2 / pairs, degrees))
+        for pairs in (1, math.comb(groups, 2))
+    )
+    if groups == 2:
+        return one_pair
+    return optimize.brentq(
+        lambda q: stats.studentized_range.cdf(q, groups, degrees) - CONFIDENCE, one_pair, all_pairs
+    )

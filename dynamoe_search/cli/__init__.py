@@ -58,6 +58,9 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_USUAL_THRESHOLDS = gc.get_threshold()
+
+
 @app.callback()
 def options(
     debug: Annotated[
@@ -71,11 +74,20 @@ def options(
     """Options of every command."""
 
 
+def _after_the_imports(phase: str, info: dict[str, int]) -> None:
+    """Look for garbage as usual from now on, but never among what was imported."""
+    if phase == "stop":
+        gc.callbacks.remove(_after_the_imports)
+        gc.freeze()
+        gc.set_threshold(*_USUAL_THRESHOLDS)
+
+
 def main() -> None:
     """Run the command line: exit status 2 for a mistake of the user, 1 for a failed run."""
     # Hardly anything that is imported becomes garbage; a third of a command's start and most of its
-    # end went into looking for it.
-    gc.set_threshold(50_000, 10, 10)
+    # end went into looking for it. The imports of `run` make as many objects as are waited for.
+    gc.set_threshold(500_000)
+    gc.callbacks.append(_after_the_imports)
     atexit.register(gc.freeze)
     # Wherever it stands, since it is the thing one adds at the end of a command that failed.
     debug = "--debug" in sys.argv

@@ -13,10 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pooch
-import requests
-from urllib3.exceptions import HTTPError
-
 from dynamoe_search.errors import InvalidInput, RunFailed
 
 Progress = Callable[[str, int, int], None]
@@ -172,7 +168,6 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
         )
     source = DOWNLOADS[name]
     folder = directory.absolute() / source.folder
-    pooch.get_logger().setLevel("WARNING")  # what is shown of the progress is the caller's choice
     try:
         if not source.unpacked:
             for file in source.files:
@@ -199,6 +194,9 @@ def _fetch(
     file: RemoteFile, addresses: tuple[str, ...], folder: Path, on_progress: Progress | None
 ) -> None:
     """Put a file in its folder, unless it is there, from the first address that gives it."""
+    import pooch  # here, as all who load data would wait for it and for requests
+
+    pooch.get_logger().setLevel("WARNING")  # what is shown of the progress is the caller's choice
     part = folder / f"{file.name}.part"
 
     def downloader(address: str, target: str, _: object) -> None:
@@ -233,6 +231,9 @@ def _fetch(
 
 def _complete(part: Path, file: RemoteFile, address: str, on_progress: Progress | None) -> None:
     """Append to a part what it lacks, or write it anew where the server gives only the whole."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
     have = part.stat().st_size if part.exists() else 0
     if have >= file.size:
         return  # nothing is missing; the checksum decides

@@ -41,7 +41,7 @@ from dynamoe_search.training import Interrupted, NonFiniteLoss, TrainingResult, 
 
 MODELS = "models"
 _SECONDS_BETWEEN_LOOKS = 1.0  # at the records
-_SECONDS_BETWEEN_QUESTIONS = 0.05  # whether to finish
+_SECONDS_BETWEEN_QUESTIONS = 0.01  # whether to finish
 
 
 @dataclass(frozen=True)
