@@ -30,6 +30,8 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 # What needs torch, optuna or pandas is imported where it is used, so that --help is quick, and
 # workers get ready meanwhile: see `dynamoe_search.forking`.
 
+_USUAL_THRESHOLDS = gc.get_threshold()
+
 app = typer.Typer(
     help="Under a fixed budget, how many experts should each layer of a Mixture-of-Experts"
     " network get, and how many should each token use?",
@@ -58,9 +60,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_USUAL_THRESHOLDS = gc.get_threshold()
-
-
 @app.callback()
 def options(
     debug: Annotated[
@@ -85,8 +84,8 @@ def _after_the_imports(phase: str, info: dict[str, int]) -> None:
 def main() -> None:
     """Run the command line: exit status 2 for a mistake of the user, 1 for a failed run."""
     # Hardly anything that is imported becomes garbage; a third of a command's start and most of its
-    # end went into looking for it. The imports of `run` make as many objects as are waited for.
-    gc.set_threshold(500_000)
+    # end went into looking for it. Before the first training begins, `run` makes half so many.
+    gc.set_threshold(1_000_000)
     gc.callbacks.append(_after_the_imports)
     atexit.register(gc.freeze)
     # Wherever it stands, since it is the thing one adds at the end of a command that failed.
