@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dynamoe_search.checkpoint import load_model, read_about
+from dynamoe_search.cli.study import print_failures
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.search import load_confirmation
 from tests.conftest import edit
@@ -307,3 +308,24 @@ def test_another_name_leaves_the_first_study_as_it_was(small_study: Path) -> Non
     assert {p: p.read_bytes() for p in before} == before
     assert len(list(folder.glob("two/models/*"))) == 2
     assert (folder / "two" / "leaderboard.csv").exists()
+
+
+def test_only_trainings_that_died_for_good_are_complained_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [
+        (0, "2-1", 0, "died"),
+        (1, "2-1", 0, "interrupted"),
+        (2, "2-1", 0, "died"),
+        (3, "1-2", 0, "died"),  # its replicate was trained in the end
+        (4, "1-2", 0, "died"),
+        (5, "1-2", 0, "complete"),
+        (6, "1-2", 1, "died"),  # once: it is tried again
+        (7, "", None, "died"),
+        (8, "3-0", 0, "diverged"),
+    ]
+    trials = pd.DataFrame(rows, columns=["trial", "candidate", "replicate", "state"])
+    print_failures(trials.assign(message="made up").astype({"replicate": "Int64"}))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("trials 0, 2 (2-1, replicate 0) died: something killed their workers")
+    assert second == "trial 8 (3-0) diverged: made up"

@@ -83,7 +83,6 @@ def run(
     from dynamoe_search.search import (
         RayCluster,
         Resources,
-        load_trials,
         results_folder,
         run_study,
     )
@@ -106,8 +105,8 @@ def run(
             on_start=_say_plan,
             on_progress=display.update,
         )
-    trials = load_trials(study, storage, name)
-    _print_failures(trials)
+    trials = outcome.trials()
+    print_failures(trials)
     if (trials["state"] == "complete").any():
         folder = results_folder(study, name)
         folder.mkdir(exist_ok=True)
@@ -242,7 +241,8 @@ def _say_plan(plan: Plan) -> None:
     say("\n".join(plan_lines(plan)))
 
 
-def _print_failures(trials: pd.DataFrame) -> None:
+def print_failures(trials: pd.DataFrame) -> None:
+    """Say which trainings failed for good, and why."""
     claimed = trials[trials["candidate"] != ""]
     unfinished = ("died", "interrupted")
     ended = claimed[~claimed["state"].isin(unfinished)].set_index(["candidate", "replicate"]).index

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 
 from dynamoe_search.analysis import MEASURED
@@ -13,7 +14,7 @@ from dynamoe_search.search.candidate import Candidate, parse_candidate, with_set
 from dynamoe_search.search.definition import changes_of, recorded_study_file
 from dynamoe_search.search.plan import baseline_schedules, names_of
 from dynamoe_search.search.records import claim_of, state_of
-from dynamoe_search.search.storage import open_study, place_of
+from dynamoe_search.search.storage import Place, open_study, place_of
 from dynamoe_search.search.study_file import StudyFile
 from dynamoe_search.search.study_reader import study_path
 
@@ -75,12 +76,16 @@ def load_trials(study: Path, storage: str | None = None, name: str | None = None
         Where there is no such study, or it holds no results yet.
     """
     place = place_of(study_path(study).parent, storage, name)
-    optuna_study = open_study(place)
-    study_file = recorded_study_file(optuna_study, place)
-    trials = table_of(optuna_study.get_trials(deepcopy=False), study_file)
+    return trials_of(open_study(place), place)
+
+
+def trials_of(study: optuna.Study, place: Place) -> pd.DataFrame:
+    """All trials of a study, as `load_trials` gives them."""
+    study_file = recorded_study_file(study, place)
+    trials = table_of(study.get_trials(deepcopy=False), study_file)
     trials.attrs["objectives"] = list(study_file.search.objectives)
     trials.attrs["pruner"] = study_file.search.pruner
-    trials.attrs["changes"] = changes_of(optuna_study)
+    trials.attrs["changes"] = changes_of(study)
     return trials
 
 

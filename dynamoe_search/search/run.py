@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
+import pandas as pd
 import torch
 
 from dynamoe_search.analysis import OBJECTIVES
@@ -20,6 +22,7 @@ from dynamoe_search.search.plan import Plan, make_plan
 from dynamoe_search.search.progress import Overview, Progress
 from dynamoe_search.search.ray_engine import RayCluster, run_on_ray
 from dynamoe_search.search.records import settle
+from dynamoe_search.search.results import trials_of
 from dynamoe_search.search.storage import (
     STORAGE_ERRORS,
     Direction,
@@ -44,11 +47,18 @@ class Outcome:
         Where its records are.
     reason : {"finished", "exhausted", "interrupted"}
         Exhausted: every candidate that is asked for has had all its replicates.
+    study : Study
+        The records themselves.
     """
 
     plan: Plan
     place: Place
     reason: str
+    study: optuna.Study
+
+    def trials(self) -> pd.DataFrame:
+        """All trials of the study, as `dynamoe_search.search.load_trials` gives them."""
+        return trials_of(self.study, self.place)
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ def carry_on(overview: Overview, place: Place, folder: Path, resources: Resource
     ledger = overview.ledger()
     if overview.is_over(ledger):
         overview.report(ledger, under_way=0.0, workers=0, finishing=False)
-        return Outcome(plan, place, "finished")
+        return Outcome(plan, place, "finished", overview.study)
     if resources.ray is None:
         check_device(resources.device)
     directory = resources.data_directory
@@ -170,8 +180,9 @@ def carry_on(overview: Overview, place: Place, folder: Path, resources: Resource
             " recorded is lost; make room or mend it, then run the same command again"
         ) from error
     if not to_the_end:
-        return Outcome(plan, place, "interrupted")
-    return Outcome(plan, place, "finished" if overview.is_over(overview.ledger()) else "exhausted")
+        return Outcome(plan, place, "interrupted", overview.study)
+    reason = "finished" if overview.is_over(overview.ledger()) else "exhausted"
+    return Outcome(plan, place, reason, overview.study)
 
 
 def check_device(device: str) -> None:

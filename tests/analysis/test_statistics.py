@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from dynamoe_search.analysis import half_width, least_significant_difference, pooled_noise
+from dynamoe_search.analysis.statistics import studentised_range
 
 
 def test_pooled_noise_is_the_residual_of_a_one_way_analysis() -> None:
@@ -30,6 +31,13 @@ def test_intervals_against_scipy_and_their_coverage() -> None:
         noise = pooled_noise(drawn, groups)
         covered += abs(drawn[:3].mean()) <= half_width(noise, 3)
     assert 0.92 < covered / 600 < 0.98
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 9, 150, 3000])
+@pytest.mark.parametrize("groups", [2, 3, 12, 400])
+def test_the_studentised_range_is_scipys(groups: int, degrees: int) -> None:
+    expected = stats.studentized_range.ppf(0.95, groups, degrees)
+    assert studentised_range(groups, degrees) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_least_significant_difference_against_scipys_tukey_test() -> None:

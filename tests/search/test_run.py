@@ -46,6 +46,8 @@ def test_a_search_from_beginning_to_end_and_again(small_study: Path) -> None:
 
     # Finished is finished: the same call trains nothing.
     before = load_trials(small_study)
+    pd.testing.assert_frame_equal(outcome.trials(), before)
+    assert outcome.trials().attrs == before.attrs
     assert run_study(small_study, Resources(workers=2)).reason == "finished"
     pd.testing.assert_frame_equal(load_trials(small_study), before)
 
