@@ -78,7 +78,7 @@ def next_assignment(study: optuna.Study, plan: Plan, worker: str, run: str) -> A
     # A sampler that asks for what is known is told the mean, which only draws it there again: the
     # question after that is a random one, so that every training is of something new.
     samplers = chain([search.sampler], repeat("random", _REPEATS_BEFORE_EXHAUSTED))
-    for sampler in samplers:
+    for in_vain, sampler in enumerate(samplers):
         trials = study.get_trials(deepcopy=False)
         stop_at_repeated_errors(trials, run)
         ledger = read_ledger(trials)
@@ -89,7 +89,7 @@ def next_assignment(study: optuna.Study, plan: Plan, worker: str, run: str) -> A
             return None
         if sampler == "cmaes":
             check_sampler_state(trials)
-        study.sampler = make_sampler(sampler, plan.study.seed, len(trials))
+        study.sampler = make_sampler(sampler, plan.study.seed, len(trials), in_vain)
         if isinstance(wanted, Candidate):
             trial, candidate = study.ask(), wanted
         else:

@@ -23,12 +23,12 @@ _POPULATION = 20  # of the genetic samplers: studies are small, and a generation
 _REDUCTION = 3  # of ASHA and Hyperband: a third goes on at each rung
 
 
-def make_sampler(name: str, seed: int, asked: int) -> optuna.samplers.BaseSampler:
+def make_sampler(name: str, seed: int, asked: int, in_vain: int = 0) -> optuna.samplers.BaseSampler:
     """The sampler of that name for a study's next trial.
 
-    Most keep no state but their random numbers, so these are drawn anew from the study's seed and
-    the number of trials asked so far: an interrupted study then goes on as it would have,
-    but for the trials that were cut short, which count, too.
+    Most keep no state but their random numbers, so these are drawn anew from the study's seed, the
+    number of trials asked so far, and how often it was asked in vain for the next: an interrupted
+    study then goes on as it would have, but for the trials that were cut short, which count, too.
     QMC and CMA-ES keep their state in the storage and need one seed throughout.
 
     Raises
@@ -36,7 +36,7 @@ def make_sampler(name: str, seed: int, asked: int) -> optuna.samplers.BaseSample
     InvalidInput
         For an unknown name.
     """
-    drawn = int(np.random.SeedSequence([seed, asked]).generate_state(1)[0])
+    drawn = int(np.random.SeedSequence([seed, asked, in_vain]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match name:
