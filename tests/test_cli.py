@@ -310,6 +310,23 @@ def test_another_name_leaves_the_first_study_as_it_was(small_study: Path) -> Non
     assert (folder / "two" / "leaderboard.csv").exists()
 
 
+def test_garbage_is_looked_for_as_usual_once_all_is_imported() -> None:
+    script = """
+import gc, sys
+usual = gc.get_threshold()
+from dynamoe_search.cli import main
+sys.argv = ["dynamoe-search", "schedule", "show", "8-6"]
+try:
+    main()
+except SystemExit:
+    pass
+assert gc.get_threshold() > usual and not gc.get_freeze_count()
+gc.collect()
+assert gc.get_threshold() == usual and gc.get_freeze_count() > 10_000
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_only_trainings_that_died_for_good_are_complained_about(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -210,16 +210,18 @@ class Timid(optuna.samplers.RandomSampler):
     """Moves the experts away from the first layer, where they belong."""
 
     def sample_independent(self, study, trial, name, distribution):  # type: ignore[no-untyped-def]
-        if name in ("layer_0", "layer_1"):
-            return 1 if name == "layer_0" else 6
+        if name == "layer_0":
+            return 1
         return super().sample_independent(study, trial, name, distribution)
 
 
 def test_a_sampler_that_looks_in_the_wrong_place_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(name: str, seed: int, asked: int) -> optuna.samplers.BaseSampler:
-        return Timid(seed=seed + asked) if name == "qmc" else make_sampler(name, seed, asked)
+    def make(name: str, seed: int, asked: int, in_vain: int) -> optuna.samplers.BaseSampler:
+        if name == "qmc":
+            return Timid(seed=seed + asked)
+        return make_sampler(name, seed, asked, in_vain)
 
     monkeypatch.setattr("dynamoe_search.search.assignment.make_sampler", make)
     recording = recording_of(tmp_path, ("depth = 3", "depth = 4"), ("experts = 8", "experts = 12"))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -24,7 +25,7 @@ from dynamoe_search.search.records import (
     record_result,
 )
 from dynamoe_search.search.run import directions_of
-from dynamoe_search.search.samplers import KEEPS_STATE, make_pruner
+from dynamoe_search.search.samplers import KEEPS_STATE, make_pruner, make_sampler
 from dynamoe_search.search.storage import begin_study, open_study, place_of
 from dynamoe_search.search.study_file import SAMPLERS
 from tests.conftest import edit
@@ -111,6 +112,30 @@ def test_no_decision_differs(small_study: Path, changes: list[str]) -> None:
     found, expected = search(plan, in_memory).trials, search(plan, on_a_copy).trials
     assert len(expected) > 20
     assert [described(trial) for trial in found] == [described(trial) for trial in expected]
+
+
+def test_no_question_has_the_random_numbers_of_another(
+    small_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Six schedules, two replicates of each: many questions are in vain, and none is recorded.
+    edit(
+        small_study,
+        ("depth = 4", "depth = 2"),
+        ("experts = 12", "experts = 7"),
+        ("trials = 14", "trials = 100"),
+    )
+    drawn: list[float] = []
+
+    def make(*of: Any) -> optuna.samplers.BaseSampler:
+        drawn.append(optuna.create_study(sampler=make_sampler(*of)).ask().suggest_float("x", 0, 1))
+        return make_sampler(*of)
+
+    monkeypatch.setattr("dynamoe_search.search.assignment.make_sampler", make)
+    study, plan = optuna.create_study(), make_plan(read_study_file(small_study), DIGITS)
+    while (assignment := in_memory(study, plan)) is not None:
+        end(study, assignment, plan)
+    assert len(drawn) > 3 * len(study.trials)
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_a_trial_is_written_at_once_and_as_it_was_decided(small_study: Path, url: str) -> None:

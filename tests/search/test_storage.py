@@ -1,6 +1,7 @@
 import shutil
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -29,6 +30,39 @@ def test_a_study_is_begun_once_and_found_again(place: Place) -> None:
     begin_study(other, ["minimize", "maximize"])
     assert len(open_study(other).directions) == 2
     assert names_at(place) == ["first", "second"]
+
+
+def test_a_new_trial_is_written_as_optuna_writes_it(tmp_path: Path) -> None:
+    place = Place(f"sqlite:///{tmp_path / 'ours.db'}", "study")
+    theirs = optuna.create_study(study_name="study", storage=f"sqlite:///{tmp_path / 'theirs.db'}")
+    asked = optuna.create_study()
+    for number in range(3):
+        trial = asked.ask()
+        trial.suggest_float("weight", 1e-6, 1.0)
+        trial.suggest_int("k", 1, 4)
+        trial.suggest_categorical("hidden", [8, 16])
+        trial.set_user_attr("claim", {"candidate": "2-1", "replicate": number})
+        trial.report(0.5, 1)
+    ours = begin_study(place, ["minimize"])
+    for study in (ours, theirs):
+        study.add_trials(asked.trials)
+
+    def rows(file: Path, table: str) -> list[tuple]:
+        with closing(sqlite3.connect(file)) as connection:
+            return connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+
+    for table in ("trials", "trial_params", "trial_user_attributes", "trial_intermediate_values"):
+        written = rows(tmp_path / "ours.db", table)
+        assert len(written) >= 3
+        assert written == rows(tmp_path / "theirs.db", table)
+    # It goes on as any other: parameters are written one by one, too.
+    study = open_study(place)
+    trial = study.ask()
+    trial.suggest_float("weight", 1e-6, 1.0)
+    study.tell(trial, 0.5)
+    assert study.trials[-1].params.keys() == {"weight"}
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        trial.set_user_attr("result", {})
 
 
 def test_a_confirmation_is_kept_beside_its_study_and_not_listed(place: Place) -> None:
