@@ -112,6 +112,29 @@ def test_an_interrupt_while_the_server_starts_is_heard_by_the_parent_alone() -> 
     assert (process.stdout, process.stderr) == ("heard 0\n", "")
 
 
+INTERRUPT_ANOTHER_THREAD = """
+import os, signal, threading, time
+from dynamoe_search.forking import interrupts_put_off
+
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+try:
+    with interrupts_put_off():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        print("put off")
+except KeyboardInterrupt:
+    print("heard")
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+def test_an_interrupt_that_another_thread_receives_is_put_off_too() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPT_ANOTHER_THREAD], capture_output=True, text=True
+    )
+    assert (process.stdout, process.stderr) == ("put off\nheard\n", "")
+
+
 def train_one(sending: Connection, path: Path) -> None:
     before = set(sys.modules)
     study_file, place = read_study_file(Path(path)), place_of(Path(path).parent)
