@@ -76,25 +76,20 @@ def run(storage: str, workers: int, trials: int, epochs: int) -> Run:
     """Run the study from beginning to end."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "study.toml").write_text(STUDY.format(epochs=epochs, trials=trials))
-        return run_in(Path(folder), storage, workers)
-
-
-def run_in(folder: Path, storage: str, workers: int) -> Run:
-    """Run the study of a folder from beginning to end."""
-    options = {"sqlite": [], "journal": ["--storage", f"journal:///{folder}/study.journal"]}
-    command = [sys.executable, "-m", "dynamoe_search", "run", str(folder)]
-    command += ["--workers", str(workers), *options[storage]]
-    begun, start = datetime.now(), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    wall, ended = time.perf_counter() - start, datetime.now()
-    trials = load_trials(folder, *options[storage][1:])
-    trials = trials[trials["state"] == "complete"]
-    parts = {part: float(trials[f"{part}_seconds"].sum()) for part in PARTS[:2] + PARTS[3:4]}
-    by_worker = trials.groupby("worker")
+        options = {"sqlite": [], "journal": ["--storage", f"journal:///{folder}/study.journal"]}
+        command = [sys.executable, "-m", "dynamoe_search", "run", folder]
+        command += ["--workers", str(workers), *options[storage]]
+        begun, start = datetime.now(), time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        wall, ended = time.perf_counter() - start, datetime.now()
+        done = load_trials(Path(folder), *options[storage][1:])
+    done = done[done["state"] == "complete"]
+    parts = {part: float(done[f"{part}_seconds"].sum()) for part in PARTS[:2] + PARTS[3:4]}
+    by_worker = done.groupby("worker")
     parts["start"] = (by_worker["started"].min() - begun).dt.total_seconds().sum()
     parts["end"] = (ended - by_worker["finished"].max()).dt.total_seconds().sum()
     parts["recording"] = workers * wall - sum(parts.values())
-    return Run(workers, len(trials), wall, parts)
+    return Run(workers, len(done), wall, parts)
 
 
 def main() -> None:

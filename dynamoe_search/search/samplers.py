@@ -23,7 +23,7 @@ _POPULATION = 20  # of the genetic samplers: studies are small, and a generation
 _REDUCTION = 3  # of ASHA and Hyperband: a third goes on at each rung
 
 
-def make_sampler(name: str, seed: int, asked: int, in_vain: int = 0) -> optuna.samplers.BaseSampler:
+def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.samplers.BaseSampler:
     """The sampler of that name for a study's next trial.
 
     Most keep no state but their random numbers, so these are drawn anew from the study's seed, the

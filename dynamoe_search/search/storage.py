@@ -209,11 +209,10 @@ class _Database(optuna.storages.RDBStorage):
             return super()._create_new_trial(*arguments)
 
     def _set_trial_param_without_commit(self, *arguments: Any) -> None:
-        session_to_distribution, previous = arguments[:5], arguments[5:]
-        # The space of a study never changes; Optuna would look up what it was.
-        super()._set_trial_param_without_commit(
-            *session_to_distribution, *(previous or session_to_distribution[-1:])
-        )
+        if len(arguments) == 5:
+            # Last stands the distribution: in a study what it was, which Optuna would look up.
+            arguments += arguments[-1:]
+        super()._set_trial_param_without_commit(*arguments)
 
 
 def _has_tables(url: str, options: dict[str, Any]) -> bool:

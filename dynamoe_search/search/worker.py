@@ -118,7 +118,8 @@ class Worker:
     def retry_turns_up(self) -> bool | None:
         """Whether a training of another worker must be tried again; None if it may still."""
         with self.job.place.claim_lock():
-            ledger = read_ledger(self.settle_the_dead())
+            trials = self.settle_the_dead()
+        ledger = read_ledger(trials)
         if ledger.retries:
             return True
         return None if ledger.running else False
