@@ -27,6 +27,8 @@ def test_run_and_leaderboard(small_study: Path) -> None:
     assert "Best schedule:" in run.stdout
 
     folder = small_study.parent
+    # The records are one file, which can be copied.
+    assert sorted(path.name for path in folder.glob("study.db*")) == ["study.db"]
     shown = dynamoe_search(
         "leaderboard",
         folder,

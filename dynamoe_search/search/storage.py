@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
-from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search.database import open_database, require_psycopg
 from dynamoe_search.search.journal import open_journal
 from dynamoe_search.search.lock import file_lock, postgresql_lock
 
@@ -23,9 +22,6 @@ Direction = Literal["minimize", "maximize"]
 DATABASE = "study.db"
 CONFIRMATION = "/confirmation"
 _NAME = "dynamoe_search"
-_SECONDS_TO_WAIT_FOR_A_WRITER = 60
-_PAGES_BETWEEN_SYNCS = 16  # a trial writes some 27
-_LAST_TABLE = "alembic_version"
 _FORMS = "sqlite:///FILE, journal:///FILE or postgresql://USER@HOST/DATABASE"
 # What optuna, SQLAlchemy and the files below them raise where records cannot be read or written.
 STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
@@ -96,7 +92,7 @@ class Place:
 
     def _lock(self, which: str, seconds: float | None) -> AbstractContextManager[None]:
         if self.file is None:
-            _require_psycopg()
+            require_psycopg()
             url = make_url(self.url).set(drivername="postgresql")
             text = url.render_as_string(hide_password=False)
             return postgresql_lock(text, f"dynamoe_search {which}", seconds)
@@ -185,72 +181,7 @@ def connect(place: Place, make_tables: bool) -> optuna.storages.BaseStorage:
     if place.kind == "journal":
         assert place.file is not None
         return open_journal(place.file)
-    url, engine = place.url, dict[str, Any]()
-    if place.kind == "sqlite":
-        engine["connect_args"] = {"timeout": _SECONDS_TO_WAIT_FOR_A_WRITER}
-        engine["pool_events"] = [(partial(_write_ahead, begin=make_tables), "connect")]
-    else:
-        _require_psycopg()
-        url = make_url(url).set(drivername="postgresql+psycopg").render_as_string(False)
-        engine["pool_pre_ping"] = True
-    if not make_tables and not _has_tables(url, engine):
-        raise KeyError(url)
-    return _Database(url, engine_kwargs=engine, skip_table_creation=not make_tables)
-
-
-class _Database(optuna.storages.RDBStorage):
-    """Optuna's storage, which writes new trials with fewer questions to the database.
-
-    Where Optuna calls other methods one day, this does no harm, and no good.
-    """
-
-    def _create_new_trial(self, *arguments: Any) -> optuna.trial.FrozenTrial:
-        with self.scoped_session.no_autoflush:  # write all parameters together
-            return super()._create_new_trial(*arguments)
-
-    def _set_trial_param_without_commit(self, *arguments: Any) -> None:
-        if len(arguments) == 5:
-            # Last stands the distribution: in a study what it was, which Optuna would look up.
-            arguments += arguments[-1:]
-        super()._set_trial_param_without_commit(*arguments)
-
-
-def _has_tables(url: str, options: dict[str, Any]) -> bool:
-    """Whether Optuna has made all its tables: until then, its storage would make the last ones.
-
-    Whoever only reads must not meddle with a study that is just being begun.
-    """
-    engine = create_engine(url, **options)
-    try:
-        with engine.connect() as connection:
-            return (
-                inspect(connection).has_table(_LAST_TABLE)
-                and connection.execute(text(f"SELECT * FROM {_LAST_TABLE}")).first() is not None
-            )
-    finally:
-        engine.dispose()
-
-
-def _write_ahead(connection: Any, record: object, begin: bool) -> None:
-    """Let SQLite append what is written to a log, and wait for the disk twice a trial or so.
-
-    It would otherwise wait several times at each write, of which a trial has a dozen. Whatever
-    process is killed, all is kept; where the machine loses its power, all but the last trial is.
-    """
-    mode = connection.execute("PRAGMA journal_mode" + (" = WAL" if begin else "")).fetchone()
-    if mode == ("wal",):
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_SYNCS}")
-
-
-def _require_psycopg() -> None:
-    try:
-        import psycopg  # noqa: F401
-    except ImportError:
-        raise InvalidInput(
-            "PostgreSQL needs its driver; install the extra:"
-            " pip install 'dynamoe-search[postgresql]'"
-        ) from None
+    return open_database(place.url, make_tables)
 
 
 def nothing_yet(place: Place) -> str:

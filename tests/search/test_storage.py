@@ -42,6 +42,7 @@ def test_a_new_trial_is_written_as_optuna_writes_it(tmp_path: Path) -> None:
         trial.suggest_int("k", 1, 4)
         trial.suggest_categorical("hidden", [8, 16])
         trial.set_user_attr("claim", {"candidate": "2-1", "replicate": number})
+        trial.storage.set_trial_system_attr(trial._trial_id, "fixed_params", {"k": [1, None]})
         trial.report(0.5, 1)
     ours = begin_study(place, ["minimize"])
     for study in (ours, theirs):
@@ -51,7 +52,8 @@ def test_a_new_trial_is_written_as_optuna_writes_it(tmp_path: Path) -> None:
         with closing(sqlite3.connect(file)) as connection:
             return connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
 
-    for table in ("trials", "trial_params", "trial_user_attributes", "trial_intermediate_values"):
+    kept = ("params", "user_attributes", "system_attributes", "intermediate_values")
+    for table in ("trials", *(f"trial_{what}" for what in kept)):
         written = rows(tmp_path / "ours.db", table)
         assert len(written) >= 3
         assert written == rows(tmp_path / "theirs.db", table)
