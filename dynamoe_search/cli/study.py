@@ -206,7 +206,7 @@ def show(trials: pd.DataFrame, rows: int) -> pd.DataFrame:
         from dynamoe_search.report.terminal import leaderboard_table
 
         board = make_leaderboard(trials)
-        table, sentences = leaderboard_table(board, rows), answer(trials)
+        table, sentences = leaderboard_table(board, rows), answer(trials, board)
     else:
         from dynamoe_search.analysis import make_pareto_table
         from dynamoe_search.analysis.measurements import with_measured

@@ -81,9 +81,18 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
     return board[[*order, *measured]]
 
 
-def answer(trials: pd.DataFrame) -> list[str]:
-    """What a study has found, in sentences that claim no more than its noise allows."""
-    board = make_leaderboard(trials)
+def answer(trials: pd.DataFrame, board: pd.DataFrame | None = None) -> list[str]:
+    """What a study has found, in sentences that claim no more than its noise allows.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `dynamoe_search.search.load_trials` gives them.
+    board : DataFrame, optional
+        What `make_leaderboard` makes of them; made here where it is None.
+    """
+    if board is None:
+        board = make_leaderboard(trials)
     complete = trials[trials["state"] == "complete"]
     best = board.iloc[0]
     sentences = [f"Best schedule: {_described(best)}."]
