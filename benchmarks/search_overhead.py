@@ -46,6 +46,7 @@ sampler = "tpe"
 trials = {trials}
 replicates = 4
 """
+COMMAND = Path(sys.executable).with_name("dynamoe-search")
 WORKERS = (1, 2)
 PARTS = ("training", "evaluation", "start", "deciding", "recording", "end")
 
@@ -77,8 +78,7 @@ def run(storage: str, workers: int, trials: int, epochs: int) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "study.toml").write_text(STUDY.format(epochs=epochs, trials=trials))
         options = {"sqlite": [], "journal": ["--storage", f"journal:///{folder}/study.journal"]}
-        command = [sys.executable, "-m", "dynamoe_search", "run", folder]
-        command += ["--workers", str(workers), *options[storage]]
+        command = [str(COMMAND), "run", folder, "--workers", str(workers), *options[storage]]
         begun, start = datetime.now(), time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall, ended = time.perf_counter() - start, datetime.now()

@@ -16,7 +16,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dynamoe_search.cli import app
+from dynamoe_search.cli.app import app
 from dynamoe_search.search import StudyFile
 from dynamoe_search.specification import Router
 

@@ -20,7 +20,7 @@ def worker_context() -> ForkServerContext:
     """What to start workers in, from the main thread.
 
     The first call has the fork server begin to import, while the caller does so itself: commands
-    call it before they import torch.
+    that train begin with it.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dynamoe_search.preload"])

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dynamoe_search import cli
 from dynamoe_search.checkpoint import load_model, read_about
+from dynamoe_search.cli.app import app
 from dynamoe_search.cli.study import print_failures
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.search import load_confirmation
@@ -15,8 +17,10 @@ from tests.conftest import edit
 
 
 def dynamoe_search(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "dynamoe_search", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    script = Path(sys.executable).with_name("dynamoe-search")
+    return subprocess.run(
+        [script, *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
 
 
 def test_run_and_leaderboard(small_study: Path) -> None:
@@ -120,11 +124,52 @@ def test_help_and_version() -> None:
 
 def test_help_is_quick_because_it_loads_no_torch() -> None:
     code = (
-        "import sys; import dynamoe_search.cli;"
+        "import sys; import dynamoe_search.cli.app;"
         "print([m for m in ('torch', 'optuna', 'pandas', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (("run", "nowhere"), True),
+        (("--debug", "confirm", "nowhere"), True),
+        (("run", "nowhere", "--engine", "ray"), False),
+        (("run", "--help"), False),
+        (("schedule", "show", "8-6"), False),
+    ],
+)
+def test_workers_get_ready_before_anything_else(arguments: tuple[str], begins: bool) -> None:
+    code = """
+import sys
+from dynamoe_search import cli
+cli.worker_context = lambda: print("begun before typer:", "typer" not in sys.modules)
+cli.main()
+"""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert ("begun before typer: True" in done.stdout) == begins
+    assert {command.callback.__name__ for command in app.registered_commands} >= cli.TRAINING
+
+
+def test_it_ends_as_python_does(small_study: Path) -> None:
+    ended = [dynamoe_search("leaderboard", small_study)]
+    command = [sys.executable, "-m", "dynamoe_search", "leaderboard", str(small_study)]
+    ended.append(subprocess.run(command, capture_output=True, text=True))
+    assert [end.returncode for end in ended] == [2, 2]
+    assert ended[0].stderr == ended[1].stderr
+    code = """
+import atexit, sys
+from dynamoe_search import cli
+atexit.register(print, "at exit")
+sys.stdout.write("before ")
+cli.main = lambda: sys.exit(3)
+cli.script()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("before at exit\n", 3)
 
 
 def test_text_is_prepared_listed_and_trained_on(small_study: Path) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from dynamoe_search.cli import app
+from dynamoe_search.cli.app import app
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.search import Resources, load_trials, measurement_table, run_study
 from tests.conftest import edit

@@ -1,84 +1,38 @@
-"""The command line: parse, call, print. One module a group of commands."""
+"""The command line: how it begins and ends. Its commands are in `dynamoe_search.cli.app`."""
 
 from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 import traceback
-from typing import Annotated
+from contextlib import suppress
 
-import typer
-from rich.markup import escape
-
-from dynamoe_search import __version__
-from dynamoe_search.cli import (
-    analyze,
-    bench,
-    bounds,
-    claims,
-    data,
-    evidence,
-    report,
-    samplers,
-    schedule,
-    study,
-)
-from dynamoe_search.cli.console import complaints, console
 from dynamoe_search.errors import InvalidInput, RunFailed
-
-# What needs torch, optuna or pandas is imported where it is used, so that --help is quick, and
-# workers get ready meanwhile: see `dynamoe_search.forking`.
+from dynamoe_search.forking import worker_context
 
 _USUAL_THRESHOLDS = gc.get_threshold()
-
-app = typer.Typer(
-    help="Under a fixed budget, how many experts should each layer of a Mixture-of-Experts"
-    " network get, and how many should each token use?",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-app.command()(study.run)
-app.command()(study.worker)
-app.command()(study.leaderboard)
-app.command()(report.report)
-app.command()(evidence.fidelity)
-app.command()(evidence.confirm)
-app.command()(samplers.compare_samplers)
-app.command()(bench.bench)
-app.command()(claims.claims)
-app.command()(analyze.analyze)
-app.command()(bounds.bounds)
-app.add_typer(schedule.app, name="schedule")
-app.add_typer(data.app, name="data")
+TRAINING = {"run", "worker", "confirm"}
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        console.print(__version__)
-        raise typer.Exit
+def script() -> None:
+    """The command ``dynamoe-search``: `main`, which ends without taking the interpreter apart.
 
-
-@app.callback()
-def options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback where something fails.")
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
-    ] = False,
-) -> None:
-    """Options of every command."""
-
-
-def _after_the_imports(phase: str, info: dict[str, int]) -> None:
-    """Look for garbage as usual from now on, but never among what was imported."""
-    if phase == "stop":
-        gc.callbacks.remove(_after_the_imports)
-        gc.freeze()
-        gc.set_threshold(*_USUAL_THRESHOLDS)
+    That takes a tenth of a second for torch alone. ``python -m dynamoe_search`` ends as usual, for
+    profilers and whatever else has its say at the end.
+    """
+    status = 0
+    try:
+        main()
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        status = end.code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it may have gone
+            stream.flush()
+    os._exit(status)
 
 
 def main() -> None:
@@ -91,6 +45,13 @@ def main() -> None:
     # Wherever it stands, since it is the thing one adds at the end of a command that failed.
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if TRAINING.intersection(arguments[:1]) and {"--help", "ray"}.isdisjoint(arguments):
+        worker_context()  # to have workers get ready while the commands are imported
+    from rich.markup import escape
+
+    from dynamoe_search.cli.app import app
+    from dynamoe_search.cli.console import complaints
+
     try:
         app(args=arguments)
     except Exception as error:
@@ -103,3 +64,11 @@ def main() -> None:
         message = f"[bold red]error:[/bold red] {escape(str(error))}{hint}"
         complaints.print(message, highlight=False, soft_wrap=True)
         sys.exit(2 if user_mistake else 1)
+
+
+def _after_the_imports(phase: str, info: dict[str, int]) -> None:
+    """Look for garbage as usual from now on, but never among what was imported."""
+    if phase == "stop":
+        gc.callbacks.remove(_after_the_imports)
+        gc.freeze()
+        gc.set_threshold(*_USUAL_THRESHOLDS)

@@ -23,7 +23,6 @@ from dynamoe_search.cli.console import (
 )
 from dynamoe_search.cli.study import say_how_it_ended
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.forking import worker_context
 
 if TYPE_CHECKING:
     from dynamoe_search.search import Confirmation, Plan
@@ -60,7 +59,6 @@ def confirm(
 
     Example: `dynamoe-search confirm studies/digits --plot confirmation.png`
     """
-    worker_context()
     from dynamoe_search.analysis import compare_with_reference
     from dynamoe_search.report.confirmation import (
         confirmation_sentences,

@@ -25,7 +25,6 @@ from dynamoe_search.cli.console import (
     write_table,
 )
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.forking import worker_context
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,8 +76,6 @@ def run(
 
     Example: `dynamoe-search run studies/digits/study.toml`
     """
-    if engine == Engine.local:
-        worker_context()
     from dynamoe_search.report.terminal import SearchDisplay
     from dynamoe_search.search import (
         RayCluster,
@@ -144,7 +141,6 @@ def worker(
 
     Example: `dynamoe-search worker --storage postgresql://me@server/studies --name digits`
     """
-    worker_context()
     from dynamoe_search.report.terminal import SearchDisplay
     from dynamoe_search.search import Resources, join_study
 

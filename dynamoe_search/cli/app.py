@@ -1,0 +1,64 @@
+"""The commands. One module a group of them; each parses, calls and prints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dynamoe_search import __version__
+from dynamoe_search.cli import (
+    analyze,
+    bench,
+    bounds,
+    claims,
+    data,
+    evidence,
+    report,
+    samplers,
+    schedule,
+    study,
+)
+from dynamoe_search.cli.console import console
+
+# What needs torch, optuna or pandas is imported where it is used, so that --help is quick.
+
+app = typer.Typer(
+    help="Under a fixed budget, how many experts should each layer of a Mixture-of-Experts"
+    " network get, and how many should each token use?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(study.run)
+app.command()(study.worker)
+app.command()(study.leaderboard)
+app.command()(report.report)
+app.command()(evidence.fidelity)
+app.command()(evidence.confirm)
+app.command()(samplers.compare_samplers)
+app.command()(bench.bench)
+app.command()(claims.claims)
+app.command()(analyze.analyze)
+app.command()(bounds.bounds)
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(data.app, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback where something fails.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Options of every command."""
