@@ -1,16 +1,18 @@
 """What a search takes besides its trainings, and what a second worker gains.
 
-python benchmarks/search_overhead.py               half an hour on two cores
+python benchmarks/search_overhead.py               forty minutes on two cores
 python benchmarks/search_overhead.py --trials 30   a quick look, where the start weighs more
 
 One study of short trainings, as the command line runs it: on SQLite and on a journal file, with
-one worker and with two. The parts are of the workers' time, which is their number times the wall
+one worker and with two, the latter several times: chance has it whether both end together, or one
+waits for the other's last training. The parts are of the workers' time, which is their number times the wall
 time of the whole command. The machine should have nothing else to do.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 import tempfile
@@ -18,9 +20,11 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from statistics import mean, stdev
 
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t
 
 from dynamoe_search.search import load_trials
 
@@ -92,31 +96,52 @@ def run(storage: str, workers: int, trials: int, epochs: int) -> Run:
     return Run(workers, len(done), wall, parts)
 
 
+def row(storage: str, done: list[Run], alone: float) -> list[str]:
+    """A line of the table: what runs of one kind took in the mean, and the intervals."""
+    walls = [run.wall for run in done]
+    trained = [(run.parts["training"] + run.parts["evaluation"]) / run.trainings for run in done]
+    shares = [PARTS[2:], *((part,) for part in PARTS[2:])]
+    return [
+        storage,
+        str(done[0].workers),
+        str(len(done)),
+        f"{mean(trained):.2f}",
+        f"{alone / mean(walls):.2f}x",
+        *(with_interval([100 * run.share(*parts) for run in done]) for parts in shares),
+    ]
+
+
+def with_interval(values: list[float]) -> str:
+    """The mean, with its 95 % interval where there are several (Student's t)."""
+    text = f"{mean(values):.2f}"
+    if len(values) > 1:
+        half_width = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+        text += f" ± {half_width:.2f}"
+    return text
+
+
 def main() -> None:
     """Run the study in every way, and print the table."""
     parser = argparse.ArgumentParser(description="What a search takes besides its trainings.")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a training")
+    parser.add_argument("--runs", type=int, default=3, help="with two workers, of each storage")
     arguments = parser.parse_args()
     epochs = epochs_of(arguments.seconds)
     console = Console(width=110)
-    console.print(f"{arguments.trials} trainings of {epochs} epochs")
-    table = Table("records", "workers", "wall, s", "a training, s", "speed", "outside", *PARTS[2:])
+    console.print(f"{arguments.trials} trainings of {epochs} epochs; parts in %, ± 95 %")
+    table = Table("records", "workers", "runs", "a training, s", "speed", "outside", *PARTS[2:])
     for storage in ("sqlite", "journal"):
-        walls = []
-        for workers in WORKERS:
-            done = run(storage, workers, arguments.trials, epochs)
-            console.print(f"{storage}, workers: {workers}, {done.wall:.1f} s")
-            walls.append(done.wall)
-            table.add_row(
-                storage,
-                str(workers),
-                f"{done.wall:.1f}",
-                f"{(done.parts['training'] + done.parts['evaluation']) / done.trainings:.2f}",
-                f"{walls[0] / done.wall:.2f}x",
-                f"{done.share(*PARTS[2:]):.2%}",
-                *(f"{done.share(part):.2%}" for part in PARTS[2:]),
-            )
+        for workers, runs in zip(WORKERS, (1, arguments.runs), strict=True):
+            done = []
+            for _ in range(runs):
+                done.append(run(storage, workers, arguments.trials, epochs))
+                outside = 100 * done[-1].share(*PARTS[2:])
+                console.print(
+                    f"{storage}, {workers} workers: {done[-1].wall:.1f} s, {outside:.2f} %"
+                )
+            alone = done[0].wall if workers == 1 else alone
+            table.add_row(*row(storage, done, alone))
     console.print(table)
 
 

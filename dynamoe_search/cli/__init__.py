@@ -26,8 +26,7 @@ def script() -> None:
     try:
         main()
     except SystemExit as end:
-        assert isinstance(end.code, int)
-        status = end.code
+        status = int(end.code or 0)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # whoever read it may have gone
