@@ -5,8 +5,8 @@ python benchmarks/search_overhead.py --trials 30   a quick look, where the start
 
 One study of short trainings, as the command line runs it: on SQLite and on a journal file, with
 one worker and with two, the latter several times: chance has it whether both end together, or one
-waits for the other's last training. The parts are of the workers' time, which is their number times the wall
-time of the whole command. The machine should have nothing else to do.
+waits for the other's last training. The parts are of the workers' time, which is their number
+times the wall time of the whole command. The machine should have nothing else to do.
 """
 
 from __future__ import annotations
@@ -97,27 +97,25 @@ def run(storage: str, workers: int, trials: int, epochs: int) -> Run:
 
 
 def row(storage: str, done: list[Run], alone: float) -> list[str]:
-    """A line of the table: what runs of one kind took in the mean, and the intervals."""
-    walls = [run.wall for run in done]
+    """A line of the table: the means of runs of one kind."""
     trained = [(run.parts["training"] + run.parts["evaluation"]) / run.trainings for run in done]
-    shares = [PARTS[2:], *((part,) for part in PARTS[2:])]
     return [
         storage,
         str(done[0].workers),
         str(len(done)),
         f"{mean(trained):.2f}",
-        f"{alone / mean(walls):.2f}x",
-        *(with_interval([100 * run.share(*parts) for run in done]) for parts in shares),
+        f"{alone / mean(run.wall for run in done):.2f}x",
+        with_interval([100 * run.share(*PARTS[2:]) for run in done]),
+        *(f"{100 * mean(run.share(part) for run in done):.2f}" for part in PARTS[2:]),
     ]
 
 
 def with_interval(values: list[float]) -> str:
     """The mean, with its 95 % interval where there are several (Student's t)."""
-    text = f"{mean(values):.2f}"
-    if len(values) > 1:
-        half_width = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-        text += f" ± {half_width:.2f}"
-    return text
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    half_width = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return f"{mean(values):.2f} ± {half_width:.2f}"
 
 
 def main() -> None:
@@ -132,15 +130,15 @@ def main() -> None:
     console.print(f"{arguments.trials} trainings of {epochs} epochs; parts in %, ± 95 %")
     table = Table("records", "workers", "runs", "a training, s", "speed", "outside", *PARTS[2:])
     for storage in ("sqlite", "journal"):
+        alone = 0.0
         for workers, runs in zip(WORKERS, (1, arguments.runs), strict=True):
             done = []
             for _ in range(runs):
-                done.append(run(storage, workers, arguments.trials, epochs))
-                outside = 100 * done[-1].share(*PARTS[2:])
-                console.print(
-                    f"{storage}, {workers} workers: {done[-1].wall:.1f} s, {outside:.2f} %"
-                )
-            alone = done[0].wall if workers == 1 else alone
+                last = run(storage, workers, arguments.trials, epochs)
+                outside = f"{last.share(*PARTS[2:]):.2%} outside"
+                console.print(f"{storage}, workers: {workers}, {last.wall:.1f} s, {outside}")
+                done.append(last)
+            alone = alone or done[0].wall
             table.add_row(*row(storage, done, alone))
     console.print(table)
 
