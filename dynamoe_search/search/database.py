@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
@@ -53,8 +53,7 @@ def require_psycopg() -> None:
 class _Database(optuna.storages.RDBStorage):
     """Optuna's storage, which begins a trial that is given whole with few questions.
 
-    It overrides two methods of Optuna's own. Where Optuna calls others one day, this does no harm,
-    and no good.
+    Two of the methods are Optuna's own: should it call others one day, it is slower again.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -66,8 +65,9 @@ class _Database(optuna.storages.RDBStorage):
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None
     ) -> FrozenTrial:
-        self._begun = super()._create_new_trial(study_id, template_trial)
-        return self._begun
+        trial = super()._create_new_trial(study_id, template_trial)
+        self._begun = trial if trial.state == TrialState.RUNNING else None
+        return trial
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """The trial; the one that was just begun, which is asked for at once, from memory."""

@@ -65,6 +65,8 @@ def test_a_new_trial_is_written_as_optuna_writes_it(tmp_path: Path) -> None:
     assert study.trials[-1].params.keys() == {"weight"}
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         trial.set_user_attr("result", {})
+    study.enqueue_trial({"weight": 0.5})
+    assert study.ask().datetime_start is not None
 
 
 def test_a_confirmation_is_kept_beside_its_study_and_not_listed(place: Place) -> None:
