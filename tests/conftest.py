@@ -1,10 +1,13 @@
 """What several test folders share: a study small enough to run in seconds."""
 
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
+# A shell lets what it starts in the background ignore interrupts; so would what tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in the workers: tests run in as many processes as there are cores.
 torch.set_num_threads(1)
 
