@@ -59,7 +59,7 @@ class Confirmation:
 
 
 def confirm_study(
-    path: Path,
+    path: Path | str,
     seeds: int | None = None,
     margin: float | None = None,
     resources: Resources = Resources(),
@@ -76,7 +76,7 @@ def confirm_study(
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         The study file, or its folder.
     seeds : int, optional
         From how many seeds each is trained: 8 where it is None. It can be raised later.
@@ -116,13 +116,13 @@ def confirm_study(
 
 
 def load_confirmation(
-    study: Path, storage: str | None = None, name: str | None = None
+    study: Path | str, storage: str | None = None, name: str | None = None
 ) -> tuple[pd.DataFrame, Confirmation]:
     """The trainings of a confirmation, and what is confirmed.
 
     Parameters
     ----------
-    study : Path
+    study : Path or str
         The study file, or its folder.
     storage, name : str, optional
         As in `dynamoe_search.search.run_study`.

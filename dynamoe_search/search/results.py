@@ -39,12 +39,14 @@ _PARTS = ("deciding", "training", "evaluation", "measuring")
 _TIMES = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
 
 
-def load_trials(study: Path, storage: str | None = None, name: str | None = None) -> pd.DataFrame:
+def load_trials(
+    study: Path | str, storage: str | None = None, name: str | None = None
+) -> pd.DataFrame:
     """All trials of a study, a row each.
 
     Parameters
     ----------
-    study : Path
+    study : Path or str
         The study file, or its folder.
     storage, name : str, optional
         As in `dynamoe_search.run_study`.

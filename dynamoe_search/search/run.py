@@ -87,7 +87,7 @@ class Resources:
 
 
 def run_study(
-    path: Path,
+    path: Path | str,
     resources: Resources = Resources(),
     storage: str | None = None,
     name: str | None = None,
@@ -102,7 +102,7 @@ def run_study(
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         The study file, or its folder.
     resources : Resources
         What trains it: workers, device, data.
@@ -140,7 +140,7 @@ def run_study(
         return carry_on(overview, place, results_folder(path, name), resources)
 
 
-def results_folder(study: Path, name: str | None) -> Path:
+def results_folder(study: Path | str, name: str | None) -> Path:
     """Where networks and tables of a study go: beside its file, or below it by another name."""
     folder = study_path(study).parent
     return folder if name is None else folder / name

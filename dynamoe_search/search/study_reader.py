@@ -19,8 +19,9 @@ from dynamoe_search.training import TrainingSettings
 FILE_NAME = "study.toml"
 
 
-def study_path(study: Path) -> Path:
+def study_path(study: Path | str) -> Path:
     """The study file that a path means: itself, or ``study.toml`` in a folder."""
+    study = Path(study)  # in a notebook one writes a string
     path = study / FILE_NAME if study.is_dir() else study
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist; name a study file or a folder with {FILE_NAME}")

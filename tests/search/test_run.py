@@ -30,7 +30,7 @@ def complete(path: Path) -> pd.DataFrame:
 
 def test_a_search_from_beginning_to_end_and_again(small_study: Path) -> None:
     seen: list[Progress] = []
-    outcome = run_study(small_study, Resources(workers=2), on_progress=seen.append)
+    outcome = run_study(str(small_study), Resources(workers=2), on_progress=seen.append)
     assert outcome.reason == "finished"
     assert_accounted_for(small_study, 14)
     done = complete(small_study)

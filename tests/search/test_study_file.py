@@ -110,7 +110,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInput, match="cannot be read"):
         read_study_file(path)
-    assert study_path(tmp_path) == study_path(path) == path
+    assert study_path(tmp_path) == study_path(path) == study_path(str(tmp_path)) == path
 
 
 def test_the_definition_leaves_out_only_how_long_it_runs(small_study: Path) -> None:
