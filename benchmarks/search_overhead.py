@@ -12,7 +12,6 @@ times the wall time of the whole command. The machine should have nothing else t
 from __future__ import annotations
 
 import argparse
-import math
 import subprocess
 import sys
 import tempfile
@@ -24,8 +23,8 @@ from statistics import mean, stdev
 
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import t
 
+from dynamoe_search.analysis.statistics import Noise, half_width
 from dynamoe_search.search import load_trials
 
 STUDY = """\
@@ -98,24 +97,24 @@ def run(storage: str, workers: int, trials: int, epochs: int) -> Run:
 
 def row(storage: str, done: list[Run], alone: float) -> list[str]:
     """A line of the table: the means of runs of one kind."""
-    trained = [(run.parts["training"] + run.parts["evaluation"]) / run.trainings for run in done]
+    trained = [(one.parts["training"] + one.parts["evaluation"]) / one.trainings for one in done]
     return [
         storage,
         str(done[0].workers),
         str(len(done)),
         f"{mean(trained):.2f}",
-        f"{alone / mean(run.wall for run in done):.2f}x",
-        with_interval([100 * run.share(*PARTS[2:]) for run in done]),
-        *(f"{100 * mean(run.share(part) for run in done):.2f}" for part in PARTS[2:]),
+        f"{alone / mean(one.wall for one in done):.2f}x",
+        with_interval([100 * one.share(*PARTS[2:]) for one in done]),
+        *(f"{100 * mean(one.share(part) for one in done):.2f}" for part in PARTS[2:]),
     ]
 
 
 def with_interval(values: list[float]) -> str:
-    """The mean, with its 95 % interval where there are several (Student's t)."""
+    """The mean, with its 95 % interval where there are several."""
     if len(values) == 1:
         return f"{values[0]:.2f}"
-    half_width = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return f"{mean(values):.2f} ± {half_width:.2f}"
+    noise = Noise(stdev(values), degrees=len(values) - 1)
+    return f"{mean(values):.2f} ± {half_width(noise, len(values)):.2f}"
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def _held_equal(evidence: Evidence) -> Sequence[str]:
 def the_answer(evidence: Evidence) -> Section:
     """What was found, in sentences."""
     if evidence.seeks_loss_alone:
-        return Section(answer(evidence.trials))
+        return Section(answer(evidence.trials, evidence.board))
     return Section(pareto_sentences(evidence.front, evidence.objectives))
 
 
