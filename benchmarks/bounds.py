@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from dynamoe_search.analysis.bounds import QUANTITIES, schedule_bounds
-from dynamoe_search.analysis.budget_bounds import ExpertBudget, budget_extremes, score_schedules
+from dynamoe_search.bounds.budget import ExpertBudget, budget_extremes, score_schedules
+from dynamoe_search.bounds.layers import QUANTITIES, schedule_bounds
 from dynamoe_search.schedules import Schedule, allocate_batch
 from dynamoe_search.specification import Experts, Percentile, Router, TopK, TopP
 

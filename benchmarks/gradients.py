@@ -14,8 +14,8 @@ import time
 import torch
 from torch import nn
 
-from dynamoe_search.analysis.per_sample_gradients import per_sample_gradient_noise
 from dynamoe_search.data import ImageSplit, embedded_digits
+from dynamoe_search.measure.per_sample_gradients import per_sample_gradient_noise
 from dynamoe_search.models import Dispatch, Model, build_model, settle_cuts
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import Classifier, Experts, Percentile, Router, TopK, TopP

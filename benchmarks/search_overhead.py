@@ -1,7 +1,7 @@
 """What a search takes besides its trainings, and what a second worker gains.
 
 python benchmarks/search_overhead.py               forty minutes on two cores
-python benchmarks/search_overhead.py --trials 30   a quick look, where the start weighs more
+python benchmarks/search_overhead.py --runs 30   a quick look, where the start weighs more
 
 One study of short trainings, as the command line runs it: on SQLite and on a journal file, with
 one worker and with two, the latter several times: chance has it whether both end together, or one
@@ -24,8 +24,8 @@ from statistics import mean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from dynamoe_search.analysis.statistics import Noise, half_width
-from dynamoe_search.search import load_trials
+from dynamoe_search.run.results import load_runs
+from dynamoe_search.statistics.intervals import Noise, half_width
 
 STUDY = """\
 seed = 0
@@ -46,8 +46,8 @@ epochs = {epochs}
 [search]
 family = "blend"
 sampler = "tpe"
-trials = {trials}
-replicates = 4
+runs = {runs}
+blocks = 4
 """
 COMMAND = Path(sys.executable).with_name("dynamoe-search")
 WORKERS = (1, 2)
@@ -71,21 +71,21 @@ class Run:
 def epochs_of(seconds: float) -> int:
     """How many epochs make a training take so long, evaluations included, with two workers."""
     epochs = 10
-    trained = run("sqlite", max(WORKERS), trials=16, epochs=epochs)
+    trained = run("sqlite", max(WORKERS), runs=16, epochs=epochs)
     of_epochs, of_evaluations = (trained.parts[part] / trained.trainings for part in PARTS[:2])
     return max(1, round(epochs * (seconds - of_evaluations) / of_epochs))
 
 
-def run(storage: str, workers: int, trials: int, epochs: int) -> Run:
+def run(storage: str, workers: int, runs: int, epochs: int) -> Run:
     """Run the study from beginning to end."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "study.toml").write_text(STUDY.format(epochs=epochs, trials=trials))
+        (Path(folder) / "study.toml").write_text(STUDY.format(epochs=epochs, runs=runs))
         options = {"sqlite": [], "journal": ["--storage", f"journal:///{folder}/study.journal"]}
         command = [str(COMMAND), "run", folder, "--workers", str(workers), *options[storage]]
         begun, start = datetime.now(), time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall, ended = time.perf_counter() - start, datetime.now()
-        done = load_trials(Path(folder), *options[storage][1:])
+        done = load_runs(Path(folder), *options[storage][1:])
     done = done[done["state"] == "complete"]
     parts = {part: float(done[f"{part}_seconds"].sum()) for part in PARTS[:2] + PARTS[3:4]}
     by_worker = done.groupby("worker")
@@ -120,20 +120,20 @@ def with_interval(values: list[float]) -> str:
 def main() -> None:
     """Run the study in every way, and print the table."""
     parser = argparse.ArgumentParser(description="What a search takes besides its trainings.")
-    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a training")
     parser.add_argument("--runs", type=int, default=3, help="with two workers, of each storage")
     arguments = parser.parse_args()
     epochs = epochs_of(arguments.seconds)
     console = Console(width=110)
-    console.print(f"{arguments.trials} trainings of {epochs} epochs; parts in %, ± 95 %")
+    console.print(f"{arguments.runs} trainings of {epochs} epochs; parts in %, ± 95 %")
     table = Table("records", "workers", "runs", "a training, s", "speed", "outside", *PARTS[2:])
     for storage in ("sqlite", "journal"):
         alone = 0.0
         for workers, runs in zip(WORKERS, (1, arguments.runs), strict=True):
             done = []
             for _ in range(runs):
-                last = run(storage, workers, arguments.trials, epochs)
+                last = run(storage, workers, arguments.runs, epochs)
                 outside = f"{last.share(*PARTS[2:]):.2%} outside"
                 console.print(f"{storage}, workers: {workers}, {last.wall:.1f} s, {outside}")
                 done.append(last)

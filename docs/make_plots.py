@@ -15,11 +15,11 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dynamoe_search.search import run_study
+from dynamoe_search.run.run import run_study
 
 PAGE = Path(__file__).with_name("plots.md")
 FOLDER = Path(__file__).with_name("plots")
-_DOTS_AN_INCH, _COLOURS = 80, 96
+_DOTS_AN_INCH, _COLORS = 80, 96
 
 
 def figures(code: str) -> Iterator[tuple[str, Figure]]:
@@ -39,7 +39,7 @@ def main() -> None:
         figure.savefig(drawn, dpi=_DOTS_AN_INCH)
         path = FOLDER / f"{name}.png"
         # A third of the size, and no difference that can be seen.
-        Image.open(drawn).convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+        Image.open(drawn).convert("RGB").quantize(_COLORS).save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dynamoe_search.cli.app import app
-from dynamoe_search.search import StudyFile
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.specification import Router
 
 DOCS = Path(__file__).parent

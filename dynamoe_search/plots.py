@@ -19,7 +19,7 @@ Of a study:
 Of schedules and networks:
 
 - `plot_schedules`, `plot_bounds`, `plot_measured_bounds`;
-- `plot_active`, `plot_load`, `plot_utilisation`: which experts tokens use;
+- `plot_active`, `plot_load`, `plot_utilization`: which experts tokens use;
 - `plot_gradient_noise`, `plot_gradient_groups`: the noise of gradients over a training;
 - `plot_representation`, `plot_rank_shares`: how varied tokens are.
 
@@ -35,7 +35,7 @@ Examples
 
 from __future__ import annotations
 
-from dynamoe_search.analysis.landscape import fit_landscape
+from dynamoe_search.decision.landscape import fit_landscape
 from dynamoe_search.report.between_bounds import plot_measured_bounds
 from dynamoe_search.report.bounds_plot import plot_bounds
 from dynamoe_search.report.confirmation import plot_confirmation
@@ -58,7 +58,7 @@ from dynamoe_search.report.utilization import (
     plot_load,
     plot_rank_shares,
     plot_representation,
-    plot_utilisation,
+    plot_utilization,
 )
 from dynamoe_search.search.importance import parameter_importance
 
@@ -86,6 +86,6 @@ __all__ = [
     "plot_samplers",
     "plot_schedules",
     "plot_search",
-    "plot_utilisation",
+    "plot_utilization",
     "save_figure",
 ]

@@ -1,4 +1,4 @@
-"""What `dynamoe_search.forking` has imported before it forks workers."""
+"""What `dynamoe_search.run.processes` has imported before it forks workers."""
 
 # ruff: noqa: E402, F401
 
@@ -13,7 +13,7 @@ import alembic.config
 import alembic.migration
 import optuna.storages._rdb.models
 
-import dynamoe_search.search.worker
+import dynamoe_search.run.worker
 
 gc.freeze()
 gc.enable()

@@ -37,8 +37,8 @@ learning_rate = 5e-3
 [search]
 family = "blend"
 sampler = "random"
-trials = 14
-replicates = 2
+runs = 14
+blocks = 2
 """
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from dynamoe_search.search import StudyFile
+from dynamoe_search.plan.study_file import StudyFile
 
 DOCS = Path(__file__).parents[1] / "docs"
 

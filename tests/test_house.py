@@ -5,10 +5,10 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import dynamoe_search.analysis
 import pytest
 
 import dynamoe_search
-import dynamoe_search.analysis
 
 PACKAGE = Path(dynamoe_search.__file__).parent
 LEVELS = [

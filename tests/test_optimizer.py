@@ -47,7 +47,8 @@ import sys
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.specification import Classifier, Experts, TopK
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.training import TrainingSettings, train
+from dynamoe_search.training.loop import train
+from dynamoe_search.training.settings import TrainingSettings
 network = Classifier(64, 10, 8, Experts(8, Schedule((2, 2)), TopK(k=1)))
 train(network, embedded_digits(seed=0), TrainingSettings(epochs=1), seed=0)
 assert "torch._dynamo" not in sys.modules

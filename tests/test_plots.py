@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dynamoe_search import plots
-from dynamoe_search.search import load_trials
+from dynamoe_search.run.results import load_trials
 from tests.conftest import SMALL_STUDY
 from tests.report import made_up
 

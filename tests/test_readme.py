@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from dynamoe_search.budgets import parameter_count
+from dynamoe_search.plan.reader import read_study_file
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.search import StudyFile, read_study_file
 from dynamoe_search.specification import LANGUAGE_SCALES, Experts, LanguageModel
 
 ROOT = Path(__file__).parents[1]

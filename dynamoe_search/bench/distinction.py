@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from dynamoe_search.analysis import expected_means, paired_means
-from dynamoe_search.analysis.statistics import studentised_range
+from dynamoe_search.statistics.intervals import studentized_range
+from dynamoe_search.statistics.shrinkage import expected_means, paired_means
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def tell_apart(losses: pd.DataFrame) -> Distinction:
     found = paired_means(losses.to_numpy())
     schedules, seeds = losses.shape
     degrees = (schedules - 1) * (seeds - 1)
-    difference = studentised_range(schedules, degrees) * found.error
+    difference = studentized_range(schedules, degrees) * found.error
     told_apart = sum(abs(a - b) > difference for a, b in combinations(found.means.tolist(), 2))
     means = pd.Series(found.means, index=losses.index).sort_values(kind="stable")
     tied = means.index[means - means.iloc[0] <= difference]

@@ -71,7 +71,7 @@ def load(name: str, folder: Path = TABLES) -> Bench:
         raise InvalidInput(f"{path} is not what {folder / _CHECKSUMS} says; {_MEND}")
     table = pq.read_table(io.BytesIO(content))
     about = json.loads(table.schema.metadata[b"about"])
-    # Through Python's own lists: the points of a curve are then dicts, as in a study's trials.
+    # Through Python's own lists: the points of a curve are then dicts, as in a study's runs.
     trainings = table.select(list(COLUMNS)).to_pandas()
     for column in ("curve", "mean_active", "layer_entropy"):
         trainings[column] = table.column(column).to_pylist()
@@ -97,7 +97,7 @@ def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
         Where it is larger than 5 MiB.
     """
     about = {"study": bench.study, "data": bench.data, "versions": dict(bench.versions)}
-    table = pa.Table.from_pandas(bench.trials[list(COLUMNS)], preserve_index=False)
+    table = pa.Table.from_pandas(bench.runs[list(COLUMNS)], preserve_index=False)
     table = table.replace_schema_metadata({"about": json.dumps(about)})
     written = io.BytesIO()
     pq.write_table(table, written, compression="zstd")
@@ -105,7 +105,7 @@ def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
     if len(content) > _LARGEST:
         raise InvalidInput(
             f"{bench.name} is {len(content):,} bytes large; a table has at most {_LARGEST:,}:"
-            " record fewer evaluations or replicates"
+            " record fewer evaluations or blocks"
         )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{bench.name}{_ENDING}"

@@ -8,15 +8,15 @@ from functools import cached_property
 
 import pandas as pd
 
-from dynamoe_search.analysis import Noise, half_width, pooled_noise
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule
+from dynamoe_search.statistics.intervals import Noise, half_width, pooled_noise
 
 COLUMNS: Mapping[str, str] = {
-    "trial": "the number of the training in its study",
+    "run": "the number of the training in its study",
     "schedule": "the experts of each layer, first layer first",
     "pattern": "its names among the six patterns and uniform, if it has any",
-    "replicate": "from 0; replicate r has the same seed for every schedule",
+    "block": "from 0; block r has the same seed for every schedule",
     "seed": "of the initial weights, the order of the images and the router's noise",
     "validation_loss": "at the end of training: mean cross-entropy in nats",
     "validation_accuracy": "at the end of training: share of the images, 0 to 1",
@@ -27,7 +27,7 @@ COLUMNS: Mapping[str, str] = {
     "total_parameters": "parameters of the network",
     "training_flops": "FLOPs of the training, counted from the K measured during it",
     "samples": "images seen in training, repeats included",
-    "utilisation_entropy": "H / ln N of the experts' load on the validation split, its mean over"
+    "utilization_entropy": "H / ln N of the experts' load on the validation split, its mean over"
     " layers, 0 to 1",
     "layer_entropy": "H of each layer, in nats",
     "router_entropy": "entropy of a token's gates, in nats, its mean over tokens and layers",
@@ -60,7 +60,7 @@ _CONSTANT = {
 }
 _MEANS = (
     *("validation_loss", "validation_accuracy", "active_experts", "active_parameters"),
-    *("flops_per_token", "total_parameters", "training_flops", "utilisation_entropy"),
+    *("flops_per_token", "total_parameters", "training_flops", "utilization_entropy"),
     *("router_entropy", "effective_experts", "dead_experts", "information"),
     *("gradient_noise", "gradient_trace", "gradient_squared_norm", "training_seconds"),
 )
@@ -74,7 +74,7 @@ class Answer:
     ----------
     schedule : Schedule
     trainings : DataFrame
-        A row a replicate, with the columns of `COLUMNS`.
+        A row a block, with the columns of `COLUMNS`.
     low, high : float
         The 95 % interval of `loss`, from the noise pooled over the whole table.
     """
@@ -86,7 +86,7 @@ class Answer:
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """The validation loss of each replicate, in nats."""
+        """The validation loss of each block, in nats."""
         return tuple(self.trainings["validation_loss"].tolist())
 
     @property
@@ -96,12 +96,12 @@ class Answer:
 
     @property
     def means(self) -> pd.Series:
-        """The mean over replicates of everything that is a number."""
+        """The mean over blocks of everything that is a number."""
         return self.trainings[list(_MEANS)].mean()
 
     @property
     def curve(self) -> pd.DataFrame:
-        """The learning curve, its mean over replicates: a row a point, see `COLUMNS`."""
+        """The learning curve, its mean over blocks: a row a point, see `COLUMNS`."""
         curves = [pd.DataFrame(curve) for curve in self.trainings["curve"]]
         return sum(curves[1:], start=curves[0]) / len(curves)
 
@@ -113,9 +113,9 @@ class Bench:
     Parameters
     ----------
     name : str
-    trials : DataFrame
+    runs : DataFrame
         A row a training, with the columns of `COLUMNS`, and those others of
-        `dynamoe_search.search.load_trials` with which leaderboards and plots take it for a study.
+        `dynamoe_search.run.results.load_runs` with which leaderboards and plots take it for a study.
     study : str
         The study file that was run, as JSON.
     data : str
@@ -125,7 +125,7 @@ class Bench:
     """
 
     name: str
-    trials: pd.DataFrame
+    runs: pd.DataFrame
     study: str
     data: str
     versions: Mapping[str, str]
@@ -136,9 +136,9 @@ class Bench:
     ) -> Bench:
         """A bench of trainings with the columns of `COLUMNS`."""
         constants: dict[str, object] = {**_CONSTANT, "candidate": trainings["schedule"]}
-        trials = trainings.assign(**constants)
-        trials.attrs = {"objectives": ["loss"], "pruner": "none", "changes": []}
-        return cls(name, trials, study, data, versions)
+        runs = trainings.assign(**constants)
+        runs.attrs = {"objectives": ["loss"], "pruner": "none", "changes": []}
+        return cls(name, runs, study, data, versions)
 
     @cached_property
     def schedules(self) -> tuple[Schedule, ...]:
@@ -148,17 +148,17 @@ class Bench:
     @cached_property
     def noise(self) -> Noise:
         """The noise of one training's validation loss, pooled over schedules."""
-        return pooled_noise(self.trials["validation_loss"], self.trials["schedule"])
+        return pooled_noise(self.runs["validation_loss"], self.runs["schedule"])
 
     @cached_property
     def means(self) -> pd.DataFrame:
         """A row a schedule, its index: the means of everything that is a number."""
-        return self.trials.groupby("schedule")[list(_MEANS)].mean()
+        return self.runs.groupby("schedule")[list(_MEANS)].mean()
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """The validation losses: a row a schedule, in their order, and a column a replicate."""
-        losses = self.trials.pivot(index="schedule", columns="replicate", values="validation_loss")
+        """The validation losses: a row a schedule, in their order, and a column a block."""
+        losses = self.runs.pivot(index="schedule", columns="block", values="validation_loss")
         return losses.loc[[str(schedule) for schedule in self.schedules]]
 
     def ask(self, schedule: Schedule | str | Sequence[int]) -> Answer:
@@ -192,14 +192,14 @@ class Bench:
                 f" {schedule.total} experts, and the table {self._space()}; schedules.allocate"
                 " brings weights of the layers to a total"
             )
-        trainings = self.trials.iloc[rows]
+        trainings = self.runs.iloc[rows]
         width = float(half_width(self.noise, len(rows)))
         loss = float(trainings["validation_loss"].mean())
         return Answer(schedule, trainings[list(COLUMNS)], max(0.0, loss - width), loss + width)
 
     @cached_property
     def _rows(self) -> dict[Schedule, list[int]]:
-        rows = self.trials.groupby("schedule").indices
+        rows = self.runs.groupby("schedule").indices
         return {Schedule.parse(str(text)): places.tolist() for text, places in rows.items()}
 
     def _space(self) -> str:

@@ -1,6 +1,6 @@
 """What a network costs before it is built: parameters, and FLOPs.
 
-Counts are exact. FLOPs are those of matrix products, two a multiply-add; normalisation, softmax and
+Counts are exact. FLOPs are those of matrix products, two a multiply-add; normalization, softmax and
 activation functions are left out.
 """
 
@@ -51,10 +51,10 @@ class Spread:
 def parameter_count(specification: Specification) -> ParameterCount:
     """The exact parameters of a network.
 
-    Trunk of a classifier: inputs * d + d for the projection, 2 d for each block's normalisation and
+    Trunk of a classifier: inputs * d + d for the projection, 2 d for each block's normalization and
     for the last one, d * classes + classes for the head. Trunk of a language model: vocabulary * d
     for the embedding, which is also the head, 4 d^2 + 2 d a block for attention and its
-    normalisation, 2 d a block and 2 d at the end for the other normalisations. A layer of N experts
+    normalization, 2 d a block and 2 d at the end for the other normalizations. A layer of N experts
     has a router of d N and experts of 2 d h each; so the total depends on a schedule through the
     sum of N only.
 

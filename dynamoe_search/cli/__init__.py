@@ -10,7 +10,7 @@ import traceback
 from contextlib import suppress
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.forking import worker_context
+from dynamoe_search.run.processes import worker_context
 
 _USUAL_THRESHOLDS = gc.get_threshold()
 TRAINING = {"run", "worker", "confirm"}

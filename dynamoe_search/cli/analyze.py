@@ -24,17 +24,17 @@ from dynamoe_search.cli.console import (
 from dynamoe_search.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from dynamoe_search.analysis import NetworkAnalysis
-    from dynamoe_search.evaluation import Precision
+    from dynamoe_search.measure.network import NetworkAnalysis
     from dynamoe_search.models import Model
-    from dynamoe_search.search import TrainedNetwork
-    from dynamoe_search.training import CurvePoint, Data
+    from dynamoe_search.run.networks import TrainedNetwork
+    from dynamoe_search.training.loop import Data
+    from dynamoe_search.training.settings import CurvePoint, Precision
 
 
 def analyze(
     study: StudyArgument,
-    trial: Annotated[
-        int | None, typer.Option(min=0, help="The network of this trial; the leader's without it.")
+    run: Annotated[
+        int | None, typer.Option(min=0, help="The network of this run; the leader's without it.")
     ] = None,
     schedule: Annotated[
         str | None,
@@ -65,26 +65,26 @@ def analyze(
 
     Example: `dynamoe-search analyze studies/digits --schedule 6-6-5-4-4-3-2-2 --out analysis`
     """
-    from dynamoe_search.analysis import analyze_network
+    from dynamoe_search.measure.network import analyze_network
     from dynamoe_search.report.network import network_sentences, network_tables
-    from dynamoe_search.search import trained_network
-    from dynamoe_search.search.worker import one_thread
+    from dynamoe_search.run.networks import trained_network
+    from dynamoe_search.run.worker import one_thread
 
-    if trial is not None and schedule is not None:
-        raise InvalidInput("--trial and --schedule are both given; give one of them")
+    if run is not None and schedule is not None:
+        raise InvalidInput("--run and --schedule are both given; give one of them")
     one_thread()  # as workers have: only so a training comes out the same
     follow = None if every is None else _Follower(every)
     with console.status("reading the records") as status:
         network = trained_network(
             study,
-            trial,
+            run,
             schedule,
             data_dir,
             device,
             storage,
             name,
             on_start=lambda number, candidate: status.update(
-                f"training the network of trial {number}, {candidate}, again"
+                f"training the network of run {number}, {candidate}, again"
             ),
             on_evaluation=follow,
         )
@@ -102,7 +102,7 @@ def analyze(
 
 def _which(network: TrainedNetwork) -> list[str]:
     sentences = [
-        f"Trial {network.trial}: {network.candidate}, replicate {network.replicate} (seed"
+        f"Trial {network.trial}: {network.candidate}, block {network.block} (seed"
         f" {network.seed}), validation loss {network.recorded_loss:.4f}. One network; others of its"
         " schedule differ from it."
     ]
@@ -127,10 +127,11 @@ class _Follower:
     def __call__(self, point: CurvePoint, model: Model, data: Data, precision: Precision) -> None:
         import time
 
-        from dynamoe_search.analysis import UtilisationHistory, gradients_now
+        from dynamoe_search.measure.measurements import gradients_now
+        from dynamoe_search.measure.utilization_tables import UtilizationHistory
 
         start = time.perf_counter()
-        self.history = self.history or UtilisationHistory(data.validation, self.every, precision)
+        self.history = self.history or UtilizationHistory(data.validation, self.every, precision)
         self.history(point, model)
         self.seen += 1
         if self.seen % self.every == 0 or point.fraction == 1:
@@ -142,7 +143,7 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
     import pandas as pd
 
     from dynamoe_search.report.gradient_noise import plot_gradient_groups
-    from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilisation
+    from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilization
 
     write_file(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
     tables = {
@@ -155,9 +156,9 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
         "representation": plot_representation(found.ranks, found.likeness),
     }
     if follow is not None:
-        tables["utilisation_history"] = follow.history.table
+        tables["utilization_history"] = follow.history.table
         tables["gradient_history"] = pd.concat(follow.gradients, ignore_index=True)
-        plots["utilisation_history"] = plot_utilisation(follow.history.table)
+        plots["utilization_history"] = plot_utilization(follow.history.table)
         course = tables["gradient_history"].assign(candidate=candidate)
         with suppress(InvalidInput):  # where all of it is noise, there is nothing to draw
             plots["gradient_history"] = plot_gradient_groups(course, candidate)

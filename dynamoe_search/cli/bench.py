@@ -28,9 +28,9 @@ def bench(
     studies/schedule-bench`
     """
     from dynamoe_search.bench import TABLES, write_bench
+    from dynamoe_search.bench.tabulation import tabulate
     from dynamoe_search.report.bench_card import bench_card
-    from dynamoe_search.search import results_folder
-    from dynamoe_search.search.tabulation import tabulate
+    from dynamoe_search.run.run import results_folder
 
     table = tabulate(study, storage, name)
     path = write_bench(table, folder or TABLES)

@@ -35,9 +35,9 @@ from dynamoe_search.specification import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dynamoe_search.analysis.budget_bounds import ExpertBudget
-    from dynamoe_search.analysis.machine import Machine
-    from dynamoe_search.analysis.scaling_laws import Extrapolation
+    from dynamoe_search.bounds.budget import ExpertBudget
+    from dynamoe_search.bounds.machine import Machine
+    from dynamoe_search.bounds.scaling_laws import Extrapolation
 
 _ROUTERS: dict[str, Router] = {
     router.name: router for router in (Percentile(), TopK(), TopP(), Relative(), Threshold())
@@ -129,13 +129,13 @@ def bounds(
 
     Example: `dynamoe-search bounds --study studies/digits --measure`
     """
-    from dynamoe_search.analysis.budget_bounds import (
+    from dynamoe_search.bounds.budget import (
         ExpertBudget,
         budget_extremes,
         compare_schedules,
         family_bounds,
     )
-    from dynamoe_search.analysis.scaling_laws import extrapolate_budget
+    from dynamoe_search.bounds.scaling_laws import extrapolate_budget
     from dynamoe_search.report import bounds as report
     from dynamoe_search.report.bounds_table import bounds_table
 
@@ -172,7 +172,7 @@ def bounds(
     shown = _with_extremes(budget, scores, extremes)
     times = None
     if machine is not None:
-        from dynamoe_search.analysis.machine import roofline
+        from dynamoe_search.bounds.machine import roofline
 
         times = roofline(shown, tokens, machine)
         compared = times.iloc[: len(scores)]
@@ -248,7 +248,7 @@ def _machine(
         raise InvalidInput("a machine has two figures: give --peak-flops and --bandwidth, or none")
     if peak_flops is None and not measure:
         return None
-    from dynamoe_search.analysis.machine import Machine, measure_machine
+    from dynamoe_search.bounds.machine import Machine, measure_machine
 
     if peak_flops is None or bandwidth is None:
         if one_thread:  # as workers have
@@ -267,7 +267,7 @@ def _with_extremes(
     """The compared schedules, and those of most and fewest configurations below them."""
     import pandas as pd
 
-    from dynamoe_search.analysis.budget_bounds import compare_schedules
+    from dynamoe_search.bounds.budget import compare_schedules
 
     row = extremes.loc["log2_configurations"]
     ends = {"most ways": row["most_schedule"], "fewest ways": row["least_schedule"]}

@@ -9,11 +9,11 @@ import typer
 
 from dynamoe_search.cli.console import DataDirectory, Workers, console, save_plot, say, write_file
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.forking import worker_context
+from dynamoe_search.run.processes import worker_context
 
 if TYPE_CHECKING:
-    from dynamoe_search.search import Resources
-    from dynamoe_search.search.claims import ClaimTable
+    from dynamoe_search.claims.units import ClaimTable
+    from dynamoe_search.run.run import Resources
 
 _PLOT = "effects.png"
 
@@ -41,8 +41,8 @@ def claims(
     """
     if run:
         worker_context()
-    from dynamoe_search.search import Resources
-    from dynamoe_search.search.claims import claim_tables, export_trainings
+    from dynamoe_search.claims.units import claim_tables, export_trainings
+    from dynamoe_search.run.run import Resources
 
     tables = claim_tables(folder)
     names = sorted({table.folder.name for table in tables})
@@ -63,15 +63,16 @@ def _train(table: ClaimTable, seeds: int, resources: Resources) -> bool:
     """Train what a unit lacks, and keep it; false where that was interrupted."""
     import torch
 
-    from dynamoe_search.report.claims import name_of
-    from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.search import confirm_study, run_study
-    from dynamoe_search.search.claims import (
+    from dynamoe_search.claims.units import (
         export_trainings,
         is_complete,
         load_trainings,
         measure_routings,
     )
+    from dynamoe_search.report.claims import name_of
+    from dynamoe_search.report.terminal import SearchDisplay
+    from dynamoe_search.run.confirm import confirm_study
+    from dynamoe_search.run.run import run_study
 
     title = f"{name_of(table.unit)} ({table.folder.name})"
     if is_complete(load_trainings(table), seeds):
@@ -101,9 +102,9 @@ def _train(table: ClaimTable, seeds: int, resources: Resources) -> bool:
 
 
 def _write_page(folder: Path, tables: list[ClaimTable]) -> None:
-    from dynamoe_search.analysis.verdicts import judge
+    from dynamoe_search.claims.units import load_trainings
+    from dynamoe_search.claims.verdicts import judge
     from dynamoe_search.report.claims import claims_page, plot_claims
-    from dynamoe_search.search.claims import load_trainings
 
     loaded = {table.unit: load_trainings(table) for table in tables}
     trainings = {unit: found for unit, found in loaded.items() if found is not None}

@@ -25,7 +25,8 @@ from dynamoe_search.cli.study import say_how_it_ended
 from dynamoe_search.errors import RunFailed
 
 if TYPE_CHECKING:
-    from dynamoe_search.search import Confirmation, Plan
+    from dynamoe_search.plan.plan import Plan
+    from dynamoe_search.run.confirm import Confirmation
 
 
 def confirm(
@@ -59,20 +60,15 @@ def confirm(
 
     Example: `dynamoe-search confirm studies/digits --plot confirmation.png`
     """
-    from dynamoe_search.analysis import compare_with_reference
     from dynamoe_search.report.confirmation import (
         confirmation_sentences,
         confirmation_table,
         plot_confirmation,
     )
     from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.search import (
-        Resources,
-        confirm_study,
-        load_confirmation,
-        paired_results,
-        results_folder,
-    )
+    from dynamoe_search.run.confirm import confirm_study, load_confirmation, paired_results
+    from dynamoe_search.run.run import Resources, results_folder
+    from dynamoe_search.statistics.comparison import compare_with_reference
 
     with SearchDisplay(console) as display:
         outcome = confirm_study(
@@ -85,8 +81,8 @@ def confirm(
             on_start=_say_what_is_confirmed,
             on_progress=display.update,
         )
-    trials, confirmation = load_confirmation(study, storage, name)
-    results = paired_results(trials)
+    runs, confirmation = load_confirmation(study, storage, name)
+    results = paired_results(runs)
     trained = set(results.loc[results["loss"].notna(), "candidate"])
     if confirmation.reference not in trained or len(trained) < 2:
         say_how_it_ended(outcome)
@@ -120,19 +116,19 @@ def fidelity(
     interval) of the losses there with those at the end, and beside it how well two full trainings
     of the same candidates agree. Works for any study, so that you see whether a pruner would do.
     """
-    from dynamoe_search.analysis import rank_correlations
     from dynamoe_search.report.fidelity import fidelity_sentences, fidelity_table, plot_fidelity
-    from dynamoe_search.search import load_trials
+    from dynamoe_search.run.results import load_runs
+    from dynamoe_search.statistics.fidelity import rank_correlations
 
-    trials = load_trials(study, storage, name)
-    correlations = rank_correlations(trials)
+    runs = load_runs(study, storage, name)
+    correlations = rank_correlations(runs)
     console.print(fidelity_table(correlations))
-    say("\n".join(fidelity_sentences(trials)))
+    say("\n".join(fidelity_sentences(runs)))
     if csv is not None:
         write_table(correlations, csv, "csv")
         say(f"wrote {csv}")
     if plot is not None:
-        save_plot(plot_fidelity(trials), plot)
+        save_plot(plot_fidelity(runs), plot)
 
 
 def _title(confirmation: Confirmation) -> str:

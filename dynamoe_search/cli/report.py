@@ -29,7 +29,7 @@ def report(
     Example: `dynamoe-search report studies/digits`
     """
     from dynamoe_search.report.html.page import make_report
-    from dynamoe_search.search import results_folder
+    from dynamoe_search.run.run import results_folder
 
     made = make_report(study, storage, name, data_dir)
     path = out

@@ -37,7 +37,7 @@ def compare_samplers(
     samplers: Annotated[
         str, typer.Option(help="Which, separated by commas; random search is always among them.")
     ] = "random,tpe,qmc,cmaes,gp,nsga2",
-    trials: Annotated[
+    runs: Annotated[
         int | None,
         typer.Option(
             min=1, help="Trainings of a search; 100 without it, or the schedules if fewer."
@@ -60,15 +60,15 @@ def compare_samplers(
     recorded. Shown is by how much the schedule in their lead is worse than the best, after so many
     trainings, and whether that is less than random search's, with 95 % intervals over repetitions.
 
-    The defaults take a few minutes on two cores, most of them for gp. Several replicates of each
+    The defaults take a few minutes on two cores, most of them for gp. Several blocks of each
     schedule should be recorded, so that luck can be told from merit.
 
     Example: `dynamoe-search compare-samplers digits-4x12 --family free --plot samplers.png`
     """
     from dynamoe_search import bench
+    from dynamoe_search.bench.recording import bench_recording, load_recording
+    from dynamoe_search.bench.replay import compare_samplers
     from dynamoe_search.report.samplers import plot_samplers, sampler_sentences, samplers_table
-    from dynamoe_search.search.comparison import compare_samplers
-    from dynamoe_search.search.recording import bench_recording, load_recording
 
     columns = (
         TextColumn("{task.description}"),
@@ -87,7 +87,7 @@ def compare_samplers(
             table = compare_samplers(
                 recording,
                 names,
-                trials,
+                runs,
                 repetitions,
                 workers,
                 lambda done, of: progress.update(task, completed=done, total=of),

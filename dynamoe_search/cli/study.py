@@ -29,7 +29,8 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dynamoe_search.search import Outcome, Plan
+    from dynamoe_search.plan.plan import Plan
+    from dynamoe_search.run.run import Outcome
 
 
 class Engine(StrEnum):
@@ -77,21 +78,16 @@ def run(
     Example: `dynamoe-search run studies/digits/study.toml`
     """
     from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.search import (
-        RayCluster,
-        Resources,
-        results_folder,
-        run_study,
-    )
+    from dynamoe_search.run.ray import RayCluster
+    from dynamoe_search.run.run import Resources, results_folder, run_study
 
     if engine == Engine.local and (address is not None or (trial_cpus, trial_gpus) != (1.0, 0.0)):
         raise InvalidInput(
-            "--address, --trial-cpus and --trial-gpus belong to --engine ray; add it, or leave"
-            " them out"
+            "--address, --run-cpus and --run-gpus belong to --engine ray; add it, or leave them out"
         )
     cluster = RayCluster(address, trial_cpus, trial_gpus) if engine == Engine.ray else None
     if cluster is not None and workers is not None:
-        raise InvalidInput("--workers is for local processes; Ray takes --trial-cpus")
+        raise InvalidInput("--workers is for local processes; Ray takes --run-cpus")
     with SearchDisplay(console) as display:
         outcome = run_study(
             study,
@@ -102,17 +98,17 @@ def run(
             on_start=_say_plan,
             on_progress=display.update,
         )
-    trials = outcome.trials()
-    print_failures(trials)
-    if (trials["state"] == "complete").any():
+    runs = outcome.runs()
+    print_failures(runs)
+    if (runs["state"] == "complete").any():
         folder = results_folder(study, name)
         folder.mkdir(exist_ok=True)
-        board = show(trials, rows=10)
+        board = show(runs, rows=10)
         write_table(board, folder / "leaderboard.csv")
         write_table(board, folder / "leaderboard.parquet")
         say(f"All {len(board)} candidates: {folder / 'leaderboard.csv'}")
     say_how_it_ended(outcome)
-    if not (trials["state"] == "complete").any():
+    if not (runs["state"] == "complete").any():
         raise RunFailed("no training was completed; the reasons are above")
 
 
@@ -142,7 +138,8 @@ def worker(
     Example: `dynamoe-search worker --storage postgresql://me@server/studies --name digits`
     """
     from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.search import Resources, join_study
+    from dynamoe_search.run.join import join_study
+    from dynamoe_search.run.run import Resources
 
     with SearchDisplay(console) as display:
         outcome = join_study(
@@ -172,52 +169,52 @@ def leaderboard(
     With several objectives: which candidates no other beats in all of them. Works while the search
     is running, too.
     """
-    from dynamoe_search.search import load_trials
+    from dynamoe_search.run.results import load_runs
 
-    trials = load_trials(study, storage, name)
-    board = show(trials, rows)
+    runs = load_runs(study, storage, name)
+    board = show(runs, rows)
     for path in (csv, parquet):
         if path is not None:
             write_table(board, path, "csv" if path is csv else "parquet")
             say(f"wrote {path}")
     if plot is None:
         return
-    if len(trials.attrs["objectives"]) == 1:
+    if len(runs.attrs["objectives"]) == 1:
         from dynamoe_search.report.plots import plot_search
 
-        save_plot(plot_search(trials), plot)
+        save_plot(plot_search(runs), plot)
     else:
         from dynamoe_search.report.pareto import plot_pareto
 
-        save_plot(plot_pareto(board, trials.attrs["objectives"]), plot)
+        save_plot(plot_pareto(board, runs.attrs["objectives"]), plot)
 
 
-def show(trials: pd.DataFrame, rows: int) -> pd.DataFrame:
+def show(runs: pd.DataFrame, rows: int) -> pd.DataFrame:
     """Print what a study has found, and give the table of its candidates."""
     from dynamoe_search.report.measurements import cost_sentences, measured_tables
 
-    objectives = trials.attrs["objectives"]
+    objectives = runs.attrs["objectives"]
     if objectives == ["loss"]:
         from dynamoe_search.report.leaderboard import answer, make_leaderboard
         from dynamoe_search.report.terminal import leaderboard_table
 
-        board = make_leaderboard(trials)
-        table, sentences = leaderboard_table(board, rows), answer(trials, board)
+        board = make_leaderboard(runs)
+        table, sentences = leaderboard_table(board, rows), answer(runs, board)
     else:
-        from dynamoe_search.analysis import make_pareto_table
-        from dynamoe_search.analysis.measurements import with_measured
+        from dynamoe_search.measure.quantities import with_measured
         from dynamoe_search.report.pareto import pareto_sentences, pareto_table
+        from dynamoe_search.statistics.pareto import make_pareto_table
 
-        board = with_measured(make_pareto_table(trials, objectives), trials)
+        board = with_measured(make_pareto_table(runs, objectives), runs)
         table = pareto_table(board, objectives, rows)
         sentences = pareto_sentences(board, objectives)
-    if trials.attrs["pruner"] != "none":
+    if runs.attrs["pruner"] != "none":
         from dynamoe_search.report.fidelity import fidelity_sentences
 
-        sentences += fidelity_sentences(trials)
+        sentences += fidelity_sentences(runs)
     for one in (table, *measured_tables(board, rows)):
         console.print(one)
-    say("\n".join([*sentences, *cost_sentences(trials)]))
+    say("\n".join([*sentences, *cost_sentences(runs)]))
     return board
 
 
@@ -228,7 +225,7 @@ def say_how_it_ended(outcome: Outcome) -> None:
             console.print("Interrupted; the same command goes on.")
             raise typer.Exit(130)
         case "exhausted":
-            console.print("Every candidate that was asked for has had all its replicates.")
+            console.print("Every candidate that was asked for has had all its blocks.")
 
 
 def _say_plan(plan: Plan) -> None:
@@ -237,25 +234,25 @@ def _say_plan(plan: Plan) -> None:
     say("\n".join(plan_lines(plan)))
 
 
-def print_failures(trials: pd.DataFrame) -> None:
+def print_failures(runs: pd.DataFrame) -> None:
     """Say which trainings failed for good, and why."""
-    claimed = trials[trials["candidate"] != ""]
+    claimed = runs[runs["candidate"] != ""]
     unfinished = ("died", "interrupted")
-    ended = claimed[~claimed["state"].isin(unfinished)].set_index(["candidate", "replicate"]).index
+    ended = claimed[~claimed["state"].isin(unfinished)].set_index(["candidate", "block"]).index
     cut_short = claimed[claimed["state"].isin(unfinished)]
-    for (candidate, replicate), attempts in cut_short.groupby(["candidate", "replicate"]):
-        died = attempts.loc[attempts["state"] == "died", "trial"].map(str)
-        if len(died) > 1 and (candidate, replicate) not in ended:
+    for (candidate, block), attempts in cut_short.groupby(["candidate", "block"]):
+        died = attempts.loc[attempts["state"] == "died", "run"].map(str)
+        if len(died) > 1 and (candidate, block) not in ended:
             complaints.print(
-                f"trials {', '.join(died)} ({candidate}, replicate {replicate}) died: something"
+                f"runs {', '.join(died)} ({candidate}, block {block}) died: something"
                 " killed their workers, such as the system for want of memory",
                 highlight=False,
                 soft_wrap=True,
             )
-    failed = trials[trials["state"].isin(["diverged", "out of memory", "error"])]
+    failed = runs[runs["state"].isin(["diverged", "out of memory", "error"])]
     for row in failed.itertuples():
         complaints.print(
-            f"trial {row.trial} ({row.candidate}) {row.state}: {escape(row.message)}",
+            f"run {row.trial} ({row.candidate}) {row.state}: {escape(row.message)}",
             highlight=False,
             soft_wrap=True,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dynamoe_search.cli.console import console, save_plot, say, write_file, write_table
 
 if TYPE_CHECKING:
-    from dynamoe_search.analysis.machine import Machine
+    from dynamoe_search.bounds.machine import Machine
 
 _LEADERS = 5
 
@@ -24,8 +24,9 @@ def bounds_of_study(
     plot: Path | None,
 ) -> None:
     """Print, and write, where the leaders and the named schedules of a study lie."""
-    from dynamoe_search.analysis import measured_bounds
-    from dynamoe_search.analysis.budget_bounds import budget_extremes, compare_schedules
+    from dynamoe_search.bounds.budget import budget_extremes, compare_schedules
+    from dynamoe_search.bounds.measured import measured_bounds
+    from dynamoe_search.plan.candidate import parse_candidate
     from dynamoe_search.report import bounds as report
     from dynamoe_search.report.between_bounds import (
         measured_bounds_table,
@@ -33,21 +34,21 @@ def bounds_of_study(
         plot_measured_bounds,
     )
     from dynamoe_search.report.leaderboard import make_leaderboard
-    from dynamoe_search.search import expert_budget, load_plan, load_trials
-    from dynamoe_search.search.candidate import parse_candidate
+    from dynamoe_search.run.networks import expert_budget, load_plan
+    from dynamoe_search.run.results import load_runs
 
     plan = load_plan(study, data_directory, storage, name)
-    trials = load_trials(study, storage, name)
+    runs = load_runs(study, storage, name)
     if plan.study.training.precision != "float32":
         machine = None  # whose peak is that of float32
-    board = make_leaderboard(trials)
+    board = make_leaderboard(runs)
     shown = board[(board["rank"] <= _LEADERS) | (board["pattern"] != "")]
     candidates = (shown["schedule"] + " " + shown["settings"]).str.rstrip()
     names = dict(zip(candidates, shown["pattern"], strict=True))
     networks = {
         candidate: plan.network_with(parse_candidate(candidate)) for candidate in candidates
     }
-    table = measured_bounds(trials, networks, machine)
+    table = measured_bounds(runs, networks, machine)
     sentences = measured_sentences(table)
     budget = expert_budget(plan)
     if budget is not None:

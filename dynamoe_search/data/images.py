@@ -1,4 +1,4 @@
-"""Labelled images as tensors on the device, split into train, validation and test."""
+"""Labeled images as tensors on the device, split into train, validation and test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageSplit:
     Parameters
     ----------
     images : Tensor of float32, shape (n, values)
-        Standardised by the mean and standard deviation of the training pixels.
+        Standardized by the mean and standard deviation of the training pixels.
     labels : Tensor of int64, shape (n,)
     """
 
@@ -56,7 +56,7 @@ class ImageSplit:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set of labelled images.
+    """A data set of labeled images.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def embedded_digits(seed: int, device: str = "cpu") -> ImageData:
 def split_images(
     name: str, train: RawImages, test: RawImages, validation_size: int, seed: int, device: str
 ) -> ImageData:
-    """Hold a stratified validation split out of the training images; standardise; move to device.
+    """Hold a stratified validation split out of the training images; standardize; move to device.
 
     Parameters
     ----------

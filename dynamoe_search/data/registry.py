@@ -13,13 +13,16 @@ import pandas as pd
 from dynamoe_search.data.cifar import read_cifar10
 from dynamoe_search.data.idx import read_idx
 from dynamoe_search.data.images import ImageData, RawImages, embedded_digits, split_images
+from dynamoe_search.data.names import (
+    DIRECTORY_VARIABLE,
+    EMBEDDED_IMAGES,
+    EMBEDDED_TEXT,
+    IMAGE_SETS,
+    TOKEN_FILE_ENDING,
+)
 from dynamoe_search.data.text import TextData, embedded_topics, open_text
 from dynamoe_search.errors import InvalidInput
 
-DIRECTORY_VARIABLE = "DYNAMOE_DATA"
-TOKEN_FILE_ENDING = ".tokens"
-_EMBEDDED = "digits"
-_EMBEDDED_TEXT = "topics"
 _VALIDATION_SHARE = 6  # one training image in six is held out
 
 
@@ -81,8 +84,6 @@ _FILES = {
         _read_cifar10_batches,
     ),
 }
-IMAGE_SETS: tuple[str, ...] = (_EMBEDDED, *_FILES)
-DATA_SETS: tuple[str, ...] = (*IMAGE_SETS, _EMBEDDED_TEXT)
 
 
 def load_data(
@@ -109,7 +110,7 @@ def load_data(
     InvalidInput
         As `load_images`, and for a token file that is missing, damaged or too short.
     """
-    if name == _EMBEDDED_TEXT:
+    if name == EMBEDDED_TEXT:
         return embedded_topics(context, seed, device)
     if not name.endswith(TOKEN_FILE_ENDING):
         return load_images(name, directory, seed, device)
@@ -145,7 +146,7 @@ def load_images(
     InvalidInput
         For an unknown name, and for missing or damaged files.
     """
-    if name == _EMBEDDED:
+    if name == EMBEDDED_IMAGES:
         return embedded_digits(seed, device)
     if name not in _FILES:
         raise InvalidInput(f"unknown data set {name!r}; choose from {', '.join(IMAGE_SETS)}")
@@ -177,7 +178,7 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
     """
     directory = data_directory(directory)
     embedded = {"there": True, "where": "embedded", "files": "none needed"}
-    rows = [{"name": _EMBEDDED, **embedded}]
+    rows = [{"name": EMBEDDED_IMAGES, **embedded}]
     for name, source in _FILES.items():
         folder = None if directory is None else directory / source.folder
         training, test = ([], []) if folder is None else source.find(folder)
@@ -192,7 +193,7 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
                 else "needs " + ", ".join(source.needed),
             }
         )
-    rows.append({"name": _EMBEDDED_TEXT, **embedded})
+    rows.append({"name": EMBEDDED_TEXT, **embedded})
     for path in sorted(directory.glob(f"*{TOKEN_FILE_ENDING}")) if directory else []:
         rows.append({"name": path.name, "there": True, "where": str(directory), "files": path.name})
     return pd.DataFrame(rows)

@@ -67,7 +67,7 @@ class TextSplit:
         inputs, targets : Tensor of int64, shape (windows, context)
             At most `size` windows; a target is the token after the input in its place.
         """
-        # Neighbours share one token: the last target of one is the first input of the next.
+        # Neighbors share one token: the last target of one is the first input of the next.
         windows = sliding_window_view(self.tokens, self.context + 1)[:: self.context]
         order = np.arange(len(self))
         if generator is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dynamoe_search.models.moe import Dispatch, MoELayer
-from dynamoe_search.routing import Routing
+from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Dense, Experts
 
 

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 from dynamoe_search.models.blocks import make_blocks
 from dynamoe_search.models.moe import Dispatch
-from dynamoe_search.routing import Routing
+from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Classifier
 
 
 class ClassifierModel(nn.Module):
-    """Projection, residual blocks with pre-normalisation, head.
+    """Projection, residual blocks with pre-normalization, head.
 
     Parameters
     ----------

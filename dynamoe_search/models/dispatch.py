@@ -148,7 +148,7 @@ class _SortedExperts(torch.autograd.Function):
 
 
 def _blocks(group_sizes: list[int], most: int) -> list[tuple[slice, slice]]:
-    """Neighbouring experts of at most `most` assignments together, or one expert alone.
+    """Neighboring experts of at most `most` assignments together, or one expert alone.
 
     Each block is a slice of the assignments and one of the experts.
     """

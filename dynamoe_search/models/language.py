@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from dynamoe_search.models.blocks import make_blocks
 from dynamoe_search.models.moe import Dispatch
-from dynamoe_search.routing import Routing
+from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import LanguageModel
 
 _ROTARY_BASE = 10_000.0
 
 
 class DecoderModel(nn.Module):
-    """Embedding, residual blocks with pre-normalisation, head tied to the embedding.
+    """Embedding, residual blocks with pre-normalization, head tied to the embedding.
 
     Parameters
     ----------

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dynamoe_search.balance import bias_step
+from dynamoe_search.models.balance import bias_step
 from dynamoe_search.models.dispatch import dense_experts, sorted_experts
-from dynamoe_search.routing import Routing, cut_for, route
+from dynamoe_search.models.routing import Routing, cut_for, route
 from dynamoe_search.specification import Balance, Router, VariableRouter
 
 Dispatch = Literal["sorted", "dense"]
@@ -31,7 +31,7 @@ class MoELayer(nn.Module):
     dispatch : {"sorted", "dense"}
         How the experts are computed; see `dynamoe_search.models.dispatch`.
     balance : Balance
-        Of this, the layer itself carries out the bias; see `dynamoe_search.balance` for the losses.
+        Of this, the layer itself carries out the bias; see `dynamoe_search.models.balance` for the losses.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class MoELayer(nn.Module):
     cut : Tensor of float32, shape (2,)
         Only where the router holds a target: the controller's cuts through the readiness. The first
         is that of training: each full batch moves it towards its own, and is itself cut where the
-        batches before it have put it, so that no token is chosen for by its neighbours. The second
+        batches before it have put it, so that no token is chosen for by its neighbors. The second
         is that of evaluation, frozen where `settle_cuts` has put it. NaN before that: a batch is
         then cut where it meets the target itself.
     bias : Tensor of float32, shape (N,)

@@ -6,15 +6,15 @@ from dataclasses import asdict
 
 import numpy as np
 
-from dynamoe_search.analysis import rank_correlations
 from dynamoe_search.bench import COLUMNS, Bench, Distinction, tell_apart
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.wording import item, p_value, paragraph
-from dynamoe_search.search.study_file import StudyFile
+from dynamoe_search.statistics.fidelity import rank_correlations
 
 _SOURCES = {
     "digits": "The data are the 1,797 handwritten digits of 8 x 8 pixels that ship with"
     " scikit-learn: the test part of Optical Recognition of Handwritten Digits, E. Alpaydin and"
-    " C. Kaynak, UCI Machine Learning Repository 1998, doi 10.24432/C50P49, licence CC BY 4.0."
+    " C. Kaynak, UCI Machine Learning Repository 1998, doi 10.24432/C50P49, license CC BY 4.0."
     " The table holds results only and none of the images.",
 }
 
@@ -47,11 +47,11 @@ def bench_card(bench: Bench, made_by: str) -> str:
             "## What the noise allows",
             "\n".join(item(sentence) for sentence in _noise(bench)),
             "## Columns",
-            "A row a training, in the order of schedules and replicates.",
+            "A row a training, in the order of schedules and blocks.",
             _columns(),
             "## Limits",
             "\n".join(item(sentence) for sentence in _limits(bench, study)),
-            "## Data and licence",
+            "## Data and license",
             paragraph(_SOURCES.get(study.data.name, "See the source of the data set.")),
             "## How to cite",
             paragraph(_citation(bench, title)) + "\n",
@@ -63,7 +63,7 @@ def _what(bench: Bench) -> str:
     answer = bench.ask(bench.schedules[0])
     return (
         f"All {len(bench.schedules):,} schedules, each trained {len(answer.losses)} times from the"
-        f" same seeds: {len(bench.trials):,} trainings of a small Mixture-of-Experts network, with"
+        f" same seeds: {len(bench.runs):,} trainings of a small Mixture-of-Experts network, with"
         " its learning curve, active FLOPs, K measured, how the experts are used, and the noise of"
         " the gradients. So a search method can be tried on it without any training, and questions"
         " about schedules answered by looking."
@@ -79,9 +79,9 @@ from dynamoe_search import bench
 table = bench.load("{bench.name}")  # checked against its checksum
 found = table.ask("{example}")  # or a tuple, or a Schedule
 found.loss, found.low, found.high  # the mean in nats, and its 95 % interval
-found.losses  # of each replicate
+found.losses  # of each block
 found.curve  # the mean learning curve, a DataFrame
-table.trials  # everything, as load_trials gives it: leaderboards and plots take it for a study
+table.runs  # everything, as load_runs gives it: leaderboards and plots take it for a study
 ```
 
 ```console
@@ -92,7 +92,7 @@ $ dynamoe-search compare-samplers {bench.name} --family free --plot samplers.png
 def _how(bench: Bench, study: StudyFile) -> str:
     model, training, router = study.model, study.training, study.router
     constants = ", ".join(f"{key} = {value}" for key, value in asdict(router).items())
-    rows = bench.trials
+    rows = bench.runs
     versions = ", ".join(f"{name} {version}" for name, version in bench.versions.items())
     return (
         f"By `study.toml`, beside this card: {model.depth} blocks of experts of width"
@@ -136,7 +136,7 @@ def _worst(bench: Bench) -> str:
 def _named(bench: Bench, found: Distinction) -> list[str]:
     """Where the named patterns are in the order of all."""
     ranks = bench.means["validation_loss"].rank(method="min").astype(int)
-    named = bench.trials[bench.trials["pattern"] != ""].drop_duplicates("schedule")
+    named = bench.runs[bench.runs["pattern"] != ""].drop_duplicates("schedule")
     parts = [
         f"{row.pattern} ({row.schedule}) {ranks[row.schedule]}"
         for row in named.sort_values("schedule", key=lambda names: names.map(ranks)).itertuples()
@@ -167,12 +167,12 @@ def _compute(bench: Bench) -> list[str]:
 
 
 def _fidelity(bench: Bench) -> str:
-    rows = rank_correlations(bench.trials)
+    rows = rank_correlations(bench.runs)
     half = rows.iloc[(rows["fraction"] - 0.5).abs().argmin()]
     return (
         f"**Ranks by one seed** agree with those by another with Kendall's tau ="
-        f" {half['replicate_tau']:.2f} ({half['replicate_low']:.2f} to"
-        f" {half['replicate_high']:.2f}); ranks by the means of all seeds after"
+        f" {half['block_tau']:.2f} ({half['block_low']:.2f} to"
+        f" {half['block_high']:.2f}); ranks by the means of all seeds after"
         f" {half['fraction']:.0%} of the training agree with those at its end with"
         f" {half['tau']:.2f}."
     )

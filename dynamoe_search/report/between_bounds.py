@@ -13,9 +13,9 @@ from matplotlib.ticker import EngFormatter
 from rich import box
 from rich.table import Table
 
-from dynamoe_search.analysis import MEASURED_AND_BOUNDED
+from dynamoe_search.bounds.measured import MEASURED_AND_BOUNDED
 from dynamoe_search.report.bounds import are_alike, engineering
-from dynamoe_search.report.plots import BLUE, GREY
+from dynamoe_search.report.plots import BLUE, GRAY
 from dynamoe_search.report.terminal import plus_minus
 
 _FORMS: Mapping[str, Callable[[float], str]] = {
@@ -32,7 +32,7 @@ def measured_sentences(table: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.analysis.measured_bounds` gives it.
+        As `dynamoe_search.bounds.measured.measured_bounds` gives it.
     """
     sentences = []
     for quantity, rows in table.groupby("quantity", sort=False):
@@ -81,7 +81,7 @@ def measured_bounds_table(table: pd.DataFrame, names: Mapping[str, str]) -> Tabl
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.analysis.measured_bounds` gives it.
+        As `dynamoe_search.bounds.measured.measured_bounds` gives it.
     names : mapping of str to str
         The names of candidates that have one.
     """
@@ -101,9 +101,9 @@ def measured_bounds_table(table: pd.DataFrame, names: Mapping[str, str]) -> Tabl
         shown.add_column(f"{about.label}\n({unit})", justify="right", no_wrap=True)
     for candidate, rows in table.groupby("candidate", sort=False):
         cells = {row["quantity"]: _cell(row) for row in rows.to_dict("records")}
-        replicates = f"{rows['replicates'].iloc[0]}x"
+        blocks = f"{rows['blocks'].iloc[0]}x"
         texts = [cells.get(quantity, "not recorded") for quantity in quantities]
-        shown.add_row(names.get(str(candidate)) or str(candidate), replicates, *texts)
+        shown.add_row(names.get(str(candidate)) or str(candidate), blocks, *texts)
     return shown
 
 
@@ -173,7 +173,7 @@ def _finding(groups: list[tuple[str, pd.DataFrame]]) -> str:
         if rows["place"].notna().any()
     ]
     found = f"; of the way there went {', '.join(ways)}" if ways else ""
-    return f"Measured (points, 95 %) from floor to ceiling (grey){found}"
+    return f"Measured (points, 95 %) from floor to ceiling (gray){found}"
 
 
 def _plot_quantity(axes: Axes, quantity: str, rows: pd.DataFrame, candidates: list[str]) -> None:
@@ -181,7 +181,7 @@ def _plot_quantity(axes: Axes, quantity: str, rows: pd.DataFrame, candidates: li
     # Without a ceiling the bar goes from the floor to what was measured.
     ends = rows["ceiling"].fillna(rows["measured"])
     starts = rows["floor"].fillna(rows["measured"])
-    axes.barh(places, ends - starts, left=starts, height=0.55, color=GREY, alpha=0.35)
+    axes.barh(places, ends - starts, left=starts, height=0.55, color=GRAY, alpha=0.35)
     width = (rows["high"] - rows["measured"]).fillna(0.0)
     axes.errorbar(
         rows["measured"], places, xerr=width, fmt="o", ms=4, color=BLUE, capsize=2, lw=1.2

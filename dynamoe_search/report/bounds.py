@@ -1,6 +1,6 @@
 """The bounds of a budget of experts, in sentences.
 
-All take the tables of `dynamoe_search.analysis.budget_bounds`: `compare_schedules` and
+All take the tables of `dynamoe_search.bounds.budget`: `compare_schedules` and
 `budget_extremes`.
 """
 
@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from dynamoe_search.analysis.budget_bounds import ExpertBudget, budget_extremes, compare_schedules
-from dynamoe_search.analysis.machine import Machine
-from dynamoe_search.analysis.scaling_laws import LAWS, Extrapolation
+from dynamoe_search.bounds.budget import ExpertBudget, budget_extremes, compare_schedules
+from dynamoe_search.bounds.machine import Machine
+from dynamoe_search.bounds.scaling_laws import LAWS, Extrapolation
 from dynamoe_search.schedules import Schedule, count_schedules
 from dynamoe_search.specification import FixedRouter, Percentile, Router, TopK, TopP, VariableRouter
 
@@ -123,7 +123,7 @@ def _why_uneven(router: Router) -> str:
         case TopK(k=k):
             return f"layers of {k} experts or fewer have no choice, so it pays to give some up"
         case _:
-            return "the most K is rounded up in every layer, which favours some N over others"
+            return "the most K is rounded up in every layer, which favors some N over others"
 
 
 def _short(score: Any, most: float) -> str:
@@ -247,7 +247,7 @@ def machine_sentences(
     ----------
     machine : Machine
     times : DataFrame
-        As `dynamoe_search.analysis.roofline` gives it.
+        As `dynamoe_search.bounds.machine.roofline` gives it.
     names : sequence of str
         Of its schedules.
     tokens : int
@@ -258,8 +258,8 @@ def machine_sentences(
         "decoding_seconds": "decoding one token",
         "batch_seconds": f"a forward pass of {tokens:,} tokens that use all experts alike",
     }
-    labelled = times.set_axis(list(names))
-    least = [f"{what} {_seconds(labelled[column])}" for column, what in kinds.items()]
+    labeled = times.set_axis(list(names))
+    least = [f"{what} {_seconds(labeled[column])}" for column, what in kinds.items()]
     return [
         f"With {engineering(machine.peak_flops)}FLOP/s and {engineering(machine.bandwidth)}byte/s,"
         f" and the expected K (the most, where no K is fixed or held), the layers of experts take"
@@ -281,7 +281,7 @@ def family_sentence(family: str, met: pd.DataFrame, extremes: pd.DataFrame) -> s
     ----------
     family : str
     met : DataFrame
-        As `dynamoe_search.analysis.budget_bounds.family_bounds` gives it.
+        As `dynamoe_search.bounds.budget.family_bounds` gives it.
     extremes : DataFrame
         As `budget_extremes` gives it.
     """

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from dynamoe_search.analysis.budget_bounds import ExpertBudget, compare_schedules
-from dynamoe_search.report.plots import GREY
+from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
+from dynamoe_search.report.plots import GRAY
 
 _MOST_TOKENS = 10  # batches of 1 to 2^10 tokens
 _FAMILY_ROW = "the family"
@@ -30,7 +30,7 @@ def plot_bounds(
     ----------
     budget : ExpertBudget
     scores : DataFrame
-        As `dynamoe_search.analysis.budget_bounds.compare_schedules` gives it.
+        As `dynamoe_search.bounds.budget.compare_schedules` gives it.
     extremes : DataFrame
         As `budget_extremes` gives it: the ends of the shaded ranges.
     family : DataFrame, optional
@@ -52,7 +52,7 @@ def plot_bounds(
     _plot_flops(flops, scores, extremes)
     _plot_touched(touched, budget, scores)
     figure.suptitle(
-        f"{budget.layers} layers share {budget.experts} experts; grey: beyond any schedule of them",
+        f"{budget.layers} layers share {budget.experts} experts; gray: beyond any schedule of them",
         fontsize=10,
     )
     return figure
@@ -69,10 +69,10 @@ def _plot_row(
     names = list(scores["name"])
     if family is not None:
         axes.plot(
-            family[quantity], [len(names)] * len(family), "|", color=GREY, ms=11, mew=0.5, alpha=0.5
+            family[quantity], [len(names)] * len(family), "|", color=GRAY, ms=11, mew=0.5, alpha=0.5
         )
         names.append(_FAMILY_ROW)
-    axes.scatter(scores[quantity], range(len(scores)), s=42, c=_colours(scores), zorder=3)
+    axes.scatter(scores[quantity], range(len(scores)), s=42, c=_colors(scores), zorder=3)
     _finish(axes, names, *extremes.loc[quantity, ["least", "most"]])
 
 
@@ -80,10 +80,10 @@ def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> Non
     """A bar from the fewest to the most FLOPs of each schedule; a dot where they are one."""
     place = np.arange(len(scores))
     axes.hlines(
-        place, scores["flops_minimum"], scores["flops_maximum"], colors=_colours(scores), lw=5
+        place, scores["flops_minimum"], scores["flops_maximum"], colors=_colors(scores), lw=5
     )
     axes.scatter(
-        scores["flops_expected"], place, s=60, c=_colours(scores), edgecolors="white", zorder=3
+        scores["flops_expected"], place, s=60, c=_colors(scores), edgecolors="white", zorder=3
     )
     least, most = extremes.loc["flops_minimum", "least"], extremes.loc["flops_maximum", "most"]
     _finish(axes, list(scores["name"]), least, most)
@@ -95,13 +95,13 @@ def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> Non
 def _finish(axes: Axes, names: list[str], least: float, most: float) -> None:
     margin = 0.06 * (most - least) or 0.06 * most or 1.0
     low, high = least - margin, most + margin
-    axes.axvspan(low, least, color=GREY, alpha=0.35, lw=0)
-    axes.axvspan(most, high, color=GREY, alpha=0.35, lw=0)
+    axes.axvspan(low, least, color=GRAY, alpha=0.35, lw=0)
+    axes.axvspan(most, high, color=GRAY, alpha=0.35, lw=0)
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
+    axes.grid(axis="y", color=GRAY, alpha=0.25, lw=0.6)
     sns.despine(ax=axes)
 
 
@@ -112,9 +112,9 @@ def _plot_touched(axes: Axes, budget: ExpertBudget, scores: pd.DataFrame) -> Non
         compare_schedules(replace(budget, tokens=batch), schedules)["distinct_experts"]
         for batch in batches
     ]
-    for name, curve, colour in zip(schedules, np.array(curves).T, _colours(scores), strict=True):
-        axes.plot(batches, curve, color=colour, label=name, lw=1.6)
-    axes.axhline(budget.experts, color=GREY, lw=0.8)
+    for name, curve, color in zip(schedules, np.array(curves).T, _colors(scores), strict=True):
+        axes.plot(batches, curve, color=color, label=name, lw=1.6)
+    axes.axhline(budget.experts, color=GRAY, lw=0.8)
     axes.set_xscale("log", base=2)
     axes.set_ylim(0, 1.05 * budget.experts)
     axes.set_xlabel("tokens of a batch")
@@ -124,5 +124,5 @@ def _plot_touched(axes: Axes, budget: ExpertBudget, scores: pd.DataFrame) -> Non
     sns.despine(ax=axes)
 
 
-def _colours(scores: pd.DataFrame) -> list[tuple[float, float, float]]:
+def _colors(scores: pd.DataFrame) -> list[tuple[float, float, float]]:
     return list(sns.color_palette("colorblind", len(scores)))

@@ -23,7 +23,7 @@ def bounds_table(
     scores, extremes
         As in `bounds_sentences`; `scores` may have the two extreme schedules as its last rows.
     times : DataFrame, optional
-        As `dynamoe_search.analysis.roofline` gives it, a row for each of `scores`.
+        As `dynamoe_search.bounds.machine.roofline` gives it, a row for each of `scores`.
     """
     most = extremes.loc["log2_configurations", "most"]
     table = Table(

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dynamoe_search.analysis.comparison import MOST_SEEDS, POWER
-from dynamoe_search.analysis.source_claims import OUTCOMES, Unit
-from dynamoe_search.analysis.verdicts import (
+from dynamoe_search.claims.source import OUTCOMES, Unit
+from dynamoe_search.claims.verdicts import (
     EQUIVALENT,
     NOT_RUN,
     NOT_SUPPORTED,
@@ -21,6 +20,7 @@ from dynamoe_search.analysis.verdicts import (
 )
 from dynamoe_search.report.wording import item, paragraph
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+from dynamoe_search.statistics.comparison import MOST_SEEDS, POWER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def claims_page(
     Parameters
     ----------
     verdicts : DataFrame
-        As `dynamoe_search.analysis.verdicts.judge` gives it.
+        As `dynamoe_search.claims.verdicts.judge` gives it.
     units : sequence of Unit
         All that were planned.
     trainings : mapping of Unit to DataFrame
@@ -112,7 +112,7 @@ def _summary(verdicts: pd.DataFrame) -> str:
 
 def _reading() -> str:
     return (
-        "An effect is the advantage of what the source favours: above 0 it is right. Supported and"
+        "An effect is the advantage of what the source favors: above 0 it is right. Supported and"
         " not supported: there is a difference, in the source's direction or in the other."
         " Equivalent: the difference is shown to be within the margin. Undecided: neither; with the"
         f" seeds at which it would be decided with a chance of {100 * POWER:.0f} %, were the truth"
@@ -212,7 +212,7 @@ def _costs(units: Sequence[Unit], trainings: Trainings) -> str:
         parameters = "parameters" if routing else "total_parameters"
         cells = [
             name_of(unit),
-            str(table["replicate"].nunique()),
+            str(table["block"].nunique()),
             f"{table['ended'].sum()} of {len(table)}",
             str(failed),
             "" if routing else _range(means["samples"].mean(), ",.0f"),
@@ -259,7 +259,7 @@ def _method(verdicts: pd.DataFrame) -> list[str]:
     return [
         "Arms are paired by seed, which decides initial weights and the order of the data. Effects"
         " are means of paired differences. Intervals are of one effect each, without correction: by"
-        " studentised bootstrap, against several rivals Student's.",
+        " studentized bootstrap, against several rivals Student's.",
         f"Tests are paired t tests, two-sided at 5 %, with Holm's correction over all"
         f" {sizes.get('primary', 0)} primary questions, those not run yet included, and over the"
         f" {sizes.get('secondary', 0)} secondary ones. Equivalence: two one-sided tests, corrected"
@@ -314,7 +314,7 @@ def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
     Parameters
     ----------
     verdicts : DataFrame
-        As `dynamoe_search.analysis.verdicts.judge` gives it.
+        As `dynamoe_search.claims.verdicts.judge` gives it.
 
     Returns
     -------
@@ -348,7 +348,7 @@ def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
 
 
 def _draw(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
-    from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE
+    from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE
 
     rows = rows.reset_index(drop=True)
     outcome = OUTCOMES[rows["outcome"].iloc[0]]
@@ -358,19 +358,19 @@ def _draw(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
     axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0)
     axes.axvline(0, color="black", lw=0.8)
     found = []
-    for verdict, colour, marker in (
+    for verdict, color, marker in (
         (SUPPORTED, BLUE, "o"),
         (NOT_SUPPORTED, ORANGE, "D"),
         (EQUIVALENT, GREEN, "s"),
-        (UNDECIDED, GREY, "o"),
+        (UNDECIDED, GRAY, "o"),
     ):
         part = rows[rows["verdict"] == verdict]
         if part.empty:
             continue
         found.append(f"{len(part)} {verdict}")
-        axes.hlines(part.index, part["low"], part["high"], color=colour, lw=1.5)
-        face = "white" if verdict == UNDECIDED else colour
-        axes.scatter(part["effect"], part.index, s=32, marker=marker, fc=face, ec=colour, zorder=3)
+        axes.hlines(part.index, part["low"], part["high"], color=color, lw=1.5)
+        face = "white" if verdict == UNDECIDED else color
+        axes.scatter(part["effect"], part.index, s=32, marker=marker, fc=face, ec=color, zorder=3)
     labels = [name_of(Unit(row.about, row.data, row.condition)) for row in rows.itertuples()]
     axes.set_yticks(np.arange(len(rows)), labels, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)

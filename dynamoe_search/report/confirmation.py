@@ -1,6 +1,6 @@
 """What a confirmation has found: in sentences, as a table, and as a plot.
 
-All take the table of `dynamoe_search.analysis.compare_with_reference`. It may have a column
+All take the table of `dynamoe_search.statistics.comparison.compare_with_reference`. It may have a column
 ``name``, such as "descending", shown with the candidate; "" for a candidate without one.
 """
 
@@ -12,8 +12,8 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from dynamoe_search.analysis.comparison import ERROR_RATE, MOST_SEEDS, POWER
 from dynamoe_search.report.wording import p_value
+from dynamoe_search.statistics.comparison import ERROR_RATE, MOST_SEEDS, POWER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,10 +44,10 @@ def confirmation_sentences(
 
     Examples
     --------
-    >>> from dynamoe_search.analysis.comparison import compare_with_reference
+    >>> from dynamoe_search.statistics.comparison import compare_with_reference
     >>> results = pd.DataFrame({
     ...     "candidate": ["2-2"] * 3 + ["3-1"] * 3,
-    ...     "replicate": [0, 1, 2] * 2,
+    ...     "block": [0, 1, 2] * 2,
     ...     "loss": [0.50, 0.55, 0.52, 0.61, 0.65, 0.64],
     ... })
     >>> table = compare_with_reference(results, reference="2-2", margin=0.01)
@@ -228,31 +228,31 @@ def plot_confirmation(
     # Here, so that sentences and tables need not wait for it.
     import seaborn as sns
 
-    from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE, one_panel
+    from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE, one_panel
 
     table = table.reset_index(drop=True)
     figure, axes = one_panel(axes, 8.0, 1.9 + 0.3 * len(table))
     axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0, label=f"margin ±{margin:.4f}")
     axes.axvline(0, color="black", lw=0.8)
     found = []
-    for verdict, colour, marker in (
+    for verdict, color, marker in (
         ("better", BLUE, "o"),
         ("worse", ORANGE, "D"),
         ("equivalent", GREEN, "s"),
-        ("undecided", GREY, "o"),
+        ("undecided", GRAY, "o"),
     ):
         rows = table[table["verdict"] == verdict]
         found.append(f"{len(rows)} {verdict}")
         if len(rows):
-            axes.hlines(rows.index, rows["low"], rows["high"], color=colour, lw=1.5)
-            face = "white" if verdict == "undecided" else colour
+            axes.hlines(rows.index, rows["low"], rows["high"], color=color, lw=1.5)
+            face = "white" if verdict == "undecided" else color
             axes.scatter(
                 rows["difference"],
                 rows.index,
                 s=36,
                 marker=marker,
                 facecolors=face,
-                edgecolors=colour,
+                edgecolors=color,
                 label=verdict,
                 zorder=3,
             )

@@ -13,35 +13,35 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from dynamoe_search.analysis.fidelity import (
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE, one_panel
+from dynamoe_search.report.wording import percents
+from dynamoe_search.statistics.fidelity import (
     Savings,
     compute_saved,
     kendall_interval,
     rank_correlations,
 )
-from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE, one_panel
-from dynamoe_search.report.wording import percents
 
 
-def fidelity_sentences(trials: pd.DataFrame) -> list[str]:
+def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
     """What pruning saved, and how far an early look can be trusted.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
 
     Returns
     -------
     list of str
         They claim no more than the intervals of `rank_correlations` allow.
     """
-    savings, table = compute_saved(trials), rank_correlations(trials)
+    savings, table = compute_saved(runs), rank_correlations(runs)
     sentences = [_saved(savings) + "."]
     if table.empty:
         return [*sentences, "No complete training reported its loss before its end."]
-    places = _decisive(table, trials)
+    places = _decisive(table, runs)
     sentences += [
         f"At {percents(row.fraction)} of the training the order of candidates agrees with the final"
         f" one by {_tau(row.tau, row.tau_low, row.tau_high)}, {row.candidates} candidates)."
@@ -49,11 +49,11 @@ def fidelity_sentences(trials: pd.DataFrame) -> list[str]:
         if not math.isnan(row.tau)
     ]
     first = table.iloc[places[0]]
-    if not math.isnan(first["replicate_tau"]):
+    if not math.isnan(first["block_tau"]):
         sentences.append(
             "Full trainings of the same candidates from two seeds agree by"
-            f" {_tau(first['replicate_tau'], first['replicate_low'], first['replicate_high'])},"
-            f" {first['replicate_candidates']:.0f} candidates; a search trains its leaders again,"
+            f" {_tau(first['block_tau'], first['block_low'], first['block_high'])},"
+            f" {first['block_candidates']:.0f} candidates; a search trains its leaders again,"
             " and they are the hardest to tell apart)."
         )
     sentences.append(_verdict(first))
@@ -80,9 +80,9 @@ def _tau(tau: float, low: float, high: float) -> str:
     return f"tau = {tau:.2f} ({interval}"
 
 
-def _decisive(table: pd.DataFrame, trials: pd.DataFrame) -> list[int]:
+def _decisive(table: pd.DataFrame, runs: pd.DataFrame) -> list[int]:
     """Up to three rungs to speak of: of those where trainings were pruned, else of all."""
-    pruned_at = trials.loc[trials["state"] == "pruned", "fraction"].dropna()
+    pruned_at = runs.loc[runs["state"] == "pruned", "fraction"].dropna()
     places = sorted({int((table["fraction"] - part).abs().argmin()) for part in pruned_at})
     places = places or list(range(len(table)))
     return sorted({places[0], places[len(places) // 2], places[-1]})
@@ -98,12 +98,12 @@ def _verdict(row: pd.Series) -> str:
         f"{look.capitalize()} is better than chance: it puts {percents((1 + row['tau']) / 2)} of"
         " pairs of candidates into their final order."
     )
-    full, early = row["replicate_tau"], row["early_replicate_tau"]
+    full, early = row["block_tau"], row["early_replicate_tau"]
     if math.isnan(full):
         return f"{text} How much of the rest is noise is unknown: too few were trained twice."
-    _, early_high = kendall_interval(early, row["replicate_candidates"])
+    _, early_high = kendall_interval(early, row["block_candidates"])
     text += f" The order from another seed it foretells by tau = {early:.2f},"
-    if early_high < row["replicate_low"]:
+    if early_high < row["block_low"]:
         return f"{text} which is less than the {full:.2f} of a full training."
     return f"{text} which cannot be told from the {full:.2f} of a full training."
 
@@ -111,11 +111,11 @@ def _verdict(row: pd.Series) -> str:
 def fidelity_table(correlations: pd.DataFrame) -> Table:
     """The rungs and how well each foretells the end, from `rank_correlations`."""
     caption = "tau: Kendall's, between the order at this part of the training and the final one"
-    for row in correlations[correlations["replicate_tau"].notna()].head(1).itertuples():
+    for row in correlations[correlations["block_tau"].notna()].head(1).itertuples():
         caption += (
-            f"; from another seed: with the final order of {row.replicate_candidates} candidates'"
+            f"; from another seed: with the final order of {row.block_candidates} candidates'"
             " other training, which a full training foretells by"
-            f" {_tau(row.replicate_tau, row.replicate_low, row.replicate_high)})"
+            f" {_tau(row.block_tau, row.block_low, row.block_high)})"
         )
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
@@ -137,13 +137,13 @@ def _number(value: float) -> str:
     return "?" if math.isnan(value) else f"{value:.2f}"
 
 
-def plot_fidelity(trials: pd.DataFrame) -> Figure:
+def plot_fidelity(runs: pd.DataFrame) -> Figure:
     """How well early looks foretell the end, beside the learning curves.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
 
     Returns
     -------
@@ -157,18 +157,18 @@ def plot_fidelity(trials: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     with sns.axes_style("ticks"):
         agreement, curves = figure.subplots(1, 2)
-    plot_agreement(trials, agreement)
-    plot_curves(trials, curves)
+    plot_agreement(runs, agreement)
+    plot_curves(runs, curves)
     return figure
 
 
-def plot_agreement(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
+def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """How well the order of candidates at each point of the training agrees with the final one.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -181,7 +181,7 @@ def plot_agreement(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
     InvalidInput
         As `plot_fidelity`.
     """
-    table = rank_correlations(trials)
+    table = rank_correlations(runs)
     table = table[table["tau"].notna()]
     if table.empty:
         raise InvalidInput(
@@ -189,18 +189,18 @@ def plot_agreement(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
             " and evaluated before the end"
         )
     figure, axes = one_panel(axes, 5.4, 4.6)
-    _plot_agreement(axes, table, table.iloc[_decisive(table, trials)[0]])
+    _plot_agreement(axes, table, table.iloc[_decisive(table, runs)[0]])
     _finish(axes)
     return figure
 
 
-def plot_curves(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
+def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The learning curves: the validation loss over the training, of each training.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -213,10 +213,10 @@ def plot_curves(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
     InvalidInput
         Where no training reported its loss.
     """
-    if trials.loc[trials["state"].isin(["complete", "pruned"]), "curve"].isna().all():
+    if runs.loc[runs["state"].isin(["complete", "pruned"]), "curve"].isna().all():
         raise InvalidInput("no training of this study has reported its loss yet")
     figure, axes = one_panel(axes, 5.4, 4.6)
-    _plot_curves(axes, trials)
+    _plot_curves(axes, runs)
     _finish(axes)
     return figure
 
@@ -234,37 +234,35 @@ def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
     axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same training")
     title = f"At {percents(first['fraction'])} of the training the order agrees with the final one"
     title += f"\nby {_tau(first['tau'], first['tau_low'], first['tau_high'])})"
-    if not math.isnan(first["replicate_tau"]):
-        count = f"{first['replicate_candidates']:.0f} candidates"
-        axes.axhspan(first["replicate_low"], first["replicate_high"], color=GREEN, alpha=0.08, lw=0)
-        axes.axhline(
-            first["replicate_tau"], color=GREEN, ls="--", label="full training, another seed"
-        )
+    if not math.isnan(first["block_tau"]):
+        count = f"{first['block_candidates']:.0f} candidates"
+        axes.axhspan(first["block_low"], first["block_high"], color=GREEN, alpha=0.08, lw=0)
+        axes.axhline(first["block_tau"], color=GREEN, ls="--", label="full training, another seed")
         label = f"another seed ({count})"
         axes.plot(percent, table["early_replicate_tau"], "^:", color=GREEN, ms=5, label=label)
-    axes.axhline(0, color=GREY, lw=0.8)
+    axes.axhline(0, color=GRAY, lw=0.8)
     axes.set_ylim(top=1.02)
     axes.set_ylabel("Kendall's tau with the final order, 95 % bands")
     axes.set_title(title, fontsize=10)
 
 
-def _plot_curves(axes: Axes, trials: pd.DataFrame) -> None:
-    reported = trials[trials["curve"].notna()]
+def _plot_curves(axes: Axes, runs: pd.DataFrame) -> None:
+    reported = runs[runs["curve"].notna()]
     losses: list[float] = []
-    for state, colour, marker in (("complete", BLUE, "o"), ("pruned", ORANGE, "x")):
+    for state, color, marker in (("complete", BLUE, "o"), ("pruned", ORANGE, "x")):
         curves = [
             np.array([(100 * point["fraction"], point["loss"]) for point in curve])
             for curve in reported.loc[reported["state"] == state, "curve"]
         ]
         if curves:
-            lines = LineCollection(curves, colors=colour, linewidths=0.8, alpha=0.4)
+            lines = LineCollection(curves, colors=color, linewidths=0.8, alpha=0.4)
             axes.add_collection(lines)
             ends = np.array([curve[-1] for curve in curves])
-            axes.scatter(ends[:, 0], ends[:, 1], s=12, c=colour, marker=marker, label=state)
+            axes.scatter(ends[:, 0], ends[:, 1], s=12, c=color, marker=marker, label=state)
             losses += np.concatenate(curves)[:, 1].tolist()
     # A few that start high, or diverge, should not flatten the rest.
     lowest, high = min(losses), float(np.quantile(losses, 0.98))
     room = 0.05 * (high - lowest)
     axes.set_ylim(lowest - room, high + room)
     axes.set_ylabel("validation loss (nats)")
-    axes.set_title(_saved(compute_saved(trials)).replace(" and saved", "\nand saved"), fontsize=10)
+    axes.set_title(_saved(compute_saved(runs)).replace(" and saved", "\nand saved"), fontsize=10)

@@ -11,19 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from dynamoe_search.analysis.gradient_moments import noise_scale
-from dynamoe_search.analysis.measurements import NETWORK
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.measure.gradient_moments import noise_scale
+from dynamoe_search.measure.measurements import NETWORK
 from dynamoe_search.report.plots import LOOKS, one_panel
 
 
 def noise_course(gradients: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The noise scale over the training: of the means over replicates, a ratio of means.
+    """The noise scale over the training: of the means over blocks, a ratio of means.
 
     Parameters
     ----------
     gradients : DataFrame
-        As `dynamoe_search.search.measurement_table` gives it for "gradients".
+        As `dynamoe_search.run.results.measurement_table` gives it for "gradients".
     by : {"candidate", "group"}
         What gets a line of its own.
 
@@ -56,7 +56,7 @@ def plot_gradient_noise(
     Parameters
     ----------
     gradients : DataFrame
-        As `dynamoe_search.search.measurement_table` gives it for "gradients".
+        As `dynamoe_search.run.results.measurement_table` gives it for "gradients".
     names : mapping of str to str
         The candidates to show, at most six, and what each is called.
     axes : Axes, optional
@@ -85,7 +85,7 @@ def plot_gradient_groups(
     Parameters
     ----------
     gradients : DataFrame
-        As `dynamoe_search.search.measurement_table` gives it for "gradients".
+        As `dynamoe_search.run.results.measurement_table` gives it for "gradients".
     candidate : str
     axes : Axes, optional
         Where to draw; a new figure where it is None.
@@ -111,7 +111,7 @@ def _plot(
     if not known:
         raise InvalidInput("the gradient noise of none of them was measured, or all is noise")
     figure, axes = one_panel(axes, 5.4, 4.0)
-    for (name, line), (colour, dash, marker) in zip(known.items(), LOOKS, strict=False):
+    for (name, line), (color, dash, marker) in zip(known.items(), LOOKS, strict=False):
         points = course[course["line"] == line]
         axes.plot(
             100 * points["fraction"],
@@ -119,7 +119,7 @@ def _plot(
             marker=marker,
             ls=dash,
             ms=4,
-            color=colour,
+            color=color,
             label=name,
         )
     axes.set_yscale("log")
@@ -171,10 +171,10 @@ def gradient_sentences(gradients: pd.DataFrame, names: Mapping[str, str]) -> lis
             f"{_samples(point['noise_scale'])} samples at {100 * point['fraction']:.0f} %"
             for _, point in points.iloc[[0, -1]].iterrows()
         )
-        times = own["replicate"].nunique()
+        times = own["block"].nunique()
         sentences.append(
             f"{name}: a noise scale of {first} of the training and of {last}"
-            f" ({times} {'replicate' if times == 1 else 'replicates'})."
+            f" ({times} {'block' if times == 1 else 'blocks'})."
         )
     return [
         *sentences,

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynamoe_search.report.plots import BLUE, GREY, ORANGE, one_panel
+from dynamoe_search.report.plots import BLUE, GRAY, ORANGE, one_panel
 from dynamoe_search.report.wording import percents
 from dynamoe_search.search.importance import CHANCE, EVALUATORS
 
@@ -16,7 +16,7 @@ _SURE = 0.95  # of the repetitions
 _LOOKS = {"fanova": (BLUE, "o", -0.13), "ped_anova": (ORANGE, "D", 0.13)}
 
 
-def summarise_importance(table: pd.DataFrame) -> pd.DataFrame:
+def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
     """The importance of each parameter, and how often it is above that of pure chance.
 
     Parameters
@@ -37,7 +37,7 @@ def summarise_importance(table: pd.DataFrame) -> pd.DataFrame:
     ...     "evaluator": "fanova", "repetition": [0, 0, 1, 1],
     ...     "parameter": ["tilt", "(chance)"] * 2, "importance": [0.9, 0.1, 0.7, 0.3],
     ... })
-    >>> found = summarise_importance(table).iloc[0]
+    >>> found = summarize_importance(table).iloc[0]
     >>> found["parameter"], float(found["mean"]), bool(found["is_sure"])
     ('tilt', 0.8, True)
     """
@@ -67,7 +67,7 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
     table : DataFrame
         As `dynamoe_search.search.importance.parameter_importance` gives it.
     """
-    summary = summarise_importance(table)
+    summary = summarize_importance(table)
     sentences = []
     for evaluator, question in EVALUATORS.items():
         rows = summary[summary["evaluator"] == evaluator]
@@ -106,15 +106,15 @@ def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     -------
     Figure
     """
-    summary = summarise_importance(table)
+    summary = summarize_importance(table)
     first = summary[summary["evaluator"] == next(iter(EVALUATORS))]
     names = [name for name in first["parameter"] if name != CHANCE] + [CHANCE]
     figure, axes = one_panel(axes, 5.4, 1.8 + 0.34 * len(names))
-    for evaluator, (colour, marker, shift) in _LOOKS.items():
+    for evaluator, (color, marker, shift) in _LOOKS.items():
         rows = summary[summary["evaluator"] == evaluator].set_index("parameter").loc[names]
         place = np.arange(len(names)) + shift
-        axes.hlines(place, rows["low"], rows["high"], color=colour, lw=1.5)
-        for is_sure, face in ((True, colour), (False, "white")):
+        axes.hlines(place, rows["low"], rows["high"], color=color, lw=1.5)
+        for is_sure, face in ((True, color), (False, "white")):
             chosen = (rows["is_sure"] == is_sure).to_numpy()
             axes.scatter(
                 rows["mean"][chosen],
@@ -122,11 +122,11 @@ def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
                 s=32,
                 marker=marker,
                 facecolors=face,
-                edgecolors=colour,
+                edgecolors=color,
                 zorder=3,
                 label=EVALUATORS[evaluator] if is_sure else None,
             )
-    axes.axhline(len(names) - 1.5, color=GREY, lw=0.8, ls=":")
+    axes.axhline(len(names) - 1.5, color=GRAY, lw=0.8, ls=":")
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)

@@ -17,7 +17,7 @@ _DISTANCES = (6, 16, 28, 42)
 _ANGLES = np.deg2rad([45, 135, -45, -135, 0, 180, 90, -90])
 
 
-def label_points(axes: Axes, labels: Sequence[str], labelled: ArrayLike, others: ArrayLike) -> None:
+def label_points(axes: Axes, labels: Sequence[str], labeled: ArrayLike, others: ArrayLike) -> None:
     """A label beside each point, off the other labels, and off as many points as can be.
 
     The layout of the figure must be final: see `Figure.draw_without_rendering`.
@@ -26,15 +26,15 @@ def label_points(axes: Axes, labels: Sequence[str], labelled: ArrayLike, others:
     ----------
     axes : Axes
     labels : sequence of str
-    labelled : array_like of float, shape (labels, 2)
+    labeled : array_like of float, shape (labels, 2)
         In the axes' units.
     others : array_like of float, shape (points, 2)
-        All points, those that are labelled among them.
+        All points, those that are labeled among them.
     """
     pixels = axes.figure.figure.dpi / 72
     points = axes.transData.transform(np.asarray(others, dtype=np.float64))
     taken: list[Bbox] = []
-    for text, (x, y) in zip(labels, np.asarray(labelled, dtype=np.float64), strict=True):
+    for text, (x, y) in zip(labels, np.asarray(labeled, dtype=np.float64), strict=True):
         label = axes.annotate(
             text,
             (x, y),

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from dynamoe_search.analysis.landscape import Landscape
+from dynamoe_search.decision.landscape import Landscape
 from dynamoe_search.report.labels import label_points
 from dynamoe_search.report.plots import INK, ORANGE, PAPER, one_panel
 from dynamoe_search.report.wording import percents
@@ -21,7 +21,7 @@ _CELLS = 50  # a side of the grid on which the surface is drawn
 _MARGIN = 0.04  # of the map, around what is shown
 _NOTHING = 0.005  # of the variance
 _LEVELS = 10
-# Of the surface, beyond which colours do not differ: a few bad candidates should not flatten all.
+# Of the surface, beyond which colors do not differ: a few bad candidates should not flatten all.
 _SHOWN = 0.95
 
 
@@ -31,7 +31,7 @@ def landscape_sentences(landscape: Landscape) -> list[str]:
     Parameters
     ----------
     landscape : Landscape
-        As `dynamoe_search.analysis.landscape.fit_landscape` gives it.
+        As `dynamoe_search.decision.landscape.fit_landscape` gives it.
     """
     early, central = landscape.shares
     sentences = [
@@ -99,9 +99,9 @@ def plot_landscape(
     Parameters
     ----------
     landscape : Landscape
-        As `dynamoe_search.analysis.landscape.fit_landscape` gives it.
+        As `dynamoe_search.decision.landscape.fit_landscape` gives it.
     uncertainty : bool
-        Whether to colour how uncertain the surface is, in place of its height.
+        Whether to color how uncertain the surface is, in place of its height.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -119,7 +119,7 @@ def plot_landscape(
     shown = (margin if uncertainty else height).reshape(len(y), len(x))
     hull = landscape.reach[ConvexHull(landscape.reach).vertices]
     inside = shown[Path(hull).contains_points(grid).reshape(shown.shape)]
-    # Colours shall not make much of less than is known: neither of a height nor of a margin.
+    # Colors shall not make much of less than is known: neither of a height nor of a margin.
     known = float(candidates["margin"].median())
     levels = _levels(inside if inside.size else shown, known if uncertainty else 2 * known)
     cells = axes.contourf(x, y, shown, levels=levels, cmap="cividis_r", extend="both")
@@ -128,7 +128,7 @@ def plot_landscape(
     figure.colorbar(cells, ax=axes, label=label)
     unnamed = candidates[candidates["pattern"] == ""]
     axes.scatter(
-        unnamed["x"], unnamed["y"], s=8 + 6 * unnamed["replicates"], c=PAPER, edgecolors=INK, lw=0.7
+        unnamed["x"], unnamed["y"], s=8 + 6 * unnamed["blocks"], c=PAPER, edgecolors=INK, lw=0.7
     )
     named = candidates[candidates["pattern"] != ""]
     axes.scatter(named["x"], named["y"], s=42, marker="D", c=ORANGE, edgecolors=PAPER, lw=0.8)
@@ -146,7 +146,7 @@ def plot_landscape(
 
 
 def _levels(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    """Where colours change: over the values, but over a range of at least so much."""
+    """Where colors change: over the values, but over a range of at least so much."""
     low, high = np.quantile(values, [0, _SHOWN])
     room = max(0.0, least - (high - low)) / 2
     return np.asarray(MaxNLocator(_LEVELS).tick_values(low - room, high + room))

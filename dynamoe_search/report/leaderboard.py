@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dynamoe_search.analysis import (
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.measure.quantities import measured_means
+from dynamoe_search.statistics.intervals import (
     half_width,
     least_significant_difference,
-    measured_means,
     pooled_noise,
 )
-from dynamoe_search.errors import InvalidInput
 
 
-def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
+def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
     """Rank the schedules of a study by their mean validation loss.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
 
     Returns
     -------
     DataFrame
         A row a candidate, best first, those that miss a constraint after all others: ``rank`` from
         1, ``schedule``, ``settings`` (what was searched next to it), ``pattern`` (its name, if it
-        is a pattern, uniform or a preset), ``replicates``, ``feasible`` (whether most of
-        its replicates meet the constraints), ``loss`` in nats with ``loss_low`` and
+        is a pattern, uniform or a preset), ``blocks``, ``feasible`` (whether most of
+        its blocks meet the constraints), ``loss`` in nats with ``loss_low`` and
         ``loss_high``, ``accuracy`` with ``accuracy_low`` and ``accuracy_high`` (95 % intervals from
         the noise pooled over the study; NaN where nothing was trained twice), ``perplexity`` and
         ``bits_per_byte`` (means; NaN for images), ``total_parameters``, ``active_experts`` (K,
-        measured on the validation split, its mean over tokens, layers and replicates),
+        measured on the validation split, its mean over tokens, layers and blocks),
         ``active_parameters`` and ``flops_per_token`` (measured means), ``tied_with_best``:
         whether the difference to the first row is within what noise does (Tukey and Kramer, 5 % for
         the whole table); and what the study asked to be measured, as `measured_means` gives it.
@@ -39,16 +39,16 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InvalidInput
-        Where no trial is complete.
+        Where no run is complete.
     """
-    complete = trials[trials["state"] == "complete"]
+    complete = runs[runs["state"] == "complete"]
     if complete.empty:
         raise InvalidInput("no training of this study is complete yet")
     board = complete.groupby("candidate", sort=True).agg(
         schedule=("schedule", "first"),
         settings=("settings", "first"),
         pattern=("pattern", "first"),
-        replicates=("replicate", "size"),
+        blocks=("block", "size"),
         feasible=("feasible", lambda met: met.mean() > 0.5),
         loss=("validation_loss", "mean"),
         accuracy=("validation_accuracy", "mean"),
@@ -59,20 +59,20 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
         active_parameters=("active_parameters", "mean"),
         flops_per_token=("flops_per_token", "mean"),
     )
-    measured = measured_means(trials)
+    measured = measured_means(runs)
     board = board.join(measured).sort_values("loss", kind="stable").reset_index(drop=True)
     board = board.sort_values("feasible", ascending=False, kind="stable", ignore_index=True)
     board = board.astype({"total_parameters": "int64"})
     for quantity, column in (("loss", "validation_loss"), ("accuracy", "validation_accuracy")):
         noise = pooled_noise(complete[column], complete["candidate"])
-        width = half_width(noise, board["replicates"])
+        width = half_width(noise, board["blocks"])
         board[f"{quantity}_low"] = (board[quantity] - width).clip(lower=0)
         board[f"{quantity}_high"] = board[quantity] + width
     board["accuracy_high"] = board["accuracy_high"].clip(upper=1)
     within_noise = board["loss"] - board["loss"].iloc[0] <= _margin(complete, board)
     board["tied_with_best"] = within_noise & (board["feasible"] == board["feasible"].iloc[0])
     board.insert(0, "rank", range(1, len(board) + 1))
-    order = ["rank", "schedule", "settings", "pattern", "replicates", "feasible"]
+    order = ["rank", "schedule", "settings", "pattern", "blocks", "feasible"]
     order += [
         f"{quantity}{end}" for quantity in ("loss", "accuracy") for end in ("", "_low", "_high")
     ]
@@ -81,19 +81,19 @@ def make_leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
     return board[[*order, *measured]]
 
 
-def answer(trials: pd.DataFrame, board: pd.DataFrame | None = None) -> list[str]:
+def answer(runs: pd.DataFrame, board: pd.DataFrame | None = None) -> list[str]:
     """What a study has found, in sentences that claim no more than its noise allows.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives them.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives them.
     board : DataFrame, optional
         What `make_leaderboard` makes of them; made here where it is None.
     """
     if board is None:
-        board = make_leaderboard(trials)
-    complete = trials[trials["state"] == "complete"]
+        board = make_leaderboard(runs)
+    complete = runs[runs["state"] == "complete"]
     best = board.iloc[0]
     sentences = [f"Best schedule: {_described(best)}."]
     if not best["feasible"]:
@@ -125,7 +125,7 @@ def answer(trials: pd.DataFrame, board: pd.DataFrame | None = None) -> list[str]
             f"{tied} of the {others} other schedules cannot be told from the best"
             " (95 % for the whole table)."
         )
-    return sentences + _what_was_equal(board) + _what_was_changed(trials)
+    return sentences + _what_was_equal(board) + _what_was_changed(runs)
 
 
 def _what_was_equal(board: pd.DataFrame) -> list[str]:
@@ -140,18 +140,18 @@ def _what_was_equal(board: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _what_was_changed(trials: pd.DataFrame) -> list[str]:
+def _what_was_changed(runs: pd.DataFrame) -> list[str]:
     return [
-        f"The study file was changed after {change['after_trials']} trials"
+        f"The study file was changed after {change['after_runs']} runs"
         f" ({'; '.join(change['changes'])}): results from before and after are pooled."
-        for change in trials.attrs.get("changes", [])
+        for change in runs.attrs.get("changes", [])
     ]
 
 
 def _margin(complete: pd.DataFrame, board: pd.DataFrame) -> pd.Series:
     noise = pooled_noise(complete["validation_loss"], complete["candidate"])
     margins = least_significant_difference(
-        noise, board["replicates"].iloc[0], board["replicates"], len(board)
+        noise, board["blocks"].iloc[0], board["blocks"], len(board)
     )
     return pd.Series(margins, index=board.index)
 
@@ -159,7 +159,7 @@ def _margin(complete: pd.DataFrame, board: pd.DataFrame) -> pd.Series:
 def _described(row: pd.Series) -> str:
     candidate = f"{row['schedule']} {row['settings']}".rstrip()
     name = f"{row['pattern']} ({candidate})" if row["pattern"] else candidate
-    times = "1 replicate" if row["replicates"] == 1 else f"{row['replicates']} replicates"
+    times = "1 block" if row["blocks"] == 1 else f"{row['blocks']} blocks"
     interval = ""
     if pd.notna(row["loss_low"]):
         interval = f", 95 % interval {row['loss_low']:.4f} to {row['loss_high']:.4f}"

@@ -6,7 +6,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from dynamoe_search.analysis import MEASURED, MEASURES
+from dynamoe_search.measure.quantities import MEASURED, MEASURES
 from dynamoe_search.report.terminal import plus_minus
 
 
@@ -41,7 +41,7 @@ def measured_tables(board: pd.DataFrame, rows: int) -> list[Table]:
         for row in shown.to_dict("records"):
             table.add_row(
                 f"{row['schedule']} {row['settings']}".rstrip(),
-                f"{row['replicates']}x",
+                f"{row['blocks']}x",
                 *(
                     f"{row[name]:.3g}" + plus_minus(row[f"{name}_high"] - row[name], "{:.2g}")
                     for name in columns
@@ -51,9 +51,9 @@ def measured_tables(board: pd.DataFrame, rows: int) -> list[Table]:
     return tables
 
 
-def cost_sentences(trials: pd.DataFrame) -> list[str]:
+def cost_sentences(runs: pd.DataFrame) -> list[str]:
     """What measuring took beside training and evaluation; nothing where nothing was measured."""
-    complete = trials[trials["state"] == "complete"]
+    complete = runs[runs["state"] == "complete"]
     if not any(name in complete and complete[name].notna().any() for name in MEASURED):
         return []
     parts = {name: complete[f"{name}_seconds"].sum() for name in ("measuring", "training")}

@@ -6,7 +6,9 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from dynamoe_search.analysis import GROUPS, NetworkAnalysis, pool_gradients
+from dynamoe_search.measure.gradient_moments import pool_gradients
+from dynamoe_search.measure.network import NetworkAnalysis
+from dynamoe_search.measure.quantities import GROUPS
 
 _EVEN = 0.95  # of ln N
 
@@ -18,7 +20,7 @@ def network_sentences(found: NetworkAnalysis) -> list[str]:
     ----------
     found : NetworkAnalysis
     """
-    return [*_use(found.utilisation), _noise(found), _variety(found.ranks)]
+    return [*_use(found.utilization), _noise(found), _variety(found.ranks)]
 
 
 def _use(table: pd.DataFrame) -> list[str]:
@@ -31,9 +33,9 @@ def _use(table: pd.DataFrame) -> list[str]:
     sentences = [f"{first}; K is {_span(mean_active)} a layer."]
     if chosen.empty:
         return [*sentences, "No layer has more than one expert, so nothing is routed."]
-    least = chosen.loc[chosen["normalised_entropy"].idxmin()]
-    evenness = f"{least['normalised_entropy']:.2f} ln N"
-    if least["normalised_entropy"] >= _EVEN:
+    least = chosen.loc[chosen["normalized_entropy"].idxmin()]
+    evenness = f"{least['normalized_entropy']:.2f} ln N"
+    if least["normalized_entropy"] >= _EVEN:
         sentences.append(f"The load is even in all layers: its entropy is at least {evenness}.")
     else:
         sentences.append(
@@ -106,13 +108,13 @@ def _layers(found: NetworkAnalysis) -> Table:
     for title in (*titles, "tells", "rank"):
         table.add_column(title, justify="right")
     for row, rank in zip(
-        found.utilisation.itertuples(), found.ranks["effective_rank"], strict=True
+        found.utilization.itertuples(), found.ranks["effective_rank"], strict=True
     ):
         table.add_row(
             str(row.layer),
             str(row.experts),
             f"{row.mean_active:.2f} ± {row.active_variance**0.5:.2f}",
-            f"{row.normalised_entropy:.3f}",
+            f"{row.normalized_entropy:.3f}",
             f"{row.effective_experts:.2f}",
             str(row.dead_experts),
             f"{row.maximum_violation:.2f}",

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from dynamoe_search.analysis.pareto import OBJECTIVES
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.labels import label_points
-from dynamoe_search.report.plots import BLUE, GREY, ORANGE
+from dynamoe_search.report.plots import BLUE, GRAY, ORANGE
 from dynamoe_search.report.terminal import sparkline
 from dynamoe_search.schedules import Schedule
+from dynamoe_search.statistics.pareto import OBJECTIVES
 
 # In the order of the plot's legend.
 _FRONT, _MAYBE, _DOMINATED, _INFEASIBLE = _STATES = (
@@ -42,7 +42,7 @@ def pareto_sentences(table: pd.DataFrame, objectives: Sequence[str]) -> list[str
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.analysis.make_pareto_table` gives it.
+        As `dynamoe_search.statistics.pareto.make_pareto_table` gives it.
     objectives : sequence of str
         As it was made for.
 
@@ -87,7 +87,7 @@ def _finding(table: pd.DataFrame, of_what: str = "") -> str:
 
 def _best(feasible: pd.DataFrame, name: str, objectives: Sequence[str]) -> str:
     objective = OBJECTIVES[name]
-    row = feasible.sort_values(name, ascending=objective.minimise, kind="stable").iloc[0]
+    row = feasible.sort_values(name, ascending=objective.minimize, kind="stable").iloc[0]
     title = f"{row['pattern']} ({row['candidate']})" if row["pattern"] else row["candidate"]
     interval = ""
     if row[f"{name}_low"] < row[f"{name}_high"]:
@@ -99,7 +99,7 @@ def _best(feasible: pd.DataFrame, name: str, objectives: Sequence[str]) -> str:
         if other != name
     ]
     return (
-        f"{'Least' if objective.minimise else 'Most'} {objective.label}: {title},"
+        f"{'Least' if objective.minimize else 'Most'} {objective.label}: {title},"
         f" {_number(row[name], row[name])} {objective.unit}{interval}{''.join(others)}."
     )
 
@@ -123,7 +123,7 @@ def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int) -> T
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.analysis.make_pareto_table` gives it.
+        As `dynamoe_search.statistics.pareto.make_pareto_table` gives it.
     objectives : sequence of str
         As it was made for.
     rows : int
@@ -150,7 +150,7 @@ def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int) -> T
             _shape(row["schedule"]),
             row["pattern"],
             *(_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives),
-            f"{row['replicates']}x",
+            f"{row['blocks']}x",
         )
     return shown
 
@@ -185,7 +185,7 @@ def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.analysis.make_pareto_table` gives it.
+        As `dynamoe_search.statistics.pareto.make_pareto_table` gives it.
     objectives : sequence of str
         As it was made for, at least two.
 
@@ -227,14 +227,14 @@ def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     finite = _is_finite(table, x, y)
     for layer, state in enumerate(reversed(_STATES)):
         part = table[finite & (states == state)]
-        colours = np.where(part["pattern"] != "", ORANGE, _colour(state)).tolist()
+        colors = np.where(part["pattern"] != "", ORANGE, _color(state)).tolist()
         axes.errorbar(
             part[x],
             part[y],
             xerr=_both_ways(part, x),
             yerr=_both_ways(part, y),
             fmt="none",
-            ecolor=colours,
+            ecolor=colors,
             elinewidth=1,
             alpha=0.4,
             zorder=2 + layer / 10,
@@ -244,8 +244,8 @@ def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
             part[y],
             s=40 if state == _FRONT else 26,
             marker="X" if state == _INFEASIBLE else "o",
-            facecolors="white" if state == _DOMINATED else colours,
-            edgecolors=colours,
+            facecolors="white" if state == _DOMINATED else colors,
+            edgecolors=colors,
             alpha=0.5 if state == _MAYBE else 1,
             zorder=3 + layer / 10,
         )
@@ -255,7 +255,7 @@ def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
             axes.set(**{f"{axis.axis_name}scale": "log"})
         else:
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        better = "less" if objective.minimise else "more"
+        better = "less" if objective.minimize else "more"
         label = f"{objective.label} ({objective.unit}), {better} is better"
         infinite = int(np.isposinf(table[name]).sum())
         axis.set_label_text(f"{label}\n({infinite} infinite, not shown)" if infinite else label)
@@ -266,8 +266,8 @@ def _is_finite(table: pd.DataFrame, x: str, y: str) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(table[x]) & np.isfinite(table[y]))
 
 
-def _colour(state: str) -> str:
-    return BLUE if state in (_FRONT, _MAYBE) else GREY
+def _color(state: str) -> str:
+    return BLUE if state in (_FRONT, _MAYBE) else GRAY
 
 
 def _both_ways(part: pd.DataFrame, name: str) -> NDArray[np.float64]:
@@ -279,7 +279,7 @@ def _both_ways(part: pd.DataFrame, name: str) -> NDArray[np.float64]:
 def _plot_front(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     """Steps over the best y that can be had at each x."""
     front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
-    style = "steps-post" if OBJECTIVES[x].minimise else "steps-pre"
+    style = "steps-post" if OBJECTIVES[x].minimize else "steps-pre"
     axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
 
 
@@ -290,8 +290,8 @@ def _handles(table: pd.DataFrame) -> list[Line2D]:
             [],
             linestyle="",
             marker="X" if state == _INFEASIBLE else "o",
-            color=_colour(state),
-            markerfacecolor="white" if state == _DOMINATED else _colour(state),
+            color=_color(state),
+            markerfacecolor="white" if state == _DOMINATED else _color(state),
             alpha=0.5 if state == _MAYBE else 1,
             label=state,
         )

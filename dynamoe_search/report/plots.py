@@ -16,9 +16,9 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.leaderboard import make_leaderboard
 from dynamoe_search.schedules import Schedule
 
-# Okabe and Ito's colours, which every kind of colour vision tells apart.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
-# For lines, which shall differ without colour, too: colours of theirs, dash and marker.
+# Okabe and Ito's colors, which every kind of color vision tells apart.
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
+# For lines, which shall differ without color, too: colors of theirs, dash and marker.
 LOOKS = (
     (BLUE, "-", "o"),
     (ORANGE, "--", "D"),
@@ -27,8 +27,8 @@ LOOKS = (
     ("#E69F00", (0, (5, 1)), "v"),
     ("#56B4E9", (0, (3, 1, 1, 1)), "P"),
 )
-# For what stands on a colour. A report shows pure black and white as the page's own ink and paper,
-# which a dark page exchanges; on a colour they must stay.
+# For what stands on a color. A report shows pure black and white as the page's own ink and paper,
+# which a dark page exchanges; on a color they must stay.
 INK, PAPER = "#010101", "#fefefe"
 _ROWS_OF_THE_BOARD = 15
 
@@ -92,7 +92,7 @@ def plot_active(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.analysis.compare_routers` or `active_by_layer` gives it.
+        As `dynamoe_search.measure.active.compare_routers` or `active_by_layer` gives it.
 
     Returns
     -------
@@ -115,34 +115,34 @@ def plot_active(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_search(trials: pd.DataFrame) -> Figure:
+def plot_search(runs: pd.DataFrame) -> Figure:
     """A search at a glance: its history, and its leaders with their intervals.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
 
     Returns
     -------
     Figure
     """
-    board = make_leaderboard(trials)
+    board = make_leaderboard(runs)
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     with sns.axes_style("ticks"):
         history, leaders = figure.subplots(1, 2, width_ratios=[1, 1.15])
-    plot_history(trials, history)
+    plot_history(runs, history)
     plot_leaders(board, leaders)
     return figure
 
 
-def plot_history(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
+def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The loss of each training in the order in which they ended, and the mean of the leader.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it; complete trainings are shown.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it; complete trainings are shown.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -155,20 +155,20 @@ def plot_history(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
     InvalidInput
         Where no training is complete.
     """
-    if not (trials["state"] == "complete").any():
+    if not (runs["state"] == "complete").any():
         raise InvalidInput("no training of this study is complete yet")
     figure, axes = one_panel(axes, 5.4, 4.4)
-    complete = trials[trials["state"] == "complete"].sort_values("finished")
+    complete = runs[runs["state"] == "complete"].sort_values("finished")
     number = np.arange(1, len(complete) + 1)
-    first = complete["replicate"] == 0
+    first = complete["block"] == 0
     named = complete["pattern"] != ""
-    for mask, label, colour, marker in (
+    for mask, label, color, marker in (
         (first & named, "named schedule", ORANGE, "D"),
         (first & ~named, "found by the search", BLUE, "o"),
-        (~first, "further replicate", GREY, "."),
+        (~first, "further block", GRAY, "."),
     ):
         losses = complete["validation_loss"][mask]
-        axes.scatter(number[mask], losses, s=26, c=colour, marker=marker, label=label, zorder=3)
+        axes.scatter(number[mask], losses, s=26, c=color, marker=marker, label=label, zorder=3)
     axes.step(number, _leading_means(complete), where="post", color=GREEN, label="leader's mean")
     # A diverging few should not flatten the rest.
     lowest, high = complete["validation_loss"].quantile([0, 0.95])
@@ -210,18 +210,18 @@ def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
     shown = board[(board["rank"] <= _ROWS_OF_THE_BOARD) | (board["pattern"] != "")]
     shown = shown.reset_index(drop=True)
     place = np.arange(len(shown))
-    for is_named, colour in ((True, ORANGE), (False, BLUE)):
+    for is_named, color in ((True, ORANGE), (False, BLUE)):
         part = shown[(shown["pattern"] != "") == is_named]
         width = (part["loss_high"] - part["loss"]).fillna(0.0)
         axes.errorbar(
-            part["loss"], place[part.index], xerr=width, fmt="none", ecolor=colour, elinewidth=1.5
+            part["loss"], place[part.index], xerr=width, fmt="none", ecolor=color, elinewidth=1.5
         )
-        for is_tied, face in ((True, colour), (False, "white")):
+        for is_tied, face in ((True, color), (False, "white")):
             dots = part[part["tied_with_best"] == is_tied]
             axes.scatter(
-                dots["loss"], place[dots.index], s=34, facecolors=face, edgecolors=colour, zorder=3
+                dots["loss"], place[dots.index], s=34, facecolors=face, edgecolors=color, zorder=3
             )
-    labels = [f"{row.pattern or row.schedule}  ({row.replicates}x)" for row in shown.itertuples()]
+    labels = [f"{row.pattern or row.schedule}  ({row.blocks}x)" for row in shown.itertuples()]
     axes.set_yticks(place, labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("mean validation loss (nats) and 95 % interval")

@@ -13,7 +13,7 @@ from dynamoe_search.report.leaderboard import make_leaderboard
 from dynamoe_search.report.plots import BLUE, GREEN, ORANGE, one_panel
 
 
-def search_curve(trials: pd.DataFrame) -> pd.DataFrame:
+def search_curve(runs: pd.DataFrame) -> pd.DataFrame:
     """Who led after each training, and how much worse it is than the best, by all that is known.
 
     The leader of a moment is the candidate of the lowest mean of the trainings up to then, among
@@ -23,8 +23,8 @@ def search_curve(trials: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
 
     Returns
     -------
@@ -39,11 +39,11 @@ def search_curve(trials: pd.DataFrame) -> pd.DataFrame:
     InvalidInput
         Where no training is complete, or none meets the constraints.
     """
-    board = make_leaderboard(trials)
+    board = make_leaderboard(runs)
     board.index = pd.Index((board["schedule"] + " " + board["settings"]).str.rstrip())
     if not board["feasible"].iloc[0]:
         raise InvalidInput("no candidate meets the constraints, so that none is best")
-    complete = trials[trials["state"] == "complete"].sort_values("finished", kind="stable")
+    complete = runs[runs["state"] == "complete"].sort_values("finished", kind="stable")
     leaders = _leaders(complete)
     known = board.reindex(leaders)
     return pd.DataFrame(
@@ -101,13 +101,13 @@ def _finding(curve: pd.DataFrame) -> str:
     )
 
 
-def plot_regret(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
+def plot_regret(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The regret of the leader after each training: to the best of the study, by all that is known.
 
     Parameters
     ----------
-    trials : DataFrame
-        As `dynamoe_search.search.load_trials` gives it.
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -120,7 +120,7 @@ def plot_regret(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
     InvalidInput
         As `search_curve`.
     """
-    curve = search_curve(trials)
+    curve = search_curve(runs)
     figure, axes = one_panel(axes, 5.4, 3.8)
     axes.step(
         curve["training"], curve["regret"], where="post", color=BLUE, label="the leader of the time"
@@ -129,7 +129,7 @@ def plot_regret(trials: pd.DataFrame, axes: Axes | None = None) -> Figure:
     axes.scatter(
         tied["training"], tied["regret"], s=14, c=GREEN, zorder=3, label="within noise of the best"
     )
-    board = make_leaderboard(trials)
+    board = make_leaderboard(runs)
     named = board[board["feasible"] & (board["pattern"] != "")]
     if len(named):
         best = named.iloc[0]

@@ -1,8 +1,8 @@
 """Samplers beside random search: what replayed searches say, in sentences, as a table and a plot.
 
-All take the table of `dynamoe_search.search.comparison.compare_samplers`. Intervals and tests are
+All take the table of `dynamoe_search.bench.replay.compare_samplers`. Intervals and tests are
 Student's, over repetitions; differences to random search are paired by repetition. They are the
-chances of the sampler and of the order of replicates: the schedules, and what is recorded of them,
+chances of the sampler and of the order of blocks: the schedules, and what is recorded of them,
 are the same in all repetitions.
 """
 
@@ -16,20 +16,20 @@ from rich import box
 from rich.table import Table
 from scipy import stats
 
-from dynamoe_search.analysis.comparison import ERROR_RATE, difference_p_value, holm
 from dynamoe_search.report.wording import p_value
+from dynamoe_search.statistics.comparison import ERROR_RATE, difference_p_value, holm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dynamoe_search.search.recording import Recording
+    from dynamoe_search.bench.recording import Recording
 
 _REFERENCE = "random"
 _SPANS = {"end": "at the end", "whole": "over the whole search"}
 
 
-def summarise_regret(table: pd.DataFrame) -> pd.DataFrame:
+def summarize_regret(table: pd.DataFrame) -> pd.DataFrame:
     """The mean regret after each training.
 
     Parameters
@@ -40,21 +40,21 @@ def summarise_regret(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``sampler``, ``trial``, ``regret`` (its mean over repetitions), and ``margin``: the 95 %
+        ``sampler``, ``run``, ``regret`` (its mean over repetitions), and ``margin``: the 95 %
         interval of the mean is regret - margin to regret + margin.
 
     Examples
     --------
     >>> table = pd.DataFrame({
-    ...     "sampler": "random", "repetition": [0, 1], "trial": 1, "regret": [0.1, 0.3],
+    ...     "sampler": "random", "repetition": [0, 1], "run": 1, "regret": [0.1, 0.3],
     ... })
-    >>> summarise_regret(table).round(2).to_dict("records")
-    [{'sampler': 'random', 'trial': 1, 'regret': 0.2, 'margin': 1.27}]
+    >>> summarize_regret(table).round(2).to_dict("records")
+    [{'sampler': 'random', 'run': 1, 'regret': 0.2, 'margin': 1.27}]
     """
-    grouped = table.groupby(["sampler", "trial"], sort=False)["regret"]
+    grouped = table.groupby(["sampler", "run"], sort=False)["regret"]
     found = grouped.agg(["mean", "sem", "count"]).reset_index()
     found["margin"] = _margin(found["sem"], found["count"])
-    return found.rename(columns={"mean": "regret"})[["sampler", "trial", "regret", "margin"]]
+    return found.rename(columns={"mean": "regret"})[["sampler", "run", "regret", "margin"]]
 
 
 def _margin(error: Any, count: Any) -> Any:
@@ -135,10 +135,10 @@ def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
     sentences = [
         f"Replayed on {len(recording.losses):,} recorded schedules, in the"
         f" {recording.plan.family.name} family: {searches.max()} searches of"
-        f" {table['trial'].max()} trainings by each of {len(searches)} samplers.",
+        f" {table['run'].max()} trainings by each of {len(searches)} samplers.",
         _about_noise(recording),
     ]
-    last = summarise_regret(table).groupby("sampler").last().loc[_REFERENCE]
+    last = summarize_regret(table).groupby("sampler").last().loc[_REFERENCE]
     sentences.append(
         f"Random search ends with a regret of {last['regret']:.4f} ± {last['margin']:.4f} nats"
         " (mean and 95 % interval)."
@@ -149,19 +149,19 @@ def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
     return [
         *sentences,
         "This holds for the schedules of this study and this number of trainings: repetitions draw"
-        " the samplers' seeds and the order of replicates anew, and nothing else.",
+        " the samplers' seeds and the order of blocks anew, and nothing else.",
     ]
 
 
 def _about_noise(recording: Recording) -> str:
-    if recording.replicates == 1:
+    if recording.blocks == 1:
         return (
-            "Each schedule is recorded once, so that its luck counts as merit; with more replicates"
+            "Each schedule is recorded once, so that its luck counts as merit; with more blocks"
             " the two could be told apart."
         )
     found = recording.means
     return (
-        f"Mean losses of {recording.replicates} replicates scatter by {found.means.std(ddof=1):.4f}"
+        f"Mean losses of {recording.blocks} blocks scatter by {found.means.std(ddof=1):.4f}"
         f" nats between schedules, and by noise alone would by {found.error:.4f}; regret is what"
         " the leader is expected to lose to the best when that noise is taken into account."
     )
@@ -210,16 +210,16 @@ def samplers_table(table: pd.DataFrame) -> Table:
         " random's: paired by repetition; p: of no difference, after Holm",
         caption_justify="left",
     )
-    trials = _quarters(int(table["trial"].max()))
+    runs = _quarters(int(table["run"].max()))
     shown.add_column("sampler")
-    for title in [*map(str, trials), "less random's", "p", "all", "less random's", "p"]:
+    for title in [*map(str, runs), "less random's", "p", "all", "less random's", "p"]:
         shown.add_column(title, justify="right", no_wrap=True)
-    summary = summarise_regret(table).set_index(["sampler", "trial"])
+    summary = summarize_regret(table).set_index(["sampler", "run"])
     whole = table.groupby("sampler")["regret"].mean()
     comparison = compare_with_random(table).set_index(["sampler", "span"])
-    last = summary["regret"].xs(trials[-1], level="trial")
+    last = summary["regret"].xs(runs[-1], level="run")
     for sampler in last.sort_values(kind="stable").index:
-        along = [summary.loc[(sampler, trial)] for trial in trials]
+        along = [summary.loc[(sampler, run)] for run in runs]
         cells = [f"{point['regret']:.4f} ± {point['margin']:.4f}" for point in along]
         against = [["", ""], ["", ""]]
         if sampler != _REFERENCE:
@@ -231,8 +231,8 @@ def samplers_table(table: pd.DataFrame) -> Table:
     return shown
 
 
-def _quarters(trials: int) -> list[int]:
-    return sorted({max(1, round(trials * part)) for part in (0.25, 0.5, 1)})
+def _quarters(runs: int) -> list[int]:
+    return sorted({max(1, round(runs * part)) for part in (0.25, 0.5, 1)})
 
 
 def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None = None) -> Figure:
@@ -256,7 +256,7 @@ def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None =
 
     from dynamoe_search.report.plots import BLUE, GREEN, ORANGE, one_panel
 
-    # Okabe and Ito's, and a dash for each, so that lines differ without colour, too.
+    # Okabe and Ito's, and a dash for each, so that lines differ without color, too.
     looks = {
         "random": ("black", "-"),
         "tpe": (BLUE, "--"),
@@ -266,13 +266,13 @@ def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None =
         "nsga2": ("#E69F00", (0, (3, 1, 1, 1))),
     }
     figure, axes = one_panel(axes, 8.5, 5.0)
-    for sampler, points in summarise_regret(table).groupby("sampler", sort=False):
-        colour, dash = looks[sampler]
+    for sampler, points in summarize_regret(table).groupby("sampler", sort=False):
+        color, dash = looks[sampler]
         low = (points["regret"] - points["margin"]).clip(lower=0)
         high = points["regret"] + points["margin"]
-        axes.fill_between(points["trial"], low, high, color=colour, alpha=0.1, lw=0)
-        axes.plot(points["trial"], points["regret"], color=colour, ls=dash, lw=1.8, label=sampler)
-    _mark_stages(axes, recording.baselines, int(table["trial"].max()))
+        axes.fill_between(points["run"], low, high, color=color, alpha=0.1, lw=0)
+        axes.plot(points["run"], points["regret"], color=color, ls=dash, lw=1.8, label=sampler)
+    _mark_stages(axes, recording.baselines, int(table["run"].max()))
     axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # so that a line at 0 is seen
     axes.set_xlabel("trainings")
     axes.set_ylabel("regret (nats), mean and 95 % band")
@@ -282,17 +282,17 @@ def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None =
     return figure
 
 
-def _mark_stages(axes: Axes, baselines: int, trials: int) -> None:
+def _mark_stages(axes: Axes, baselines: int, runs: int) -> None:
     """Where no sampler chooses: the named schedules first, the leaders again in the end."""
-    from dynamoe_search.report.plots import GREY
+    from dynamoe_search.report.plots import GRAY
     from dynamoe_search.search.assignment import REPLICATION_SHARE
 
-    axes.set_xlim(1, trials)
+    axes.set_xlim(1, runs)
     for begin, end, name in (
         (1.0, baselines, "named schedules"),
-        (trials * (1 - REPLICATION_SHARE), trials, "leaders again"),
+        (runs * (1 - REPLICATION_SHARE), runs, "leaders again"),
     ):
-        axes.axvspan(begin, end, color=GREY, alpha=0.12, lw=0)
+        axes.axvspan(begin, end, color=GRAY, alpha=0.12, lw=0)
         place = axes.get_xaxis_transform()
         axes.text(begin, 1.01, name, transform=place, color="#555555", fontsize=8)
 

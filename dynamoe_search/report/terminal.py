@@ -19,7 +19,8 @@ from dynamoe_search.schedules import Schedule
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dynamoe_search.search import Plan, Progress
+    from dynamoe_search.plan.plan import Plan
+    from dynamoe_search.run.progress import Progress
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _SECONDS_BETWEEN_LINES = 10.0
@@ -100,7 +101,7 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
             row.pattern,
             f"{row.loss:.4f}" + plus_minus(row.loss_high - row.loss, "{:.4f}"),
             f"{row.bits_per_byte:.4f}" if is_text else _accuracy(row),
-            f"{row.replicates}x",
+            f"{row.blocks}x",
             f"{row.total_parameters:,}",
             f"{row.active_parameters:,.0f}",
             f"{row.active_experts:.2f}",
@@ -154,12 +155,12 @@ class SearchDisplay:
         self.bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[trials]}"),
+            TextColumn("{task.fields[runs]}"),
             TextColumn("{task.fields[left]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self.task: TaskID = self.bar.add_task("starting", total=1.0, trials="", left="")
+        self.task: TaskID = self.bar.add_task("starting", total=1.0, runs="", left="")
 
     def __enter__(self) -> SearchDisplay:
         self.bar.start()
@@ -177,21 +178,21 @@ class SearchDisplay:
         """Show how the search stands."""
         if self.fraction_at_start is None:
             self.fraction_at_start = progress.fraction
-        trials = f"{progress.ledger.trained} trials"
+        runs = f"{progress.ledger.trained} runs"
         left = "" if progress.finishing else self._time_left(progress.fraction)
         description = self._description(progress)
         self.bar.update(
             self.task,
             completed=progress.fraction,
             description=description,
-            trials=trials,
+            runs=runs,
             left=left,
         )
         due = time.monotonic() - self.last_line > _SECONDS_BETWEEN_LINES
         if not self.console.is_terminal and due:
             self.last_line = time.monotonic()
             self.console.print(
-                f"{progress.fraction:4.0%}  {trials}  {description}  {left}",
+                f"{progress.fraction:4.0%}  {runs}  {description}  {left}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -203,11 +204,11 @@ class SearchDisplay:
             )
         if progress.best is None:
             return f"first trainings on {progress.workers} workers"
-        schedule, loss, replicates = progress.best
-        text = f"best {schedule} {loss:.4f} ({replicates}x)"
+        schedule, loss, blocks = progress.best
+        text = f"best {schedule} {loss:.4f} ({blocks}x)"
         if progress.best_pattern is not None:
-            name, loss, replicates = progress.best_pattern
-            text += f", best pattern {name} {loss:.4f} ({replicates}x)"
+            name, loss, blocks = progress.best_pattern
+            text += f", best pattern {name} {loss:.4f} ({blocks}x)"
         return text
 
     def _time_left(self, fraction: float) -> str:

@@ -13,16 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from dynamoe_search.analysis.utilization import effective_experts, normalised_entropy
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.plots import BLUE, GREY, INK, LOOKS, PAPER, one_panel
+from dynamoe_search.measure.utilization import effective_experts, normalized_entropy
+from dynamoe_search.report.plots import BLUE, GRAY, INK, LOOKS, PAPER, one_panel
 
-_COLOURS = mpl.colormaps["cividis"]  # read alike by every kind of colour vision, and in grey
+_COLORS = mpl.colormaps["cividis"]  # read alike by every kind of color vision, and in gray
 _DARK = 0.6  # of its range: white can be read up to here, black beyond
 _MOST_NUMBERED = 16  # cells of a row that have room for a number
 _DEAD = "\N{MULTIPLICATION SIGN}"
 _PANELS = {
-    "normalised_entropy": ("Evenness of the load (1: even)", "entropy over ln N"),
+    "normalized_entropy": ("Evenness of the load (1: even)", "entropy over ln N"),
     "maximum_violation": ("MaxVio (0: even)", "largest load over the mean, less 1"),
     "dead_experts": ("Dead experts", "experts that no token used"),
     "mean_active": ("Mean K", "experts a token uses"),
@@ -34,13 +34,13 @@ _PANELS = {
 def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """A heat map of the load: a row a layer, a cell an expert, the busiest first.
 
-    A row is as long as its layer has experts. Colour is the load over that of evenly used experts,
+    A row is as long as its layer has experts. Color is the load over that of evenly used experts,
     so that layers of different N can be compared.
 
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.analysis.load_table` gives it, without groups.
+        As `dynamoe_search.measure.utilization_tables.load_table` gives it, without groups.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -60,7 +60,7 @@ def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     edges = (np.arange(most + 1) + 0.5, np.arange(depth + 1) + 0.5)
     top = max(2.0, float(np.nanmax(relative)))
     cells = axes.pcolormesh(
-        *edges, relative, cmap=_COLOURS, vmin=0, vmax=top, edgecolors="white", linewidth=1.5
+        *edges, relative, cmap=_COLORS, vmin=0, vmax=top, edgecolors="white", linewidth=1.5
     )
     figure.colorbar(cells, ax=axes, label="load over the even share (1: even)")
     for row, share in enumerate(shares.values(), start=1):
@@ -101,20 +101,20 @@ def _load_title(shares: Mapping[int, NDArray[np.float64]]) -> str:
     experts = sum(map(len, shares.values()))
     dead = sum(int((share == 0).sum()) for share in shares.values())
     title = f"{dead or 'None'} of the {experts} experts {'are' if dead > 1 else 'is'} dead"
-    least = min(shares, key=lambda layer: normalised_entropy(shares[layer]))
-    evenness = normalised_entropy(shares[least])
+    least = min(shares, key=lambda layer: normalized_entropy(shares[layer]))
+    evenness = normalized_entropy(shares[least])
     if evenness == 1:
         return f"{title}; all layers are used evenly"
     return f"{title}; layer {least} is the least even: its entropy is {evenness:.2f} ln N"
 
 
-def plot_utilisation(history: pd.DataFrame) -> Figure:
+def plot_utilization(history: pd.DataFrame) -> Figure:
     """How the use of experts changes over a training: a panel a quantity, a line a layer.
 
     Parameters
     ----------
     history : DataFrame
-        As `dynamoe_search.analysis.UtilisationHistory.table` gives it.
+        As `dynamoe_search.measure.utilization_tables.UtilizationHistory.table` gives it.
 
     Returns
     -------
@@ -127,14 +127,14 @@ def plot_utilisation(history: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(11, 6.2), layout="constrained")
     with sns.axes_style("ticks"):
         panels = dict(zip(_PANELS, figure.subplots(2, 3, sharex=True).flat, strict=True))
-    # The lightest of the colours would be lost on white.
-    colours = _COLOURS(np.linspace(0, 0.88, len(layers)))
+    # The lightest of the colors would be lost on white.
+    colors = _COLORS(np.linspace(0, 0.88, len(layers)))
     for quantity, axes in panels.items():
-        for colour, layer in zip(colours, layers, strict=True):
+        for color, layer in zip(colors, layers, strict=True):
             rows = history[history["layer"] == layer]
             label = f"layer {layer} (N = {rows['experts'].iloc[0]})"
             axes.plot(
-                100 * rows["fraction"], rows[quantity], "o-", ms=3.5, color=colour, label=label
+                100 * rows["fraction"], rows[quantity], "o-", ms=3.5, color=color, label=label
             )
         title, unit = _PANELS[quantity]
         axes.set_title(title, fontsize=10)
@@ -143,8 +143,8 @@ def plot_utilisation(history: pd.DataFrame) -> Figure:
         sns.despine(ax=axes)
     for axes in list(panels.values())[3:]:
         axes.set_xlabel("part of the training (%)", fontsize=9)
-    panels["normalised_entropy"].set_xlim(0, 102)
-    panels["normalised_entropy"].set_ylim(top=1.02)
+    panels["normalized_entropy"].set_xlim(0, 102)
+    panels["normalized_entropy"].set_ylim(top=1.02)
     for quantity in ("maximum_violation", "mean_active", "router_entropy"):
         panels[quantity].set_ylim(bottom=0)
     panels["dead_experts"].set_ylim(-0.05, max(1, history["dead_experts"].max()) + 0.05)
@@ -156,7 +156,7 @@ def plot_utilisation(history: pd.DataFrame) -> Figure:
 
 
 def _history_title(history: pd.DataFrame) -> str:
-    means = history.groupby("fraction")["normalised_entropy"].mean()
+    means = history.groupby("fraction")["normalized_entropy"].mean()
     first, last = f"{means.iloc[0]:.2f}", f"{means.iloc[-1]:.2f}"
     dead = int(history.loc[history["fraction"] == history["fraction"].max(), "dead_experts"].sum())
     course = f"stays at {last}" if first == last else f"goes from {first} to {last}"
@@ -173,9 +173,9 @@ def plot_representation(ranks: pd.DataFrame, likeness: pd.DataFrame) -> Figure:
     Parameters
     ----------
     ranks : DataFrame
-        As `dynamoe_search.analysis.rank_table` gives it.
+        As `dynamoe_search.measure.representation.rank_table` gives it.
     likeness : DataFrame
-        As `dynamoe_search.analysis.cka_table` gives it, of the same network.
+        As `dynamoe_search.measure.representation.cka_table` gives it, of the same network.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def plot_rank_shares(
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.search.measurement_table` gives it for "representation".
+        As `dynamoe_search.run.results.measurement_table` gives it for "representation".
     names : mapping of str to str
         The candidates to show, at most six, and what each is called.
     axes : Axes, optional
@@ -217,14 +217,14 @@ def plot_rank_shares(
     if shares.empty:
         raise InvalidInput("the representations of none of them were measured")
     figure, axes = one_panel(axes, 5.4, 3.8)
-    for (candidate, values), (colour, dash, marker) in zip(shares.iterrows(), LOOKS, strict=False):
+    for (candidate, values), (color, dash, marker) in zip(shares.iterrows(), LOOKS, strict=False):
         axes.plot(
             values.index,
             values,
             marker=marker,
             ls=dash,
             ms=4,
-            color=colour,
+            color=color,
             label=names[str(candidate)],
         )
     _layer_ticks(axes, len(shares.columns))
@@ -245,7 +245,7 @@ def plot_rank_shares(
 def _plot_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
     width = int(ranks["width"].iloc[0])
     axes.plot(ranks["layer"], ranks["effective_rank"], "o-", color=BLUE)
-    axes.axhline(width, color=GREY, lw=0.8, ls="--")
+    axes.axhline(width, color=GRAY, lw=0.8, ls="--")
     axes.annotate(
         f"width d = {width}",
         (1, width),
@@ -255,7 +255,7 @@ def _plot_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
         xycoords=("axes fraction", "data"),
         ha="right",
         fontsize=8,
-        color="dimgrey",
+        color="dimgray",
     )
     axes.set_ylim(0, 1.05 * width)
     _layer_ticks(axes, len(ranks))
@@ -281,7 +281,7 @@ def _plot_likeness(axes: Axes, cka: pd.DataFrame) -> None:
     values, depth = cka.to_numpy(), len(cka)
     edges = np.arange(depth + 1) + 0.5
     low = float(np.nanmin(values, initial=0.0))
-    cells = axes.pcolormesh(edges, edges, values, cmap=_COLOURS, vmin=low, vmax=1)
+    cells = axes.pcolormesh(edges, edges, values, cmap=_COLORS, vmin=low, vmax=1)
     axes.figure.colorbar(cells, ax=axes, label="linear CKA (debiased)")
     if depth <= _MOST_NUMBERED // 2:
         for (row, column), value in np.ndenumerate(values):
@@ -303,10 +303,10 @@ def _plot_likeness(axes: Axes, cka: pd.DataFrame) -> None:
 def _likeness_title(cka: NDArray[np.float64]) -> str:
     if len(cka) < 2 or np.isnan(cka).any():
         return "CKA of the tokens of two layers"
-    neighbours = np.diagonal(cka, offset=1)
+    neighbors = np.diagonal(cka, offset=1)
     return (
         f"Tokens of the first and the last layer have a CKA of {cka[0, -1]:.2f},\n"
-        f"those of two neighbours at least {neighbours.min():.2f}"
+        f"those of two neighbors at least {neighbors.min():.2f}"
     )
 
 

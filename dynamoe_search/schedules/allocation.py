@@ -29,7 +29,7 @@ def allocate(
 ) -> Schedule:
     """The schedule nearest to a profile, in least squares, with an exact total.
 
-    Among all integer points with ``sum(n) == total`` and ``minimum <= n <= maximum`` it minimises
+    Among all integer points with ``sum(n) == total`` and ``minimum <= n <= maximum`` it minimizes
     sum((n - t)^2), t being the profile scaled to the total. A layer of larger weight never gets
     fewer experts, equal weights differ by at most one (weights count as equal where their t differ
     by less than 2^-30). Ties go to the larger weight; among equal weights to the heavier end of the

@@ -1,4 +1,4 @@
-"""Families: continuous, parametrised sets of profiles that a search moves in.
+"""Families: continuous, parametrized sets of profiles that a search moves in.
 
 A family is a small frozen object with a ``name`` and three methods: ``search_space`` says in plain
 data which parameters there are, ``profile`` turns parameters into a profile, and ``locate`` says

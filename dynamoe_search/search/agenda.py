@@ -9,7 +9,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from dynamoe_search.data import ImageData, TextData
-from dynamoe_search.evaluation import evaluate
+from dynamoe_search.log.records import Claim, Ledger, claim_of, read_ledger, record_claim
+from dynamoe_search.plan.candidate import parse_candidate
+from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.study_file import SearchSection
+from dynamoe_search.run.result import split_result
 from dynamoe_search.search.assignment import (
     Assignment,
     first_free,
@@ -17,14 +21,10 @@ from dynamoe_search.search.assignment import (
     next_assignment,
     stop_at_repeated_errors,
 )
-from dynamoe_search.search.candidate import parse_candidate
 from dynamoe_search.search.draft import decide_in_memory
-from dynamoe_search.search.plan import Plan
-from dynamoe_search.search.records import Claim, Ledger, claim_of, read_ledger, record_claim
-from dynamoe_search.search.result import split_result
 from dynamoe_search.search.samplers import KEEPS_STATE
-from dynamoe_search.search.study_file import SearchSection
-from dynamoe_search.training import TrainingResult
+from dynamoe_search.training.evaluation import evaluate
+from dynamoe_search.training.loop import TrainingResult
 
 
 @dataclass(frozen=True)

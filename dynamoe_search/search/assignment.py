@@ -15,12 +15,8 @@ from itertools import chain, repeat
 import numpy as np
 import optuna
 
-from dynamoe_search.analysis import OBJECTIVES, pareto_front
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
-from dynamoe_search.search.candidate import Candidate, DenseTwin, parse_candidate
-from dynamoe_search.search.plan import Plan
-from dynamoe_search.search.records import (
+from dynamoe_search.log.records import (
     Claim,
     Ledger,
     claim_of,
@@ -30,10 +26,14 @@ from dynamoe_search.search.records import (
     record_constraints,
     state_of,
 )
+from dynamoe_search.plan.candidate import Candidate, DenseTwin, parse_candidate
+from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.study_file import SearchSection
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
 from dynamoe_search.search.sampler_state import check_sampler_state
 from dynamoe_search.search.samplers import make_sampler
 from dynamoe_search.search.space import encode, suggest, suggest_settings
-from dynamoe_search.search.study_file import SearchSection
+from dynamoe_search.statistics.pareto import OBJECTIVES, pareto_front
 
 REPLICATION_SHARE = 0.25
 _FINALISTS = 3
@@ -136,8 +136,8 @@ def leaders(ledger: Ledger, search: SearchSection) -> list[str]:
     values = np.array([[means[name][q.column] for q in quantities] for name in names])
     feasible = np.array([_is_feasible(ledger, name, search) for name in names])
     front = np.zeros(len(names), dtype=bool)
-    front[feasible] = pareto_front(values[feasible], [q.minimise for q in quantities])
-    first = values[:, 0] if quantities[0].minimise else -values[:, 0]
+    front[feasible] = pareto_front(values[feasible], [q.minimize for q in quantities])
+    first = values[:, 0] if quantities[0].minimize else -values[:, 0]
     return [names[i] for i in np.lexsort((first, ~front, ~feasible))]
 
 

@@ -18,9 +18,9 @@ from optuna.importance import (
 from optuna.trial import FrozenTrial, create_trial
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.search.records import claim_of, read_ledger
-from dynamoe_search.search.storage import open_study, place_of
-from dynamoe_search.search.study_reader import study_path
+from dynamoe_search.log.records import claim_of, read_ledger
+from dynamoe_search.log.storage import open_study, place_of
+from dynamoe_search.plan.reader import study_path
 
 CHANCE = "(chance)"
 """A parameter that means nothing, drawn at random: what has no more importance than it, has none
@@ -60,7 +60,7 @@ def parameter_importance(
     study : Path
         The study file, or its folder.
     storage, name : str, optional
-        As in `dynamoe_search.search.run_study`.
+        As in `dynamoe_search.run.run.run_study`.
     repetitions : int
     seed : int
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from dynamoe_search.errors import InvalidInput
 
 _PREFIX = "cma:optimizer:"
-# All that the state of the optimiser is made of.
+# All that the state of the optimizer is made of.
 _HARMLESS = {
     ("cmaes._cma", "CMA"),
     ("numpy", "dtype"),

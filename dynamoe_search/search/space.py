@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import optuna
 
+from dynamoe_search.plan.study_file import AlsoSection
 from dynamoe_search.schedules import Family, Real, Simplex, Whole
-from dynamoe_search.search.study_file import AlsoSection
 
 _LEAST = 1e-6  # an exponential variable is then at most 13.8
 

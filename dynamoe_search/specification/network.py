@@ -115,7 +115,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Classifier:
-    """An image classifier: projection, L residual blocks with pre-normalisation, head.
+    """An image classifier: projection, L residual blocks with pre-normalization, head.
 
     Parameters
     ----------

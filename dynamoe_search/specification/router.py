@@ -2,7 +2,7 @@
 
 A router has a ``name``, its constants, and ``active_bounds``: what K it can choose among N experts.
 `held_at` gives the router that is held at a K, as the compute-matched regime asks.
-`dynamoe_search.routing` carries them out.
+`dynamoe_search.models.routing` carries them out.
 """
 
 from __future__ import annotations

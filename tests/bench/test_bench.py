@@ -32,18 +32,18 @@ def test_every_schedule_is_there_five_times(table: bench.Bench) -> None:
     assert list(table.schedules) == list(enumerate_schedules(total=12, depth=4))
     assert table.losses.shape == (165, 5)
     assert not table.losses.isna().any(axis=None)
-    assert (table.trials.groupby("replicate")["seed"].nunique() == 1).all()
-    assert table.trials["seed"].nunique() == 5
+    assert (table.runs.groupby("block")["seed"].nunique() == 1).all()
+    assert table.runs["seed"].nunique() == 5
     assert (bench.TABLES / f"{NAME}.parquet").stat().st_size < 5_000_000
 
 
 def test_every_column_is_described_and_filled(table: bench.Bench) -> None:
     kept = pq.read_schema(bench.TABLES / f"{NAME}.parquet").names
     assert kept == list(bench.COLUMNS)
-    assert not table.trials[kept].isna().any(axis=None)
-    numbers = table.trials[kept].select_dtypes("number")
+    assert not table.runs[kept].isna().any(axis=None)
+    numbers = table.runs[kept].select_dtypes("number")
     assert np.isfinite(numbers).all(axis=None)
-    points = pd.DataFrame([point for curve in table.trials["curve"] for point in curve])
+    points = pd.DataFrame([point for curve in table.runs["curve"] for point in curve])
     assert np.isfinite(points).all(axis=None)
     assert set(points) <= set(bench.COLUMNS["curve"].replace(",", " ").split()) | {"samples"}
 
@@ -54,7 +54,7 @@ def test_answers_are_those_of_the_file(table: bench.Bench) -> None:
     deviation = np.sqrt(groups.var().mean())  # of equal sizes
     width = stats.t.ppf(0.975, 165 * 4) * deviation / np.sqrt(5)
     for name in ("1-1-1-9", "3-3-3-3", "6-3-2-1"):
-        mine = rows[rows["schedule"] == name].sort_values("replicate")
+        mine = rows[rows["schedule"] == name].sort_values("block")
         found = table.ask(name)
         assert found.schedule == Schedule.parse(name)
         assert found.losses == tuple(mine["validation_loss"])
@@ -75,7 +75,7 @@ def test_a_schedule_can_be_given_in_any_form(table: bench.Bench) -> None:
 
 
 def test_it_serves_as_a_study_does(table: bench.Bench) -> None:
-    board = make_leaderboard(table.trials)
+    board = make_leaderboard(table.runs)
     assert len(board) == 165
     assert board["schedule"][0] == table.losses.mean(axis=1).idxmin()
     found = table.ask(board["schedule"][0])
@@ -123,14 +123,14 @@ def test_a_damaged_table_is_never_read(folder: Path) -> None:
 
 
 def test_what_is_written_is_what_is_read(table: bench.Bench, folder: Path) -> None:
-    half = table.trials[table.trials["replicate"] < 2].reset_index(drop=True)
+    half = table.runs[table.runs["block"] < 2].reset_index(drop=True)
     written = bench.Bench.of("half", half, table.study, table.data, table.versions)
     path = bench.write_bench(written, folder)
     assert bench.names(folder) == (NAME, "half")
     assert bench.load(NAME, folder).losses.equals(table.losses)
     found = bench.load("half", folder)
     columns = list(bench.COLUMNS)
-    pd.testing.assert_frame_equal(found.trials[columns], half[columns])
+    pd.testing.assert_frame_equal(found.runs[columns], half[columns])
     about = (found.study, found.data, found.versions)
     assert about == (table.study, table.data, table.versions)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -138,7 +138,7 @@ def test_what_is_written_is_what_is_read(table: bench.Bench, folder: Path) -> No
 
 
 def test_a_large_table_is_refused(table: bench.Bench, tmp_path: Path) -> None:
-    many = pd.concat([table.trials] * 40, ignore_index=True)
+    many = pd.concat([table.runs] * 40, ignore_index=True)
     many["message"] = ""
     generator = np.random.default_rng(0)
     many["mean_active"] = list(generator.random((len(many), 40)))

@@ -21,7 +21,7 @@ NAME = "train-images-idx3-ubyte.gz"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` by path, honours Range, and misbehaves where it is told to."""
+    """Serves `files` by path, honors Range, and misbehaves where it is told to."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -5,7 +5,7 @@ import torch
 
 from dynamoe_search.budgets import dense_twin
 from dynamoe_search.models import ClassifierModel, build_model
-from dynamoe_search.routing import Routing
+from dynamoe_search.models.routing import Routing
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Classifier,
@@ -71,7 +71,7 @@ def test_dense_twins_are_plain_networks_of_the_same_interface() -> None:
         assert report == []
 
 
-def test_a_token_is_not_changed_by_its_neighbours() -> None:
+def test_a_token_is_not_changed_by_its_neighbors() -> None:
     model = ClassifierModel(NETWORK).eval().double()
     images = torch.randn(10, 20, dtype=torch.float64)
     torch.testing.assert_close(model(images)[3:4], model(images[3:4]))

@@ -108,7 +108,7 @@ def test_gradients_of_expanded_outputs_are_taken() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(0, 30))
-def test_blocks_are_neighbouring_experts_and_no_larger_than_they_must_be(
+def test_blocks_are_neighboring_experts_and_no_larger_than_they_must_be(
     group_sizes: list[int], most: int
 ) -> None:
     blocks = dispatch._blocks(group_sizes, most)

@@ -7,7 +7,7 @@ import torch
 from dynamoe_search.budgets import dense_twin
 from dynamoe_search.models import DecoderModel
 from dynamoe_search.models.language import Attention, _rotate, _rotation
-from dynamoe_search.routing import Routing
+from dynamoe_search.models.routing import Routing
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import Experts, LanguageModel, Percentile, Relative, TopK, TopP
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from dynamoe_search.models import MoELayer, settle_cuts
-from dynamoe_search.routing import Routing
+from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Balance, Relative, Router, Threshold, TopK, TopP
 
 HOLDING = [Threshold(2.5), Relative(target=2.5), TopP(target=2.5), Threshold(2.5, noise=0.05)]

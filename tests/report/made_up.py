@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from dynamoe_search.search import make_plan, read_study_file
+from dynamoe_search.log.definition import check_data, record_study_file
+from dynamoe_search.log.records import record_result
+from dynamoe_search.log.storage import begin_study, open_study, place_of
+from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
+from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.reader import read_study_file
+from dynamoe_search.run.confirm import confirm_study, loss_alone
+from dynamoe_search.run.run import directions_of
+from dynamoe_search.run.worker import load_study_data
 from dynamoe_search.search.agenda import ConfirmationAgenda
 from dynamoe_search.search.assignment import next_assignment
-from dynamoe_search.search.candidate import DenseTwin, parse_candidate
-from dynamoe_search.search.confirm import confirm_study, loss_alone
-from dynamoe_search.search.definition import check_data, record_study_file
-from dynamoe_search.search.plan import Plan
-from dynamoe_search.search.records import record_result
-from dynamoe_search.search.run import directions_of
-from dynamoe_search.search.storage import begin_study, open_study, place_of
-from dynamoe_search.search.worker import load_study_data
 
 GROUPS = ("trunk", "router", "experts", "network")
 
@@ -58,7 +58,7 @@ def confirm(path: Path, seeds: int = 4) -> None:
     study = open_study(place_of(path.parent).confirmation)
     kept = study.user_attrs["confirmation"]
     agenda = ConfirmationAgenda(tuple(kept["names"]), kept["seeds"][-1])
-    while (assignment := agenda.next(study, study.trials, plan, "", "")) is not None:
+    while (assignment := agenda.next(study, study.runs, plan, "", "")) is not None:
         claim = assignment.claim
         result = made_up_result(claim.candidate, claim.seed, data.fingerprint, measured=False)
         result |= {"test_loss": result["validation_loss"], "test_accuracy": 0.9}
@@ -78,7 +78,7 @@ def made_up_result(candidate: str, seed: int, data: str, measured: bool) -> dict
         "active_experts": 1.0,
         "mean_active": [1.0] * len(counts),
         "layer_entropy": [0.9 * float(np.log(count)) for count in counts],
-        "utilisation_entropy": 0.9,
+        "utilization_entropy": 0.9,
         "total_parameters": 4000,
         "active_parameters": 2000.0,
         "flops_per_token": 4000.0 + counts[0],
@@ -116,7 +116,7 @@ def _measurements(counts: tuple[int, ...], generator: np.random.Generator) -> di
             for part in (0.25, 0.5, 1.0)
             for group in GROUPS
         ],
-        "utilisation": [{"layer": layer, "experts": counts[layer - 1]} for layer in layers],
+        "utilization": [{"layer": layer, "experts": counts[layer - 1]} for layer in layers],
         "load": [
             {"layer": layer, "expert": expert, "load": round(1000 * share), "share": share}
             for layer in layers

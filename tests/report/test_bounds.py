@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from dynamoe_search.analysis.budget_bounds import (
+from dynamoe_search.bounds.budget import (
     ExpertBudget,
     budget_extremes,
     compare_schedules,
     family_bounds,
 )
-from dynamoe_search.analysis.machine import Machine, roofline
-from dynamoe_search.analysis.scaling_laws import clark, ling
+from dynamoe_search.bounds.machine import Machine, roofline
+from dynamoe_search.bounds.scaling_laws import clark, ling
 from dynamoe_search.report.bounds import (
     bounds_sentences,
     engineering,

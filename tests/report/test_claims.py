@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dynamoe_search.analysis.source_claims import (
+from dynamoe_search.claims.source import (
     DENSE_ACTIVE,
     DENSE_TOTAL,
     DYNAMIC,
     FIXED,
     Unit,
 )
-from dynamoe_search.analysis.verdicts import judge
+from dynamoe_search.claims.verdicts import judge
 from dynamoe_search.report.claims import claims_page, name_of, plot_claims
 from dynamoe_search.report.plots import save_figure
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
@@ -46,7 +46,7 @@ def made_up(unit: Unit, seeds: int = 8) -> pd.DataFrame:
                     "data": unit.data,
                     "arm": arm,
                     "candidate": f"network {arm}",
-                    "replicate": seed,
+                    "block": seed,
                     "ended": True,
                     **dict.fromkeys(("test_loss", "curve_loss"), value),
                     "test_accuracy": 1.5 - value / 2,
@@ -125,7 +125,7 @@ def test_failures_and_looks_are_said(trainings: dict[Unit, pd.DataFrame]) -> Non
     unit = UNITS[0]
     failed = trainings[unit].assign(looks=2)
     outcomes = ["test_loss", "curve_loss", "test_accuracy"]
-    failed.loc[(failed["arm"] == "uniform") & (failed["replicate"] == 2), outcomes] = np.nan
+    failed.loc[(failed["arm"] == "uniform") & (failed["block"] == 2), outcomes] = np.nan
     page = page_of(trainings | {unit: failed})
     assert "| MNIST, paper | 8 | 72 of 72 | 1 |" in page
     assert re.search(r"\| MNIST, paper \| .* \| 7 of 8 \| uniform \|", page)

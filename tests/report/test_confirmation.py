@@ -6,13 +6,13 @@ import pytest
 from matplotlib.colors import same_color
 from rich.console import Console
 
-from dynamoe_search.analysis.comparison import compare_with_reference
 from dynamoe_search.report.confirmation import (
     confirmation_sentences,
     confirmation_table,
     plot_confirmation,
 )
-from dynamoe_search.report.plots import BLUE, GREEN, GREY, ORANGE, save_figure
+from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE, save_figure
+from dynamoe_search.statistics.comparison import compare_with_reference
 
 MARGIN = 0.01
 
@@ -101,7 +101,7 @@ def test_a_candidate_that_always_diverged() -> None:
     results = pd.DataFrame(
         {
             "candidate": ["5-3"] * 3 + ["4-4"] * 3,
-            "replicate": [0, 1, 2] * 2,
+            "block": [0, 1, 2] * 2,
             "loss": [0.5, 0.6, 0.4] + [np.inf] * 3,
         }
     )
@@ -156,12 +156,12 @@ def test_the_plot_shows_what_is_there(every_verdict: pd.DataFrame, tmp_path) -> 
         "dense, equal active parameters  (8x)",
     ]
     dots = {c.get_label(): c for c in axes.collections if len(c.get_offsets()) == 1}
-    for place, (verdict, colour) in enumerate(
-        (("better", BLUE), ("equivalent", GREEN), ("worse", ORANGE), ("undecided", GREY))
+    for place, (verdict, color) in enumerate(
+        (("better", BLUE), ("equivalent", GREEN), ("worse", ORANGE), ("undecided", GRAY))
     ):
         difference = every_verdict["difference"][place]
         assert dots[verdict].get_offsets()[0].tolist() == pytest.approx([difference, place])
-        assert same_color(dots[verdict].get_edgecolor()[0], colour)
+        assert same_color(dots[verdict].get_edgecolor()[0], color)
     (band,) = axes.patches
     assert (band.get_x(), band.get_width()) == pytest.approx((-MARGIN, 2 * MARGIN))
     ends = np.sort([line.get_segments()[0][:, 0] for line in axes.collections[::2]], axis=0)

@@ -7,14 +7,14 @@ from matplotlib.collections import LineCollection
 from rich.console import Console
 from rich.table import Table
 
-from dynamoe_search.analysis.fidelity import compute_saved, rank_correlations
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.fidelity import fidelity_sentences, fidelity_table, plot_fidelity
 from dynamoe_search.report.plots import save_figure
+from dynamoe_search.statistics.fidelity import compute_saved, rank_correlations
 
 
 def training(
-    candidate: int, replicate: int, losses: list[float], state: str = "complete"
+    candidate: int, block: int, losses: list[float], state: str = "complete"
 ) -> dict[str, object]:
     """Losses at 10 %, 30 % and 100 % of the training."""
     curve = [
@@ -23,7 +23,7 @@ def training(
     ]
     return {
         "candidate": f"schedule {candidate}",
-        "replicate": replicate,
+        "block": block,
         "state": state,
         "fraction": curve[-1]["fraction"],
         "curve": curve,
@@ -32,22 +32,22 @@ def training(
     }
 
 
-def agreeing(candidates: int, replicates: int = 1) -> pd.DataFrame:
+def agreeing(candidates: int, blocks: int = 1) -> pd.DataFrame:
     """Every look, and every seed, gives the same order."""
     return pd.DataFrame(
-        training(number, replicate, [3.0 + number, 2.0 + number, 1.0 + number + 0.1 * replicate])
+        training(number, block, [3.0 + number, 2.0 + number, 1.0 + number + 0.1 * block])
         for number in range(candidates)
-        for replicate in range(replicates)
+        for block in range(blocks)
     )
 
 
-def scrambled(candidates: int, replicates: int = 1) -> pd.DataFrame:
+def scrambled(candidates: int, blocks: int = 1) -> pd.DataFrame:
     """Full trainings agree, early looks are mere chance."""
-    early = np.random.default_rng(2).permutation(candidates * replicates)
-    trials = agreeing(candidates, replicates)
-    for curve, loss in zip(trials["curve"], early, strict=True):
+    early = np.random.default_rng(2).permutation(candidates * blocks)
+    runs = agreeing(candidates, blocks)
+    for curve, loss in zip(runs["curve"], early, strict=True):
         curve[0]["loss"] = curve[1]["loss"] = 10.0 + float(loss)
-    return trials
+    return runs
 
 
 PRUNED = pd.DataFrame(
@@ -56,8 +56,8 @@ PRUNED = pd.DataFrame(
 )
 
 
-def with_pruned(trials: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([trials, PRUNED], ignore_index=True)
+def with_pruned(runs: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([runs, PRUNED], ignore_index=True)
 
 
 def rendered(table: Table) -> str:
@@ -67,19 +67,19 @@ def rendered(table: Table) -> str:
 
 
 def test_what_was_saved_is_said() -> None:
-    trials = with_pruned(agreeing(7))
-    savings = compute_saved(trials)
+    runs = with_pruned(agreeing(7))
+    savings = compute_saved(runs)
     assert (savings.spent, savings.saved) == pytest.approx((770, 230))
-    assert fidelity_sentences(trials)[0] == (
+    assert fidelity_sentences(runs)[0] == (
         "Pruning ended 3 of 10 trainings early and saved 23 % of the training compute."
     )
     assert fidelity_sentences(agreeing(7))[0] == "None of the 7 trainings was pruned."
 
 
 def test_the_rungs_where_trainings_were_pruned_are_spoken_of() -> None:
-    trials = pd.concat([agreeing(12), PRUNED.iloc[:2]], ignore_index=True)
-    row = rank_correlations(trials).iloc[1]
-    text = "\n".join(fidelity_sentences(trials))
+    runs = pd.concat([agreeing(12), PRUNED.iloc[:2]], ignore_index=True)
+    row = rank_correlations(runs).iloc[1]
+    text = "\n".join(fidelity_sentences(runs))
     assert "At 10 % of the training" not in text
     assert (
         "At 30 % of the training the order of candidates agrees with the final one by"
@@ -94,7 +94,7 @@ def test_survivors_are_called_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trials", "verdict"),
+    ("runs", "verdict"),
     [
         (agreeing(4), "is unknown: too few candidates were trained in full."),
         (scrambled(12), "Nothing shows that a look at 10 % of the training can be trusted"),
@@ -102,10 +102,8 @@ def test_survivors_are_called_so() -> None:
         (agreeing(12, 2), "cannot be told from the 1.00 of a full training."),
     ],
 )
-def test_trust_is_claimed_only_as_far_as_intervals_allow(
-    trials: pd.DataFrame, verdict: str
-) -> None:
-    assert verdict in fidelity_sentences(trials)[-1]
+def test_trust_is_claimed_only_as_far_as_intervals_allow(runs: pd.DataFrame, verdict: str) -> None:
+    assert verdict in fidelity_sentences(runs)[-1]
 
 
 @pytest.mark.parametrize(
@@ -118,25 +116,25 @@ def test_trust_is_claimed_only_as_far_as_intervals_allow(
 def test_an_early_look_is_worse_only_where_intervals_lie_apart(
     candidates: int, scatter: float, verdict: str
 ) -> None:
-    """Early on the order of neighbours is scrambled, that of distant ones is not."""
-    trials = agreeing(candidates, 2)
+    """Early on the order of neighbors is scrambled, that of distant ones is not."""
+    runs = agreeing(candidates, 2)
     generator = np.random.default_rng(0)
-    for curve in trials["curve"]:
+    for curve in runs["curve"]:
         curve[0]["loss"] += generator.normal(0, scatter)
-    row = rank_correlations(trials).iloc[0]
-    assert 0 < row["early_replicate_tau"] < row["replicate_low"]
-    sentence = fidelity_sentences(trials)[-1]
+    row = rank_correlations(runs).iloc[0]
+    assert 0 < row["early_replicate_tau"] < row["block_low"]
+    sentence = fidelity_sentences(runs)[-1]
     assert sentence.startswith("A look at 10 % of the training is better than chance")
     assert sentence.endswith(verdict)
 
 
 def test_no_curves_no_claims() -> None:
-    trials = agreeing(7).assign(curve=None)
-    assert fidelity_sentences(trials)[1:] == [
+    runs = agreeing(7).assign(curve=None)
+    assert fidelity_sentences(runs)[1:] == [
         "No complete training reported its loss before its end."
     ]
     with pytest.raises(InvalidInput, match="cannot be judged yet"):
-        plot_fidelity(trials)
+        plot_fidelity(runs)
 
 
 def test_the_table_has_a_row_a_rung() -> None:
@@ -151,8 +149,8 @@ def test_the_table_has_a_row_a_rung() -> None:
 
 
 def test_the_plot_shows_every_training(tmp_path) -> None:
-    trials = with_pruned(agreeing(7, 2))
-    figure = plot_fidelity(trials)
+    runs = with_pruned(agreeing(7, 2))
+    figure = plot_fidelity(runs)
     agreement, curves = figure.axes
     lines = [c for c in curves.collections if isinstance(c, LineCollection)]
     assert [len(line.get_segments()) for line in lines] == [14, 3]
@@ -161,9 +159,9 @@ def test_the_plot_shows_every_training(tmp_path) -> None:
     assert "Pruning ended 3 of 17 trainings early" in curves.get_title()
     drawn = agreement.lines[0].get_xydata()
     assert drawn[:, 0].tolist() == pytest.approx([10, 30])
-    assert drawn[:, 1].tolist() == rank_correlations(trials)["tau"].tolist()
+    assert drawn[:, 1].tolist() == rank_correlations(runs)["tau"].tolist()
     ceiling = next(line for line in agreement.lines if line.get_linestyle() == "--")
-    assert set(ceiling.get_ydata()) == {rank_correlations(trials)["replicate_tau"][0]}
+    assert set(ceiling.get_ydata()) == {rank_correlations(runs)["block_tau"][0]}
     save_figure(figure, tmp_path / "fidelity.png")
     assert (tmp_path / "fidelity.png").stat().st_size > 10_000
 

@@ -5,7 +5,7 @@ import pytest
 from dynamoe_search.report.importance import (
     importance_sentences,
     plot_importance,
-    summarise_importance,
+    summarize_importance,
 )
 from dynamoe_search.search.importance import CHANCE
 
@@ -27,7 +27,7 @@ def made_up(tilt: float, repetitions: int = 20) -> pd.DataFrame:
 
 def test_the_summary_compares_with_chance_draw_by_draw() -> None:
     table = made_up(tilt=0.8)
-    summary = summarise_importance(table)
+    summary = summarize_importance(table)
     assert summary["parameter"].iloc[0] == "tilt"
     own = summary.set_index(["evaluator", "parameter"])
     part = table[(table["evaluator"] == "fanova") & (table["parameter"] == "peak")]

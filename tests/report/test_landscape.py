@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dynamoe_search.analysis.landscape import Landscape, fit_landscape
+from dynamoe_search.decision.landscape import Landscape, fit_landscape
 from dynamoe_search.report.landscape import landscape_sentences, plot_landscape
 from tests.analysis.test_landscape import SCHEDULES, smooth, trials_of
 
 
 @pytest.fixture(scope="module")
 def landscape() -> Landscape:
-    trials, _ = smooth(noise=0.003)
-    trials.loc[trials["candidate"] == trials["candidate"].iloc[0], "pattern"] = "descending"
-    return fit_landscape(trials, SCHEDULES)
+    runs, _ = smooth(noise=0.003)
+    runs.loc[runs["candidate"] == runs["candidate"].iloc[0], "pattern"] = "descending"
+    return fit_landscape(runs, SCHEDULES)
 
 
 def test_axes_are_told_in_words(landscape: Landscape) -> None:

@@ -9,7 +9,7 @@ from dynamoe_search.report.terminal import bars, leaderboard_table, sparkline
 from dynamoe_search.schedules import Schedule
 
 
-def made_up_trials(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd.DataFrame:
+def made_up_runs(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd.DataFrame:
     rows = [
         {
             "candidate": schedule,
@@ -17,7 +17,7 @@ def made_up_trials(losses: dict[str, list[float]], patterns: dict[str, str]) -> 
             "settings": "",
             "feasible": True,
             "pattern": patterns.get(schedule, ""),
-            "replicate": replicate,
+            "block": block,
             "state": "complete",
             "validation_loss": loss,
             "validation_accuracy": 1 - loss / 10,
@@ -27,17 +27,16 @@ def made_up_trials(losses: dict[str, list[float]], patterns: dict[str, str]) -> 
             "total_parameters": 1000.0,
             "active_parameters": 500.0,
             "flops_per_token": 900.0,
-            "finished": pd.Timestamp("2026-01-01")
-            + pd.Timedelta(minutes=len(schedule) + replicate),
+            "finished": pd.Timestamp("2026-01-01") + pd.Timedelta(minutes=len(schedule) + block),
         }
         for schedule, values in losses.items()
-        for replicate, loss in enumerate(values)
+        for block, loss in enumerate(values)
     ]
     unfinished = {**rows[0], "state": "running", "validation_loss": float("nan")}
-    return pd.DataFrame([*rows, unfinished]).astype({"replicate": "Int64"})
+    return pd.DataFrame([*rows, unfinished]).astype({"block": "Int64"})
 
 
-CLEAR = made_up_trials(
+CLEAR = made_up_runs(
     {"3-1": [1.00, 1.01, 0.99], "2-2": [1.01, 1.02, 1.00], "1-3": [2.0, 2.01, 1.99]},
     {"1-3": "ascending", "2-2": "uniform"},
 )
@@ -47,7 +46,7 @@ def test_a_row_a_schedule_best_first() -> None:
     board = make_leaderboard(CLEAR)
     assert board["schedule"].tolist() == ["3-1", "2-2", "1-3"]
     assert board["rank"].tolist() == [1, 2, 3]
-    assert board["replicates"].tolist() == [3, 3, 3]
+    assert board["blocks"].tolist() == [3, 3, 3]
     assert board["loss"].tolist() == pytest.approx([1.0, 1.01, 2.0])
     assert board["tied_with_best"].tolist() == [True, True, False]
     # s = 0.01 with 6 degrees of freedom, t = 2.447.
@@ -58,21 +57,21 @@ def test_a_row_a_schedule_best_first() -> None:
 
 def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     text = "\n".join(answer(CLEAR))
-    assert "Best schedule: 3-1, validation loss 1.0000 (3 replicates" in text
+    assert "Best schedule: 3-1, validation loss 1.0000 (3 blocks" in text
     assert "Best named schedule: uniform (2-2)" in text
     assert "ahead by 0.0100: not distinguishable" in text
     assert "1 of the 2 other schedules cannot be told from the best" in text
 
-    clearly = made_up_trials({"3-1": [1.0, 1.01], "2-2": [2.0, 2.01]}, {"2-2": "uniform"})
+    clearly = made_up_runs({"3-1": [1.0, 1.01], "2-2": [2.0, 2.01]}, {"2-2": "uniform"})
     assert "more than noise" in "\n".join(answer(clearly))
 
-    once = made_up_trials({"3-1": [1.0], "2-2": [2.0]}, {"2-2": "uniform"})
+    once = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {"2-2": "uniform"})
     text = "\n".join(answer(once))
     assert "unknown, as nothing was trained twice" in text
     assert "interval" not in text
     assert "1 of the 1 other schedules cannot be told" in text
 
-    pattern = made_up_trials({"3-1": [1.0], "2-2": [2.0]}, {"3-1": "descending"})
+    pattern = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {"3-1": "descending"})
     assert "Best schedule: 3-1, the named schedule descending" in answer(pattern)[0]
 
 

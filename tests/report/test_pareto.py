@@ -8,11 +8,11 @@ import pytest
 from matplotlib.text import Annotation, Text
 from rich.console import Console
 
-from dynamoe_search.analysis.pareto import OBJECTIVES, make_pareto_table
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.pareto import pareto_sentences, pareto_table, plot_pareto
 from dynamoe_search.report.plots import BLUE, ORANGE, save_figure
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+from dynamoe_search.statistics.pareto import OBJECTIVES, make_pareto_table
 
 BOTH = ["loss", "active_flops"]
 
@@ -27,15 +27,15 @@ def candidate(
             "schedule": schedule,
             "settings": settings,
             "pattern": pattern,
-            "replicate": replicate,
+            "block": block,
             "state": "complete",
             "validation_loss": loss,
             "flops_per_token": flops,
-            "utilisation_entropy": 0.9 - loss / 10,
+            "utilization_entropy": 0.9 - loss / 10,
             "gradient_noise": 10.0 * loss if name != "1-1" else math.inf,
             "feasible": feasible,
         }
-        for replicate, loss in enumerate(losses)
+        for block, loss in enumerate(losses)
     ]
 
 
@@ -71,7 +71,7 @@ def test_sentences_tell_the_front_from_what_may_be_on_it() -> None:
 
 
 def test_unknown_noise_rules_nobody_out() -> None:
-    once = make_pareto_table(TRIALS[TRIALS["replicate"] == 0], BOTH)
+    once = make_pareto_table(TRIALS[TRIALS["block"] == 0], BOTH)
     text = "\n".join(pareto_sentences(once, BOTH))
     assert "The noise of validation loss and active compute is unknown" in text
     assert "uniform and ascending may be on the front" in text
@@ -86,9 +86,9 @@ def test_nothing_feasible() -> None:
 
 
 def test_more_is_better_for_some() -> None:
-    objectives = ["utilisation_entropy", "gradient_noise"]
+    objectives = ["utilization_entropy", "gradient_noise"]
     text = "\n".join(pareto_sentences(make_pareto_table(TRIALS, objectives), objectives))
-    assert "Most utilisation entropy: 4-2, 0.7995 of ln N" in text
+    assert "Most utilization entropy: 4-2, 0.7995 of ln N" in text
     assert "Least gradient noise scale: 4-2, 10.05 samples" in text
 
 
@@ -107,12 +107,12 @@ def test_the_table_shows_the_first_rows_and_the_named_ones() -> None:
 
 
 def test_named_candidates_of_several_settings_are_shown_once() -> None:
-    trials = pd.DataFrame(
+    runs = pd.DataFrame(
         candidate("3-3 k=1", [1.0], 1.0, "uniform")
         + candidate("3-3 k=2", [2.0], 2.0, "uniform")
         + candidate("dense 96-95", [3.0], 3.0)
     )
-    table = make_pareto_table(trials, BOTH)
+    table = make_pareto_table(runs, BOTH)
     assert pareto_table(table, BOTH, rows=0).row_count == 1
     assert pareto_table(table, BOTH, rows=3).row_count == 3
     labels = [t.get_text() for t in plot_pareto(table, BOTH).axes[0].texts]
@@ -129,17 +129,17 @@ def test_infinite_values_are_written_and_counted() -> None:
     assert len(drawn) == 4
 
 
-@pytest.mark.parametrize("objectives", [BOTH, ["loss", "utilisation_entropy"], BOTH[::-1]])
+@pytest.mark.parametrize("objectives", [BOTH, ["loss", "utilization_entropy"], BOTH[::-1]])
 def test_the_steps_bound_what_can_be_had(objectives: list[str]) -> None:
     """At each x the line is the best y among candidates at least as good in x."""
     generator = np.random.default_rng(0)
-    trials = pd.DataFrame(
+    runs = pd.DataFrame(
         row
         for number, flops in enumerate(generator.uniform(1e4, 2e4, size=30))
         for row in candidate(f"{number + 1}-1", [1e4 / flops + generator.normal(0, 0.1)], flops)
     )
-    trials["utilisation_entropy"] = generator.uniform(size=30)
-    table = make_pareto_table(trials, objectives)
+    runs["utilization_entropy"] = generator.uniform(size=30)
+    table = make_pareto_table(runs, objectives)
     y, x = objectives
     line = plot_pareto(table, objectives).axes[0].lines[0]
     is_post = line.get_drawstyle() == "steps-post"
@@ -147,9 +147,9 @@ def test_the_steps_bound_what_can_be_had(objectives: list[str]) -> None:
     middles = (line.get_xdata()[:-1] + line.get_xdata()[1:]) / 2
     assert len(middles) > 2
     for middle, height in zip(middles, heights, strict=True):
-        reached = table[x] <= middle if OBJECTIVES[x].minimise else table[x] >= middle
+        reached = table[x] <= middle if OBJECTIVES[x].minimize else table[x] >= middle
         attained = table.loc[reached, y]
-        assert height == (attained.min() if OBJECTIVES[y].minimise else attained.max())
+        assert height == (attained.min() if OBJECTIVES[y].minimize else attained.max())
 
 
 def test_what_is_drawn_how(tmp_path) -> None:
@@ -163,7 +163,7 @@ def test_what_is_drawn_how(tmp_path) -> None:
     assert infeasible.get_offsets()[0].tolist() == [30_000.0, 0.505]
     assert (dominated.get_facecolor()[0] == 1).all()
     assert maybe.get_alpha() < 1
-    rgb = [tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)) for colour in (ORANGE, BLUE)]
+    rgb = [tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)) for color in (ORANGE, BLUE)]
     assert dominated.get_edgecolor()[0, :3].tolist() == pytest.approx(rgb[0])
     assert front.get_facecolor()[0, :3].tolist() == pytest.approx(rgb[1])
     assert "2 of 4 candidates" in figure.get_suptitle()
@@ -182,7 +182,7 @@ def test_what_is_drawn_how(tmp_path) -> None:
 def test_labels_do_not_overlap(count: int) -> None:
     """Named schedules lie close together, as they do at equal budgets."""
     generator = np.random.default_rng(1)
-    trials = pd.DataFrame(
+    runs = pd.DataFrame(
         row
         for number, pattern in enumerate([*PATTERNS_AND_UNIFORM, *[""] * 40])
         for row in candidate(
@@ -192,9 +192,9 @@ def test_labels_do_not_overlap(count: int) -> None:
             pattern,
         )
     )
-    trials["utilisation_entropy"] = generator.uniform(0.5, 1, size=len(trials))
+    runs["utilization_entropy"] = generator.uniform(0.5, 1, size=len(runs))
     objectives = list(OBJECTIVES)[:count]
-    figure = plot_pareto(make_pareto_table(trials, objectives), objectives)
+    figure = plot_pareto(make_pareto_table(runs, objectives), objectives)
     figure.draw_without_rendering()
     assert len(figure.axes) == count * (count - 1) // 2
     for axes in figure.axes:

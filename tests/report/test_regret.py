@@ -3,7 +3,7 @@ import pytest
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.regret import plot_regret, regret_sentences, search_curve
-from tests.report.test_leaderboard import made_up_trials
+from tests.report.test_leaderboard import made_up_runs
 
 
 def in_order(*trainings: tuple[str, float], patterns: dict[str, str] | None = None) -> pd.DataFrame:
@@ -11,8 +11,8 @@ def in_order(*trainings: tuple[str, float], patterns: dict[str, str] | None = No
     losses: dict[str, list[float]] = {}
     for schedule, loss in trainings:
         losses.setdefault(schedule, []).append(loss)
-    made_up = made_up_trials(losses, patterns or {})
-    made_up = made_up[made_up["state"] == "complete"].set_index(["schedule", "replicate"])
+    made_up = made_up_runs(losses, patterns or {})
+    made_up = made_up[made_up["state"] == "complete"].set_index(["schedule", "block"])
     seen: dict[str, int] = {}
     keys = []
     for schedule, _ in trainings:
@@ -34,17 +34,17 @@ def test_leaders_of_the_time_are_judged_by_all_that_is_known() -> None:
 
 
 def test_the_order_is_that_of_time() -> None:
-    trials = in_order(*CURVE)
-    shuffled = trials.sample(frac=1, random_state=1)
-    assert search_curve(shuffled).equals(search_curve(trials))
+    runs = in_order(*CURVE)
+    shuffled = runs.sample(frac=1, random_state=1)
+    assert search_curve(shuffled).equals(search_curve(runs))
 
 
 def test_whoever_misses_a_constraint_does_not_lead() -> None:
-    trials = in_order(*CURVE)
-    trials.loc[trials["schedule"] == "4-1", "feasible"] = False
-    assert search_curve(trials)["leader"].iloc[-1] == "3-1"
+    runs = in_order(*CURVE)
+    runs.loc[runs["schedule"] == "4-1", "feasible"] = False
+    assert search_curve(runs)["leader"].iloc[-1] == "3-1"
     with pytest.raises(InvalidInput, match="no candidate meets the constraints"):
-        search_curve(trials.assign(feasible=False))
+        search_curve(runs.assign(feasible=False))
 
 
 def test_nothing_complete() -> None:
@@ -53,11 +53,11 @@ def test_nothing_complete() -> None:
 
 
 def test_the_sentences_and_the_plot() -> None:
-    trials = in_order(
+    runs = in_order(
         *(("2-2", 2.0), ("2-2", 2.01), ("3-1", 1.0), ("4-1", 0.999), ("3-1", 1.01), ("4-1", 1.0)),
         patterns={"2-2": "uniform"},
     )
-    curve = search_curve(trials)
+    curve = search_curve(runs)
     assert curve["tied"].tolist() == [False, False, True, True, True, True]
     first, leader, caveat = regret_sentences(curve)
     assert first == "From training 3 of 6 on, the leader could not be told from the last one."
@@ -66,7 +66,7 @@ def test_the_sentences_and_the_plot() -> None:
         " of 6 trainings."
     )
     assert "whether or not a better schedule exists" in caveat
-    (axes,) = plot_regret(trials).axes
+    (axes,) = plot_regret(runs).axes
     assert axes.get_title().replace("\n", " ") == first.removesuffix(".")
     step, named = axes.lines
     assert step.get_ydata().tolist() == pytest.approx(curve["regret"].tolist())

@@ -7,16 +7,16 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from dynamoe_search.analysis.comparison import holm
-from dynamoe_search.analysis.shrinkage import paired_means
 from dynamoe_search.report.plots import save_figure
 from dynamoe_search.report.samplers import (
     compare_with_random,
     plot_samplers,
     sampler_sentences,
     samplers_table,
-    summarise_regret,
+    summarize_regret,
 )
+from dynamoe_search.statistics.comparison import holm
+from dynamoe_search.statistics.shrinkage import paired_means
 
 TRIALS, REPETITIONS = 20, 12
 
@@ -25,7 +25,7 @@ def recorded(losses: list[list[float]]) -> SimpleNamespace:
     """As much of a `Recording` as a report looks at."""
     return SimpleNamespace(
         means=paired_means(losses),
-        replicates=len(losses[0]),
+        blocks=len(losses[0]),
         losses=range(165),
         baselines=4,
         plan=SimpleNamespace(family=SimpleNamespace(name="free")),
@@ -37,7 +37,7 @@ ONCE = recorded([[0.1], [0.3]])
 
 
 def searches(sampler: str, shift: float, unknown: int = 0) -> pd.DataFrame:
-    """Regret falls from trial to trial; repetitions differ, much alike for all samplers."""
+    """Regret falls from run to run; repetitions differ, much alike for all samplers."""
     own = np.random.default_rng(sum(map(ord, sampler)))
     alike = np.random.default_rng(0).exponential(0.05, REPETITIONS)
     return pd.concat(
@@ -45,7 +45,7 @@ def searches(sampler: str, shift: float, unknown: int = 0) -> pd.DataFrame:
             {
                 "sampler": sampler,
                 "repetition": repetition,
-                "trial": np.arange(1, TRIALS + 1),
+                "run": np.arange(1, TRIALS + 1),
                 "recommended": "5-1-2",
                 "regret": np.maximum(0, level) + 1 / np.arange(1, TRIALS + 1),
                 "unknown": unknown,
@@ -63,7 +63,7 @@ TABLE = pd.concat(
 
 
 def final(sampler: str) -> np.ndarray:
-    rows = TABLE[(TABLE["sampler"] == sampler) & (TABLE["trial"] == TRIALS)]
+    rows = TABLE[(TABLE["sampler"] == sampler) & (TABLE["run"] == TRIALS)]
     return rows["regret"].to_numpy()
 
 
@@ -74,8 +74,8 @@ def rendered(table: pd.DataFrame) -> str:
 
 
 def test_intervals_are_students() -> None:
-    summary = summarise_regret(TABLE)
-    row = summary[(summary["sampler"] == "tpe") & (summary["trial"] == TRIALS)].iloc[0]
+    summary = summarize_regret(TABLE)
+    row = summary[(summary["sampler"] == "tpe") & (summary["run"] == TRIALS)].iloc[0]
     values = final("tpe")
     interval = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
     assert (row["regret"] - row["margin"], row["regret"] + row["margin"]) == pytest.approx(interval)
@@ -115,7 +115,7 @@ def test_a_difference_is_seldom_claimed_where_there_is_none() -> None:
             {
                 "sampler": np.repeat(names, 10),
                 "repetition": list(range(10)) * len(names),
-                "trial": 1,
+                "run": 1,
                 "regret": generator.exponential(size=10 * len(names)),
             }
         )
@@ -162,10 +162,10 @@ def test_random_search_alone_is_shown_alone() -> None:
 
 def test_before_any_result_there_is_no_regret() -> None:
     table = TABLE.copy()
-    table.loc[table["trial"] == 1, "regret"] = np.nan
+    table.loc[table["run"] == 1, "regret"] = np.nan
     comparison = compare_with_random(table)
     assert comparison["verdict"].tolist() == compare_with_random(TABLE)["verdict"].tolist()
-    assert np.isnan(summarise_regret(table)["regret"][0])
+    assert np.isnan(summarize_regret(table)["regret"][0])
 
 
 def test_the_table_goes_by_the_regret_at_the_end() -> None:
@@ -185,7 +185,7 @@ def test_the_plot_has_a_line_and_a_band_a_sampler_and_says_what_was_found(tmp_pa
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines) == ["random", "tpe", "gp", "nsga2"]
     assert len(axes.collections) == 4
-    summary = summarise_regret(TABLE)
+    summary = summarize_regret(TABLE)
     drawn = summary[summary["sampler"] == "tpe"]["regret"].tolist()
     assert lines["tpe"].get_ydata().tolist() == drawn
     assert len({line.get_color() for line in axes.lines}) == 4

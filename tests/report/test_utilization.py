@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamoe_search.report.plots import save_figure
-from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilisation
+from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilization
 
 CROSS = "\N{MULTIPLICATION SIGN}"
 
@@ -30,7 +30,7 @@ def history(*points: tuple[float, list[float], int]) -> pd.DataFrame:
                 "fraction": fraction,
                 "layer": layer,
                 "experts": 6 - layer,
-                "normalised_entropy": evenness,
+                "normalized_entropy": evenness,
                 "maximum_violation": 1 - evenness,
                 "dead_experts": dead if layer == 1 else 0,
                 "mean_active": 1.5,
@@ -104,7 +104,7 @@ def test_an_even_load_is_said_to_be_even() -> None:
 
 
 def test_a_history_has_a_line_a_layer_in_each_panel(tmp_path: Path) -> None:
-    figure = plot_utilisation(history((0.5, [0.9, 0.7], 0), (1.0, [0.7, 0.6], 2)))
+    figure = plot_utilization(history((0.5, [0.9, 0.7], 0), (1.0, [0.7, 0.6], 2)))
     assert len(figure.axes) == 6
     evenness, *_, information = figure.axes
     assert evenness.lines[1].get_xydata().tolist() == [[50, 0.7], [100, 0.6]]
@@ -123,7 +123,7 @@ def test_a_history_has_a_line_a_layer_in_each_panel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("dead", "said"), [(0, "no expert is dead"), (1, "1 expert is dead")])
 def test_a_history_of_one_moment(dead: int, said: str) -> None:
-    title = plot_utilisation(history((1.0, [0.9], dead))).get_suptitle()
+    title = plot_utilization(history((1.0, [0.9], dead))).get_suptitle()
     assert title == f"The load entropy stays at 0.90 of ln N (mean over layers); {said} at the end"
 
 
@@ -142,7 +142,7 @@ def test_representations_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert texts(alike)[:3] == ["1.00", "0.80", "-0.10"]
     assert alike.get_title() == (
         "Tokens of the first and the last layer have a CKA of -0.10,\n"
-        "those of two neighbours at least 0.70"
+        "those of two neighbors at least 0.70"
     )
     assert alike.yaxis_inverted()
     assert is_drawn(figure, tmp_path)

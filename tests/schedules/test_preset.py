@@ -143,7 +143,7 @@ def test_alpha_lora_against_exact_fractions(exponent: int, values: list[int], ab
     counts = alpha_lora_schedule(values, total, exponent=exponent).counts
     assert sum(counts) == total
     targets = [share * total for share in shares]
-    if min(targets) >= 1:  # no layer is held up by the minimum: each count is a neighbour of its t
+    if min(targets) >= 1:  # no layer is held up by the minimum: each count is a neighbor of its t
         assert all(abs(n - t) < 1 for n, t in zip(counts, targets, strict=True))
 
 

@@ -8,13 +8,7 @@ import pytest
 
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.search import Plan, make_plan, read_study_file
-from dynamoe_search.search.assignment import (
-    Assignment,
-    fraction_done,
-    next_assignment,
-)
-from dynamoe_search.search.records import (
+from dynamoe_search.log.records import (
     Ledger,
     read_ledger,
     record_failure,
@@ -22,7 +16,14 @@ from dynamoe_search.search.records import (
     settle,
     state_of,
 )
-from dynamoe_search.search.study_file import SearchSection
+from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.reader import read_study_file
+from dynamoe_search.plan.study_file import SearchSection
+from dynamoe_search.search.assignment import (
+    Assignment,
+    fraction_done,
+    next_assignment,
+)
 from tests.conftest import edit
 
 FLOPS = 1e6
@@ -44,8 +45,8 @@ def plan_of(path: Path, *changes: tuple[str, str]) -> Plan:
 def made_up_loss(assignment: Assignment) -> float:
     """A landscape with some noise: layers near the input should hold the experts."""
     counts = assignment.candidate.schedule.counts
-    centre = sum(layer * count for layer, count in enumerate(counts)) / sum(counts)
-    return centre + 0.01 * (assignment.claim.seed % 7)
+    center = sum(layer * count for layer, count in enumerate(counts)) / sum(counts)
+    return center + 0.01 * (assignment.claim.seed % 7)
 
 
 def finish(study: optuna.Study, assignment: Assignment, search: SearchSection = LOSS) -> None:

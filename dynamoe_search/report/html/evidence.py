@@ -10,26 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dynamoe_search.analysis import compare_with_reference
-from dynamoe_search.analysis.landscape import sample_family
-from dynamoe_search.analysis.measurements import with_measured
-from dynamoe_search.analysis.pareto import make_pareto_table
+from dynamoe_search.decision.landscape import sample_family
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.definition import recorded_study_file
+from dynamoe_search.log.storage import Place, open_study, place_of
+from dynamoe_search.measure.quantities import with_measured
+from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.reader import study_path
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.leaderboard import make_leaderboard
+from dynamoe_search.run.confirm import Confirmation, load_confirmation, paired_results
+from dynamoe_search.run.networks import load_plan
+from dynamoe_search.run.results import load_runs, measurement_table
 from dynamoe_search.schedules import Schedule, allocate_batch, make_family, stretch
-from dynamoe_search.search import (
-    Confirmation,
-    Plan,
-    StudyFile,
-    load_confirmation,
-    load_plan,
-    load_trials,
-    measurement_table,
-    paired_results,
-    study_path,
-)
-from dynamoe_search.search.definition import recorded_study_file
-from dynamoe_search.search.storage import Place, open_study, place_of
+from dynamoe_search.statistics.comparison import compare_with_reference
+from dynamoe_search.statistics.pareto import make_pareto_table
 
 _POINTS_OF_THE_FAMILY = 1000
 
@@ -50,7 +45,7 @@ class Evidence:
     data_directory : Path or None
     study_file : StudyFile
         As the records have it.
-    trials : DataFrame
+    runs : DataFrame
     """
 
     path: Path
@@ -58,7 +53,7 @@ class Evidence:
     name: str | None
     data_directory: Path | None
     study_file: StudyFile
-    trials: pd.DataFrame
+    runs: pd.DataFrame
 
     @property
     def place(self) -> Place:
@@ -88,13 +83,13 @@ class Evidence:
     @cached_property
     def board(self) -> pd.DataFrame:
         """The leaderboard, with a column ``candidate``."""
-        board = make_leaderboard(self.trials)
+        board = make_leaderboard(self.runs)
         return board.assign(candidate=(board["schedule"] + " " + board["settings"]).str.rstrip())
 
     @cached_property
     def front(self) -> pd.DataFrame:
         """The Pareto table of the objectives, with what was measured."""
-        return with_measured(make_pareto_table(self.trials, self.objectives), self.trials)
+        return with_measured(make_pareto_table(self.runs, self.objectives), self.runs)
 
     @cached_property
     def of_interest(self) -> dict[str, str]:
@@ -114,7 +109,7 @@ class Evidence:
 
     def measured(self, kind: str, asked_as: str) -> pd.DataFrame:
         """A table of measurements; `InvalidInput` where the study did not ask for it."""
-        table = measurement_table(self.trials, kind)
+        table = measurement_table(self.runs, kind)
         if table.empty:
             raise InvalidInput(
                 "this was not measured; begin a study (another --name) whose section search has"
@@ -139,8 +134,8 @@ class Evidence:
     @cached_property
     def confirmation(self) -> tuple[pd.DataFrame, Confirmation]:
         """What was confirmed: the comparison with the reference, and the names."""
-        trials, confirmation = load_confirmation(self.path, self.storage, self.name)
-        results = paired_results(trials)
+        runs, confirmation = load_confirmation(self.path, self.storage, self.name)
+        results = paired_results(runs)
         trained = set(results.loc[results["loss"].notna(), "candidate"])
         if confirmation.reference not in trained or len(trained) < 2:
             raise InvalidInput(
@@ -165,7 +160,7 @@ def gather(
     study : Path
         The study file, or its folder.
     storage, name : str, optional
-        As in `dynamoe_search.search.run_study`.
+        As in `dynamoe_search.run.run.run_study`.
     data_directory : Path, optional
         Where data files are.
 
@@ -177,5 +172,5 @@ def gather(
     path = study_path(study)
     place = place_of(path.parent, storage, name)
     study_file = recorded_study_file(open_study(place), place)
-    trials = load_trials(path, storage, name)
-    return Evidence(path, storage, name, data_directory, study_file, trials)
+    runs = load_runs(path, storage, name)
+    return Evidence(path, storage, name, data_directory, study_file, runs)

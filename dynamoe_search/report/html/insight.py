@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from dynamoe_search.analysis.between_bounds import measured_bounds
-from dynamoe_search.analysis.fidelity import rank_correlations
-from dynamoe_search.analysis.landscape import fit_landscape
+from dynamoe_search.bounds.measured import measured_bounds
+from dynamoe_search.decision.landscape import fit_landscape
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.candidate import parse_candidate
 from dynamoe_search.report.between_bounds import (
     measured_bounds_table,
     measured_sentences,
@@ -32,8 +32,8 @@ from dynamoe_search.report.importance import importance_sentences, plot_importan
 from dynamoe_search.report.landscape import landscape_sentences, plot_landscape
 from dynamoe_search.report.measurements import cost_sentences, measured_tables
 from dynamoe_search.report.utilization import plot_load, plot_rank_shares
-from dynamoe_search.search.candidate import parse_candidate
 from dynamoe_search.search.importance import parameter_importance
+from dynamoe_search.statistics.fidelity import rank_correlations
 
 _ROWS = 10
 _LEADERS = 5  # that are set beside their bounds
@@ -41,7 +41,7 @@ _LEADERS = 5  # that are set beside their bounds
 
 def landscape(evidence: Evidence) -> Section:
     """Where the patterns lie, what was tried, and the fitted surface."""
-    fitted = fit_landscape(evidence.trials, evidence.reachable())
+    fitted = fit_landscape(evidence.runs, evidence.reachable())
     return Section(
         landscape_sentences(fitted),
         {
@@ -66,19 +66,19 @@ def importance(evidence: Evidence) -> Section:
     )
 
 
-def utilisation(evidence: Evidence) -> Section:
+def utilization(evidence: Evidence) -> Section:
     """The load of each expert in each layer."""
-    load = evidence.measured("load", "utilisation")
+    load = evidence.measured("load", "utilization")
     figures = {}
     for candidate, name in evidence.of_interest.items():
         own = load[load["candidate"] == candidate]
         if len(own):
-            first = own[own["replicate"] == own["replicate"].min()]
+            first = own[own["block"] == own["block"].min()]
             figures[
                 f"{name}: the load of each expert, by layer, on the validation split (of the first"
-                " of its replicates, as experts of another seed are others)."
+                " of its blocks, as experts of another seed are others)."
             ] = plot_load(first)
-    return Section(cost_sentences(evidence.trials), figures, _measured(evidence, "utilisation"))
+    return Section(cost_sentences(evidence.runs), figures, _measured(evidence, "utilization"))
 
 
 def gradients(evidence: Evidence) -> Section:
@@ -88,7 +88,7 @@ def gradients(evidence: Evidence) -> Section:
     return Section(
         gradient_sentences(table, names),
         {
-            "The gradient noise scale over the training, of the means over replicates."
+            "The gradient noise scale over the training, of the means over blocks."
             "": plot_gradient_noise(table, names),
             "The same of each group of parameters, of the best.": plot_gradient_groups(
                 table, next(iter(names))
@@ -105,7 +105,7 @@ def representations(evidence: Evidence) -> Section:
         (),
         {
             "The effective rank of the tokens that enter each layer, over the width, its mean over"
-            " replicates.": plot_rank_shares(table, evidence.of_interest)
+            " blocks.": plot_rank_shares(table, evidence.of_interest)
         },
         _measured(evidence, "representation"),
     )
@@ -123,7 +123,7 @@ def bounds(evidence: Evidence) -> Section:
     shown = board[(board["rank"] <= _LEADERS) | (board["pattern"] != "")]
     names = dict(zip(shown["candidate"], shown["pattern"], strict=True))
     networks = {name: evidence.plan.network_with(parse_candidate(name)) for name in names}
-    table = measured_bounds(evidence.trials, networks)
+    table = measured_bounds(evidence.runs, networks)
     return Section(
         measured_sentences(table),
         {
@@ -136,18 +136,18 @@ def bounds(evidence: Evidence) -> Section:
 
 def fidelity(evidence: Evidence) -> Section:
     """How far an early look at a training can be trusted."""
-    table = rank_correlations(evidence.trials)
+    table = rank_correlations(evidence.runs)
     if table.empty:
         raise InvalidInput(
             "no complete training has reported its loss before its end; give the section training"
             " several evaluations"
         )
     return Section(
-        fidelity_sentences(evidence.trials),
+        fidelity_sentences(evidence.runs),
         {
             "How well the order of the candidates at each part of the training agrees with the"
-            " final one.": plot_agreement(evidence.trials),
-            "The learning curves: validation loss over the training.": plot_curves(evidence.trials),
+            " final one.": plot_agreement(evidence.runs),
+            "The learning curves: validation loss over the training.": plot_curves(evidence.runs),
         },
         [fidelity_table(table)],
     )

@@ -26,7 +26,7 @@ SECTIONS: Mapping[str, tuple[str, MakeSection]] = {
     "history": ("History and regret", results.history),
     "landscape": ("The family's landscape", insight.landscape),
     "importance": ("What the loss depends on", insight.importance),
-    "utilisation": ("How the experts are used", insight.utilisation),
+    "utilization": ("How the experts are used", insight.utilization),
     "gradients": ("Gradient noise over the training", insight.gradients),
     "representations": ("What the layers are given", insight.representations),
     "bounds": ("Measured against bounds", insight.bounds),
@@ -87,7 +87,7 @@ def make_report(
     study : Path
         The study file, or its folder.
     storage, name : str, optional
-        As in `dynamoe_search.search.run_study`.
+        As in `dynamoe_search.run.run.run_study`.
     data_directory : Path, optional
         Where data files are. Without the data the report does not say what the budget buys.
 

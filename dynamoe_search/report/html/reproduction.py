@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.report.html.evidence import Evidence
 from dynamoe_search.report.html.section import Section
-from dynamoe_search.search import read_study_file
 
 _HOUR = 3600
 
@@ -38,9 +38,9 @@ def _about_the_file(evidence: Evidence) -> list[str]:
             "The study file has changed since the study was begun: what is below is the file, and"
             " not what was trained."
         )
-    for change in evidence.trials.attrs.get("changes", []):
+    for change in evidence.runs.attrs.get("changes", []):
         sentences.append(
-            f"It was changed after {change['after_trials']} trials, which was allowed:"
+            f"It was changed after {change['after_runs']} runs, which was allowed:"
             f" {'; '.join(change['changes'])}."
         )
     return sentences
@@ -63,22 +63,20 @@ def _commands(evidence: Evidence) -> list[str]:
 
 
 def _versions(evidence: Evidence) -> Table:
-    trials = evidence.trials
+    runs = evidence.runs
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("what")
     table.add_column("value", overflow="fold")
     facts = {"records": [str(evidence.place)], "seed": [str(evidence.study_file.seed)]}
     columns = {"commit": "commit (+: with changes)", "data": "data, SHA-256"}
     columns |= {
-        column: column.removeprefix("version_")
-        for column in trials
-        if column.startswith("version_")
+        column: column.removeprefix("version_") for column in runs if column.startswith("version_")
     }
     for column, title in columns.items():
-        facts[title] = [str(value) for value in trials[column].dropna().unique()]
-    hours = trials["training_cpu_seconds"].sum() / _HOUR
+        facts[title] = [str(value) for value in runs[column].dropna().unique()]
+    hours = runs["training_cpu_seconds"].sum() / _HOUR
     facts["training, CPU time"] = [f"{hours:.2f} hours"]
-    last = trials["finished"].dropna()
+    last = runs["finished"].dropna()
     facts["records up to"] = [f"{last.max():%Y-%m-%d %H:%M}"] if len(last) else []
     for title, values in facts.items():
         table.add_row(title, ", ".join(values) or "not recorded")

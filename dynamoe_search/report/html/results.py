@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dynamoe_search.analysis.pareto import OBJECTIVES
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.confirmation import (
     confirmation_sentences,
@@ -18,6 +17,7 @@ from dynamoe_search.report.pareto import pareto_sentences, pareto_table, plot_pa
 from dynamoe_search.report.plots import plot_history, plot_leaders
 from dynamoe_search.report.regret import plot_regret, regret_sentences, search_curve
 from dynamoe_search.report.terminal import leaderboard_table, plan_lines
+from dynamoe_search.statistics.pareto import OBJECTIVES
 
 ROWS = 10  # of a table, beside the named schedules
 
@@ -33,7 +33,7 @@ def what_was_asked(evidence: Evidence) -> Section:
     besides = [*(["hidden"] if also.hidden else []), *also.intervals()]
     if besides:
         sentences.append(f"Searched beside the schedule: {', '.join(besides)}.")
-    counts = evidence.trials.loc[evidence.trials["replicate"].notna(), "state"].value_counts()
+    counts = evidence.runs.loc[evidence.runs["block"].notna(), "state"].value_counts()
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     sentences.append(f"Trainings: {states or 'none yet'}.")
     return Section(sentences)
@@ -49,7 +49,7 @@ def _held_equal(evidence: Evidence) -> Sequence[str]:
 def the_answer(evidence: Evidence) -> Section:
     """What was found, in sentences."""
     if evidence.seeks_loss_alone:
-        return Section(answer(evidence.trials, evidence.board))
+        return Section(answer(evidence.runs, evidence.board))
     return Section(pareto_sentences(evidence.front, evidence.objectives))
 
 
@@ -105,15 +105,15 @@ def history(evidence: Evidence) -> Section:
     """The trainings one after another, and the regret of the leader."""
     figures = {
         "Each training's validation loss in the order in which they ended.": plot_history(
-            evidence.trials
+            evidence.runs
         )
     }
     if evidence.seeks_loss_alone:
-        sentences = regret_sentences(search_curve(evidence.trials))
+        sentences = regret_sentences(search_curve(evidence.runs))
         figures[
             "How much worse the leader of each moment is than the best of the study, by all that"
             " is known at its end."
-        ] = plot_regret(evidence.trials)
+        ] = plot_regret(evidence.runs)
     else:
         sentences = ["Regret is left out: it is of a search for a low loss alone."]
     return Section(sentences, figures)

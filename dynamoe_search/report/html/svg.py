@@ -1,4 +1,4 @@
-"""Figures as SVG inside a page: no outside reference, no id twice, and the page's own colours."""
+"""Figures as SVG inside a page: no outside reference, no id twice, and the page's own colors."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def _local(name: str) -> str:
 
 
 def _themed(value: str) -> str:
-    for colour, own in _OF_THE_PAGE.items():
-        value = value.replace(colour, own)
+    for color, own in _OF_THE_PAGE.items():
+        value = value.replace(color, own)
     return value
 
 

@@ -19,7 +19,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def rich_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with all that a search for a low loss can have."""
     path = tmp_path_factory.mktemp("rich") / "study.toml"
-    path.write_text(SMALL_STUDY.replace("trials = 14", "trials = 40"))
+    path.write_text(SMALL_STUDY.replace("runs = 14", "runs = 40"))
     made_up.search(path, measured=True)
     made_up.confirm(path)
     return path
@@ -94,7 +94,7 @@ def test_what_the_sections_say(rich: Report, rich_study: Path) -> None:
     says("history", "From training", "Regret is to the best of this study")
     says("landscape", "To the right, the first layers", "One training scatters by")
     says("importance", "drawn anew 20 times", "pure chance")
-    says("utilisation", "Measuring took")
+    says("utilization", "Measuring took")
     says("gradients", "a noise scale of")
     says("bounds", "Measured active experts K")
     says("fidelity", "None of the 40 trainings was pruned")
@@ -114,7 +114,7 @@ def test_a_study_that_has_only_begun(small_study: Path) -> None:
     assert_stands_alone(report.html)
     assert len(report.left_out) == len(SECTIONS) - 2
     assert "Trainings: none yet." in text_of(section(report.html, "asked"))
-    assert "trials = 14" in text_of(section(report.html, "reproduction"))
+    assert "runs = 14" in text_of(section(report.html, "reproduction"))
     assert "no training of this study is complete yet" in text_of(section(report.html, "answer"))
     assert "begin with: dynamoe-search confirm" in text_of(section(report.html, "confirmation"))
 
@@ -127,7 +127,7 @@ def test_a_study_of_three_trainings(small_study: Path) -> None:
         "landscape": "takes at least 8 candidates",
         "importance": "takes at least 15 candidates",
         "gradients": 'measure = ["gradients"]',
-        "utilisation": 'measure = ["utilisation"]',
+        "utilization": 'measure = ["utilization"]',
         "representations": 'measure = ["representation"]',
         "confirmation": "dynamoe-search confirm",
     }.items():

@@ -1,0 +1,95 @@
+"""The records of a study that has trained every schedule, as a tabular benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dynamoe_search.bench import COLUMNS, Bench
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.definition import recorded_study_file
+from dynamoe_search.log.storage import open_study, place_of
+from dynamoe_search.plan.reader import study_path
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.run.results import load_runs
+from dynamoe_search.schedules import Schedule, count_schedules
+
+_NEEDED = ("gradients", "utilization")
+_OF_GRADIENTS = {"trace": "gradient_trace", "squared_norm": "gradient_squared_norm"}
+
+
+def tabulate(study: Path, storage: str | None = None, name: str | None = None) -> Bench:
+    """Make a bench of a study's records; it is named after its data, layers and experts.
+
+    Parameters
+    ----------
+    study : Path
+        The study file, or its folder.
+    storage, name : str, optional
+        As in `dynamoe_search.run_study`.
+
+    Raises
+    ------
+    InvalidInput
+        Where not every schedule has been trained from the same seeds, under one study file, or
+        something was not measured.
+    """
+    place = place_of(study_path(study).parent, storage, name)
+    study_file = recorded_study_file(open_study(place), place)
+    if missing := [measure for measure in _NEEDED if measure not in study_file.search.measure]:
+        raise InvalidInput(
+            f"{place} has not measured {missing[0]}; a bench needs a study with"
+            f" search.measure = {list(_NEEDED)}".replace("'", '"')
+        )
+    runs = load_runs(study, storage, name)
+    if runs.attrs["changes"]:
+        raise InvalidInput(f"{place} was changed after it was begun; begin anew (--name)")
+    complete = runs[runs["state"] == "complete"].sort_values(["schedule", "block"])
+    _check_that_all_are_there(complete, study_file)
+    versions = {
+        column.removeprefix("version_"): _all_of(complete, column)
+        for column in complete.columns
+        if column.startswith("version_")
+    } | {"commit": _all_of(complete, "commit")}
+    total = Schedule.parse(complete["schedule"].iloc[0]).total
+    trainings = complete.assign(curve=[_curve(row) for row in complete.to_dict("records")])
+    return Bench.of(
+        f"{study_file.data.name}-{study_file.model.depth}x{total}",
+        trainings[list(COLUMNS)].reset_index(drop=True),
+        study_file.model_dump_json(exclude_unset=True),
+        _all_of(complete, "data"),
+        versions,
+    )
+
+
+def _check_that_all_are_there(complete: pd.DataFrame, study_file: StudyFile) -> None:
+    if complete.empty:
+        raise InvalidInput("no training of this study is complete yet")
+    first, budget = Schedule.parse(complete["schedule"].iloc[0]), study_file.budget
+    count = count_schedules(first.total, first.depth, budget.minimum, budget.maximum)
+    trained = complete.groupby("schedule")["block"].nunique()
+    wanted = study_file.search.blocks
+    done = int((trained == wanted).sum())
+    if done < count:
+        raise InvalidInput(
+            f"{done:,} of the budget's {count:,} schedules have been trained {wanted} times; with"
+            f' search.sampler "exhaustive" and runs = {count * wanted:,}, `dynamoe-search run`'
+            " trains them all, and goes on where it was"
+        )
+
+
+def _all_of(complete: pd.DataFrame, column: str) -> str:
+    """What the trainings were made with: one value, unless the study went on with another."""
+    return ", ".join(sorted(complete[column].astype(str).unique()))
+
+
+def _curve(row: dict[str, Any]) -> list[dict[str, float]]:
+    """The points of the learning curve, with the gradients that were measured there."""
+    gradients = {
+        moment["fraction"]: {name: moment[key] for key, name in _OF_GRADIENTS.items()}
+        for moment in row["gradients"]
+        if moment["group"] == "network"
+    }
+    return [{**point, **gradients[point["fraction"]]} for point in row["curve"]]

@@ -1,0 +1,63 @@
+from .budget import (
+    ExpertBudget as ExpertBudget,
+)
+from .budget import (
+    budget_extremes as budget_extremes,
+)
+from .budget import (
+    compare_schedules as compare_schedules,
+)
+from .budget import (
+    family_bounds as family_bounds,
+)
+from .budget import (
+    score_schedules as score_schedules,
+)
+from .layers import (
+    QUANTITIES as QUANTITIES,
+)
+from .layers import (
+    layer_bounds as layer_bounds,
+)
+from .layers import (
+    schedule_bounds as schedule_bounds,
+)
+from .machine import (
+    Machine as Machine,
+)
+from .machine import (
+    measure_machine as measure_machine,
+)
+from .machine import (
+    roofline as roofline,
+)
+from .measured import (
+    MEASURED_AND_BOUNDED as MEASURED_AND_BOUNDED,
+)
+from .measured import (
+    measured_bounds as measured_bounds,
+)
+from .routing import (
+    distinct_experts as distinct_experts,
+)
+from .routing import (
+    log2_configurations as log2_configurations,
+)
+from .routing import (
+    parallel_efficiency as parallel_efficiency,
+)
+from .scaling_laws import (
+    LAWS as LAWS,
+)
+from .scaling_laws import (
+    extrapolate_budget as extrapolate_budget,
+)
+from .separable import (
+    Optimum as Optimum,
+)
+from .separable import (
+    best_schedule as best_schedule,
+)
+from .separable import (
+    worst_schedule as worst_schedule,
+)

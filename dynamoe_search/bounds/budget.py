@@ -1,0 +1,287 @@
+"""What no schedule of a budget can beat.
+
+One table by N, the experts of a layer, holds all there is to know: the bounds of a schedule are
+looked up in it, for a million schedules as for one, and the best and the worst are found exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from dynamoe_search.bounds.layers import QUANTITIES, divisors, layer_bounds
+from dynamoe_search.bounds.separable import best_schedule, worst_schedule
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules import (
+    DEFAULT_CONTRAST,
+    PATTERNS_AND_UNIFORM,
+    PRESETS,
+    Schedule,
+    allocate_batch,
+    make_family,
+    pattern_schedule,
+    preset_schedule,
+)
+from dynamoe_search.schedules.family import Dimension, Simplex, Whole
+from dynamoe_search.specification import Experts, Router
+
+_ROWS_AT_ONCE = 2**14  # the working arrays of so many schedules stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class ExpertBudget:
+    """A budget of experts, and what all its schedules share.
+
+    Parameters
+    ----------
+    layers, experts : int
+        The layers L, and the experts of all of them together.
+    width, hidden : int
+        The model width d, and the hidden width h of an expert, d -> h -> d.
+    router : Router
+        The rule of every layer.
+    minimum, maximum : int
+        The fewest and the most experts of a layer; no `maximum` where it is None.
+    tokens : int
+        The batch T for which distinct experts are counted.
+
+    Raises
+    ------
+    InvalidInput
+        Where no schedule meets the budget, or a width or the batch is below 1.
+    """
+
+    layers: int
+    experts: int
+    width: int
+    hidden: int
+    router: Router
+    minimum: int = 1
+    maximum: int | None = None
+    tokens: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "hidden", "tokens"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} is {getattr(self, name)}; it must be at least 1")
+        self.named("uniform")  # refuses what cannot be met
+
+    @property
+    def largest(self) -> int:
+        """The most experts that a layer can have."""
+        room = self.experts - (self.layers - 1) * self.minimum
+        return room if self.maximum is None else min(room, self.maximum)
+
+    def named(self, name: str, contrast: float = DEFAULT_CONTRAST) -> Schedule:
+        """The schedule of a pattern or preset, or one that is written out, such as ``8-6-4-2``.
+
+        Raises
+        ------
+        InvalidInput
+            For a name that does not exist, or a schedule outside the budget.
+        """
+        bounds = (self.layers, self.experts, self.minimum, self.maximum)
+        if name in PATTERNS_AND_UNIFORM:
+            return pattern_schedule(name, *bounds, contrast)
+        if name in PRESETS:
+            return preset_schedule(name, *bounds)
+        if name[:1].isalpha():
+            raise InvalidInput(
+                f"{name!r} is neither a schedule, such as 8-6-4-2, nor a name: choose from"
+                f" {', '.join([*PATTERNS_AND_UNIFORM, *PRESETS])}"
+            )
+        schedule = Schedule.parse(name)
+        if schedule.depth != self.layers:
+            raise InvalidInput(f"{name} has {schedule.depth} layers; the budget has {self.layers}")
+        _checked_counts(self, [schedule.counts])
+        return schedule
+
+
+def bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
+    """The bounds of a layer by its experts N, from the minimum to the most that a layer can have.
+
+    Returns
+    -------
+    DataFrame
+        As `layer_bounds`, indexed by N.
+    """
+    counts = range(budget.minimum, budget.largest + 1)
+    # A network of one layer of each size.
+    blocks = Experts(budget.hidden, Schedule(tuple(counts)), budget.router)
+    return layer_bounds(blocks, budget.width, budget.tokens).set_index("experts")
+
+
+def score_schedules(budget: ExpertBudget, counts: ArrayLike) -> pd.DataFrame:
+    """The bounds of many schedules of a budget at once.
+
+    Parameters
+    ----------
+    budget : ExpertBudget
+    counts : array_like of int, shape (schedules, L)
+        The experts of each layer, a schedule a row.
+
+    Returns
+    -------
+    DataFrame
+        A row a schedule, with the columns of `QUANTITIES`: what `schedule_bounds` gives.
+
+    Raises
+    ------
+    InvalidInput
+        For a schedule outside the budget, naming the first.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> budget = ExpertBudget(layers=2, experts=8, width=32, hidden=64, router=TopK(k=2))
+    >>> score_schedules(budget, [[4, 4], [6, 2], [7, 1]])["flops_expected"].tolist()
+    [33280.0, 33280.0, 25088.0]
+    """
+    chosen = _checked_counts(budget, counts) - budget.minimum
+    table = bounds_by_experts(budget).to_numpy(dtype=np.float64)
+    totals = np.empty((len(chosen), table.shape[1]))
+    for start in range(0, len(chosen), _ROWS_AT_ONCE):
+        part = totals[start : start + _ROWS_AT_ONCE]
+        part[:] = 0
+        for layer in chosen[start : start + _ROWS_AT_ONCE].T:
+            part += table[layer]
+    return pd.DataFrame(totals / divisors(budget.layers), columns=list(QUANTITIES))
+
+
+def _checked_counts(budget: ExpertBudget, counts: ArrayLike) -> NDArray[np.int64]:
+    whole = np.asarray(counts)
+    if whole.ndim != 2 or whole.shape[1] != budget.layers or whole.dtype.kind not in "iu":
+        raise InvalidInput(
+            f"schedules are of shape {whole.shape} and type {whole.dtype}; expected a row of"
+            f" {budget.layers} whole numbers a schedule"
+        )
+    inside = (whole >= budget.minimum).all(axis=1) & (whole <= budget.largest).all(axis=1)
+    inside &= whole.sum(axis=1) == budget.experts
+    if not inside.all():
+        wrong = "-".join(map(str, whole[int(np.argmin(inside))].tolist()))
+        raise InvalidInput(
+            f"{wrong} is outside the budget: {budget.layers} layers of {budget.minimum} to"
+            f" {budget.largest} experts that sum to {budget.experts}"
+        )
+    return whole.astype(np.int64, copy=False)
+
+
+def compare_schedules(budget: ExpertBudget, schedules: Mapping[str, Schedule]) -> pd.DataFrame:
+    """The bounds of named schedules of a budget.
+
+    Returns
+    -------
+    DataFrame
+        A row a schedule: ``name``, ``schedule`` and the columns of `QUANTITIES`.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> budget = ExpertBudget(layers=2, experts=8, width=32, hidden=64, router=TopK(k=2))
+    >>> table = compare_schedules(budget, {"uniform": budget.named("uniform")})
+    >>> table[["name", "log2_configurations"]].round(2).values.tolist()
+    [['uniform', 5.17]]
+    """
+    scores = score_schedules(budget, [schedule.counts for schedule in schedules.values()])
+    scores.insert(0, "name", list(schedules))
+    scores.insert(1, "schedule", list(schedules.values()))
+    return scores
+
+
+def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
+    """The least and the most of every quantity over all schedules of a budget, exactly.
+
+    By dynamic programming, as every quantity is a sum over layers: see
+    `dynamoe_search.bounds.separable`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each of `QUANTITIES` (its index), with ``least``, ``least_schedule``, ``most`` and
+        ``most_schedule``; of equal schedules uniform, where it is among them.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> budget = ExpertBudget(layers=2, experts=8, width=32, hidden=64, router=TopK(k=2))
+    >>> str(budget_extremes(budget).loc["log2_configurations", "most_schedule"])
+    '4-4'
+    """
+    table = bounds_by_experts(budget)
+    uniform = budget.named("uniform")
+    even = score_schedules(budget, [uniform.counts]).iloc[0]
+    rows = {}
+    for name, quantity in QUANTITIES.items():
+        divisor = budget.layers if quantity.is_mean else 1
+        utility = np.tile(table[name].to_numpy(dtype=np.float64) / divisor, (budget.layers, 1))
+        row: dict[str, float | Schedule] = {}
+        for end, find in (("least", worst_schedule), ("most", best_schedule)):
+            optimum = find(utility, budget.experts, budget.minimum)
+            is_even = math.isclose(even[name], optimum.value, rel_tol=1e-9, abs_tol=1e-12)
+            row[end] = optimum.value
+            row[f"{end}_schedule"] = uniform if is_even else optimum.schedule
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def family_bounds(
+    budget: ExpertBudget, family: str, points: int = 5000, seed: int = 0
+) -> pd.DataFrame:
+    """The bounds of schedules from all over a family: random points of it, allocated.
+
+    Parameters
+    ----------
+    budget : ExpertBudget
+    family : str
+        One of `dynamoe_search.schedules.FAMILIES`.
+    points : int
+        How many points of its search space are drawn, uniformly.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        A row for each different schedule that was met: ``schedule`` and the columns of
+        `QUANTITIES`.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> budget = ExpertBudget(layers=2, experts=8, width=32, hidden=64, router=TopK(k=2))
+    >>> met = family_bounds(budget, "blend", points=200)["schedule"]
+    >>> min(map(str, met)), max(map(str, met))
+    ('1-7', '7-1')
+    """
+    if points < 1:
+        raise InvalidInput(f"points is {points}; it must be at least 1")
+    shapes = make_family(family, budget.experts, budget.minimum, budget.maximum)
+    space = shapes.search_space(budget.layers)
+    generator = np.random.default_rng(seed)
+    profiles = [
+        shapes.profile(random_point(space, generator), budget.layers) for _ in range(points)
+    ]
+    met = np.unique(
+        allocate_batch(profiles, budget.experts, budget.minimum, budget.maximum), axis=0
+    )
+    scores = score_schedules(budget, met)
+    scores.insert(0, "schedule", [Schedule(tuple(row)) for row in met.tolist()])
+    return scores
+
+
+def random_point(space: tuple[Dimension, ...], generator: np.random.Generator) -> dict[str, float]:
+    """A point of a family's space, drawn uniformly; on the simplex, too."""
+    point: dict[str, float] = {}
+    for dimension in space:
+        if isinstance(dimension, Simplex):
+            shares = generator.dirichlet(np.ones(len(dimension.names)))
+            point |= dict(zip(dimension.names, shares.tolist(), strict=True))
+        elif isinstance(dimension, Whole):
+            point[dimension.name] = int(generator.integers(dimension.low, dimension.high + 1))
+        else:
+            point[dimension.name] = float(generator.uniform(dimension.low, dimension.high))
+    return point

@@ -1,0 +1,175 @@
+"""What trained networks did, between what they had to do and what they could have done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from dynamoe_search.bounds.machine import Machine
+from dynamoe_search.bounds.routing import entropy_bounds
+from dynamoe_search.budgets import (
+    BACKWARD_AND_FORWARD,
+    active_experts,
+    experts_of,
+    flops_per_token,
+)
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.specification import Classifier, LanguageModel, Specification
+from dynamoe_search.statistics.intervals import half_width, pooled_noise
+
+
+@dataclass(frozen=True)
+class MeasuredQuantity:
+    """What is both measured and bounded: how it is called, and its unit."""
+
+    label: str
+    unit: str
+
+
+MEASURED_AND_BOUNDED: Mapping[str, MeasuredQuantity] = MappingProxyType(
+    {
+        "active_experts": MeasuredQuantity("active experts K", "a layer"),
+        "flops_per_token": MeasuredQuantity("FLOPs of a token, forward", ""),
+        "entropy": MeasuredQuantity("load entropy", "nats a layer"),
+        "training_seconds": MeasuredQuantity("time of a training", "s"),
+    }
+)
+
+
+def measured_bounds(
+    runs: pd.DataFrame,
+    networks: Mapping[str, Specification],
+    machine: Machine | None = None,
+) -> pd.DataFrame:
+    """Set what was measured of candidates beside their own bounds.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `dynamoe_search.run.results.load_runs` gives it; complete trainings count.
+    networks : mapping of str to Classifier or LanguageModel
+        What each candidate of interest is, with experts.
+    machine : Machine, optional
+        What the trainings ran on, one worker's part of it. Without it, times have no bound.
+
+    Returns
+    -------
+    DataFrame
+        For each candidate that was trained, in the order of `networks`, and each of
+        `MEASURED_AND_BOUNDED` that is known of it a row: ``candidate``, ``blocks``,
+        ``quantity``; ``floor`` and ``ceiling``; ``measured``, the mean over blocks, with
+        ``low`` and ``high`` (95 %, from the noise pooled over the study; NaN where nothing was
+        trained twice); ``place``, the part of the way from floor to ceiling that was gone, NaN
+        where there is no way.
+
+        - K, its mean over layers: the router's fewest and most.
+        - FLOPs of a token, of the whole network, at these K.
+        - Load entropy, the mean of the layers: ln K at the measured K of each, and ln N
+          (`dynamoe_search.bounds.routing.entropy_bounds`).
+        - Time of training without evaluation: the FLOPs of training, at the measured K, over the
+          machine's peak; without those that the usual count has too many, the gradient of images
+          and the masked half of attention. The weights of a proxy stay in a cache, so memory bounds
+          nothing. There is no ceiling.
+
+    Raises
+    ------
+    InvalidInput
+        Where none of the candidates was trained.
+
+    Examples
+    --------
+    >>> from dynamoe_search.schedules import Schedule
+    >>> from dynamoe_search.specification import Classifier, Experts, TopP
+    >>> network = Classifier(64, 10, 16, Experts(16, Schedule((3, 1)), TopP(p=0.7)))
+    >>> runs = pd.DataFrame(
+    ...     {
+    ...         "candidate": ["3-1"], "state": ["complete"], "active_experts": [1.5],
+    ...         "flops_per_token": [6000.0], "mean_active": [[2.0, 1.0]],
+    ...         "layer_entropy": [[1.0, 0.0]], "training_seconds": [2.0], "training_flops": [1e9],
+    ...         "samples": [1000],
+    ...     }
+    ... )
+    >>> table = measured_bounds(runs, {"3-1": network}).set_index("quantity")
+    >>> table.loc["active_experts", ["floor", "measured", "ceiling", "place"]].tolist()
+    [1.0, 1.5, 2.0, 0.5]
+    """
+    complete = runs[runs["state"] == "complete"]
+    known = {
+        name: network for name, network in networks.items() if name in set(complete["candidate"])
+    }
+    if not known:
+        raise InvalidInput("none of the candidates has a complete training; run the study first")
+    values = complete.assign(
+        entropy=[
+            np.nan if one is None else float(np.mean(one)) for one in complete["layer_entropy"]
+        ]
+    )
+    noises = {
+        name: pooled_noise(values[name], values["candidate"]) for name in MEASURED_AND_BOUNDED
+    }
+    rows = []
+    for candidate, network in known.items():
+        own = values[values["candidate"] == candidate]
+        for quantity, floor, ceiling in _bounds(own, network, machine):
+            measured = float(own[quantity].mean())
+            if np.isnan(measured):
+                continue
+            blocks = int(own[quantity].count())
+            width = float(half_width(noises[quantity], blocks))
+            way = ceiling - floor
+            rows.append(
+                {
+                    "candidate": candidate,
+                    "blocks": blocks,
+                    "quantity": quantity,
+                    "floor": floor,
+                    "measured": measured,
+                    "low": measured - width,
+                    "high": measured + width,
+                    "ceiling": ceiling,
+                    "place": (measured - floor) / way if way > 1e-9 * abs(ceiling) else np.nan,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _bounds(
+    own: pd.DataFrame, network: Specification, machine: Machine | None
+) -> Iterator[tuple[str, float, float]]:
+    blocks = experts_of(network)
+    active, flops = active_experts(blocks), flops_per_token(network)
+    yield (
+        "active_experts",
+        sum(layer.minimum for layer in active) / blocks.depth,
+        sum(layer.maximum for layer in active) / blocks.depth,
+    )
+    yield "flops_per_token", flops.minimum, flops.maximum
+    bounds = [
+        entropy_bounds(experts, min(max(1.0, mean), experts))
+        for means in own["mean_active"]
+        for experts, mean in zip(blocks.schedule, means, strict=True)
+    ]
+    floors, ceilings = np.mean(bounds, axis=0).tolist()
+    yield "entropy", floors, ceilings
+    least = np.nan
+    if machine is not None:
+        flops_needed = own["training_flops"] - _never_computed(network) * own["samples"]
+        least = float(flops_needed.mean()) / machine.peak_flops
+    yield "training_seconds", least, np.nan
+
+
+def _never_computed(network: Specification) -> int:
+    """FLOPs a sample that the usual count, three times the forward pass, has too many.
+
+    An image needs no gradient. In a text, half of the attention is masked.
+    """
+    match network:
+        case Classifier():
+            return 2 * network.inputs * network.width
+        case LanguageModel():
+            attention = network.width * network.context if network.heads else 0
+            return BACKWARD_AND_FORWARD * 2 * network.context * network.blocks.depth * attention

@@ -1,0 +1,353 @@
+"""Scaling laws of Mixture-of-Experts language models, as published: extrapolations, never bounds.
+
+All were fitted to networks with as many experts in every layer, so they know the mean E of a
+schedule and cannot tell two schedules of a budget apart; and to language models far larger than
+this toolkit's proxies. Each result carries what of it lies outside the fitted range.
+
+What was checked against the papers, and how well the rounded constants that they print reproduce
+what they state, is in the docstring of each law.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
+from dynamoe_search.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class ScalingLaw:
+    """Where a law comes from, and for what it was fitted.
+
+    Parameters
+    ----------
+    source : str
+        The paper, and the table of its constants.
+    fitted : mapping of str to (float, float)
+        The range of each argument in the experiments.
+    setting : str
+        What else was the same in all of them.
+    """
+
+    source: str
+    fitted: Mapping[str, tuple[float, float]]
+    setting: str
+
+
+LAWS: Mapping[str, ScalingLaw] = MappingProxyType(
+    {
+        "clark": ScalingLaw(
+            "Clark et al. 2022, arXiv 2202.01169, table 3",
+            {"parameters": (15e6, 1.3e9), "experts": (1, 512)},
+            "one expert a token, 130 billion training tokens",
+        ),
+        "krajewski": ScalingLaw(
+            "Krajewski et al. 2024, arXiv 2402.07871, table 1",
+            {
+                "parameters": (129e6, 3.7e9),
+                "tokens": (16e9, 130e9),
+                "granularity": (1, 16),
+                "expansion": (64, 64),
+            },
+            "experts 64 times the parameters that a token uses of them, expert-choice routing",
+        ),
+        "ludziejewski": ScalingLaw(
+            "Ludziejewski et al. 2025, arXiv 2502.05172, table 3",
+            {"active_parameters": (79e6, 2.7e9), "tokens": (0.5e9, 80e9), "experts": (1, 32)},
+            "one expert a token, experts as wide as the dense block",
+        ),
+        "abnar": ScalingLaw(
+            "Abnar et al. 2025, arXiv 2501.12370, table 3",
+            {"flops": (3e19, 1e21), "sparsity": (0, 0.95)},
+            "experts in every layer, as many of them active in each",
+        ),
+        "ling": ScalingLaw(
+            "Tian et al. (Ling) 2025, arXiv 2507.17702, table 2",
+            {"activation": (0.008, 1), "granularity": (2, 16), "flops": (1e18, 3e20)},
+            "one shared expert, at three times the best number of tokens",
+        ),
+    }
+)
+"""By the name of the function that computes it."""
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """What a law predicts. Not a bound: nothing keeps a network from doing better or worse.
+
+    Parameters
+    ----------
+    law : str
+        One of `LAWS`.
+    quantity : str
+        "loss" in nats a token (of the paper's own data and tokenizer), or "efficiency leverage":
+        the compute of a dense network of equal loss over that of this one.
+    value : float
+    warnings : tuple of str
+        What lies outside the range that the law was fitted in.
+    """
+
+    law: str
+    quantity: Literal["loss", "efficiency leverage"]
+    value: float
+    warnings: tuple[str, ...] = ()
+    label: str = field(default="extrapolated", init=False)
+
+
+@dataclass(frozen=True)
+class _Clark:
+    a: float
+    b: float
+    c: float
+    d: float
+    start: float
+    most: float
+
+
+_CLARK = {
+    "s_base": _Clark(-0.082, -0.108, 0.009, 1.104, 1.847, 314.478),
+    "rl_r": _Clark(-0.083, -0.126, 0.012, 1.111, 1.880, 469.982),
+    "hash": _Clark(-0.087, -0.136, 0.012, 1.157, 4.175, 477.741),
+}
+
+
+def clark(
+    parameters: float, experts: float, routing: Literal["s_base", "rl_r", "hash"] = "s_base"
+) -> Extrapolation:
+    """The loss of a routed language model by its base size and its experts.
+
+    log L = a log N + b log E^ + c log N log E^ + d, to base 10, with 1/E^ = 1/(E - 1 + (1/Es -
+    1/Em)^-1) + 1/Em.
+
+    The paper's own example, 5 million parameters with 128 experts as good as 55 million dense ones,
+    comes out as 52 million. The sizes beyond which routing is said not to help, 10^(-b/c) =
+    937, 85 and 83 thousand million, are within what rounding leaves of b and c, and no better. The
+    range of sizes is from memory of the paper, and was not checked.
+
+    Parameters
+    ----------
+    parameters : float
+        N, of the dense network whose blocks are replaced.
+    experts : float
+        E.
+    routing : {"s_base", "rl_r", "hash"}
+        By optimal assignment, reinforcement learning, or a hash of the token.
+
+    Examples
+    --------
+    >>> round(clark(parameters=1.3e9, experts=64).value, 2)
+    2.05
+    """
+    if routing not in _CLARK:
+        raise InvalidInput(f"routing is {routing!r}; choose from {', '.join(_CLARK)}")
+    law = _CLARK[routing]
+    given = {"parameters": parameters, "experts": experts}
+    warnings = _warnings("clark", given)
+    n = math.log10(parameters)
+    e = math.log10(_saturating(experts - 1, law.start, law.most))
+    value = 10 ** (law.a * n + law.b * e + law.c * n * e + law.d)
+    return Extrapolation("clark", "loss", value, warnings)
+
+
+def krajewski(
+    parameters: float, tokens: float, granularity: float, expansion: float = 64
+) -> Extrapolation:
+    """The loss of a fine-grained MoE: c + (g / G^gamma + a) / N^alpha + b / D^beta.
+
+    All seven losses of the paper's table 2 are met within 1 % (its N is 43 times the active
+    parameters there: 8 E + 4 of 12 at E = 64); what is missing is rounding of the constants.
+
+    Parameters
+    ----------
+    parameters : float
+        N, all but the embeddings'.
+    tokens : float
+        D, trained on.
+    granularity : float
+        G, the hidden width of the dense block, 4 d, over that of an expert.
+    expansion : float
+        E, the parameters of the experts over those of the dense block: not in the formula, which
+        was fitted at 64 only.
+
+    Examples
+    --------
+    >>> round(krajewski(parameters=43 * 1e9, tokens=28.94e9, granularity=16).value, 2)
+    2.47
+    """
+    given = {
+        "parameters": parameters,
+        "tokens": tokens,
+        "granularity": granularity,
+        "expansion": expansion,
+    }
+    warnings = _warnings("krajewski", given)
+    value = 0.47 + (2.1 / granularity**0.58 + 18.1) / parameters**0.115 + 30.8 / tokens**0.147
+    return Extrapolation("krajewski", "loss", value, warnings)
+
+
+def ludziejewski(active_parameters: float, tokens: float, experts: float) -> Extrapolation:
+    """The loss of an MoE by active parameters, tokens and experts.
+
+    L = a E^^delta N^(alpha + gamma ln E^) + b E^^omega D^(beta + zeta ln E^) + c, with E^ as in
+    `clark`. Copies with other signs circulate; with these, the paper's table 4 (the law at each E)
+    is met within 0.3 %, and the best sizes of its table 1 within 3 %.
+
+    Parameters
+    ----------
+    active_parameters : float
+        N, those that a token uses, embeddings included.
+    tokens : float
+        D, trained on.
+    experts : float
+        E.
+
+    Examples
+    --------
+    >>> round(ludziejewski(active_parameters=1.1e9, tokens=16e9, experts=4).value, 2)
+    2.55
+    """
+    given = {"active_parameters": active_parameters, "tokens": tokens, "experts": experts}
+    warnings = _warnings("ludziejewski", given)
+    e = _saturating(experts - 1, start=2.0732, most=290.4521)
+    value = (
+        35.91 * e**-0.2285 * active_parameters ** (-0.1889 + 0.0098 * math.log(e))
+        + 35.98 * e**0.5529 * tokens ** (-0.1775 - 0.0259 * math.log(e))
+        + 1.3637
+    )
+    return Extrapolation("ludziejewski", "loss", value, warnings)
+
+
+def abnar(parameters: float, tokens: float, sparsity: float) -> Extrapolation:
+    """The loss of an MoE by total parameters, tokens and sparsity.
+
+    L = a / N^alpha + b / D^beta + c / (1 - S)^lambda + d / ((1 - S)^delta N^gamma) + e.
+
+    The constants agree with two independent copies of the table. The paper states no losses to
+    check them by; they do give its findings: at equal compute the best N grows with S, and the
+    active part of it falls. Of networks at S = 0.98, held out, it explains 68 %.
+
+    Parameters
+    ----------
+    parameters : float
+        N, of the whole network.
+    tokens : float
+        D, trained on.
+    sparsity : float
+        S, the share of its experts that a token does not use, from 0 to below 1.
+
+    Examples
+    --------
+    >>> round(abnar(parameters=3e9, tokens=56e9, sparsity=0.9).value, 2)
+    2.37
+    """
+    if not 0 <= sparsity < 1:
+        raise InvalidInput(f"sparsity is {sparsity}; it must be from 0 to below 1")
+    active = 1 - sparsity
+    given = {
+        "parameters": parameters,
+        "tokens": tokens,
+        "flops": 6 * parameters * active * tokens,
+        "sparsity": sparsity,
+    }
+    warnings = _warnings("abnar", given)
+    value = (
+        16612.50 / parameters**0.5962
+        + 5455.67 / tokens**0.3954
+        + 0.4598 / active**-0.1666
+        + 17.26 / (active**0.1603 * parameters**0.1595)
+        + 0.94
+    )
+    return Extrapolation("abnar", "loss", value, warnings)
+
+
+def ling(activation: float, granularity: float, flops: float) -> Extrapolation:
+    """How many times its compute a dense network of equal loss needs: the efficiency leverage.
+
+    EL = A^^(a + d log10 C + gamma (log2 G)^2 + beta log2 G), with A^ as E^ in `clark`.
+
+    The paper does not say to which bases it takes logarithms. These are inferred: at 1e22 FLOPs,
+    G = 12 and A = 3.1 % it states a leverage above 7 (here 7.2; with a natural log G 6.9, with a
+    natural log C thousands), and a best G about 12 (here 11.3; with a natural log G 33).
+
+    Parameters
+    ----------
+    activation : float
+        A, the share of its experts that a token uses, above 0 and at most 1.
+    granularity : float
+        G, here 2 d over the hidden width of an expert.
+    flops : float
+        C, of the training.
+
+    Examples
+    --------
+    >>> round(ling(activation=0.031, granularity=12, flops=1e22).value, 1)
+    7.2
+    """
+    if not 0 < activation <= 1:
+        raise InvalidInput(f"activation is {activation}; it must be above 0 and at most 1")
+    warnings = _warnings(
+        "ling", {"activation": activation, "granularity": granularity, "flops": flops}
+    )
+    g = math.log2(granularity)
+    exponent = 1.23 - 0.0761 * math.log10(flops) + 0.0167 * g**2 - 0.117 * g
+    value = _saturating(activation, start=0.0163, most=5.28e16) ** exponent
+    return Extrapolation("ling", "efficiency leverage", value, warnings)
+
+
+def extrapolate_budget(budget: ExpertBudget, tokens: float) -> list[Extrapolation]:
+    """Every law at the mean experts of a layer, the expected K and the widths of a budget.
+
+    The layers of experts are taken for the whole network, as nothing is known of the rest; K is
+    that of the uniform schedule.
+
+    Parameters
+    ----------
+    budget : ExpertBudget
+    tokens : float
+        Trained on.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import TopK
+    >>> budget = ExpertBudget(layers=12, experts=96, width=512, hidden=2048, router=TopK(k=1))
+    >>> [found.law for found in extrapolate_budget(budget, tokens=1e9) if not found.warnings]
+    ['clark']
+    """
+    uniform = compare_schedules(budget, {"uniform": budget.named("uniform")}).iloc[0]
+    mean, dense_block = budget.experts / budget.layers, 4 * budget.width
+    active, share = uniform["active_parameters"], uniform["active_expected"] / mean
+    one_expert_a_layer = 2.0 * budget.layers * budget.width * budget.hidden
+    return [
+        clark(one_expert_a_layer, mean),
+        krajewski(
+            uniform["parameters"],
+            tokens,
+            granularity=dense_block / budget.hidden,
+            expansion=mean * budget.hidden / dense_block,
+        ),
+        ludziejewski(active, tokens, mean),
+        abnar(uniform["parameters"], tokens, 1 - share),
+        ling(share, 2 * budget.width / budget.hidden, 6 * active * tokens),
+    ]
+
+
+def _saturating(amount: float, start: float, most: float) -> float:
+    """x^ of 1/x^ = 1/(x + (1/start - 1/most)^-1) + 1/most: `start` at 0, never above `most`."""
+    return 1 / (1 / (amount + 1 / (1 / start - 1 / most)) + 1 / most)
+
+
+def _warnings(law: str, given: Mapping[str, float]) -> tuple[str, ...]:
+    """What is outside the fitted range; `InvalidInput` for what is no size at all."""
+    for name, value in given.items():
+        if name != "sparsity" and not 0 < value < math.inf:
+            raise InvalidInput(f"{name} is {value}; it must be above 0")
+    return tuple(
+        f"{name.replace('_', ' ')} {given[name]:.3g}, fitted from {low:.3g} to {high:.3g}"
+        for name, (low, high) in LAWS[law].fitted.items()
+        if not low <= given[name] <= high
+    )

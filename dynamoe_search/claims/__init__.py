@@ -1,0 +1,1 @@
+"""The source's claims, put to the test."""

@@ -1,0 +1,317 @@
+"""The studies that the source's claims are put to: which there are, their runs, and their tables.
+
+A folder holds a study for each data set, or scale of language, and regime. Their confirmations are
+what the claims are judged by. The claim about gradient variance needs no regime: one network is
+trained with two routings, so parameters are equal whatever the regime, and K is held equal, as in
+`compute`, since a larger K alone would average over more experts. In place of regimes it is put to
+two schedules, uniform and descending, of each study of images in the regime `compute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dynamoe_search.claims.source import (
+    DENSE_ACTIVE,
+    DENSE_TOTAL,
+    DYNAMIC,
+    FIXED,
+    Unit,
+)
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.records import read_ledger
+from dynamoe_search.log.storage import open_study, place_of
+from dynamoe_search.measure.routing_variance import gradient_variance
+from dynamoe_search.plan.plan import make_plan
+from dynamoe_search.plan.reader import FILE_NAME, read_study_file
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.run.confirm import load_confirmation
+from dynamoe_search.run.result import commit, versions
+from dynamoe_search.run.worker import load_study_data
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+from dynamoe_search.specification import LANGUAGE_SCALES, TopK, TopP
+
+SCHEDULES = ("uniform", "descending")  # of the claim about routing
+GRADIENT_SAMPLES = 256
+_SEEDS_AT_ONCE = 2  # what is lost where measuring is interrupted
+_REGIMES = ("paper", "parameters", "compute")
+_EVERY = 2  # gradients are measured at each second point of the curve
+_DYNAMIC, _FIXED = TopP(), TopK()  # of the same temperature, without noise
+_ROUTINGS = {"dynamic": (DYNAMIC, _DYNAMIC.name), "fixed": (FIXED, _FIXED.name)}
+_ARMS = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
+_ABOUT = ("about", "data", "condition")  # the fields of a unit
+_NEEDED = (
+    *(*_ABOUT, "arm", "candidate", "block", "seed", "ended", "looks"),
+    *("data_fingerprint", "commit"),
+)
+
+
+@dataclass(frozen=True)
+class ClaimTable:
+    """What a unit is: the study it belongs to, and the file of its trainings.
+
+    Parameters
+    ----------
+    unit : Unit
+    folder : Path
+        The study's.
+    study : StudyFile
+    """
+
+    unit: Unit
+    folder: Path
+    study: StudyFile
+
+    @property
+    def path(self) -> Path:
+        """The file of its trainings."""
+        name = "trainings"
+        if self.unit.about == "routing":
+            name = f"routing-{self.unit.condition}"
+        return self.folder / f"{name}.parquet"
+
+
+def claim_tables(folder: Path) -> list[ClaimTable]:
+    """The units of a folder of studies: by data, scale, and regime as more is held equal.
+
+    Parameters
+    ----------
+    folder : Path
+        With a folder for each study.
+
+    Raises
+    ------
+    InvalidInput
+        Where there is no study, a study file has a mistake, two are of the same unit, or a language
+        model has no scale, by which the source's claims go.
+    """
+    paths = sorted(folder.glob(f"*/{FILE_NAME}"))
+    if not paths:
+        raise InvalidInput(f"{folder} has no folder with a {FILE_NAME}; name one that has")
+    studies = sorted(((read_study_file(path), path) for path in paths), key=_order)
+    tables: list[ClaimTable] = []
+    for study, path in studies:
+        tables += [ClaimTable(unit, path.parent, study) for unit in _units(study, path)]
+    by_unit: dict[Unit, Path] = {}
+    for table in tables:
+        other = by_unit.setdefault(table.unit, table.folder)
+        if other != table.folder:
+            raise InvalidInput(
+                f"{other} and {table.folder} are both of {table.unit.data} in the regime"
+                f" {table.unit.condition}; a claim is put to one of each"
+            )
+    return tables
+
+
+def _order(of: tuple[StudyFile, Path]) -> tuple[str, int, int]:
+    study = of[0]
+    scale = -1 if study.model.scale is None else list(LANGUAGE_SCALES).index(study.model.scale)
+    return study.data.name, scale, _REGIMES.index(study.budget.regime)
+
+
+def _units(study: StudyFile, path: Path) -> list[Unit]:
+    data, regime = study.data.name, study.budget.regime
+    if study.data.is_text:
+        if study.model.scale is None:
+            raise InvalidInput(
+                f"{path}: model.scale is missing; the source's claims about language go by it"
+            )
+        return [Unit(study.model.scale, data, regime)]
+    routings = SCHEDULES if regime == "compute" else ()
+    return [
+        Unit("images", data, regime),
+        *(Unit("routing", data, schedule) for schedule in routings),
+    ]
+
+
+def load_trainings(table: ClaimTable) -> pd.DataFrame | None:
+    """The trainings of a unit, as they are kept beside its study; None where there are none yet.
+
+    Returns
+    -------
+    DataFrame or None
+        As `dynamoe_search.claims.verdicts.judge` takes them, with ``seed``, ``state``, what
+        the networks cost, the ``data_fingerprint``, the ``commit`` and the versions.
+
+    Raises
+    ------
+    InvalidInput
+        Where the file is damaged, or of another unit.
+    """
+    if not table.path.is_file():
+        return None
+    mend = "put back the file that was made, or delete it and add --run"
+    try:
+        trainings = pd.read_parquet(table.path)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{table.path} is no parquet file that can be read; {mend}") from error
+    if missing := [name for name in _NEEDED if name not in trainings]:
+        raise InvalidInput(f"{table.path} has no column {missing[0]!r}; {mend}")
+    found = {Unit(*row) for row in trainings[list(_ABOUT)].itertuples(index=False)}
+    if found != {table.unit}:
+        raise InvalidInput(f"{table.path} is not of {asdict(table.unit)}; {mend}")
+    return trainings
+
+
+def is_complete(trainings: pd.DataFrame | None, seeds: int) -> bool:
+    """Whether all trainings have ended, from so many seeds or more."""
+    if trainings is None or not trainings["ended"].all():
+        return False
+    return bool(trainings.groupby("arm")["block"].nunique().min() >= seeds)
+
+
+def export_trainings(table: ClaimTable) -> None:
+    """Write the trainings of a study's confirmation beside it, if there is one.
+
+    A row for each arm and seed that was asked for, ended or not. A table that has more trainings,
+    as it came from elsewhere, is left as it is.
+    """
+    place = place_of(table.folder)
+    try:
+        runs, confirmation = load_confirmation(table.folder)
+    except InvalidInput:
+        return  # nothing was confirmed here
+    taken = read_ledger(open_study(place.confirmation).get_runs(deepcopy=False)).taken
+    claimed = runs[runs["block"].notna()].sort_values("run")
+    claimed = claimed.assign(complete=claimed["state"] == "complete")
+    last = claimed.sort_values("complete", kind="stable").drop_duplicates(
+        ["candidate", "block"], keep="last"
+    )
+    by_training = {(row["candidate"], row["block"]): row for row in last.to_dict("records")}
+    rows: list[dict[str, Any]] = []
+    for candidate, name in confirmation.names.items():
+        for arm in [arm for arm in _ARMS if arm in _arms_of(name)]:
+            for block in range(confirmation.seeds[-1]):
+                training = by_training.get((candidate, block), {})
+                state = training.get("state", "to come")
+                ended = block in taken.get(candidate, ()) and state != "running"
+                keys = {"arm": arm, "candidate": candidate, "block": block}
+                rows.append({**keys, "state": state, "ended": ended, **_kept(training)})
+    found, kept = pd.DataFrame(rows), load_trainings(table)
+    if kept is None or kept["ended"].sum() <= found["ended"].sum():
+        _write(table, found.assign(looks=len(confirmation.seeds)))
+
+
+def _arms_of(name: str) -> set[str]:
+    """The arms that a candidate of a confirmation is: patterns, or one of the dense networks."""
+    return {part.partition(" (")[0] for part in name.split(" = ")}
+
+
+_MEASURED = (
+    *("test_loss", "test_accuracy", "active_experts", "total_parameters", "flops_per_token"),
+    *("samples", "training_flops", "training_seconds"),
+)
+
+
+def _kept(training: dict[str, Any]) -> dict[str, Any]:
+    complete = training.get("state") == "complete"
+    curve = training["curve"] if complete else []
+    losses = [point["loss"] for point in curve]
+    return {
+        "seed": training.get("seed"),
+        **{name: training[name] if complete else np.nan for name in _MEASURED},
+        "curve_loss": float(np.mean(losses)) if losses else np.nan,
+        "curve_fraction": [point["fraction"] for point in curve],
+        "curve_validation_loss": losses,
+        "data_fingerprint": training["data"] if complete else None,
+        "commit": training["commit"] if complete else None,
+        **{key: value for key, value in training.items() if key.startswith("version_")},
+    }
+
+
+def measure_routings(
+    table: ClaimTable,
+    seeds: int,
+    data_directory: Path | None = None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Train one network with either routing, measure its gradients, and write that; or go on.
+
+    Parameters
+    ----------
+    table : ClaimTable
+        Of a unit about routing.
+    seeds : int
+        How many; they are trained in twos, and written after each two.
+    data_directory : Path, optional
+        As in `dynamoe_search.data.load_data`.
+    on_progress : callable
+        Told the seeds that are done.
+
+    Raises
+    ------
+    InvalidInput, RunFailed
+        As `dynamoe_search.measure.routing_variance.gradient_variance`, and where earlier seeds had other data.
+    """
+    data = load_study_data(table.study, data_directory)
+    plan = make_plan(table.study, data)
+    network = plan.network_with(plan.baselines[table.unit.condition])
+    kept = load_trainings(table)
+    if kept is not None:
+        kept = kept[kept["ended"]].drop(columns="looks")
+        if set(kept["data_fingerprint"]) - {data.fingerprint}:
+            raise InvalidInput(f"{table.path} was made from other data; delete it to begin anew")
+    done = 0 if kept is None else int(kept["block"].max()) + 1
+    for first in range(done, seeds, _SEEDS_AT_ONCE):
+        on_progress(first)
+        blocks = range(first, first + _SEEDS_AT_ONCE)
+        by_seed = {plan.confirmation_seed(block): block for block in blocks}
+        found = gradient_variance(
+            network,
+            data,
+            table.study.training,
+            _DYNAMIC,
+            _FIXED,
+            table.study.active,
+            list(by_seed),
+            samples=GRADIENT_SAMPLES,
+            every=_EVERY,
+        )
+        rows = _routing_rows(found.seeds, by_seed).assign(
+            asked=seeds,
+            data_fingerprint=data.fingerprint,
+            commit=commit(),
+            **{f"version_{package}": number for package, number in versions().items()},
+        )
+        kept = rows if kept is None else pd.concat([kept, rows], ignore_index=True)
+        to_come = pd.DataFrame(
+            [
+                {"arm": arm, "candidate": candidate, "block": block, "ended": False}
+                for arm, candidate in _ROUTINGS.values()
+                for block in range(first + _SEEDS_AT_ONCE, seeds)
+            ]
+        )
+        # How many numbers of seeds were asked for, as results may have been looked at in between.
+        looks = kept["asked"].nunique()
+        _write(table, pd.concat([kept, to_come], ignore_index=True).assign(looks=looks))
+
+
+def _routing_rows(measured: pd.DataFrame, by_seed: dict[int, int]) -> pd.DataFrame:
+    """A row for each routing and seed, empty where the training diverged."""
+    whole = measured[measured["group"] == "network"].set_index(["routing", "seed"])
+    index = pd.MultiIndex.from_product([_ROUTINGS, by_seed], names=["routing", "seed"])
+    columns = ["trace", "squared_norm", "noise_scale", "loss", "mean_active", "parameters"]
+    rows = whole[columns].reindex(index).reset_index()
+    for name in ("trace", "noise_scale"):
+        usable = rows[name].where((rows[name] > 0) & (rows[name] < np.inf))
+        rows[f"log_{name}"] = np.log(usable)
+    names = rows.pop("routing")
+    rows.insert(0, "arm", names.map(lambda routing: _ROUTINGS[routing][0]))
+    rows.insert(1, "candidate", names.map(lambda routing: _ROUTINGS[routing][1]))
+    rows.insert(2, "block", rows["seed"].map(by_seed))
+    return rows.assign(ended=True)
+
+
+def _write(table: ClaimTable, trainings: pd.DataFrame) -> None:
+    """Whole or not at all: an interrupt shall not leave half a file."""
+    rest = trainings.drop(columns=list(_ABOUT), errors="ignore")
+    whole = rest.assign(**asdict(table.unit))[[*_ABOUT, *rest]]
+    written = table.path.with_suffix(".part")
+    whole.to_parquet(written, index=False, compression="zstd")
+    written.replace(table.path)

@@ -1,0 +1,1 @@
+"""Deciding between candidates: the leaderboard and the fitted landscape. No torch."""

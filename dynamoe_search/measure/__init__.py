@@ -1,0 +1,8 @@
+"""What goes on in a network: routing, use of experts, gradients, representations.
+
+Each name is loaded when it is first used; the stub `__init__.pyi` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,183 @@
+"""What the gradients of many batches come to, by group of parameters and layer, in bounded memory.
+
+Both the trace of the samples' covariance and the squared norm of their mean are sums over
+parameters. So they are estimated part by part, and pooled by adding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dynamoe_search.measure.quantities import GROUPS
+
+_SUMS = ["trace", "squared_norm", "token_trace", "token_squared_norm"]
+_QUANTITIES = [
+    *("parameters", "trace", "squared_norm", "noise_scale", "signal_to_noise"),
+    *("token_trace", "token_squared_norm", "token_noise_scale"),
+]
+
+
+def pool_gradients(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Sum over all parameters that agree in some columns, and only then divide.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `dynamoe_search.measure.gradients.gradient_noise_by_group` gives it, with any further columns.
+    by : sequence of str
+        At least one column: ``group``, or ``layer``, or ``fraction`` of a table over a training.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by`, in the order of the table, and all from ``parameters`` on.
+    """
+    grouped = table.groupby(list(by), sort=False)[["parameters", *_SUMS]]
+    # What is not a number anywhere is none in the sum.
+    return with_ratios(grouped.agg(lambda values: values.sum(skipna=False)).reset_index())
+
+
+def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of sums, or of means of sums, with the ratios of these."""
+    trace, squared_norm = table["trace"], table["squared_norm"]
+    ratios = {
+        "noise_scale": noise_scale(trace, squared_norm),
+        "signal_to_noise": _quotient(squared_norm, trace),
+        "token_noise_scale": noise_scale(table["token_trace"], table["token_squared_norm"]),
+    }
+    others = [column for column in table if column not in _QUANTITIES]
+    return table.assign(**ratios)[[*others, *_QUANTITIES]]
+
+
+def noise_scale(trace: pd.Series, squared_norm: pd.Series) -> NDArray[np.float64]:
+    """As `GradientNoise.noise_scale` is defined."""
+    return _quotient(trace, squared_norm.mask(squared_norm <= 0, 0.0))
+
+
+def _quotient(dividend: pd.Series, divisor: pd.Series) -> NDArray[np.float64]:
+    """As IEEE 754 divides, by 0, too."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(dividend.to_numpy(np.float64) / divisor.to_numpy(np.float64))
+
+
+class GradientMoments:
+    """Running sums over the gradients of batches of one size: all that the estimates need.
+
+    They are as large as the network, in float64. A *part* is a tensor of parameters; or, of the
+    tensors of a layer's experts, what belongs to one expert.
+
+    Parameters
+    ----------
+    model : ClassifierModel or DecoderModel
+    batch : int
+        The samples of a batch, b.
+    tokens : int
+        The tokens of a sample, T.
+    """
+
+    def __init__(self, model: nn.Module, batch: int, tokens: int) -> None:
+        parameters = trained_parameters(model)
+        tensors = list(parameters.values())
+        self.batch, self.tokens = batch, batch * tokens
+        self.places = [_place(name) for name in parameters]
+        # Those of experts have shape (N, d, h) or (N, h, d).
+        self.parts = [len(tensor) if tensor.ndim == 3 else 1 for tensor in tensors]
+        self.sizes = [tensor.numel() // n for tensor, n in zip(tensors, self.parts, strict=True)]
+        self.sums = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in tensors]
+        # With c the tokens of a batch that use a part: sum |g|^2, sum |g|^2 / c, sum c, and the
+        # batches in which c > 0.
+        self.of_parts = self.sums[0].new_zeros(4, sum(self.parts))
+        self.batches = 0
+
+    def add(self, gradients: Sequence[Tensor], routed: Sequence[Tensor]) -> None:
+        """Take some more batches into account.
+
+        Parameters
+        ----------
+        gradients : sequence of Tensor, shape (batches, ...)
+            Of the mean loss of each batch, by each trained parameter.
+        routed : sequence of Tensor of int, shape (batches, N)
+            How many tokens each expert was given, for each layer of experts.
+        """
+        batches = len(gradients[0])
+        everything = torch.full((batches, 1), self.tokens, device=gradients[0].device)
+        squares, tokens = [], []
+        for gradient, total, parts, (layer, _) in zip(
+            gradients, self.sums, self.parts, self.places, strict=True
+        ):
+            total += gradient.sum(dim=0)
+            squares.append(_square_norms(gradient).reshape(batches, parts, -1).sum(dim=2))
+            tokens.append(routed[layer - 1] if parts > 1 else everything)
+        square, used = torch.cat(squares, dim=1), torch.cat(tokens, dim=1)
+        terms = [square, square / used.clamp(min=1), used, used > 0]
+        self.of_parts += torch.stack([term.sum(dim=0) for term in terms])
+        self.batches += batches
+
+    def estimates(self, population: int) -> NDArray[np.float64]:
+        """Trace and squared norm, by sample and by token; shape (4, parts).
+
+        Parameters
+        ----------
+        population : int
+            The samples n of the split that the batches were drawn from.
+        """
+        of_sum = torch.cat(
+            [
+                _square_norms(total).reshape(parts, -1).sum(dim=1)
+                for total, parts in zip(self.sums, self.parts, strict=True)
+            ]
+        )
+        # Read from the device once.
+        known = torch.cat([self.of_parts, of_sum[None]]).cpu().numpy()
+        squares, token_squares, tokens, used, square_of_sum = known
+        samples = self.batch * self.batches
+        unseen = 1 - samples / population
+        # Sums of squares: below 0 by rounding only.
+        spread = np.maximum(squares - square_of_sum / self.batches, 0)
+        trace = self.batch * spread / (self.batches - 1)
+        squared_norm = square_of_sum / self.batches**2 - unseen / samples * trace
+        # What fewer than two batches have used is left out.
+        is_known = used > 1
+        used, tokens = np.where(is_known, [used, tokens], 2)
+        spread = np.maximum(token_squares - square_of_sum / tokens, 0) * self.tokens**2
+        token_trace = is_known * spread / (used - 1)
+        token_squared_norm = is_known * square_of_sum * (self.tokens / tokens) ** 2
+        token_squared_norm -= unseen / tokens * token_trace
+        return np.stack([trace, squared_norm, token_trace, token_squared_norm])
+
+    def table(self, population: int) -> pd.DataFrame:
+        """The estimates by layer and group, as `gradient_noise_by_group` describes them."""
+        layers, groups = zip(*self.places, strict=True)
+        of_parts = pd.DataFrame(self.estimates(population).T, columns=_SUMS)
+        of_parts["layer"] = np.repeat(layers, self.parts)
+        of_parts["group"] = np.repeat(groups, self.parts)
+        of_parts["parameters"] = np.repeat(self.sizes, self.parts)
+        table = pool_gradients(of_parts, ["layer", "group"])
+        order = np.lexsort([table["group"].map(GROUPS.index), table["layer"]])
+        return table.iloc[order].reset_index(drop=True)
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Those that have a gradient, by name."""
+    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def _place(name: str) -> tuple[int, str]:
+    """A parameter's layer, from 1, or 0 for what lies outside the layers; and its group."""
+    module, *rest = name.split(".")
+    layer = int(rest[0]) + 1 if len(rest) > 1 else 0
+    if module != "blocks":
+        return layer, "trunk"
+    return layer, "router" if rest[1] == "gate" else "experts"
+
+
+def _square_norms(vectors: Tensor) -> Tensor:
+    """Along the last axis; in float64, so that adding many loses nothing."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1)  # needs no memory for the squares
+    return norms.double().square()

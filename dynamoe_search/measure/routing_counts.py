@@ -1,0 +1,244 @@
+"""What is counted of the routing of a layer: in one pass, in bounded memory, and mergeable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dynamoe_search.budgets import experts_of
+from dynamoe_search.data import ImageSplit, TextSplit
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.models import Model
+from dynamoe_search.models.routing import Routing
+from dynamoe_search.specification import Classifier
+from dynamoe_search.training.evaluation import evaluation_mode, predict, samples_at_once
+from dynamoe_search.training.settings import Precision
+
+REST = "rest"
+"""The group of all tokens whose id is not counted by itself."""
+
+_MOST_TOKEN_IDS = 256
+_TOKENS_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingCounts:
+    """How one layer of N experts routed tokens of G groups: classes, or token ids.
+
+    Counts of parts of a split, in whatever batches and by whatever workers, are merged by ``+``.
+
+    Parameters
+    ----------
+    groups : tuple of str
+        The names of the groups, each once.
+    tokens : ndarray of int64, shape (G,)
+        The tokens of each group.
+    load : ndarray of int64, shape (G, N)
+        How many tokens of each group used each expert.
+    together : ndarray of int64, shape (N, N)
+        How many tokens used both experts; on the diagonal, how many used the one.
+    active : ndarray of int64, shape (N + 1,)
+        How many tokens used 0, 1, ..., N experts; none used 0.
+    entropy : float
+        The sum over tokens of the entropy of their gates, in nats.
+
+    Examples
+    --------
+    >>> gates = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    >>> routing = Routing(gates.log(), gates, gates > 0, gates)
+    >>> counts = RoutingCounts.of(routing, torch.tensor([0, 1]), ("cat", "dog"))
+    >>> counts.load.tolist(), counts.active.tolist(), counts.together[0].tolist()
+    ([[1, 1, 0], [0, 1, 0]], [0, 1, 1, 0], [1, 1, 0])
+    >>> (counts + counts).tokens.tolist()
+    [2, 2]
+    """
+
+    groups: tuple[str, ...]
+    tokens: NDArray[np.int64]
+    load: NDArray[np.int64]
+    together: NDArray[np.int64]
+    active: NDArray[np.int64]
+    entropy: float
+
+    @classmethod
+    def of(cls, routing: Routing, group: Tensor, groups: Sequence[str]) -> RoutingCounts:
+        """The counts of one batch.
+
+        Parameters
+        ----------
+        routing : Routing
+            Of T tokens among N experts.
+        group : Tensor of int64, shape (T,)
+            The place of each token's group among `groups`.
+        groups : sequence of str
+        """
+        flat = _flat_counts(routing, _members(group, len(groups))).cpu().numpy()
+        return cls._from_flat(flat, groups, routing.chosen.shape[1])
+
+    @classmethod
+    def _from_flat(
+        cls, flat: NDArray[np.float64], groups: Sequence[str], experts: int
+    ) -> RoutingCounts:
+        """From what `_flat_counts` gives, or a sum of it."""
+        *counts, entropy = np.split(flat, np.cumsum(_flat_sizes(len(groups), experts))[:-1])
+        tokens, load, together, active = (part.astype(np.int64) for part in counts)
+        return cls(
+            tuple(groups),
+            tokens,
+            load.reshape(len(groups), experts),
+            together.reshape(experts, experts),
+            active,
+            float(entropy.item()),
+        )
+
+    def __add__(self, other: RoutingCounts) -> RoutingCounts:
+        if self.groups != other.groups or self.experts != other.experts:
+            raise InvalidInput(
+                f"counts of {self.experts} and {other.experts} experts, by {len(self.groups)} and"
+                f" {len(other.groups)} groups, cannot be merged; both must be of one layer and of"
+                " the same groups (give the same token ids to every worker)"
+            )
+        return RoutingCounts(
+            self.groups,
+            self.tokens + other.tokens,
+            self.load + other.load,
+            self.together + other.together,
+            self.active + other.active,
+            self.entropy + other.entropy,
+        )
+
+    @property
+    def experts(self) -> int:
+        """N."""
+        return int(self.load.shape[1])
+
+
+@torch.no_grad()
+def count_routings(
+    model: Model,
+    split: ImageSplit | TextSplit,
+    token_ids: Sequence[int] | None = None,
+    precision: Precision = "float32",
+) -> tuple[RoutingCounts, ...]:
+    """Count how each layer routes a split, without the router's noise.
+
+    The groups are the classes of images, or the ids of the tokens that are routed: those given, and
+    the rest of them together.
+
+    Parameters
+    ----------
+    model : ClassifierModel or DecoderModel
+        With layers of experts; measured in evaluation mode, and left as it was.
+    split : ImageSplit or TextSplit
+    token_ids : sequence of int, optional
+        Of a text, the ids to count by themselves, each once; `frequent_tokens` of the split where
+        it is None. Workers whose counts are to be merged must count the same.
+    precision : {"float32", "bfloat16"}
+        What matrix products are computed in.
+
+    Returns
+    -------
+    tuple of RoutingCounts
+        One a layer.
+
+    Raises
+    ------
+    InvalidInput
+        For a dense network, or a token id outside its vocabulary or given twice.
+
+    Examples
+    --------
+    >>> from dynamoe_search.data import embedded_digits
+    >>> from dynamoe_search.models import build_model
+    >>> from dynamoe_search.schedules import Schedule
+    >>> from dynamoe_search.specification import Experts
+    >>> model = build_model(Classifier(64, 10, 16, Experts(16, Schedule((4, 2)))))
+    >>> first, second = count_routings(model, embedded_digits(seed=0).validation)
+    >>> first.load.shape, second.together.tolist()
+    ((10, 4), [[360, 360], [360, 360]])
+    """
+    schedule = experts_of(model.specification).schedule
+    groups, places = _groups(model, split, token_ids)
+    sizes = [sum(_flat_sizes(len(groups), experts)) for experts in schedule]
+    summed = torch.zeros(sum(sizes), dtype=torch.float64, device=split.device)
+    with evaluation_mode(model):
+        for inputs, labels in split.batches(samples_at_once(split)):
+            report: list[Routing] = []
+            predict(model, inputs, precision, report)
+            grouping = inputs if isinstance(split, TextSplit) else labels
+            members = _members(places[grouping.flatten()], len(groups))
+            summed += torch.cat([_flat_counts(routing, members) for routing in report])
+    # Read from the device in one piece: counts of tokens are exact in float64.
+    flat = np.split(summed.cpu().numpy(), np.cumsum(sizes)[:-1])
+    return tuple(
+        RoutingCounts._from_flat(part, groups, experts)
+        for part, experts in zip(flat, schedule, strict=True)
+    )
+
+
+def frequent_tokens(split: TextSplit, most: int = _MOST_TOKEN_IDS) -> tuple[int, ...]:
+    """The ids of the most frequent tokens that are inputs of a split, the most frequent first.
+
+    Parameters
+    ----------
+    split : TextSplit
+    most : int
+        How many; fewer where the split does not have so many.
+
+    Examples
+    --------
+    >>> split = TextSplit(np.array([5, 7, 7, 5, 7, 2, 9], dtype=np.uint16), 3, 1.0, "cpu")
+    >>> frequent_tokens(split), frequent_tokens(split, most=2)
+    ((7, 5, 2), (7, 5))
+    """
+    used = split.tokens[: len(split) * split.context]
+    counts = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(used), _TOKENS_AT_ONCE):  # a mapped file may exceed the memory
+        found = np.bincount(used[start : start + _TOKENS_AT_ONCE], minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    order = np.argsort(-counts, kind="stable")[:most]
+    return tuple(order[counts[order] > 0].tolist())
+
+
+def _groups(
+    model: Model, split: ImageSplit | TextSplit, token_ids: Sequence[int] | None
+) -> tuple[tuple[str, ...], Tensor]:
+    """The names of the groups, and the place among them of every class or token id."""
+    network = model.specification
+    if isinstance(network, Classifier):
+        names = tuple(map(str, range(network.classes)))
+        return names, torch.arange(network.classes, device=split.device)
+    assert isinstance(split, TextSplit)
+    ids = frequent_tokens(split) if token_ids is None else tuple(token_ids)
+    if len(set(ids)) < len(ids) or not all(0 <= one < network.vocabulary for one in ids):
+        raise InvalidInput(
+            f"token_ids are {ids}; give each once, from 0 to {network.vocabulary - 1}"
+        )
+    places = torch.full((network.vocabulary,), len(ids))
+    places[list(ids)] = torch.arange(len(ids))
+    return (*map(str, ids), REST), places.to(split.device)
+
+
+def _members(group: Tensor, groups: int) -> Tensor:
+    """Which group each token is of, as 0 or 1; shape (T, G)."""
+    return nn.functional.one_hot(group, groups).double()
+
+
+def _flat_sizes(groups: int, experts: int) -> tuple[int, ...]:
+    """The lengths of what `_flat_counts` puts in a row."""
+    return groups, groups * experts, experts**2, experts + 1, 1
+
+
+def _flat_counts(routing: Routing, members: Tensor) -> Tensor:
+    """All that is counted of one batch, on its device."""
+    used = routing.chosen.double()
+    active = nn.functional.one_hot(routing.active, used.shape[1] + 1).sum(dim=0)
+    entropy = torch.special.entr(routing.gates.double()).sum()
+    parts = (members.sum(dim=0), members.T @ used, used.T @ used, active, entropy)
+    return torch.cat([part.double().flatten() for part in parts])

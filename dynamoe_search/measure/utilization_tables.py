@@ -1,0 +1,295 @@
+"""Tables of how the experts of a network are used, by layer, expert, group, and over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dynamoe_search.data import ImageSplit, TextSplit
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.measure.routing_counts import RoutingCounts, count_routings
+from dynamoe_search.measure.utilization import (
+    active_moments,
+    chance_information,
+    coefficient_of_variation,
+    dead_experts,
+    effective_experts,
+    gini,
+    load_entropy,
+    load_shares,
+    maximum_violation,
+    mutual_information,
+    normalized_entropy,
+)
+from dynamoe_search.models import Model
+from dynamoe_search.training.settings import CurvePoint, Precision
+
+
+def utilization_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
+    """How each layer uses its experts.
+
+    Parameters
+    ----------
+    counts : sequence of RoutingCounts
+        One a layer, as `count_routings` gives them.
+
+    Returns
+    -------
+    DataFrame
+        A row a layer: ``layer`` (from 1), ``experts`` (N) and ``tokens`` (T);
+
+        - of the load, by the functions of `dynamoe_search.measure.utilization`: ``entropy``
+          (nats), ``normalized_entropy``, ``effective_experts``, ``coefficient_of_variation``,
+          ``maximum_violation``, ``gini``, ``dead_experts`` and their share ``dead_share``;
+        - of tokens: ``router_entropy``, the mean entropy of a token's gates (nats),
+          ``mean_active`` and ``active_variance`` of K;
+        - of pairs: ``jaccard``, the mean of `co_activation_table`; NaN where no pair has one;
+        - of groups: ``mutual_information`` of expert uses with classes or token ids and
+          ``chance_information``, that of groups dealt at random (nats).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dynamoe_search.models.routing import Routing
+    >>> gates = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    >>> routing = Routing(gates.log(), gates, gates > 0, gates)
+    >>> table = utilization_table([RoutingCounts.of(routing, torch.tensor([0, 1]), "ab")])
+    >>> table.loc[0, ["experts", "tokens", "mean_active", "gini", "jaccard"]].round(3).tolist()
+    [2.0, 2.0, 1.5, 0.167, 0.5]
+    """
+    return pd.DataFrame(
+        [{"layer": layer, **_of_layer(one)} for layer, one in enumerate(counts, start=1)]
+    )
+
+
+def _of_layer(counts: RoutingCounts) -> dict[str, float]:
+    load = counts.load.sum(axis=0)
+    tokens = int(counts.tokens.sum())
+    mean, variance = active_moments(counts.active)
+    pairs = jaccard(counts.together)[np.triu_indices(counts.experts, k=1)]
+    known = pairs[~np.isnan(pairs)]
+    return {
+        "experts": counts.experts,
+        "tokens": tokens,
+        **_of_load(load),
+        "router_entropy": counts.entropy / tokens,
+        "mean_active": mean,
+        "active_variance": variance,
+        "jaccard": float(known.mean()) if len(known) else np.nan,
+        "mutual_information": mutual_information(counts.load),
+        "chance_information": chance_information(
+            counts.active, groups=int((counts.tokens > 0).sum()), experts=int((load > 0).sum())
+        ),
+    }
+
+
+def _of_load(load: NDArray[np.int64]) -> dict[str, float]:
+    dead = dead_experts(load)
+    return {
+        "entropy": load_entropy(load),
+        "normalized_entropy": normalized_entropy(load),
+        "effective_experts": effective_experts(load),
+        "coefficient_of_variation": coefficient_of_variation(load),
+        "maximum_violation": maximum_violation(load),
+        "gini": gini(load),
+        "dead_experts": dead,
+        "dead_share": dead / len(load),
+    }
+
+
+def group_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
+    """How the tokens of each class, or of each token id, use the experts of each layer.
+
+    Parameters
+    ----------
+    counts : sequence of RoutingCounts
+        One a layer.
+
+    Returns
+    -------
+    DataFrame
+        A row a layer and group that has tokens: ``layer``, ``group``, ``experts``, ``tokens``,
+        ``mean_active``, and what `utilization_table` has of the load, here of the group's.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "layer": layer,
+                "group": group,
+                "experts": one.experts,
+                "tokens": tokens,
+                "mean_active": load.sum() / tokens,
+                **_of_load(load),
+            }
+            for layer, one in enumerate(counts, start=1)
+            for group, tokens, load in zip(one.groups, one.tokens, one.load, strict=True)
+            if tokens
+        ]
+    )
+
+
+def load_table(counts: Sequence[RoutingCounts], by_group: bool = False) -> pd.DataFrame:
+    """How often each expert is used.
+
+    Parameters
+    ----------
+    counts : sequence of RoutingCounts
+        One a layer.
+    by_group : bool
+        Whether each group that has tokens gets rows of its own.
+
+    Returns
+    -------
+    DataFrame
+        A row a layer and expert, or a layer, group and expert: ``layer``, ``group``, ``expert``
+        (from 1), ``load`` in tokens, and ``share``, the part of the layer's load, or of the
+        group's in it; these sum to 1.
+    """
+    rows = [
+        {"layer": layer, "group": group, "expert": expert, "load": tokens, "share": share}
+        for layer, one in enumerate(counts, start=1)
+        for group, load in _loads(one, by_group)
+        for expert, (tokens, share) in enumerate(
+            zip(load.tolist(), load_shares(load), strict=True), start=1
+        )
+    ]
+    table = pd.DataFrame(rows)
+    return table if by_group else table.drop(columns="group")
+
+
+def _loads(counts: RoutingCounts, by_group: bool) -> list[tuple[str, NDArray[np.int64]]]:
+    if not by_group:
+        return [("", counts.load.sum(axis=0))]
+    return [pair for pair in zip(counts.groups, counts.load, strict=True) if pair[1].any()]
+
+
+def active_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
+    """How K spreads over the tokens of each layer.
+
+    Parameters
+    ----------
+    counts : sequence of RoutingCounts
+        One a layer.
+
+    Returns
+    -------
+    DataFrame
+        ``layer``, ``experts`` (N), ``active`` (K, from 1 to N) and ``share`` of the tokens with it.
+    """
+    return pd.DataFrame(
+        [
+            {"layer": layer, "experts": one.experts, "active": active, "share": share}
+            for layer, one in enumerate(counts, start=1)
+            for active, share in enumerate(load_shares(one.active))
+            if active
+        ]
+    )
+
+
+def jaccard(together: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How alike the tokens of two experts are: those of both over those of either.
+
+    Parameters
+    ----------
+    together : ndarray of int, shape (N, N)
+        How many tokens used both; on the diagonal, how many used the one.
+
+    Returns
+    -------
+    ndarray of float, shape (N, N)
+        From 0 to 1, whatever K is; NaN where neither was used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> jaccard(np.array([[3, 1], [1, 2]])).tolist()
+    [[1.0, 0.25], [0.25, 1.0]]
+    """
+    load = together.diagonal()
+    either = load[:, None] + load - together
+    unknown = np.full(either.shape, np.nan)
+    return np.asarray(np.divide(together, either, out=unknown, where=either > 0))
+
+
+def co_activation_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
+    """How often two experts of a layer are used by the same token.
+
+    Parameters
+    ----------
+    counts : sequence of RoutingCounts
+        One a layer.
+
+    Returns
+    -------
+    DataFrame
+        A row a layer and pair: ``layer``, ``expert`` and ``other``, the larger number, the tokens
+        that used both as ``together``, and their `jaccard`.
+    """
+    columns = ["layer", "expert", "other", "together", "jaccard"]
+    rows = [
+        (layer, first + 1, second + 1, one.together[first, second], likeness[first, second])
+        for layer, one in enumerate(counts, start=1)
+        for likeness in [jaccard(one.together)]
+        for first, second in combinations(range(one.experts), 2)
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+class UtilizationHistory:
+    """Follows how experts are used over a training; given to `train` as `on_evaluation`.
+
+    It changes neither the weights nor the random state.
+
+    Parameters
+    ----------
+    split : ImageSplit or TextSplit
+        What is routed, at a cost of one evaluation of it each time.
+    every : int
+        Every so many evaluations, and at the end of the training, it is counted.
+    precision : {"float32", "bfloat16"}
+        What matrix products are computed in.
+
+    Examples
+    --------
+    >>> from dynamoe_search.data import embedded_digits
+    >>> from dynamoe_search.schedules import Schedule
+    >>> from dynamoe_search.specification import Classifier, Experts
+    >>> from dynamoe_search.training.loop import train
+    >>> from dynamoe_search.training.settings import TrainingSettings
+    >>> data = embedded_digits(seed=0)
+    >>> history = UtilizationHistory(data.validation, every=2)
+    >>> network = Classifier(64, 10, 8, Experts(8, Schedule((3, 1))))
+    >>> settings = TrainingSettings(epochs=1, evaluations=3, batch=64)
+    >>> _ = train(network, data, settings, seed=0, on_evaluation=history)
+    >>> history.table[["fraction", "layer"]].round(2).values.tolist()
+    [[0.71, 1.0], [0.71, 2.0], [1.0, 1.0], [1.0, 2.0]]
+    """
+
+    def __init__(
+        self, split: ImageSplit | TextSplit, every: int = 1, precision: Precision = "float32"
+    ) -> None:
+        if every < 1:
+            raise InvalidInput(f"every is {every}; it must be at least 1")
+        self.split, self.every, self.precision = split, every, precision
+        self._seen = 0
+        self._rows: list[dict[str, Any]] = []
+
+    def __call__(self, point: CurvePoint, model: Model) -> None:
+        """Count, where this evaluation is one of those to follow."""
+        self._seen += 1
+        if self._seen % self.every and point.fraction < 1:
+            return
+        counts = count_routings(model, self.split, precision=self.precision)
+        table = utilization_table(counts)
+        table.insert(0, "fraction", point.fraction)
+        self._rows += table.to_dict("records")
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """`utilization_table` with the ``fraction`` of the training that was done, from 0 to 1."""
+        return pd.DataFrame(self._rows)

@@ -1,0 +1,77 @@
+"""Balance: what keeps the experts of a layer equally busy, and logits small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dynamoe_search.models.routing import Routing
+from dynamoe_search.specification import Balance
+
+
+def auxiliary_loss(balance: Balance, routings: Sequence[Routing]) -> Tensor | None:
+    """What is added to the loss in training: the mean over the layers, times the coefficients.
+
+    Parameters
+    ----------
+    balance : Balance
+    routings : sequence of Routing
+        One a layer.
+
+    Returns
+    -------
+    Tensor of float, shape (), or None where nothing is added
+    """
+    terms: list[Tensor] = []
+    if balance.name == "switch" and balance.strength:
+        terms += [balance.strength * switch_loss(routing) for routing in routings]
+    if balance.z_loss:
+        terms += [balance.z_loss * z_loss(routing) for routing in routings]
+    return torch.stack(terms).sum() / len(routings) if terms else None
+
+
+def switch_loss(routing: Routing) -> Tensor:
+    """N sum_e f_e P_e (arXiv 2101.03961, equation 4): 1 where all experts are equally busy.
+
+    f_e is the expert's share of the assignments, so that shares sum to 1 whatever K is; P_e is the
+    mean of its gate, through which alone the gradient flows.
+
+    Examples
+    --------
+    >>> gates = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    >>> chosen = gates > 0.5
+    >>> switch_loss(Routing(gates.log(), gates, chosen, gates * chosen)).item()
+    1.0
+    """
+    shares = routing.chosen.sum(dim=0) / routing.chosen.sum()
+    return routing.gates.shape[1] * (shares * routing.gates.mean(dim=0)).sum()
+
+
+def z_loss(routing: Routing) -> Tensor:
+    """The mean over tokens of (ln sum_e exp(logit_e))^2 (arXiv 2202.08906, equation 5)."""
+    return routing.logits.logsumexp(dim=1).square().mean()
+
+
+def bias_step(chosen: Tensor) -> Tensor:
+    """The direction in which each expert's bias moves: up where it is less busy than the mean.
+
+    sign(mean load - load) (arXiv 2408.15664, algorithm 1).
+
+    Parameters
+    ----------
+    chosen : Tensor of bool, shape (T, N)
+
+    Returns
+    -------
+    Tensor of int64, shape (N,)
+        -1, 0 or 1.
+
+    Examples
+    --------
+    >>> bias_step(torch.tensor([[True, False, False], [True, True, False]])).tolist()
+    [-1, 0, 1]
+    """
+    load = chosen.sum(dim=0)
+    return torch.sign(load.sum() - load * len(load))

@@ -1,0 +1,92 @@
+"""What a run trains: a schedule, and what is searched next to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules import Schedule
+
+_DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A schedule, with the expert width and the router's constants where they are searched.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    settings : tuple of (str, float)
+        Names and values in the order in which the study file may give them.
+
+    Examples
+    --------
+    >>> str(Candidate(Schedule((8, 4)), (("hidden", 21), ("p", 0.7))))
+    '8-4 hidden=21 p=0.7'
+    """
+
+    schedule: Schedule
+    settings: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([str(self.schedule), self.settings_text]).rstrip()
+
+    @property
+    def settings_text(self) -> str:
+        """What stands after the schedule; empty where nothing else is searched."""
+        return " ".join(f"{name}={value:g}" for name, value in self.settings)
+
+
+@dataclass(frozen=True)
+class DenseTwin:
+    """A dense network to compare with.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        The hidden width of each block.
+
+    Examples
+    --------
+    >>> str(DenseTwin((96, 96, 95)))
+    'dense 96x2-95'
+    """
+
+    hidden: tuple[int, ...]
+
+    def __str__(self) -> str:
+        runs = [(width, len(list(same))) for width, same in groupby(self.hidden)]
+        parts = [f"{width}x{count}" if count > 1 else str(width) for width, count in runs]
+        return f"{_DENSE} " + "-".join(parts)
+
+
+def parse_candidate(text: str) -> Candidate | DenseTwin:
+    """Read back what `str` of a candidate gave.
+
+    Raises
+    ------
+    InvalidInput
+        Where it is neither.
+
+    Examples
+    --------
+    >>> parse_candidate("8-4 k=2") == Candidate(Schedule((8, 4)), (("k", 2.0),))
+    True
+    """
+    first, *rest = text.split(" ")
+    try:
+        if first == _DENSE:
+            runs = [run.partition("x") for run in rest[0].split("-")]
+            return DenseTwin(tuple(int(w) for w, _, count in runs for _ in range(int(count or 1))))
+        pairs = [setting.split("=") for setting in rest]
+        return Candidate(Schedule.parse(first), tuple((name, float(v)) for name, v in pairs))
+    except (ValueError, IndexError) as error:
+        raise InvalidInput(f"{text!r} is no candidate; expected such as '8-6-4-2 k=2'") from error
+
+
+def with_settings(schedule: Schedule, settings: Mapping[str, float]) -> Candidate:
+    """A candidate; its settings in the order of the mapping."""
+    return Candidate(schedule, tuple(settings.items()))

@@ -1,0 +1,238 @@
+"""The plan of a study: everything that follows from its file and its data before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dynamoe_search.budgets import (
+    Solution,
+    equal_widths,
+    experts_of,
+    held_routers,
+    parameter_count,
+    solve_experts,
+    with_schedule,
+)
+from dynamoe_search.data import ImageData, TextData
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.candidate import Candidate, DenseTwin, with_settings
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.schedules import (
+    PATTERNS_AND_UNIFORM,
+    Family,
+    Profile,
+    Schedule,
+    allocate,
+    alpha_lora_profile,
+    count_schedules,
+    make_family,
+    pattern_profile,
+    preset_profile,
+    stretch,
+)
+from dynamoe_search.specification import (
+    Classifier,
+    Dense,
+    Experts,
+    LanguageModel,
+    Specification,
+    with_constants,
+)
+
+ALPHA_LORA = "alpha_lora"
+_MOST_TO_ENUMERATE = 10_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will do.
+
+    Parameters
+    ----------
+    study : StudyFile
+    network : Classifier or LanguageModel
+        The proxy; its schedule is uniform's.
+    solution : Solution or None
+        The experts that the budget buys, and the residual; None in the regime `paper`, which holds
+        nothing equal.
+    family : Family
+        What the search moves in.
+    baselines : dict of str to Candidate
+        Each named pattern, uniform, and the presets that the study lists, in the order in which
+        they are trained.
+    totals : dict of int to int
+        The experts to hand out, by expert width; empty in the regime `paper`.
+    """
+
+    study: StudyFile
+    network: Specification
+    solution: Solution | None
+    family: Family
+    baselines: dict[str, Candidate]
+    totals: dict[int, int]
+
+    @property
+    def depth(self) -> int:
+        """The number of layers."""
+        return self.study.model.depth
+
+    def candidate(
+        self, parameters: Mapping[str, float], settings: Mapping[str, float]
+    ) -> Candidate:
+        """What the family's parameters and the settings stand for, at the study's budget."""
+        hidden = int(settings.get("hidden", self.study.model.hidden))
+        profile = self.family.profile(parameters, self.depth)
+        schedule = _schedule_of(profile, self.study, self.totals.get(hidden))
+        return with_settings(schedule, settings)
+
+    def network_with(self, candidate: Candidate | DenseTwin) -> Specification:
+        """The proxy of a candidate, its routers held as the regime asks."""
+        if isinstance(candidate, DenseTwin):
+            return replace(self.network, blocks=Dense(candidate.hidden))
+        schedule, settings = candidate.schedule, dict(candidate.settings)
+        hidden = int(settings.pop("hidden", self.study.model.hidden))
+        router = with_constants(self.study.router, settings)
+        blocks = replace(experts_of(self.network), schedule=schedule, hidden=hidden, router=router)
+        if self.study.budget.regime == "compute":
+            routers = held_routers(router, schedule, self.study.active)
+            blocks = replace(blocks, router=routers)
+        return replace(self.network, blocks=blocks)
+
+    def seed(self, block: int) -> int:
+        """The seed of a block: the same for every schedule, so that they can be paired."""
+        return int(np.random.SeedSequence([self.study.seed, block]).generate_state(1)[0])
+
+    def confirmation_seed(self, block: int) -> int:
+        """The seed of a block of the confirmation: none that the search has seen."""
+        sequence = np.random.SeedSequence([self.study.seed, block], spawn_key=(1,))
+        return int(sequence.generate_state(1)[0])
+
+
+def make_plan(study: StudyFile, data: ImageData | TextData) -> Plan:
+    """Work out a study for its data.
+
+    Raises
+    ------
+    InvalidInput
+        Where the budget cannot be met.
+    """
+    budget, search = study.budget, study.search
+    network = _network(study, data)
+    solution = _solve(study, network)
+    total = solution.experts if solution else None
+    if search.sampler == "exhaustive":
+        _check_that_all_can_be_trained(study, total)
+    schedules = baseline_schedules(study, total)
+    network = with_schedule(network, schedules["uniform"])
+    family = make_family(search.family, total or 1, budget.minimum, budget.maximum, search.contrast)
+    own = study.own_settings()
+    baselines = {name: with_settings(schedule, own) for name, schedule in schedules.items()}
+    plan = Plan(study, network, solution, family, baselines, _totals(study, network))
+    for name, candidate in baselines.items():
+        try:
+            plan.network_with(candidate)
+        except InvalidInput as error:
+            raise InvalidInput(f"budget.active: {error} ({name})") from error
+    return plan
+
+
+def _check_that_all_can_be_trained(study: StudyFile, total: int | None) -> None:
+    budget = study.budget
+    assert total is not None  # the study file asks for one
+    count = count_schedules(total, study.model.depth, budget.minimum, budget.maximum)
+    if count > _MOST_TO_ENUMERATE:
+        raise InvalidInput(
+            f"search.sampler exhaustive: the budget has {count:,} schedules; at most"
+            f" {_MOST_TO_ENUMERATE:,} can be trained one by one. Take another sampler"
+        )
+
+
+def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
+    """The experts to hand out at each expert width, such that parameters are exactly equal."""
+    budget = study.budget
+    if budget.regime == "paper":
+        return {}
+    wanted = study.search.also.hidden or (study.model.hidden,)
+    equal = equal_widths(network, budget.minimum, budget.maximum)
+    if unequal := [width for width in wanted if width not in equal]:
+        raise InvalidInput(
+            f"search.also.hidden: no number of experts of width {unequal[0]} has exactly the"
+            f" parameters of the study, {parameter_count(network).total:,}; these widths have:"
+            f" {', '.join(map(str, equal))}. Another model.hidden has others: 2 hidden + 1 should"
+            " have many divisors, as 52 or 157 do"
+        )
+    return {width: equal[width] for width in wanted}
+
+
+def baseline_schedules(study: StudyFile, total: int | None) -> dict[str, Schedule]:
+    """The schedules by name that a study trains before it searches.
+
+    Parameters
+    ----------
+    study : StudyFile
+    total : int or None
+        The experts to hand out; None in the regime `paper`.
+
+    Raises
+    ------
+    InvalidInput
+        Where the total lies outside the bounds of the study's budget.
+    """
+    depth, contrast = study.model.depth, study.search.contrast
+    profiles = {name: pattern_profile(name, depth, contrast) for name in PATTERNS_AND_UNIFORM}
+    profiles |= {name: preset_profile(name, depth) for name in study.search.presets}
+    if study.search.alpha_lora is not None:
+        if len(study.search.alpha_lora) != depth:
+            raise InvalidInput(
+                f"search.alpha_lora: {len(study.search.alpha_lora)} scores are given for"
+                f" {depth} layers"
+            )
+        profiles[ALPHA_LORA] = alpha_lora_profile(study.search.alpha_lora)
+    return {name: _schedule_of(profile, study, total) for name, profile in profiles.items()}
+
+
+def names_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
+    """The name of each candidate that is a baseline; where several coincide, all their names."""
+    names: dict[str, list[str]] = {}
+    for name, candidate in baselines.items():
+        names.setdefault(str(candidate), []).append(name)
+    return {candidate: " = ".join(same) for candidate, same in names.items()}
+
+
+def _network(study: StudyFile, data: ImageData | TextData) -> Specification:
+    model = study.model
+    thinnest = Schedule((study.budget.minimum,) * model.depth)
+    blocks = Experts(model.hidden, thinnest, study.router, study.balance)
+    if isinstance(data, ImageData):
+        return Classifier(data.inputs, data.classes, model.width, blocks)
+    return LanguageModel(data.vocabulary, data.context, model.width, model.heads, blocks)
+
+
+def _solve(study: StudyFile, network: Specification) -> Solution | None:
+    """The experts to hand out; None where the regime holds nothing equal."""
+    budget = study.budget
+    if budget.regime == "paper":
+        return None
+    if budget.parameters is not None:
+        try:
+            return solve_experts(network, budget.parameters, budget.minimum, budget.maximum)
+        except InvalidInput as error:
+            raise InvalidInput(f"budget.parameters: {error}") from error
+    assert budget.experts is not None  # the study file asks for one of the two
+    try:
+        spread = allocate([1.0] * study.model.depth, budget.experts, budget.minimum, budget.maximum)
+    except InvalidInput as error:
+        raise InvalidInput(f"budget.experts: {error}") from error
+    count = parameter_count(with_schedule(network, spread)).total
+    return Solution(budget.experts, count, 0)
+
+
+def _schedule_of(profile: Profile, study: StudyFile, total: int | None) -> Schedule:
+    budget = study.budget
+    if total is not None:
+        return allocate(profile, total, budget.minimum, budget.maximum)
+    assert budget.maximum is not None  # the study file asks for it in the regime `paper`
+    return stretch(profile, budget.minimum, budget.maximum, study.search.contrast)

@@ -1,0 +1,106 @@
+"""Reading a study file: its mistakes are told by line, key and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.study_file import AlsoSection, StudyFile
+from dynamoe_search.specification import Balance, Router
+from dynamoe_search.training.settings import TrainingSettings
+
+FILE_NAME = "study.toml"
+
+
+def study_path(study: Path | str) -> Path:
+    """The study file that a path means: itself, or ``study.toml`` in a folder."""
+    study = Path(study)  # in a notebook one writes a string
+    path = study / FILE_NAME if study.is_dir() else study
+    if not path.is_file():
+        raise InvalidInput(f"{path} does not exist; name a study file or a folder with {FILE_NAME}")
+    return path
+
+
+def read_study_file(path: Path) -> StudyFile:
+    """Read and validate a study file.
+
+    Raises
+    ------
+    InvalidInput
+        With every mistake on a line of its own: file, line, key, what was expected.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path} is not valid TOML: {error}") from error
+    try:
+        # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
+        return StudyFile.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        mistakes = [_describe(mistake, text) for mistake in error.errors()]
+        raise InvalidInput(
+            "\n".join(f"{path}:{line}: {message}" for line, message in mistakes)
+        ) from error
+
+
+def _describe(mistake: Any, text: str) -> tuple[int, str]:
+    """The line of a mistake, and what to say of it."""
+    # A discriminated union puts its tag, which is no key of the file, into the location.
+    location = [str(part) for part in mistake["loc"]]
+    router = ""
+    if location[:1] == ["router"] and len(location) > 1 and mistake["type"] != "union_tag_invalid":
+        router = location.pop(1)
+    message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _keys_beside(location, router)
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        message = f"unknown key; did you mean {close[0]}?" if close else "unknown key"
+        message += f" (known here: {', '.join(known)})"
+    elif mistake["type"] == "missing":
+        message = "is missing"
+    elif not isinstance(mistake["input"], dict):
+        message += f", got {mistake['input']!r}"
+    return _line_of(location, text), f"{'.'.join(location) or 'the file'}: {message}"
+
+
+def _keys_beside(location: list[str], router: str) -> list[str]:
+    """The keys that can stand where the last part of a location does."""
+    if len(location) == 1:
+        return list(StudyFile.model_fields)
+    if location[:2] == ["search", "also"] and len(location) > 2:
+        return list(AlsoSection.model_fields)
+    if location[0] == "router":
+        return next(list(r.__dataclass_fields__) for r in get_args(Router) if r.name == router)
+    if location[0] == "balance":
+        return list(Balance.__dataclass_fields__)
+    if location[0] == "training":
+        return list(TrainingSettings.__dataclass_fields__)
+    section = StudyFile.model_fields[location[0]].annotation
+    return list(getattr(section, "model_fields", {}))
+
+
+def _line_of(location: list[str], text: str) -> int:
+    """The line on which a key stands, else that of its table, else 1."""
+    table: list[str] = []
+    table_line = 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+            table = [part.strip(" \"'") for part in header[1].split(".")]
+            if table == location[: len(table)]:
+                table_line = number
+        elif key := re.match(r"\s*([A-Za-z0-9_.\"' -]+?)\s*=", line):
+            path = table + [part.strip(" \"'") for part in key[1].split(".")]
+            if path == location[: len(path)]:
+                return number
+    return table_line

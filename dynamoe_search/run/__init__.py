@@ -1,0 +1,1 @@
+"""Carrying out training runs: workers, engines, progress."""

@@ -1,0 +1,167 @@
+"""The local engine: a process a worker; those that die are replaced."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.queues import SimpleQueue
+from typing import Any
+
+from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.log.heartbeat import new_worker
+from dynamoe_search.log.records import settle
+from dynamoe_search.log.storage import STORAGE_ERRORS, reason_of
+from dynamoe_search.run.processes import Flag, end_with_parent, worker_context
+from dynamoe_search.run.progress import Overview, interrupts
+from dynamoe_search.run.worker import Job, Worker, one_thread
+
+_SECONDS_BETWEEN_LOOKS = 0.25  # at the workers
+_SECONDS_BETWEEN_READINGS = 2.0  # of the records
+# A worker that cannot even start will not start the next time either.
+_DEATHS_WITHOUT_PROGRESS = 4
+
+
+def run_locally(job: Job, overview: Overview, count: int) -> bool:
+    """Keep that many workers busy until nothing is left to do or the user stops it.
+
+    Parameters
+    ----------
+    job : Job
+    overview : Overview
+    count : int
+        Workers, each a process of one thread.
+
+    Returns
+    -------
+    bool
+        False where the user stopped it.
+
+    Raises
+    ------
+    RunFailed
+        Where workers cannot go on.
+    """
+    return _Workers(job, overview, count).watch()
+
+
+class _Workers:
+    def __init__(self, job: Job, overview: Overview, count: int) -> None:
+        self.job, self.overview = job, overview
+        self.context = context = worker_context()
+        self.finish, self.abort = Flag(context), Flag(context)
+        self.fractions: Any = context.RawArray("d", count)
+        self.complaints: SimpleQueue[str] = context.SimpleQueue()
+        self.processes: dict[int, tuple[ForkServerProcess, str]] = {}
+        self.deaths, self.ended_at_last_death = 0, -1
+
+    def watch(self) -> bool:
+        """Start the workers, replace those that die, and wait for the last to end."""
+        under_way = 0.0
+        with interrupts(self.finish, self.abort):
+            for index in range(len(self.fractions)):
+                self._start(index)
+            while True:
+                ended = self._ended()
+                for index, status in ended.items():
+                    if status != 0:
+                        self._replace(index)
+                before, under_way = under_way, sum(self.fractions)
+                # What is no longer under way has been recorded.
+                recorded = bool(ended) or under_way < before
+                ledger = self.overview.ledger(0.0 if recorded else _SECONDS_BETWEEN_READINGS)
+                over = self.overview.is_over(ledger)
+                finishing = self.finish.is_set() and not over
+                self.overview.report(ledger, under_way, len(self.processes), finishing)
+                if not self.processes:
+                    if finishing or not ledger.retries:
+                        return not finishing
+                    self._start(0)
+                if over and not ledger.running:
+                    self.finish.set()  # nobody needs to wait for a training to be tried again
+                sentinels = [process.sentinel for process, _ in self.processes.values()]
+                wait(sentinels, _SECONDS_BETWEEN_LOOKS)
+
+    def _start(self, index: int) -> None:
+        name = new_worker()
+        arguments = (
+            self.job,
+            name,
+            index,
+            self.finish,
+            self.abort,
+            self.fractions,
+            self.complaints,
+        )
+        process = self.context.Process(target=_work, args=arguments, daemon=True)
+        process.start()
+        self.processes[index] = process, name
+
+    def _ended(self) -> dict[int, int | None]:
+        """The exit statuses of workers that have ended, by place; they are kept no longer."""
+        ended = dict[int, int | None]()
+        for index, (process, name) in list(self.processes.items()):
+            if process.is_alive():
+                continue
+            del self.processes[index]
+            self.fractions[index] = 0.0
+            ended[index] = process.exitcode
+            if process.exitcode != 0:
+                with self.job.place.claim_lock():
+                    settle(self.overview.study, self.overview.plan.study.search, name.__eq__)
+        return ended
+
+    def _replace(self, index: int) -> None:
+        """Start a worker where one has died, unless that would not help."""
+        ended = self.overview.ended()
+        self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
+        self.ended_at_last_death = ended
+        if not self.complaints.empty():
+            self._give_up(self.complaints.get())
+        if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
+            self._give_up(
+                f"{self.deaths} workers died one after another without finishing a training; try"
+                " --workers 1"
+            )
+        if not self.finish.is_set():
+            self._start(index)
+
+    def _give_up(self, reason: str) -> None:
+        self.finish.set()
+        self.abort.set()
+        for process, _ in self.processes.values():
+            process.join()
+        raise RunFailed(reason)
+
+
+def _work(
+    job: Job,
+    name: str,
+    index: int,
+    finish: Flag,
+    abort: Flag,
+    fractions: Any,
+    complaints: SimpleQueue[str],
+) -> None:
+    # An interrupt from the terminal reaches every process; only the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    one_thread()
+    try:
+        worker = Worker(job, name)
+        with worker.living():
+            worker.work(
+                finish.is_set,
+                abort.is_set,
+                lambda fraction: fractions.__setitem__(index, fraction),
+            )
+    except (InvalidInput, RunFailed) as error:
+        complaints.put(str(error))
+        sys.exit(1)
+    except STORAGE_ERRORS as error:
+        complaints.put(
+            f"the records in {job.place} cannot be written: {reason_of(error)}. Nothing"
+            " recorded is lost; make room or mend it, then run the same command again"
+        )
+        sys.exit(1)

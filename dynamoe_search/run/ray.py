@@ -1,0 +1,235 @@
+"""The Ray engine: every training is a task of a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.log.heartbeat import Watch, new_worker
+from dynamoe_search.log.records import settle
+from dynamoe_search.run.progress import Overview, interrupts
+from dynamoe_search.run.worker import Job, Worker, one_thread
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_END = 30.0
+_SECONDS_TO_ANSWER = 10.0
+_DEATHS_WITHOUT_PROGRESS = 8
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A cluster, and what one training takes of it.
+
+    Parameters
+    ----------
+    address : str, optional
+        As `ray.init` takes it; a cluster of this machine alone is started where it is None.
+    cpus, gpus : float
+        The cores and devices that one training takes; fractions share them.
+    """
+
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+def run_on_ray(job: Job, overview: Overview, cluster: RayCluster) -> bool:
+    """Keep a cluster busy until nothing is left to do or the user stops it.
+
+    Parameters
+    ----------
+    job : Job
+    overview : Overview
+    cluster : RayCluster
+
+    Returns
+    -------
+    bool
+        False where the user stopped it.
+
+    Raises
+    ------
+    InvalidInput
+        Where Ray is not installed, the cluster is not to be had, or its nodes cannot reach the
+        records.
+    RunFailed
+        Where tasks cannot go on.
+    """
+    ray = _import_ray()
+    try:
+        _call(cluster.address)
+        ray.init(
+            address=cluster.address,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"--address: no Ray cluster at {cluster.address}: {error}") from error
+    try:
+        nodes = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+        if job.place.kind == "sqlite" and len(nodes) > 1:
+            raise InvalidInput(
+                f"SQLite ({job.place}) cannot be shared by {len(nodes)} machines; give --storage"
+                " postgresql://... or, on a file system that all of them mount, journal:///FILE"
+            )
+        _say_where_nothing_fits(ray, cluster)
+        return _Tasks(ray, job, overview, cluster).watch()
+    finally:
+        ray.shutdown()
+
+
+def _say_where_nothing_fits(ray: Any, cluster: RayCluster) -> None:
+    """Say that there is something to wait for, where no node has what one training takes."""
+    wanted = {"CPU": cluster.cpus, "GPU": cluster.gpus}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(name, 0.0) >= share for name, share in wanted.items()) for node in nodes):
+        return
+    missing = f"no node has {cluster.cpus:g} cores and {cluster.gpus:g} devices for a training"
+    if cluster.address is None:
+        raise InvalidInput(f"{missing}; lower --trial-cpus or --trial-gpus")
+    print(f"dynamoe-search: {missing}; waiting for one to join the cluster", flush=True)
+
+
+class _Tasks:
+    def __init__(self, ray: Any, job: Job, overview: Overview, cluster: RayCluster) -> None:
+        self.ray, self.job, self.overview, self.cluster = ray, job, overview, cluster
+        self.train = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0)(
+            train_one
+        )
+        self.job_on_ray = ray.put(job)
+        self.pending: dict[Any, str] = {}
+        self.others = Watch(job.grace)
+        self.deaths, self.ended_at_last_death = 0, -1
+
+    def watch(self) -> bool:
+        """Hand out trainings as long as there are any, and wait for the last to end."""
+        finish, abort = threading.Event(), threading.Event()
+        nothing_to_claim = False
+        with interrupts(finish, abort):
+            while True:
+                ledger = self.overview.ledger()
+                if ledger.retries:
+                    nothing_to_claim = False
+                if not finish.is_set() and not nothing_to_claim:
+                    self._submit()
+                self.overview.report(ledger, 0.0, len(self.pending), finish.is_set())
+                if self.pending and abort.is_set():
+                    self._cancel()
+                    return False
+                if self.pending:
+                    nothing_to_claim |= not self._collect()
+                elif finish.is_set() or not ledger.running:
+                    return not finish.is_set() or self.overview.is_over(ledger)
+                else:
+                    self._wait_for_others()
+
+    def _submit(self) -> None:
+        while len(self.pending) < self._room():
+            name = new_worker()
+            self.pending[self.train.remote(self.job_on_ray, name)] = name
+
+    def _room(self) -> int:
+        """How many trainings the cluster has room for; at least one, which may wait for a node."""
+        resources = self.ray.cluster_resources()
+        wanted = {"CPU": self.cluster.cpus, "GPU": self.cluster.gpus}
+        rooms = [
+            int(resources.get(name, 0.0) / share + 1e-9) for name, share in wanted.items() if share
+        ]
+        return max(1, min(rooms, default=1))
+
+    def _collect(self) -> bool:
+        """Take in what has ended; False where a task found nothing to train."""
+        ended, _ = self.ray.wait(list(self.pending), num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS)
+        found = True
+        for task in ended:
+            name = self.pending.pop(task)
+            try:
+                found &= self.ray.get(task)
+            except self.ray.exceptions.RayTaskError as error:
+                cause = error.cause
+                if isinstance(cause, InvalidInput | RunFailed):
+                    raise RunFailed(str(cause)) from error
+                raise RunFailed(f"a Ray task failed: {cause}") from error
+            except self.ray.exceptions.RayError as error:
+                self._bury(name, error)
+        return found
+
+    def _wait_for_others(self) -> None:
+        """End what dies with workers that are not of this cluster: it is tried again here."""
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        self.others.look(self.overview.study.user_attrs)
+        self._settle(self.others.is_dead)
+
+    def _settle(self, is_dead: Callable[[str], bool]) -> None:
+        with self.job.place.claim_lock():
+            settle(self.overview.study, self.overview.plan.study.search, is_dead)
+
+    def _bury(self, name: str, error: Exception) -> None:
+        """End the trial of a task that has died with its process or its node."""
+        self._settle(name.__eq__)
+        ended = self.overview.ended()
+        self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
+        self.ended_at_last_death = ended
+        if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
+            raise RunFailed(
+                f"{self.deaths} Ray tasks died one after another without finishing a training; the"
+                f" last: {error}"
+            )
+
+    def _cancel(self) -> None:
+        """Interrupt the tasks, which record it."""
+        for task in self.pending:
+            self.ray.cancel(task, force=False)
+        self.ray.wait(list(self.pending), num_returns=len(self.pending), timeout=_SECONDS_TO_END)
+
+
+_kept: dict[str, Worker] = {}
+
+
+def train_one(job: Job, name: str) -> bool:
+    """Claim a training and carry it out; False where there is none now.
+
+    Ray uses a process for one task after another: data and plan are kept for the next.
+    """
+    if job.run not in _kept:
+        one_thread()
+        _kept.clear()
+        _kept[job.run] = Worker(job, name)
+    worker = _kept[job.run]
+    worker.name = name
+    # Wherever a canceled task is, Ray would raise an interrupt: also where a trial that has just
+    # been claimed, or is being ended, would be left without a word.
+    canceled = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: canceled.set())
+    try:
+        with worker.living():
+            return worker.train_next(abort=canceled.is_set)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _call(address: str | None) -> None:
+    """See that somebody answers at an address, for which Ray itself would wait for ever."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
+
+
+def _import_ray() -> Any:
+    # Ray would otherwise ask to be told about, over the network.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise InvalidInput(
+            "the engine ray needs Ray; install the extra: pip install 'dynamoe-search[ray]'"
+        ) from None
+    return ray

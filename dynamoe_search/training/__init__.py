@@ -1,0 +1,1 @@
+"""Training one network: settings, the loop, evaluation, checkpoints."""

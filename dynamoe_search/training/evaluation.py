@@ -1,0 +1,155 @@
+"""How good a network is on a split, and how busy its experts are there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from dynamoe_search.data import ImageSplit, TextSplit
+from dynamoe_search.models import Model
+from dynamoe_search.models.routing import Routing
+from dynamoe_search.specification import Experts
+from dynamoe_search.training.settings import Precision
+
+# Without gradients: enough to be fast, few enough for a large vocabulary.
+_TOKENS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a network is on a split.
+
+    Parameters
+    ----------
+    loss : float
+        Mean cross-entropy, in nats: of an image, or of a token.
+    accuracy : float
+        The share of images, or of next tokens, told right.
+    bits_per_byte : float or None
+        The loss of a text in bits a byte of it, comparable across tokenizers; None for images.
+    mean_active : tuple of float
+        Mean K of each layer of experts; empty for dense networks.
+    load : tuple of tuple of int
+        How many tokens used each expert, by layer; empty for dense networks.
+    """
+
+    loss: float
+    accuracy: float
+    bits_per_byte: float | None
+    mean_active: tuple[float, ...]
+    load: tuple[tuple[int, ...], ...]
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss); comparable only between networks of one tokenizer."""
+        return math.exp(min(self.loss, 700.0))
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model, split: ImageSplit | TextSplit, precision: Precision = "float32"
+) -> Evaluation:
+    """Measure a network on a split, without the router's noise.
+
+    Parameters
+    ----------
+    model : ClassifierModel or DecoderModel
+        Left in evaluation mode.
+    split : ImageSplit or TextSplit
+    precision : {"float32", "bfloat16"}
+        What matrix products are computed in.
+
+    Examples
+    --------
+    >>> from dynamoe_search.data import embedded_digits
+    >>> from dynamoe_search.models import build_model
+    >>> from dynamoe_search.schedules import Schedule
+    >>> from dynamoe_search.specification import Classifier, Experts, TopK
+    >>> model = build_model(Classifier(64, 10, 16, Experts(16, Schedule((4, 1)), TopK(1))))
+    >>> measured = evaluate(model, embedded_digits(seed=0).validation)
+    >>> measured.mean_active, sum(measured.load[0]), measured.load[1]
+    ((1.0, 1.0), 360, (360,))
+    """
+    model.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=split.device)
+    right = torch.zeros((), dtype=torch.int64, device=split.device)
+    blocks = model.specification.blocks
+    experts = blocks.schedule.counts if isinstance(blocks, Experts) else ()
+    busy = torch.zeros(sum(experts), dtype=torch.int64, device=split.device)
+    tokens = 0
+    for inputs, labels in split.batches(samples_at_once(split)):
+        report: list[Routing] = []
+        logits, labels = predict(model, inputs, precision, report), labels.flatten()
+        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
+        right += (logits.argmax(dim=1) == labels).sum()
+        tokens += len(labels)
+        if report:
+            busy += torch.cat([routing.chosen.sum(dim=0) for routing in report])
+    # Read from the device in one piece: counts of tokens are exact in float64.
+    summed, hits, *counts = torch.cat([loss[None], right[None], busy]).tolist()
+    remaining = map(int, counts)
+    load = tuple(tuple(islice(remaining, number)) for number in experts)
+    mean_loss = summed / tokens
+    bits_per_byte = None
+    if isinstance(split, TextSplit):
+        bits_per_byte = mean_loss / math.log(2) / split.bytes_per_token
+    return Evaluation(
+        loss=mean_loss,
+        accuracy=hits / tokens,
+        bits_per_byte=bits_per_byte,
+        mean_active=tuple(sum(layer) / tokens for layer in load),
+        load=load,
+    )
+
+
+def predict(
+    model: Model, inputs: Tensor, precision: Precision, report: list[Routing] | None = None
+) -> Tensor:
+    """The logits of every token, shape (tokens, classes), in float32 or better.
+
+    Parameters
+    ----------
+    model : ClassifierModel or DecoderModel
+    inputs : Tensor
+        A batch of a split.
+    precision : {"float32", "bfloat16"}
+        What matrix products are computed in.
+    report : list of Routing, optional
+        Each layer of experts appends its routing to it.
+    """
+    with in_precision(precision, inputs.device.type):
+        logits: Tensor = model(inputs, report)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
+
+
+def in_precision(precision: Precision, device_type: str) -> AbstractContextManager[None]:
+    """Matrix products in it; weights, routers and losses stay in float32."""
+    return torch.autocast(device_type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def tokens_a_sample(split: ImageSplit | TextSplit) -> int:
+    """The predictions of one sample: 1 of an image, those of a window of text."""
+    return split.context if isinstance(split, TextSplit) else 1
+
+
+def samples_at_once(split: ImageSplit | TextSplit) -> int:
+    """How many samples to run through a network at a time where no gradients are needed."""
+    return max(1, _TOKENS_AT_ONCE // tokens_a_sample(split))
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, and then every module as it was."""
+    was_training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in was_training.items():
+            module.training = training

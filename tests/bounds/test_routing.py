@@ -1,0 +1,212 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import binom
+
+from dynamoe_search.bounds.routing import (
+    balanced_distinct_experts,
+    distinct_experts,
+    entropy_bounds,
+    log2_configurations,
+    mean_active_tail,
+    parallel_efficiency,
+    threshold_active_bound,
+    top_p_active_bounds,
+)
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.measure.utilization import load_entropy
+from dynamoe_search.models.routing import route
+from dynamoe_search.specification import (
+    Percentile,
+    Relative,
+    Router,
+    Threshold,
+    TopK,
+    TopP,
+    VariableRouter,
+)
+
+FREE_ROUTERS = [
+    *(Percentile(tau=tau) for tau in (0.0, 0.3, 0.5, 0.9, 1.0)),
+    *(TopK(k=k) for k in (1, 2, 3)),
+    *(TopP(p=p) for p in (0.2, 0.5, 0.7, 0.95)),
+    Relative(tau=0.5),
+    Relative(tau=0.0),
+    Relative(tau=1.0),
+]
+HELD_ROUTERS = [TopP(target=2.0), Relative(target=1.5), Threshold(target=2.0)]
+
+gates = st.integers(1, 8).flatmap(
+    lambda n: arrays(np.float64, n, elements=st.floats(0.01, 1)).map(lambda g: g / g.sum())
+)
+
+
+def random_logits(experts: int) -> torch.Tensor:
+    """Nearly even to nearly one-hot, but not so far that gates tie at 0."""
+    generator = torch.Generator().manual_seed(experts)
+    spread = torch.tensor([0.02, 0.3, 1.0, 3.0]).repeat_interleave(4000)[:, None]
+    return spread * torch.randn(len(spread), experts, generator=generator)
+
+
+def reached(router: Router, experts: int) -> set[tuple[bool, ...]]:
+    """The sets of experts that the router itself gives to many tokens, wherever its cut is put."""
+    logits = random_logits(experts)
+    cuts: list[torch.Tensor | None] = [None]
+    held = isinstance(router, VariableRouter) and router.target is not None
+    if held and router.target < experts:  # else a layer has no controller, and no cut
+        cuts += [torch.tensor(cut) for cut in np.linspace(-1.01, 1.01, 41, dtype=np.float32)]
+    return {
+        tuple(row)
+        for cut in cuts
+        for row in route(router, logits, training=False, cut=cut).chosen.unique(dim=0).tolist()
+    }
+
+
+@pytest.mark.parametrize("experts", [1, 2, 3, 5])
+@pytest.mark.parametrize("router", [*FREE_ROUTERS, *HELD_ROUTERS], ids=str)
+def test_configurations_are_the_sets_that_the_router_reaches(router: Router, experts: int) -> None:
+    assert len(reached(router, experts)) == round(2 ** log2_configurations(router, experts))
+
+
+@pytest.mark.parametrize("experts", [1, 7, 64, 300])
+@pytest.mark.parametrize("router", [*FREE_ROUTERS, *HELD_ROUTERS], ids=str)
+def test_configurations_are_sums_of_binomial_coefficients(router: Router, experts: int) -> None:
+    least, most = router.active_bounds(experts)
+    if router == Relative(tau=0.0):
+        least = experts
+    if router == Relative(tau=1.0):
+        most = 1
+    exact = math.log2(sum(math.comb(experts, j) for j in range(least, most + 1)))
+    assert log2_configurations(router, experts) == pytest.approx(exact, rel=1e-12, abs=1e-12)
+
+
+def test_the_sources_router_does_not_reach_all_subsets() -> None:
+    tau_half = log2_configurations(Percentile(tau=0.5), 8)
+    assert tau_half == pytest.approx(math.log2(math.comb(8, 4)))
+    assert tau_half < math.log2(2**8 - 1) - 1.8
+
+
+@pytest.mark.parametrize("k", range(1, 9))
+def test_binomial_coefficients_are_log_concave_in_the_experts(k: int) -> None:
+    bits = [log2_configurations(TopK(k=k), experts) for experts in range(k, 100)]
+    assert (np.diff(bits, n=2) <= 1e-12).all()
+
+
+def test_distinct_experts_by_enumeration() -> None:
+    sets = list(itertools.combinations(range(4), 2))
+    chances = np.array([0.3, 0.25, 0.2, 0.15, 0.1, 0.0])
+    use = [sum(c for s, c in zip(sets, chances, strict=True) if e in s) for e in range(4)]
+    for tokens in range(5):
+        expected = sum(
+            math.prod(chances[i] for i in picks) * len(set().union(*(sets[i] for i in picks)))
+            for picks in itertools.product(range(len(sets)), repeat=tokens)
+        )
+        assert distinct_experts(use, tokens) == pytest.approx(expected, abs=1e-12)
+
+
+@given(arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1)), st.integers(0, 300))
+def test_even_use_touches_the_most_experts(use: np.ndarray, tokens: int) -> None:
+    experts, active = len(use), float(use.sum())
+    even = balanced_distinct_experts(experts, active, tokens)
+    assert distinct_experts(use, tokens) <= even + 1e-9
+    assert even == pytest.approx(distinct_experts([active / experts] * experts, tokens))
+    assert even <= min(experts, active * tokens) + 1e-9
+
+
+@given(st.data())
+def test_load_entropy_lies_between_ln_k_and_ln_n(data: st.DataObject) -> None:
+    experts, tokens = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 12))
+    chosen = data.draw(arrays(np.bool_, (tokens, experts)))
+    chosen[np.arange(tokens), data.draw(st.integers(0, experts - 1))] = True
+    low, high = entropy_bounds(experts, chosen.sum() / tokens)
+    assert low - 1e-9 <= load_entropy(chosen.sum(axis=0)) <= high + 1e-9
+
+
+def test_entropy_bounds_are_met() -> None:
+    low, high = entropy_bounds(experts=6, active=2)
+    assert load_entropy([9, 9, 0, 0, 0, 0]) == pytest.approx(low)
+    assert load_entropy([3] * 6) == pytest.approx(high)
+
+
+@given(gates, st.floats(0.05, 1))
+def test_top_p_sets_are_of_a_size_within_the_bounds(shares: np.ndarray, p: float) -> None:
+    chosen = route(TopP(p=p), torch.from_numpy(np.log(shares))[None], training=False)
+    low, high = top_p_active_bounds(shares, p)
+    assert 1 <= low <= int(chosen.active) <= high <= len(shares)
+
+
+def test_top_p_bounds_are_met_by_even_gates_and_hold_for_many_tokens() -> None:
+    even = np.full((2, 5), 0.2)
+    low, high = top_p_active_bounds(even, p=0.5)
+    assert low.tolist() == [3, 3]
+    assert high.tolist() == [5, 5]
+    low, high = top_p_active_bounds([1.0, 0.0, 0.0], p=0.9)
+    assert (int(low), int(high)) == (1, 1)
+    assert int(top_p_active_bounds([1.0, 0.0], p=1.0)[1]) == 2
+
+
+@given(gates, st.floats(0, 1))
+def test_no_more_experts_reach_a_threshold_than_the_bound(
+    shares: np.ndarray, threshold: float
+) -> None:
+    logits, cut = torch.from_numpy(np.log(shares))[None], torch.tensor(threshold)
+    active = int(route(Threshold(), logits, training=False, cut=cut).active)
+    assert active <= threshold_active_bound(len(shares), threshold)
+
+
+def test_threshold_bounds_are_met() -> None:
+    assert [threshold_active_bound(4, t) for t in (-1.0, 0.0, 0.25, 0.26, 0.5, 0.51, 1.0)] == [
+        4, 4, 4, 3, 2, 1, 1,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("tokens", [1, 10, 200])
+def test_the_tail_of_the_mean_is_never_above_hoeffdings(chance: float, tokens: int) -> None:
+    """K is 5 with that chance, else 1: the number of fives is binomial."""
+    for deviation in (0.05, 0.3, 1.0, 2.5):
+        fives = math.ceil(tokens * (chance + deviation / 4) - 1e-9)
+        exact = binom.sf(fives - 1, tokens, chance)
+        assert exact <= mean_active_tail(tokens, deviation, least=1, most=5)
+
+
+def test_a_fixed_k_never_deviates() -> None:
+    assert mean_active_tail(tokens=10, deviation=0.1, least=2, most=2) == 0
+
+
+@given(arrays(np.int64, st.integers(1, 9), elements=st.integers(0, 50)).filter(np.any))
+def test_parallel_efficiency_is_that_of_the_busiest_expert(load: np.ndarray) -> None:
+    efficiency = parallel_efficiency(load)
+    max_violation = load.max() / load.mean() - 1
+    assert efficiency == pytest.approx(1 / (1 + max_violation))
+    assert 1 / len(load) - 1e-12 <= efficiency <= 1
+
+
+@settings(max_examples=20)
+@given(st.sampled_from([*FREE_ROUTERS, *HELD_ROUTERS]), st.integers(1, 200))
+def test_configurations_are_between_none_and_all(router: Router, experts: int) -> None:
+    assert 0 <= log2_configurations(router, experts) <= math.log2(2**experts - 1) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: distinct_experts([0.5, 1.2], 3), "from 0 to 1"),
+        (lambda: distinct_experts([0.5], -1), "tokens is -1"),
+        (lambda: balanced_distinct_experts(4, 5, 1), "active is 5"),
+        (lambda: entropy_bounds(4, 0.5), "active is 0.5"),
+        (lambda: top_p_active_bounds([1.0], 0), "p is 0"),
+        (lambda: mean_active_tail(0, 0.1, 1, 2), "at least 1 token"),
+        (lambda: mean_active_tail(5, 0.1, 3, 2), "least <= most"),
+        (lambda: parallel_efficiency([0, 0]), "not all 0"),
+    ],
+)
+def test_bad_input_is_refused(call, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        call()

@@ -1,0 +1,26 @@
+from dynamoe_search.claims.source import (
+    CLAIMS,
+    DENSE_ACTIVE,
+    DENSE_TOTAL,
+    DYNAMIC,
+    OUTCOMES,
+)
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+
+
+def test_the_claims_are_those_of_the_source() -> None:
+    by_about = {claim.about: claim.arm for claim in CLAIMS}
+    assert by_about == {
+        "images": "descending",
+        "tiny": "descending",
+        "small": "ascending",
+        "medium": "uniform",
+        "routing": DYNAMIC,
+    }
+    for claim in CLAIMS:
+        assert claim.outcome in OUTCOMES
+        assert claim.arm not in claim.rivals
+    bests = [claim for claim in CLAIMS if len(claim.rivals) > 1]
+    assert [{*claim.rivals, claim.arm} for claim in bests] == [set(PATTERNS_AND_UNIFORM)] * 3
+    dense = [claim.rivals for claim in CLAIMS if claim.rivals[0].startswith("dense")]
+    assert dense == [(DENSE_ACTIVE,), (DENSE_TOTAL,)]

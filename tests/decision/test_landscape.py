@@ -1,0 +1,167 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from dynamoe_search.decision.landscape import (
+    Landscape,
+    fit_landscape,
+    place_on_map,
+    relative_counts,
+    sample_family,
+    shares_on_map,
+)
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.schedules import (
+    Blend,
+    Free,
+    Mixture,
+    Schedule,
+    Spline,
+    allocate_batch,
+    enumerate_schedules,
+    pattern_schedule,
+    pattern_shape,
+)
+
+SCHEDULES = np.array([s.counts for s in enumerate_schedules(16, 4)])
+
+
+def trials_of(counts: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
+    """Complete trainings; losses of shape (candidates, blocks)."""
+    rows = [
+        {
+            "candidate": str(Schedule(tuple(schedule))),
+            "schedule": str(Schedule(tuple(schedule))),
+            "pattern": "",
+            "block": block,
+            "state": "complete",
+            "validation_loss": loss,
+        }
+        for schedule, own in zip(counts.tolist(), losses, strict=True)
+        for block, loss in enumerate(own)
+    ]
+    return pd.DataFrame(rows)
+
+
+def smooth(noise: float, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """60 schedules, whose loss is a bowl over the map, trained three times each."""
+    generator = np.random.default_rng(seed)
+    counts = generator.permutation(SCHEDULES)[:60]
+    places = place_on_map(counts)
+    truth = 1 + 0.1 * places[:, 0] + 0.08 * places[:, 1] ** 2
+    losses = truth[:, None] + noise * generator.standard_normal((60, 3))
+    return trials_of(counts, losses), truth
+
+
+@pytest.mark.parametrize("depth", [3, 4, 7, 8])
+def test_places_are_a_least_squares_fit(depth: int) -> None:
+    generator = np.random.default_rng(depth)
+    counts = generator.integers(1, 9, size=(20, depth))
+    shapes = [pattern_shape(name, depth) for name in ("descending", "pyramid")]
+    design = np.stack([np.ones(depth), *shapes], axis=1)
+    fit, *_ = np.linalg.lstsq(design, relative_counts(counts).T, rcond=None)
+    assert place_on_map(counts) == pytest.approx(fit[1:].T)
+    # Schedules of twice the experts lie at the same place.
+    assert place_on_map(2 * counts) == pytest.approx(place_on_map(counts))
+
+
+def test_the_named_schedules_lie_where_their_names_say() -> None:
+    names = ("descending", "ascending", "pyramid", "inverted_pyramid", "uniform")
+    counts = [pattern_schedule(name, 8, 160).counts for name in names]
+    places = dict(zip(names, place_on_map(counts).tolist(), strict=True))
+    for name, place in {
+        "descending": [0.6, 0],
+        "ascending": [-0.6, 0],
+        "uniform": [0, 0],
+    }.items():
+        assert places[name] == pytest.approx(place, abs=0.02)
+    assert places["pyramid"] == pytest.approx([0, 0.6], abs=0.1)
+    assert places["inverted_pyramid"] == pytest.approx([0, -0.6], abs=0.1)
+
+
+def test_shares_are_those_of_what_is_left_when_the_map_is_taken_away() -> None:
+    generator = np.random.default_rng(0)
+    counts = generator.integers(1, 9, size=(50, 6))
+    relative = relative_counts(counts)
+    left = relative.copy()
+    for pattern, share in zip(("descending", "pyramid"), shares_on_map(counts), strict=True):
+        shape = pattern_shape(pattern, 6)
+        shape = (shape - shape.mean()) / np.linalg.norm(shape - shape.mean())
+        before = left.var(axis=0).sum()
+        left = left - np.outer(left @ shape, shape)
+        gone = before - left.var(axis=0).sum()
+        assert share == pytest.approx(gone / relative.var(axis=0).sum())
+    # Of three layers nothing is left.
+    assert sum(shares_on_map([s.counts for s in enumerate_schedules(9, 3)])) == pytest.approx(1)
+
+
+def test_no_map_of_two_layers() -> None:
+    with pytest.raises(InvalidInput, match="2 layers all lie on a line"):
+        place_on_map([[3, 1], [2, 2], [1, 3]])
+
+
+@pytest.mark.parametrize("family", [Blend(), Mixture(), Spline(), Free(total=16)])
+def test_points_of_a_family_are_spread(family) -> None:
+    profiles = sample_family(family, depth=4, points=50)
+    assert profiles.shape == (50, 4)
+    assert len(np.unique(allocate_batch(profiles, 16), axis=0)) > 5
+    assert np.array_equal(profiles, sample_family(family, depth=4, points=50))
+
+
+def leave_one_out(landscape: Landscape) -> float:
+    """What `foretold` is, by fitting again without each candidate in turn."""
+    from sklearn.base import clone
+
+    process, values = landscape.process, landscape.process.y_train_
+    places = process.X_train_
+    errors, others = [], []
+    for index in range(len(values)):
+        rest = np.arange(len(values)) != index
+        again = clone(process).set_params(
+            kernel=process.kernel_, alpha=process.alpha[rest], optimizer=None
+        )
+        again.fit(places[rest], values[rest])
+        errors.append(values[index] - again.predict(places[[index]])[0])
+        others.append(values[index] - values[rest].mean())
+    return 1 - np.square(errors).sum() / np.square(others).sum()
+
+
+def test_a_smooth_landscape_is_found() -> None:
+    runs, truth = smooth(noise=0.003)
+    landscape = fit_landscape(runs, SCHEDULES)
+    candidates = landscape.candidates.set_index("candidate").loc[runs["candidate"].unique()]
+    assert np.abs(candidates["fitted"] - truth).max() < 0.01
+    inside = np.abs(candidates["fitted"] - truth) <= candidates["margin"]
+    assert inside.mean() > 0.8
+    assert landscape.foretold > 0.9
+    assert landscape.foretold == pytest.approx(leave_one_out(landscape))
+    assert landscape.noise.deviation == pytest.approx(0.003, rel=0.25)
+    assert candidates["blocks"].tolist() == [3] * 60
+    # Far from all candidates nothing is known.
+    _, there = landscape.surface(landscape.candidates[["x", "y"]])
+    _, far = landscape.surface([[30.0, 30.0]])
+    assert far[0] > 2 * there.max()
+
+
+def test_mere_noise_foretells_nothing() -> None:
+    generator = np.random.default_rng(3)
+    runs = trials_of(SCHEDULES[::8], 1 + 0.01 * generator.standard_normal((57, 2)))
+    assert fit_landscape(runs, SCHEDULES).foretold < 0.2
+
+
+def test_what_is_too_little_is_told() -> None:
+    runs, _ = smooth(noise=0.01)
+    few = runs[runs["candidate"].isin(runs["candidate"].unique()[:7])]
+    with pytest.raises(InvalidInput, match=r"at least 8 candidates .* has 7"):
+        fit_landscape(few)
+    with pytest.raises(InvalidInput, match="same loss"):
+        fit_landscape(runs.assign(validation_loss=1.0))
+
+
+def test_without_blocks_the_noise_is_fitted() -> None:
+    runs, truth = smooth(noise=0.003)
+    landscape = fit_landscape(runs[runs["block"] == 0])
+    assert landscape.noise.degrees == 0
+    assert landscape.foretold > 0.5
+    assert np.isfinite(landscape.candidates["margin"]).all()
+    assert len(truth) == len(landscape.candidates)

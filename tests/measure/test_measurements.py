@@ -1,0 +1,111 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dynamoe_search.data import embedded_digits
+from dynamoe_search.measure.gradients import GradientNoise, gradient_noise
+from dynamoe_search.measure.measurements import (
+    gradient_results,
+    gradients_now,
+    representation_results,
+    utilization_results,
+)
+from dynamoe_search.measure.quantities import MEASURED, measured_means
+from dynamoe_search.measure.routing_counts import count_routings
+from dynamoe_search.measure.utilization_tables import utilization_table
+from dynamoe_search.models import Model, build_model
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.specification import Classifier, Dense, Experts, TopK
+
+DIGITS = embedded_digits(seed=0)
+
+
+def network(*experts: int) -> Model:
+    return build_model(Classifier(64, 10, 8, Experts(8, Schedule(experts), TopK(k=1))))
+
+
+def test_the_moment_of_a_whole_network_is_the_sum_of_its_groups() -> None:
+    model = network(3, 1)
+    moment = gradients_now(model, DIGITS.train, fraction=0.5, seed=7)
+    assert moment["group"].tolist() == ["trunk", "router", "experts", "network"]
+    assert (moment["fraction"] == 0.5).all()
+    parts, whole = moment.iloc[:3], moment.iloc[3]
+    for name in ("parameters", "trace", "squared_norm"):
+        assert whole[name] == pytest.approx(parts[name].sum())
+    noise = gradient_noise(model, DIGITS.train, 32, 8, seed=7)
+    assert whole["trace"] == pytest.approx(noise.trace)
+    assert whole["noise_scale"] == pytest.approx(noise.noise_scale)
+
+
+def test_the_noise_of_a_training_is_a_ratio_of_means() -> None:
+    model = network(2, 2)
+    moments = pd.concat(
+        [gradients_now(model, DIGITS.train, at, seed) for seed, at in [(0, 0.5), (1, 1.0)]]
+    )
+    found = gradient_results(moments)
+    mean = GradientNoise.average([gradient_noise(model, DIGITS.train, 32, 8, s) for s in (0, 1)])
+    assert found["gradient_noise"] == pytest.approx(mean.noise_scale)
+    assert found["gradient_trace"] == pytest.approx(mean.trace)
+    experts = moments[moments["group"] == "experts"]
+    ratio = experts["trace"].mean() / experts["squared_norm"].mean()
+    assert found["gradient_noise_experts"] == pytest.approx(ratio if ratio > 0 else math.inf)
+    assert len(found["gradients"]) == 8
+
+
+def test_use_is_summed_or_averaged_over_layers() -> None:
+    model = network(4, 2)
+    table = utilization_table(count_routings(model, DIGITS.validation))
+    found = utilization_results(model, DIGITS.validation)
+    assert found["effective_experts"] == pytest.approx(table["effective_experts"].sum())
+    assert found["dead_experts"] == table["dead_experts"].sum()
+    assert found["gini"] == pytest.approx(table["gini"].mean())
+    beyond = table["mutual_information"] - table["chance_information"]
+    assert found["information"] == pytest.approx(beyond.mean())
+    assert len(found["load"]) == 6
+    assert sum(row["share"] for row in found["load"]) == pytest.approx(2)
+
+
+def test_a_dense_network_has_representations_and_no_use_of_experts() -> None:
+    model = build_model(Classifier(64, 10, 8, Dense((8, 8))))
+    assert utilization_results(model, DIGITS.validation) == {}
+    found = representation_results(model, DIGITS.validation)
+    ranks = [row["effective_rank"] for row in found["representation"]]
+    assert found["effective_rank"] == pytest.approx(np.mean(ranks))
+    assert [found["effective_rank_first"], found["effective_rank_last"]] == ranks
+    groups = gradients_now(model, DIGITS.train, 1.0, seed=0)["group"]
+    assert "gradient_noise_router" not in gradient_results(
+        gradients_now(model, DIGITS.train, 1.0, seed=0)
+    )
+    assert groups.tolist() == ["trunk", "experts", "network"]
+
+
+def test_all_of_it_is_json_and_is_known_by_name() -> None:
+    model = network(3, 1)
+    found = gradient_results(gradients_now(model, DIGITS.train, 1.0, seed=0))
+    found |= utilization_results(model, DIGITS.validation)
+    found |= representation_results(model, DIGITS.validation)
+    text = json.dumps(found)  # in which NaN is equal to itself
+    assert json.dumps(json.loads(text)) == text
+    assert set(MEASURED) <= set(found)
+
+
+def test_means_by_candidate_have_the_interval_of_the_pooled_noise() -> None:
+    runs = pd.DataFrame(
+        {
+            "candidate": ["a", "a", "a", "b", "c"],
+            "state": ["complete"] * 4 + ["died"],
+            "gini": [0.1, 0.2, 0.3, 0.5, 0.9],
+            "dead_experts": [math.nan] * 5,
+        }
+    )
+    means = measured_means(runs)
+    assert means.index.tolist() == ["a", "b"]
+    assert means.columns.tolist() == ["gini", "gini_low", "gini_high"]
+    t = stats.t.ppf(0.975, df=2)
+    assert means["gini"].tolist() == pytest.approx([0.2, 0.5])
+    assert means.loc["a", "gini_high"] == pytest.approx(0.2 + t * 0.1 / math.sqrt(3))
+    assert means.loc["b", "gini_low"] == pytest.approx(0.5 - t * 0.1)

@@ -1,0 +1,213 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamoe_search.models.routing import cut_for, readiness, route
+from dynamoe_search.specification import Percentile, Relative, Router, Threshold, TopK, TopP
+
+ROUTER_CASES = [
+    Percentile(0.0),
+    Percentile(0.3),
+    Percentile(0.5),
+    Percentile(1.0),
+    TopK(1),
+    TopK(3),
+    TopP(0.2),
+    TopP(0.7),
+    TopP(1.0),
+    TopP(target=2.5),
+    Relative(0.0),
+    Relative(0.4),
+    Relative(1.0),
+    Relative(target=1.5),
+    Threshold(1.0),
+    Threshold(2.5),
+    Threshold(40.0),
+]
+
+
+def random_logits(tokens: int, experts: int, seed: int = 0, scale: float = 2.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(tokens, experts, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("router", ROUTER_CASES, ids=str)
+@pytest.mark.parametrize("experts", [1, 2, 3, 8, 17])
+@pytest.mark.parametrize("training", [True, False])
+def test_every_router_keeps_its_promises(router: Router, experts: int, training: bool) -> None:
+    torch.manual_seed(0)
+    routing = route(router, random_logits(200, experts), training)
+    least, most = router.active_bounds(experts)
+    assert routing.active.min() >= least >= 1
+    assert routing.active.max() <= most <= experts
+    torch.testing.assert_close(routing.gates.sum(1), torch.ones(200, dtype=torch.float64))
+    assert (routing.weights[~routing.chosen] == 0).all()
+    assert (routing.weights[routing.chosen] > 0).all()
+    target = getattr(router, "target", None)
+    if target is not None:
+        assert routing.active.double().mean() == pytest.approx(min(target, experts), abs=0.01)
+    if isinstance(router, Percentile) or (isinstance(router, TopK) and router.k > 1):
+        torch.testing.assert_close(routing.weights.sum(1), torch.ones(200, dtype=torch.float64))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1) | st.sampled_from([k / 20 for k in range(21)]), st.integers(1, 40))
+def test_percentile_gives_one_k_to_every_token(tau: float, experts: int) -> None:
+    """The consequence that the source overlooks: K = max(1, N - 1 - floor(tau (N - 1)))."""
+    router = Percentile(tau, noise=0.0)
+    routing = route(router, random_logits(50, experts, seed=experts), training=False)
+    expected = max(1, experts - 1 - math.floor(tau * (experts - 1) + 1e-9))
+    assert routing.active.unique().tolist() == [expected]
+    assert router.active_bounds(experts) == (expected, expected)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.25, 0.37, 0.5, 0.9])
+@pytest.mark.parametrize("experts", [2, 3, 8, 11])
+def test_percentile_against_the_rule_as_written(tau: float, experts: int) -> None:
+    logits = random_logits(100, experts)
+    logits[::3] = logits[::3].round()  # with ties
+    routing = route(Percentile(tau, noise=0.0), logits, training=False)
+    for token, gates in enumerate(torch.softmax(logits / 0.5, dim=1)):
+        above = gates > torch.quantile(gates, tau, interpolation="linear")
+        if not above.any():
+            assert routing.active[token] == 1
+            assert gates[routing.chosen[token]].item() == gates.max()
+            continue
+        assert routing.chosen[token].tolist() == above.tolist()
+        again = torch.softmax(gates[above], dim=0)
+        torch.testing.assert_close(routing.weights[token][above], again)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_top_k_against_sorting(k: int) -> None:
+    logits = random_logits(100, 5)
+    routing = route(TopK(k), logits, training=False)
+    for token, gates in enumerate(torch.softmax(logits, dim=1)):
+        largest = sorted(range(5), key=lambda e: -gates[e])[:k]
+        assert set(routing.chosen[token].nonzero().flatten().tolist()) == set(largest)
+        divisor = gates[largest].sum() if k > 1 else 1.0
+        torch.testing.assert_close(routing.weights[token][largest], gates[largest] / divisor)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.01, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
+def test_top_p_is_the_smallest_set_that_reaches_p(
+    p: float, experts: int, scale: float, seed: int
+) -> None:
+    routing = route(TopP(p), random_logits(20, experts, seed, scale), training=False)
+    for token in range(20):
+        gates, chosen = routing.gates[token], routing.chosen[token]
+        if not chosen.all():
+            assert gates[chosen].sum() >= p - 1e-12
+            assert gates[chosen].min() >= gates[~chosen].max() - 1e-12
+        if chosen.sum() > 1:
+            assert gates[chosen].sum() - gates[chosen].min() < p + 1e-12
+        # Two further bounds of the set's size: by the largest gate and by the entropy.
+        entropy = -(gates * gates.log()).nan_to_num().sum()
+        assert chosen.sum() >= math.ceil(p / gates.max().item() - 1e-9)
+        if p < 1:
+            assert math.log(chosen.sum()) <= entropy / (1 - p) + 1e-9
+    torch.testing.assert_close(
+        routing.weights, torch.where(routing.chosen, routing.gates, torch.zeros(()).double())
+    )
+
+
+def test_top_p_varies_by_token_where_percentile_does_not() -> None:
+    logits = random_logits(500, 8)
+    assert route(TopP(0.7), logits, training=False).active.unique().numel() > 2
+    assert route(Percentile(0.5), logits, training=False).active.unique().numel() == 1
+
+
+@pytest.mark.parametrize(
+    "router", [Percentile(0.5), TopK(2), TopK(1), TopP(0.7), Relative(0.3)], ids=str
+)
+def test_gradients_reach_the_router(router: Router) -> None:
+    logits = random_logits(20, 6).requires_grad_()
+    weights = route(router, logits, training=False).weights
+    (weights * random_logits(20, 6, seed=1)).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() > 0
+    assert torch.autograd.gradcheck(
+        lambda z: route(router, z, training=False).weights, (random_logits(4, 5).requires_grad_(),)
+    )
+
+
+def test_noise_is_for_training_only() -> None:
+    router = TopK(2, noise=0.3)
+    logits = random_logits(200, 8, scale=0.1)
+    first, second = (route(router, logits, training=True).chosen for _ in range(2))
+    assert not torch.equal(first, second)
+    quiet, still = (route(router, logits, training=False).chosen for _ in range(2))
+    assert torch.equal(quiet, still)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
+def test_relative_against_the_rule_as_written(
+    tau: float, experts: int, scale: float, seed: int
+) -> None:
+    routing = route(Relative(tau), random_logits(20, experts, seed, scale), training=False)
+    for gates, chosen in zip(routing.gates, routing.chosen, strict=True):
+        expected = [gate / gates.max() >= tau or gate == gates.max() for gate in gates]
+        assert chosen.tolist() == expected
+
+
+def test_a_token_of_equal_gates_uses_every_expert_by_relative_and_few_by_top_p() -> None:
+    logits = torch.zeros(3, 10, dtype=torch.float64)
+    assert route(Relative(0.9), logits, training=False).active.tolist() == [10] * 3
+    assert route(TopP(0.05), logits, training=False).active.tolist() == [1] * 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.02, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
+def test_a_threshold_bounds_k(cut: float, experts: int, scale: float, seed: int) -> None:
+    """K <= floor(1 / t), as gates sum to 1; the largest gate is used wherever the cut is."""
+    logits = random_logits(20, experts, seed, scale)
+    routing = route(Threshold(), logits, training=False, cut=torch.tensor(cut))
+    expected = routing.gates >= torch.tensor(cut)
+    expected.scatter_(1, routing.gates.argmax(dim=1, keepdim=True), True)
+    assert torch.equal(routing.chosen, expected)
+    assert routing.active.max() <= max(1, math.floor(1 / cut + 1e-6))
+
+
+@pytest.mark.parametrize("router", [TopP(), Relative(), Threshold()], ids=str)
+@settings(max_examples=50, deadline=None)
+@given(target=st.floats(1, 9), seed=st.integers(0, 1000))
+def test_the_cut_of_a_batch_holds_the_target_exactly(router, target: float, seed: int) -> None:
+    gates = torch.softmax(random_logits(40, 9, seed), dim=1)
+    ready = readiness(router, gates)
+    used = int((ready >= cut_for(ready, target)).sum())
+    assert used == round(target * 40)
+    # A larger gate is never passed over for a smaller one.
+    order = gates.argsort(dim=1, descending=True)
+    assert (ready.gather(1, order).diff(dim=1) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("router", [Percentile(0.5), TopK(2), TopP(0.6), Relative(), Threshold()])
+def test_a_bias_decides_the_choice_and_not_the_weights(router: Router) -> None:
+    router = Percentile(0.5, noise=0.0) if isinstance(router, Percentile) else router
+    logits = random_logits(100, 6, scale=0.5)
+    plain = route(router, logits, training=True)
+    bias = torch.tensor([0.5, 0, 0, 0, 0, -0.5], dtype=torch.float64)
+    biased = route(router, logits, training=True, bias=bias)
+    assert biased.chosen[:, 0].sum() > plain.chosen[:, 0].sum()
+    assert biased.chosen[:, 5].sum() < plain.chosen[:, 5].sum()
+    assert torch.equal(biased.gates, plain.gates)
+    if not isinstance(router, TopK | Percentile):
+        assert torch.equal(biased.weights, biased.gates * biased.chosen)
+
+
+@settings(max_examples=50, deadline=None)
+@given(target=st.floats(1, 5), seed=st.integers(0, 100), kinds=st.integers(1, 4))
+def test_where_assignments_tie_the_nearer_side_is_taken(
+    target: float, seed: int, kinds: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.randint(0, kinds, (60,), generator=generator)
+    ready = readiness(Threshold(), torch.softmax(random_logits(kinds, 5, seed), dim=1)[kind])
+    used = int((ready >= cut_for(ready, target)).sum())
+    possible = [int((ready >= value).sum()) for value in ready.unique()]
+    assert abs(used - round(target * 60)) == min(abs(n - round(target * 60)) for n in possible)

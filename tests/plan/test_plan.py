@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import pytest
+
+from dynamoe_search.budgets import active_experts, parameter_count
+from dynamoe_search.data import embedded_digits, embedded_topics
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.plan import make_plan
+from dynamoe_search.plan.reader import read_study_file
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+from dynamoe_search.specification import LanguageModel
+from tests.conftest import edit
+
+DIGITS = embedded_digits(seed=0)
+
+
+def test_every_candidate_has_the_same_parameters(small_study: Path) -> None:
+    edit(small_study, ("experts = 12", "parameters = 4000"))
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    assert list(plan.baselines) == list(PATTERNS_AND_UNIFORM)
+    counts = {parameter_count(plan.network_with(s)).total for s in plan.baselines.values()}
+    assert counts == {plan.solution.parameters}
+    assert plan.solution.parameters + plan.solution.residual == 4000
+    assert plan.network.blocks.schedule == plan.baselines["uniform"].schedule
+
+
+def test_a_location_in_the_family_is_the_baseline(small_study: Path) -> None:
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    for pattern, candidate in plan.baselines.items():
+        assert plan.candidate(plan.family.locate(pattern, plan.depth).parameters, {}) == candidate
+
+
+def test_seeds_differ_by_replicate_and_study_only(small_study: Path) -> None:
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    edit(small_study, ("seed = 3", "seed = 4"))
+    other = make_plan(read_study_file(small_study), DIGITS)
+    seeds = [plan.seed(0), plan.seed(1), other.seed(0), other.seed(1)]
+    assert len(set(seeds)) == 4
+    assert plan.seed(1) == seeds[1]
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("parameters = 100", r"budget\.parameters: .* smallest possible is [\d,]+"),
+        ("parameters = 100000\nmaximum = 3", r"budget\.parameters: .* the largest: [\d,]+;"),
+        ("experts = 3", r"budget\.experts: 4 layers of at least 1 experts need"),
+        ("experts = 12\nmaximum = 2", r"budget\.experts: 4 layers of at most 2"),
+    ],
+)
+def test_impossible_budgets_are_explained(small_study: Path, budget: str, message: str) -> None:
+    edit(small_study, ("experts = 12", budget))
+    with pytest.raises(InvalidInput, match=message):
+        make_plan(read_study_file(small_study), DIGITS)
+
+
+def test_in_the_paper_regime_patterns_span_the_range_and_nothing_is_equal(
+    small_study: Path,
+) -> None:
+    edit(small_study, ("experts = 12", 'regime = "paper"\nminimum = 2\nmaximum = 8'))
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    assert plan.solution is None
+    assert str(plan.baselines["descending"]) == "8-6-4-2"
+    assert str(plan.baselines["inverted_pyramid"]) == "8-4-4-8"
+    assert str(plan.baselines["uniform"]) == "5-5-5-5"
+    counts = {parameter_count(plan.network_with(s)).total for s in plan.baselines.values()}
+    assert len(counts) > 1
+    location = plan.family.locate("descending", plan.depth)
+    assert plan.candidate(location.parameters, {}) == plan.baselines["descending"]
+
+
+@pytest.mark.parametrize(
+    ("router", "budget"),
+    [
+        ('name = "top_k"\nk = 2', ""),
+        ('name = "top_k"\nk = 1', "active = 2"),
+        ('name = "percentile"', "active = 1.5"),
+        ('name = "top_p"', "active = 2.1"),
+        ('name = "relative"\ntarget = 1.7', ""),
+        ('name = "threshold"\ntarget = 2.0', ""),
+    ],
+)
+def test_in_the_compute_regime_every_candidate_has_the_same_active_experts(
+    small_study: Path, router: str, budget: str
+) -> None:
+    edit(
+        small_study,
+        ("experts = 12", f'regime = "compute"\nexperts = 12\n{budget}'),
+        ('name = "top_k"\nk = 1', router),
+    )
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    for candidate in plan.baselines.values():
+        network = plan.network_with(candidate)
+        assert network.blocks.schedule == candidate.schedule
+        active = sum(layer.expected for layer in active_experts(network.blocks))
+        assert active == pytest.approx(4 * plan.study.active)
+
+
+def test_active_experts_that_cannot_be_held_are_refused_before_anything_is_trained(
+    small_study: Path,
+) -> None:
+    edit(small_study, ("experts = 12", 'regime = "compute"\nexperts = 12\nactive = 3.25'))
+    with pytest.raises(InvalidInput, match=r"budget\.active: 3.25 active .* the most 3"):
+        make_plan(read_study_file(small_study), DIGITS)
+
+
+def test_presets_and_alpha_lora_are_baselines_of_the_same_total(small_study: Path) -> None:
+    edit(
+        small_study,
+        (
+            "blocks = 2",
+            'blocks = 2\npresets = ["mola", "pr_moe"]\nalpha_lora = [4.0, 2.0, 2.0, 3.0]',
+        ),
+    )
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    assert list(plan.baselines)[7:] == ["mola", "pr_moe", "alpha_lora"]
+    assert {candidate.schedule.total for candidate in plan.baselines.values()} == {12}
+    assert str(plan.baselines["pr_moe"]) == "2-2-4-4"
+    edit(small_study, ("2.0, 2.0, 3.0]", "2.0]"))
+    with pytest.raises(InvalidInput, match=r"search\.alpha_lora: 2 scores .* for 4 layers"):
+        make_plan(read_study_file(small_study), DIGITS)
+
+
+def test_a_text_makes_a_language_model(small_study: Path) -> None:
+    edit(
+        small_study,
+        ('"digits"', '"topics"'),
+        ("depth = 4\nwidth = 8\nhidden = 8", 'scale = "tiny"\nhidden = 48\ncontext = 64'),
+    )
+    study = read_study_file(small_study)
+    plan = make_plan(study, embedded_topics(context=study.model.context))
+    assert isinstance(plan.network, LanguageModel)
+    assert (plan.network.context, plan.network.heads, plan.network.width) == (64, 2, 32)
+    assert plan.network.blocks.hidden == 48

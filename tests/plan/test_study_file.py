@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import pytest
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.reader import read_study_file, study_path
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.specification import Percentile, Relative, Threshold, TopK, TopP
+from dynamoe_search.training.settings import TrainingSettings
+from tests.conftest import SMALL_STUDY, edit
+
+
+def test_a_study_file_is_read_whole(small_study: Path) -> None:
+    study = read_study_file(small_study)
+    assert study.model.depth == 4
+    assert study.budget.experts == 12
+    assert study.router == TopK(k=1)
+    assert study.training == TrainingSettings(epochs=2, batch=128, learning_rate=5e-3)
+    assert study.search.runs == 14
+
+
+def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        "model = { depth = 3, width = 8, hidden = 8 }\n"
+        "budget.parameters = 9000\nsearch.minutes = 5\n"
+    )
+    study = read_study_file(path)
+    assert study.data.name == "digits"
+    assert study.router == TopK()
+    assert (study.search.family, study.search.sampler) == ("blend", "tpe")
+
+
+@pytest.mark.parametrize(
+    ("text", "router"),
+    [
+        ('name = "percentile"\ntau = 0.25', Percentile(tau=0.25)),
+        ('name = "top_p"\np = 0.5\nnoise = 0.1', TopP(p=0.5, noise=0.1)),
+        ('name = "relative"\ntau = 0.3\ntarget = 2.0', Relative(tau=0.3, target=2.0)),
+        ('name = "threshold"\ntarget = 3.5', Threshold(target=3.5)),
+    ],
+)
+def test_every_router_can_be_named(small_study: Path, text: str, router: object) -> None:
+    edit(small_study, ('name = "top_k"\nk = 1', text))
+    assert read_study_file(small_study).router == router
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("depth = 4", "depth = 0", "7: model.depth: .*greater than or equal to 1, got 0"),
+        ("depth = 4", "depth = 4.5", "7: model.depth: .*valid integer, got 4.5"),
+        ("depth = 4", 'depth = "4"', "7: model.depth: .*valid integer, got '4'"),
+        ("depth = 4", "dept = 4", "7: model.dept: unknown key; did you mean depth?"),
+        ("depth = 4\n", "", "6: model.depth: is missing"),
+        ('"digits"', '"digit"', "3: data: unknown data set 'digit'; choose from digits, mnist"),
+        ("width = 8", 'width = 8\nscale = "tiny"', "1: the file: model.scale is for language"),
+        ("width = 8", "width = 8\nheads = 2", "1: the file: model.heads is for language models"),
+        ("experts = 12", 'regime = "papers"', "12: budget.regime: .*'paper', 'parameters'"),
+        ("experts = 12", 'experts = 12\nregime = "paper"', "11: budget: the regime paper holds no"),
+        ("experts = 12", 'regime = "paper"', "11: budget: the regime paper needs a maximum"),
+        ("experts = 12", "experts = 12\nactive = 2", "11: budget: active belongs to the regime"),
+        ("k = 1", 'k = 1\n[balance]\nname = "even"', "18: balance.name: .*'switch'"),
+        ("k = 1", "k = 1\n[balance]\nstrenght = 1", "18: balance.strenght: .*mean strength?"),
+        ("epochs = 2", "epochs = 2\nflops = 1e9", "18: training: epochs and flops are both"),
+        ("blocks = 2", 'presets = ["mole"]', "27: search.presets.0: .*'pr_moe'"),
+        ("blocks = 2", "alpha_lora = [1.0, -1.0]", "27: search.alpha_lora.1: .*greater than 0"),
+        ("experts = 12", "experts = 12\nparameters = 9", "11: budget: give either parameters or"),
+        ("experts = 12\n", "", "11: budget: give either parameters or experts"),
+        (
+            '"top_k"',
+            '"top_q"',
+            "14: router: .*'percentile', 'top_k', 'top_p', 'relative', 'threshold'",
+        ),
+        ("k = 1", "k = 0", "14: router: k is 0; it must be at least 1"),
+        ("k = 1", "q = 1", "16: router.q: unknown key .known here: k, temperature, noise, name"),
+        ("k = 1", "tau = 0.5", "16: router.tau: unknown key .known here: k, temperature"),
+        ("depth = 4", 'scale = ["tiny"]', "7: model.scale: Input should be 'tiny', 'small'"),
+        ("runs = 14", "minutes = inf", "26: search.minutes: .*finite number"),
+        ("blocks = 2", "alpha_lora = [inf, 1.0]", "27: search.alpha_lora.0: .*finite number"),
+        ("epochs = 2", "epoch = 2", "19: training.epoch: unknown key; did you mean epochs?"),
+        ("epochs = 2", "epochs = -2", "18: training: epochs is -2; it must be at least 1"),
+        ("5e-3", "nan", "21: training.learning_rate: .*finite number, got nan"),
+        ('"random"', '"randon"', "25: search.sampler: .*'random'"),
+        ("runs = 14\n", "", "23: search: give at least one limit"),
+        ("seed = 3", "seeds = 3", "1: seeds: unknown key; did you mean seed?"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(
+    small_study: Path, old: str, new: str, message: str
+) -> None:
+    edit(small_study, (old, new))
+    with pytest.raises(InvalidInput, match=f"{small_study}:{message}"):
+        read_study_file(small_study)
+
+
+def test_all_mistakes_are_told_at_once(small_study: Path) -> None:
+    edit(small_study, ("depth = 4", "depth = 0"), ("width = 8", "width = 0"))
+    with pytest.raises(InvalidInput) as failure:
+        read_study_file(small_study)
+    assert len(str(failure.value).splitlines()) == 2
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    with pytest.raises(InvalidInput, match=r"study\.toml does not exist"):
+        study_path(tmp_path)
+    path.write_text(SMALL_STUDY.replace("depth = 4", "depth 4"))
+    with pytest.raises(InvalidInput, match=r"not valid TOML: .* line 7"):
+        read_study_file(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_study_file(path)
+    assert study_path(tmp_path) == study_path(path) == study_path(str(tmp_path)) == path
+
+
+def test_the_definition_leaves_out_only_how_long_it_runs(small_study: Path) -> None:
+    study = read_study_file(small_study)
+    longer = study.model_copy(
+        update={"search": study.search.model_copy(update={"runs": 99, "blocks": 9})}
+    )
+    other = study.model_copy(update={"seed": 4})
+    assert isinstance(study, StudyFile)
+    assert longer.definition() == study.definition() != other.definition()
+
+
+def test_compute_needs_a_k_from_somewhere(small_study: Path) -> None:
+    edit(small_study, ("experts = 12", 'regime = "compute"\nexperts = 12'))
+    assert read_study_file(small_study).active == 1
+    edit(small_study, ('name = "top_k"\nk = 1', 'name = "top_p"'))
+    with pytest.raises(InvalidInput, match=r"needs budget\.active, since top_p says no K"):
+        read_study_file(small_study)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(('"blend"', '"free"'), "family free needs a total"), (("= 14", "= 14\ncontrast = 0"), "0;")],
+)
+def test_what_the_paper_regime_cannot_have(small_study: Path, change, message: str) -> None:
+    edit(small_study, ("experts = 12", 'regime = "paper"\nmaximum = 4'), change)
+    with pytest.raises(InvalidInput, match=message):
+        read_study_file(small_study)
+
+
+def test_a_scale_fills_in_what_is_not_given(small_study: Path) -> None:
+    edit(
+        small_study,
+        ('"digits"', '"wiki.tokens"'),
+        ("depth = 4\nwidth = 8\nhidden = 8", 'scale = "small"\nheads = 0'),
+    )
+    model = read_study_file(small_study).model
+    assert (model.depth, model.width, model.hidden, model.heads) == (6, 64, 128, 0)

@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dynamoe_search.statistics.intervals import (
+    half_width,
+    least_significant_difference,
+    pooled_noise,
+    studentized_range,
+)
+
+
+def test_pooled_noise_is_the_residual_of_a_one_way_analysis() -> None:
+    generator = np.random.default_rng(0)
+    groups = pd.Series(list("aaabbcdddd"))
+    values = pd.Series(generator.normal(size=10))
+    noise = pooled_noise(values, groups)
+    by_hand = [values[groups == g].var(ddof=1) * (n - 1) for g, n in (("a", 3), ("b", 2), ("d", 4))]
+    assert noise.degrees == 6
+    assert noise.deviation == pytest.approx((sum(by_hand) / 6) ** 0.5)
+
+
+def test_intervals_against_scipy_and_their_coverage() -> None:
+    generator = np.random.default_rng(1)
+    values = pd.Series(generator.normal(size=6))
+    noise = pooled_noise(values, pd.Series(["a"] * 6))
+    low, high = stats.t.interval(0.95, 5, loc=values.mean(), scale=stats.sem(values))
+    assert half_width(noise, 6) == pytest.approx((high - low) / 2)
+
+    covered = 0
+    for _ in range(600):
+        groups = pd.Series(np.repeat(np.arange(5), 3))
+        drawn = pd.Series(generator.normal(size=15))
+        noise = pooled_noise(drawn, groups)
+        covered += abs(drawn[:3].mean()) <= half_width(noise, 3)
+    assert 0.92 < covered / 600 < 0.98
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 9, 150, 3000])
+@pytest.mark.parametrize("groups", [2, 3, 12, 400])
+def test_the_studentized_range_is_scipys(groups: int, degrees: int) -> None:
+    expected = stats.studentized_range.ppf(0.95, groups, degrees)
+    assert studentized_range(groups, degrees) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_least_significant_difference_against_scipys_tukey_test() -> None:
+    generator = np.random.default_rng(2)
+    samples = [generator.normal(0.4 * shift, 1, size=n) for shift, n in enumerate((4, 6, 5))]
+    values = pd.Series(np.concatenate(samples))
+    groups = pd.Series(np.repeat(["a", "b", "c"], [4, 6, 5]))
+    noise = pooled_noise(values, groups)
+    interval = stats.tukey_hsd(*samples).confidence_interval(0.95)
+    for first in range(3):
+        for second in range(first):
+            expected = (interval.high - interval.low)[first, second] / 2
+            sizes = len(samples[first]), len(samples[second])
+            margin = least_significant_difference(noise, *sizes, groups=3)
+            assert margin == pytest.approx(expected, rel=1e-4)
+
+
+def test_equal_schedules_are_rarely_told_apart() -> None:
+    """The error rate that matters: the best of many equals, picked for being best."""
+    generator = np.random.default_rng(3)
+    told_apart = 0
+    groups = pd.Series(np.repeat(np.arange(12), 3))
+    for _ in range(300):
+        values = pd.Series(generator.normal(size=36))
+        means = values.groupby(groups).mean()
+        margin = least_significant_difference(pooled_noise(values, groups), 3, 3, groups=12)
+        told_apart += means.max() - means.min() > margin
+    assert told_apart / 300 < 0.08
+
+
+def test_nothing_is_known_where_nothing_was_trained_twice() -> None:
+    noise = pooled_noise(pd.Series([1.0, 2.0]), pd.Series(["a", "b"]))
+    assert noise.degrees == 0
+    assert np.isnan(noise.deviation)
+    assert np.isnan(half_width(noise, [1, 1])).all()
+    assert np.isinf(least_significant_difference(noise, 1, [1, 1], groups=2)).all()

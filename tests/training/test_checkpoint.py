@@ -1,0 +1,141 @@
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dynamoe_search.budgets import dense_twin
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.models import build_model, settle_cuts
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.specification import (
+    Balance,
+    Classifier,
+    Experts,
+    LanguageModel,
+    Percentile,
+    Relative,
+    Threshold,
+    TopK,
+    TopP,
+)
+from dynamoe_search.training.checkpoint import load_model, read_about, save_model
+
+EXPERTS = Experts(8, Schedule((4, 2, 3)), (TopK(3), Threshold(1.5), Percentile()), Balance("bias"))
+CLASSIFIER = Classifier(12, 5, 16, EXPERTS)
+DECODER = LanguageModel(30, 8, 16, 2, replace(EXPERTS, router=Relative(target=2.0)))
+NETWORKS = [
+    CLASSIFIER,
+    DECODER,
+    replace(DECODER, heads=0, blocks=replace(EXPERTS, router=TopP(0.4), balance=Balance())),
+    dense_twin(CLASSIFIER, "total"),
+]
+
+
+def inputs_of(network) -> torch.Tensor:
+    torch.manual_seed(1)
+    if isinstance(network, Classifier):
+        return torch.randn(20, network.inputs)
+    return torch.randint(0, network.vocabulary, (4, network.context))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_model(build_model(CLASSIFIER), path, {"seed": 3})
+    return path
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_is_loaded_is_what_was_saved(network, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model(network)
+    model(inputs_of(network))  # in training mode: cuts and biases move
+    settle_cuts(model, inputs_of(network))
+    path = tmp_path / "model.safetensors"
+    about = {"study": "digits", "trial": 4, "schedule": "4-2-3", "seed": 9, "data": "abc"}
+    save_model(model, path, about)
+    loaded = load_model(path)
+    assert loaded.specification == network
+    assert read_about(path) == about
+    assert not loaded.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    with torch.no_grad():
+        assert torch.equal(loaded(inputs_of(network)), model.eval()(inputs_of(network)))
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def rewrite(path: Path, change) -> None:
+    """Let `change` have the header's JSON and the tensors, and write what it leaves."""
+    length = struct.unpack("<Q", path.read_bytes()[:8])[0]
+    metadata = json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]
+    header, tensors = json.loads(metadata["dynamoe_search"]), load_file(path)
+    change(header, tensors)
+    save_file(tensors, path, metadata={"dynamoe_search": json.dumps(header)})
+
+
+def test_foreign_and_truncated_files_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    whole = checkpoint.read_bytes()
+    for size in (0, 5, 200, len(whole) - 1):
+        checkpoint.write_bytes(whole[:size])
+        with pytest.raises(InvalidInput, match="no readable safetensors file"):
+            load_model(checkpoint)
+    with pytest.raises(InvalidInput, match="no readable safetensors file"):
+        load_model(tmp_path / "absent.safetensors")
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, foreign)
+    with pytest.raises(InvalidInput, match="was not written by dynamoe_search"):
+        load_model(foreign)
+    for header in ("{", '{"format": ' + "1" * 5000 + "}"):
+        save_file({"weight": torch.zeros(3)}, foreign, metadata={"dynamoe_search": header})
+        with pytest.raises(InvalidInput, match="damaged header"):
+            load_model(foreign)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h, t: h.update(format=2), "another format"),
+        (lambda h, t: h.pop("specification"), "another format"),
+        (lambda h, t: h.update(about=[1]), "another format"),
+        (lambda h, t: h["specification"].update(width=-1), "no network that can be built"),
+        (lambda h, t: h["specification"].update(width=10**6), "fewer than the network"),
+        (lambda h, t: h["specification"]["blocks"].update(hidden=0), "hidden is 0"),
+        (
+            lambda h, t: h["specification"].update(width=17),
+            "blocks.0.gate is .* in the file, .*4, 17. in the network",
+        ),
+        (lambda h, t: t.pop("head.bias"), "head.bias is nothing in the file"),
+        (lambda h, t: t.update(more=torch.zeros(1)), "more is .* nothing in the network"),
+        (lambda h, t: t.update({"head.bias": torch.zeros(5).half()}), "head.bias is torch.float16"),
+    ],
+)
+def test_mismatching_files_are_refused(checkpoint: Path, change, message: str) -> None:
+    rewrite(checkpoint, change)
+    with pytest.raises(InvalidInput, match=message):
+        load_model(checkpoint)
+
+
+def test_absurd_claims_are_refused_before_anything_is_built(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(build_model(DECODER), path)
+    rewrite(path, lambda h, t: h["specification"].update(context=10**20))
+    with pytest.raises(InvalidInput, match="a context of 1000"):
+        load_model(path)
+    save_model(build_model(CLASSIFIER), path)
+    schedule = {"counts": [1] * 30_000}
+    rewrite(path, lambda h, t: h["specification"]["blocks"].update(schedule=schedule, router={}))
+    with pytest.raises(InvalidInput, match="describes"):
+        load_model(path)
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        save_model(build_model(CLASSIFIER), tmp_path / "absent" / "model.safetensors")
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        save_model(build_model(CLASSIFIER), tmp_path / "file" / "model.safetensors")

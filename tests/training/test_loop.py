@@ -1,0 +1,282 @@
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dynamoe_search.budgets import dense_twin, training_flops
+from dynamoe_search.data import ImageData, TextData, embedded_digits, embedded_topics
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.models import Model
+from dynamoe_search.schedules import Schedule
+from dynamoe_search.specification import (
+    Balance,
+    Classifier,
+    Experts,
+    LanguageModel,
+    Percentile,
+    Relative,
+    Threshold,
+    TopK,
+    TopP,
+)
+from dynamoe_search.training import loop
+from dynamoe_search.training.evaluation import evaluate
+from dynamoe_search.training.loop import Interrupted, NonFiniteLoss, Seconds, Times, train
+from dynamoe_search.training.settings import CurvePoint, TrainingSettings
+
+EXPERTS = Experts(16, Schedule((4, 2)))
+NETWORK = Classifier(64, 10, 16, EXPERTS)
+DECODER = LanguageModel(257, 32, 16, heads=2, blocks=EXPERTS)
+SHORT = TrainingSettings(epochs=3, batch=64, evaluations=2)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return embedded_digits(seed=0)
+
+
+@pytest.fixture(scope="module")
+def topics() -> TextData:
+    """A sixteenth of the embedded text, in windows of 32 bytes."""
+    whole = embedded_topics(context=32)
+
+    def part(split):
+        return replace(split, tokens=split.tokens[: len(split.tokens) // 16])
+
+    return replace(
+        whole,
+        train=part(whole.train),
+        validation=part(whole.validation),
+        test=part(whole.test),
+    )
+
+
+def with_router(router) -> Classifier:
+    return replace(NETWORK, blocks=replace(EXPERTS, router=router))
+
+
+def test_learns_real_digits(digits: ImageData) -> None:
+    settings = TrainingSettings(epochs=12, batch=64, learning_rate=5e-3)
+    result = train(NETWORK, digits, settings, seed=0)
+    assert result.validation.accuracy > 0.85
+    assert result.curve[-1].loss < result.curve[0].loss
+    assert len(result.curve) == 10
+    assert result.curve[-1].samples == result.samples == 12 * len(digits.train)
+    assert result.flops == training_flops(NETWORK, result.samples)
+    assert evaluate(result.model, digits.validation) == result.validation
+
+
+@pytest.mark.parametrize(
+    "router", [TopK(1), TopP(0.6), Percentile(0.5), Relative(), Threshold(1.5)], ids=str
+)
+def test_mean_active_is_measured(digits: ImageData, router) -> None:
+    network = with_router(router)
+    result = train(network, digits, SHORT, seed=0)
+    for mean, experts in zip(result.mean_active, EXPERTS.schedule, strict=True):
+        least, most = router.active_bounds(experts)
+        assert least <= mean <= most
+    assert result.flops == training_flops(network, result.samples, result.mean_active)
+
+
+def test_dense_twins_train_the_same_way(digits: ImageData) -> None:
+    result = train(dense_twin(NETWORK, "total"), digits, SHORT, seed=0)
+    assert result.mean_active == result.validation.mean_active == ()
+    assert math.isfinite(result.validation.loss)
+
+
+def test_same_seed_same_bits_other_seed_other_result(digits: ImageData) -> None:
+    noisy = with_router(TopP(0.6, noise=0.1))
+    first, again, other = (train(noisy, digits, SHORT, seed) for seed in (1, 1, 2))
+    assert first.curve == again.curve
+    assert first.curve != other.curve
+    for left, right in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("router", [TopK(), Percentile(), Relative(), Threshold()], ids=str)
+@pytest.mark.parametrize("limit", [{"epochs": 3}, {"flops": 1e9}])
+def test_a_diverging_loss_is_reported(digits: ImageData, router, limit) -> None:
+    settings = TrainingSettings(**limit, batch=64, learning_rate=1e30)
+    with pytest.raises(NonFiniteLoss, match="validation loss is"):
+        train(with_router(router), digits, settings, seed=0)
+
+
+def test_stops_when_asked(digits: ImageData) -> None:
+    points: list[CurvePoint] = []
+    with pytest.raises(Interrupted, match="stopped at 33% of the training"):
+        train(
+            NETWORK,
+            digits,
+            replace(SHORT, evaluations=3),
+            seed=0,
+            on_evaluation=lambda point, model: points.append(point),
+            should_stop=lambda: len(points) == 1,
+        )
+
+
+def test_what_is_done_after_an_evaluation_does_not_disturb_the_training(digits: ImageData) -> None:
+    seen: list[CurvePoint] = []
+
+    def look(point: CurvePoint, model: Model) -> None:
+        assert not model.training
+        assert evaluate(model, digits.validation).loss == point.loss
+        evaluate(model, digits.test)
+        seen.append(point)
+
+    network = with_router(Relative(target=1.5, noise=0.1))
+    watched = train(network, digits, SHORT, seed=0, on_evaluation=look)
+    alone = train(network, digits, SHORT, seed=0)
+    assert tuple(seen) == watched.curve == alone.curve
+    for left, right in zip(watched.model.parameters(), alone.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_how_often_a_training_is_measured_does_not_change_it(digits: ImageData) -> None:
+    network = with_router(Relative(target=1.5, noise=0.1))
+    rarely, often = (
+        train(network, digits, replace(SHORT, evaluations=times), seed=0) for times in (1, 5)
+    )
+    assert rarely.curve[-1] == often.curve[-1]
+    assert rarely.mean_active == often.mean_active
+    for left, right in zip(rarely.model.parameters(), often.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_training_that_is_ended_from_outside_knows_its_cost(digits: ImageData) -> None:
+    class Enough(Exception):
+        pass
+
+    def prune(point: CurvePoint, model: Model) -> None:
+        points.append(point)
+        if point.fraction > 0.6:
+            raise Enough
+
+    points: list[CurvePoint] = []
+    network = with_router(TopP(0.6))
+    settings = replace(SHORT, evaluations=3)
+    with pytest.raises(Enough):
+        train(network, digits, settings, seed=0, on_evaluation=prune)
+    assert [point.fraction for point in points] == pytest.approx([1 / 3, 2 / 3], abs=0.01)
+    whole = train(network, digits, settings, seed=0)
+    assert tuple(points) == whole.curve[:2]
+    assert whole.curve[-1].flops == whole.flops
+    for point in points:
+        # Not a number of samples times a constant: K is measured, and moves.
+        assert point.flops == pytest.approx(whole.flops * point.samples / whole.samples, rel=0.1)
+        assert point.flops <= training_flops(network, point.samples)
+
+
+def test_the_time_of_each_part_is_told_apart(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On clocks that stand still but for what is done: 1 s a batch, 10 s an evaluation."""
+    clock = 0.0
+
+    def takes(seconds: float, function):
+        def timed(*arguments):
+            nonlocal clock
+            clock += seconds
+            return function(*arguments)
+
+        return timed
+
+    clocks = SimpleNamespace(perf_counter=lambda: clock, process_time=lambda: clock / 2)
+    monkeypatch.setattr(loop, "time", clocks)
+    monkeypatch.setattr(loop, "predict", takes(1, loop.predict))
+    monkeypatch.setattr(loop, "evaluate", takes(10, evaluate))
+    hook = takes(100, lambda point, model: None)
+    result = train(NETWORK, digits, SHORT, seed=0, on_evaluation=hook)
+    steps = SHORT.epochs * -(-len(digits.train) // SHORT.batch)
+    assert result.times == Times(Seconds(steps, steps / 2), Seconds(20, 10))
+    assert result.seconds == steps + 20
+
+
+def test_misfits_and_bad_settings_are_named(digits: ImageData) -> None:
+    with pytest.raises(InvalidInput, match="takes 63 values"):
+        train(replace(NETWORK, inputs=63), digits, SHORT, seed=0)
+    for name, value in [
+        ("epochs", 0),
+        ("batch", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.inf),
+        ("weight_decay", -1),
+        ("precision", "float16"),
+    ]:
+        with pytest.raises(InvalidInput, match=f"{name} is"):
+            replace(SHORT, **{name: value})
+    with pytest.raises(InvalidInput, match="flops is 0"):
+        TrainingSettings(flops=0)
+    with pytest.raises(InvalidInput, match="epochs and flops are both given"):
+        TrainingSettings(epochs=3, flops=1e6)
+    assert TrainingSettings().epochs == 30
+
+
+def test_networks_and_data_of_different_kinds(digits: ImageData, topics: TextData) -> None:
+    with pytest.raises(InvalidInput, match="a classifier needs images; topics is text"):
+        train(NETWORK, topics, SHORT, seed=0)
+    with pytest.raises(InvalidInput, match="a language model needs text; digits is images"):
+        train(DECODER, digits, SHORT, seed=0)
+    with pytest.raises(InvalidInput, match="a vocabulary of 256 and a context of 32; topics has"):
+        train(replace(DECODER, vocabulary=256), topics, SHORT, seed=0)
+
+
+@pytest.mark.parametrize("heads", [0, 2])
+def test_learns_real_text(topics: TextData, heads: int) -> None:
+    network = replace(DECODER, heads=heads)
+    settings = TrainingSettings(epochs=2, batch=16, learning_rate=5e-3, evaluations=4)
+    result = train(network, topics, settings, seed=0)
+    validation = result.validation
+    # Guessing every byte alike costs 8 bits.
+    assert 2 < validation.bits_per_byte < 5
+    assert validation.perplexity == pytest.approx(math.exp(validation.loss))
+    split = topics.validation
+    bits = validation.loss / math.log(2) * len(split.tokens)
+    assert validation.bits_per_byte == pytest.approx(
+        bits / (len(split.tokens) * split.bytes_per_token)
+    )
+    assert [point.fraction for point in result.curve] == pytest.approx(
+        [0.25, 0.5, 0.75, 1.0], abs=0.02
+    )
+    assert result.samples == 2 * len(topics.train)
+    assert result.flops == training_flops(network, result.samples * 32)
+
+
+@pytest.mark.parametrize("router", [TopK(2), TopP(0.6), Relative(0.8)], ids=str)
+def test_training_stops_at_equal_flops_counted_from_the_measured_k(
+    digits: ImageData, router
+) -> None:
+    network = with_router(router)
+    budget = 2e8
+    settings = TrainingSettings(flops=budget, batch=50, evaluations=3)
+    result = train(network, digits, settings, seed=0)
+    assert result.flops == training_flops(network, result.samples, result.mean_active)
+    # It stops at the first step beyond the budget, and a step is a small part of it.
+    assert budget <= result.flops <= budget + 1.2 * training_flops(network, 50)
+    assert [point.fraction for point in result.curve] == pytest.approx([1 / 3, 2 / 3, 1], abs=0.03)
+
+
+def test_the_balance_evens_out_the_load_in_training(digits: ImageData) -> None:
+    def unevenness(balance: Balance) -> float:
+        blocks = Experts(16, Schedule((8, 8)), TopK(1), balance)
+        settings = TrainingSettings(epochs=15, batch=64, evaluations=1)
+        model = train(replace(NETWORK, blocks=blocks), digits, settings, seed=0).model
+        report: list = []
+        model(digits.train.images, report)
+        loads = [routing.chosen.sum(dim=0).double() for routing in report]
+        return sum(float(load.max() / load.mean() - 1) for load in loads) / 2
+
+    plain = unevenness(Balance())
+    assert unevenness(Balance("switch", 0.1)) < 0.75 * plain
+    assert unevenness(Balance("bias", 0.005)) < 0.75 * plain
+
+
+def test_bfloat16_learns_as_float32_does(digits: ImageData) -> None:
+    settings = TrainingSettings(epochs=12, batch=64, learning_rate=5e-3, precision="bfloat16")
+    result = train(NETWORK, digits, settings, seed=0)
+    exact = train(NETWORK, digits, replace(settings, precision="float32"), seed=0)
+    assert result.validation.accuracy == pytest.approx(exact.validation.accuracy, abs=0.06)
+    assert result.validation.loss != exact.validation.loss
+    assert {p.dtype for p in result.model.parameters()} == {torch.float32}
+    assert evaluate(result.model, digits.validation, "bfloat16") == result.validation
