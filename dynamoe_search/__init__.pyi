@@ -84,7 +84,7 @@ from .report.fidelity import (
 from .report.leaderboard import (
     answer as answer,
 )
-from .report.leaderboard import (
+from .decision.leaderboard import (
     make_leaderboard as make_leaderboard,
 )
 from .report.pareto import (

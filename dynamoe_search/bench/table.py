@@ -115,7 +115,7 @@ class Bench:
     name : str
     runs : DataFrame
         A row a training, with the columns of `COLUMNS`, and those others of
-        `dynamoe_search.run.results.load_runs` with which leaderboards and plots take it for a study.
+        `Study.training_runs` with which leaderboards and plots take it for a study.
     study : str
         The study file that was run, as JSON.
     data : str

@@ -50,7 +50,7 @@ def measured_bounds(
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it; complete trainings count.
+        As `Study.training_runs` gives it; complete trainings count.
     networks : mapping of str to Classifier or LanguageModel
         What each candidate of interest is, with experts.
     machine : Machine, optional

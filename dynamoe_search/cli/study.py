@@ -195,7 +195,8 @@ def show(runs: pd.DataFrame, rows: int) -> pd.DataFrame:
 
     objectives = runs.attrs["objectives"]
     if objectives == ["loss"]:
-        from dynamoe_search.report.leaderboard import answer, make_leaderboard
+        from dynamoe_search.decision.leaderboard import make_leaderboard
+        from dynamoe_search.report.leaderboard import answer
         from dynamoe_search.report.terminal import leaderboard_table
 
         board = make_leaderboard(runs)

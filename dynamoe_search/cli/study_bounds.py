@@ -26,6 +26,7 @@ def bounds_of_study(
     """Print, and write, where the leaders and the named schedules of a study lie."""
     from dynamoe_search.bounds.budget import budget_extremes, compare_schedules
     from dynamoe_search.bounds.measured import measured_bounds
+    from dynamoe_search.decision.leaderboard import make_leaderboard
     from dynamoe_search.plan.candidate import parse_candidate
     from dynamoe_search.report import bounds as report
     from dynamoe_search.report.between_bounds import (
@@ -33,7 +34,6 @@ def bounds_of_study(
         measured_sentences,
         plot_measured_bounds,
     )
-    from dynamoe_search.report.leaderboard import make_leaderboard
     from dynamoe_search.run.networks import expert_budget, load_plan
     from dynamoe_search.run.results import load_runs
 

@@ -177,7 +177,7 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it; complete trainings count.
+        As `Study.training_runs` gives it; complete trainings count.
     reachable : array_like of int, shape (schedules, depth), optional
         Schedules from all over the family, to show what it reaches.
 

@@ -53,7 +53,7 @@ MEASURED: Mapping[str, Measured] = MappingProxyType(
         "effective_rank_last": Measured("representation", "effective rank", "last layer"),
     }
 )
-"""By the column of `dynamoe_search.run.results.load_runs` that holds it."""
+"""By the column of `Study.training_runs` that holds it."""
 
 
 def measured_means(runs: pd.DataFrame) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def measured_means(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it; complete trainings count.
+        As `Study.training_runs` gives it; complete trainings count.
 
     Returns
     -------

@@ -30,7 +30,7 @@ def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it.
+        As `Study.training_runs` gives it.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def plot_fidelity(runs: pd.DataFrame) -> Figure:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it.
+        As `Study.training_runs` gives it.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it.
+        As `Study.training_runs` gives it.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -200,7 +200,7 @@ def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it.
+        As `Study.training_runs` gives it.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 

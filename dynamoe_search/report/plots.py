@@ -12,8 +12,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.leaderboard import make_leaderboard
 from dynamoe_search.schedules import Schedule
 
 # Okabe and Ito's colors, which every kind of color vision tells apart.
@@ -121,7 +121,7 @@ def plot_search(runs: pd.DataFrame) -> Figure:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it.
+        As `Study.training_runs` gives it.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it; complete trainings are shown.
+        As `Study.training_runs` gives it; complete trainings are shown.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
 

@@ -57,7 +57,7 @@ class Outcome:
     study: optuna.Study
 
     def trials(self) -> pd.DataFrame:
-        """All trials of the study, as `dynamoe_search.run.results.load_trials` gives them."""
+        """All trials of the study, as `Study.training_runs` gives them."""
         return trials_of(self.study, self.place)
 
 

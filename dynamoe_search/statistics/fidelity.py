@@ -48,7 +48,7 @@ def compute_saved(runs: pd.DataFrame) -> Savings:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it.
+        As `Study.training_runs` gives it.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it; complete trainings with a curve count.
+        As `Study.training_runs` gives it; complete trainings with a curve count.
 
     Returns
     -------

@@ -101,7 +101,7 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
     Parameters
     ----------
     runs : DataFrame
-        As `dynamoe_search.run.results.load_runs` gives it; complete trainings count.
+        As `Study.training_runs` gives it; complete trainings count.
     objectives : sequence of str
         Names in `OBJECTIVES`.
 

@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from dynamoe_search import bench
+from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.leaderboard import make_leaderboard
 from dynamoe_search.schedules import Schedule, enumerate_schedules
 
 NAME = "digits-4x12"

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dynamoe_search.decision.landscape import sample_family
+from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.definition import recorded_study_file
 from dynamoe_search.log.storage import Place, open_study, place_of
@@ -18,7 +19,6 @@ from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.reader import study_path
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.report.leaderboard import make_leaderboard
 from dynamoe_search.run.confirm import Confirmation, load_confirmation, paired_results
 from dynamoe_search.run.networks import load_plan
 from dynamoe_search.run.results import load_runs, measurement_table

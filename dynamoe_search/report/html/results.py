@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dynamoe_search.decision.regret import search_curve
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.confirmation import (
     confirmation_sentences,
@@ -15,7 +16,7 @@ from dynamoe_search.report.html.section import Section
 from dynamoe_search.report.leaderboard import answer
 from dynamoe_search.report.pareto import pareto_sentences, pareto_table, plot_pareto
 from dynamoe_search.report.plots import plot_history, plot_leaders
-from dynamoe_search.report.regret import plot_regret, regret_sentences, search_curve
+from dynamoe_search.report.regret import plot_regret, regret_sentences
 from dynamoe_search.report.terminal import leaderboard_table, plan_lines
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
