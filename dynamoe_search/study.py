@@ -26,6 +26,7 @@ from dynamoe_search.statistics.pareto import make_pareto_table
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    from optuna.storages import BaseStorage
 
     from dynamoe_search.data import ImageData, TextData
     from dynamoe_search.models import Model
@@ -359,15 +360,21 @@ class Study:
             raise InvalidInput(f"{path} cannot be written: {error}") from error
         return path
 
-    def to_optuna(self) -> optuna.Study:
+    def to_optuna(self, storage: BaseStorage | None = None) -> optuna.Study:
         """The search as an in-memory study of Optuna, for its plots and its dashboard.
 
         A trial per candidate, whose value is the mean over its blocks; see
         `dynamoe_search.search.optuna_study.optuna_study`.
+
+        Parameters
+        ----------
+        storage : BaseStorage, optional
+            Of Optuna, where the study is to be.
         """
         from dynamoe_search.search.optuna_study import optuna_study
 
-        return optuna_study(self._progress("search"), self._begun_file(), self.title)
+        progress = self._progress("search")
+        return optuna_study(progress, self._begun_file(), self.title, storage)
 
     def importance(self, repetitions: int = 20, seed: int = 0) -> pd.DataFrame:
         """What the loss depends on; see `dynamoe_search.search.importance.parameter_importance`."""
@@ -518,6 +525,11 @@ class Study:
             yield Session(*where, display.update)
 
     # Reading.
+
+    def position(self) -> int:
+        """The position of the last event in the log: it grows whenever something happens."""
+        self._progress("search")
+        return self._state.position
 
     def _progress(self, stage: Stage) -> Progress:
         """A stage as the log has it now; `InvalidInput` where the study has not begun."""
