@@ -70,7 +70,7 @@ def mirror(study: Study) -> WSGIApplication:
             start_response("405 Method Not Allowed", [("Content-Type", "application/json")])
             return [json.dumps({"reason": "This dashboard only shows the study."}).encode()]
         with lock:
-            now = study.position()
+            now = study.position
             if application is None or now != position:
                 storage = InMemoryStorage()
                 study.to_optuna(storage)
