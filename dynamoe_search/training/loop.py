@@ -17,7 +17,6 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.models import Model, MoELayer, build_model, settle_cuts
 from dynamoe_search.models.balance import auxiliary_loss
 from dynamoe_search.models.routing import Routing
-from dynamoe_search.optimizer import AdamW
 from dynamoe_search.specification import Balance, Classifier, Experts, Specification
 from dynamoe_search.training.evaluation import (
     Evaluation,
@@ -150,7 +149,12 @@ def train(
     stopwatch = _Stopwatch(data.train.device)
     torch.manual_seed(seed)
     model = build_model(specification).to(data.train.device)
-    optimizer = AdamW(model.parameters(), settings.learning_rate, settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
     blocks = specification.blocks
     balance = blocks.balance if isinstance(blocks, Experts) else Balance()
     settling_inputs = _settling_inputs(model, data, seed)
@@ -163,7 +167,7 @@ def train(
         logits = predict(model, inputs, settings.precision, routings)
         loss = nn.functional.cross_entropy(logits, labels.flatten())
         auxiliary = auxiliary_loss(balance, routings)
-        model.zero_grad()
+        optimizer.zero_grad()
         (loss if auxiliary is None else loss + auxiliary).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         meter.samples += len(labels)

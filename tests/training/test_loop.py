@@ -8,7 +8,7 @@ import torch
 from dynamoe_search.budgets import dense_twin, training_flops
 from dynamoe_search.data import ImageData, TextData, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.models import Model
+from dynamoe_search.models import Model, build_model
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Balance,
@@ -84,6 +84,40 @@ def test_dense_twins_train_the_same_way(digits: ImageData) -> None:
     result = train(dense_twin(NETWORK, "total"), digits, SHORT, seed=0)
     assert result.mean_active == result.validation.mean_active == ()
     assert math.isfinite(result.validation.loss)
+
+
+def adamw_by_hand(network: Classifier, data: ImageData, settings: TrainingSettings) -> Model:
+    """Loshchilov and Hutter's algorithm 2 in float64, on full batches, with seed 0."""
+    torch.manual_seed(0)
+    model = build_model(network).double()
+    means, squares = ([torch.zeros_like(p) for p in model.parameters()] for _ in range(2))
+    for step in range(1, settings.epochs + 1):
+        model.zero_grad()
+        logits = model(data.train.images.double())
+        torch.nn.functional.cross_entropy(logits, data.train.labels).backward()
+        with torch.no_grad():
+            for weight, mean, square in zip(model.parameters(), means, squares, strict=True):
+                mean += 0.1 * (weight.grad - mean)
+                square += 0.001 * (weight.grad**2 - square)
+                direction = mean / (1 - 0.9**step)
+                scale = (square / (1 - 0.999**step)).sqrt() + 1e-8
+                decay = settings.weight_decay * weight
+                weight -= settings.learning_rate * (direction / scale + decay)
+    return model
+
+
+def test_the_optimizer_is_adamw_with_decoupled_decay(digits: ImageData) -> None:
+    network = dense_twin(NETWORK, "total")
+    settings = TrainingSettings(
+        epochs=5, batch=len(digits.train), learning_rate=0.01, weight_decay=0.5, evaluations=1
+    )
+    trained = train(network, digits, settings, seed=0).model
+    by_hand = adamw_by_hand(network, digits, settings)
+    undecayed = adamw_by_hand(network, digits, replace(settings, weight_decay=0.0))
+    for weight, exact in zip(trained.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(weight.double(), exact, rtol=0, atol=1e-5)
+    decayed = (by_hand.head.weight - undecayed.head.weight).abs().max()
+    assert decayed > 1e-3
 
 
 def test_same_seed_same_bits_other_seed_other_result(digits: ImageData) -> None:
