@@ -1,4 +1,4 @@
-"""Schedules: how many experts each layer has. Knows nothing of torch or optuna."""
+"""Schedules: how many experts each layer has. Needs numpy only."""
 
 from dynamoe_search.schedules.allocation import allocate, allocate_batch, stretch
 from dynamoe_search.schedules.enumeration import count_schedules, enumerate_schedules

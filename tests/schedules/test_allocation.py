@@ -150,7 +150,7 @@ def test_rounding_noise_does_not_break_a_tie() -> None:
         (([1, 1], 9, 1, 4), "at most 8, got 9"),
         (([1, 1], 4, 0), "minimum"),
         (([1, 1], 8, 3, 2), "below the minimum"),
-        (([1, 1], 2**40), "above"),
+        (([1, 1], 2**40), "it must be at most 4194304"),
     ],
 )
 def test_bad_input_names_the_value(arguments: tuple, message: str) -> None:
@@ -185,10 +185,10 @@ def test_stretching_spans_the_range_symmetrically(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1, float("nan")], 1, 4, 0.6), "one finite weight a layer"),
-        (([[1.0]], 1, 4, 0.6), "one finite weight a layer"),
-        (([1, 1], 0, 4, 0.6), "minimum is 0 and maximum 4"),
-        (([1, 1], 5, 4, 0.6), "minimum is 5 and maximum 4"),
+        (([1, float("nan")], 1, 4, 0.6), "one finite weight per layer"),
+        (([[1.0]], 1, 4, 0.6), "one finite weight per layer"),
+        (([1, 1], 0, 4, 0.6), "minimum is 0 and maximum is 4"),
+        (([1, 1], 5, 4, 0.6), "minimum is 5 and maximum is 4"),
         (([1, 1], 1, 4, 0.0), "contrast is 0.0"),
     ],
 )
