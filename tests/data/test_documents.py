@@ -100,9 +100,9 @@ def test_parquet_is_read_in_bounded_memory(tmp_path: Path) -> None:
 def test_columns_that_do_not_fit_are_refused_with_those_that_are_there(tmp_path: Path) -> None:
     path = tmp_path / "corpus.parquet"
     pq.write_table(pa.table({"body": ["text"], "id": [1]}), path)
-    with pytest.raises(InvalidInput, match=r"'text' of .* not there; .* body \(string\), id \(int"):
+    with pytest.raises(InvalidInput, match=r"'text' of .* is missing; .* body \(string\), id \("):
         list(read_documents(path))
-    with pytest.raises(InvalidInput, match=r"'id' of .* holds int64, not text; .* body"):
+    with pytest.raises(InvalidInput, match=r"'id' of .* has the type int64, not text; .* body"):
         list(read_documents(path, column="id"))
 
 
@@ -147,10 +147,10 @@ def test_where_there_is_nothing_to_read_it_is_said(tmp_path: Path) -> None:
         list(read_documents(tmp_path / "missing.txt"))
     with pytest.raises(InvalidInput, match=r"no \.txt, \.md, \.parquet file below"):
         list(read_documents(tmp_path))
-    with pytest.raises(InvalidInput, match="holds no text"):
+    with pytest.raises(InvalidInput, match="has no text"):
         list(read_documents(write(tmp_path / "empty.txt", "")))
     pq.write_table(pa.table({"text": pa.array([None, ""], pa.string())}), tmp_path / "e.parquet")
-    with pytest.raises(InvalidInput, match="holds no text"):
+    with pytest.raises(InvalidInput, match="has no text"):
         list(read_documents(tmp_path))
 
 

@@ -145,8 +145,8 @@ def test_a_truncated_download_is_resumed(mnist: Server, tmp_path: Path, tells_le
     with pytest.raises(RunFailed, match="150,000 of 200,000 bytes") as failure:
         download_images("mnist", tmp_path)
     assert mnist.address + NAME in str(failure.value)
-    assert "Run it again" in str(failure.value)
-    assert f"in {tmp_path / 'mnist'} by hand" in str(failure.value)
+    assert "Run the command again" in str(failure.value)
+    assert f"into {tmp_path / 'mnist'} yourself" in str(failure.value)
     assert names_in(tmp_path / "mnist") == [f"{NAME}.part"]
 
     mnist.asked.clear()
@@ -244,7 +244,7 @@ def test_a_missing_file_is_named_and_costs_no_part(mnist: Server, tmp_path: Path
 @pytest.mark.parametrize("other", [BODY + b"more", b"<html>log in first</html>"])
 def test_a_body_of_another_length_is_not_begun(mnist: Server, tmp_path: Path, other: bytes) -> None:
     mnist.files[f"/{NAME}"] = other
-    with pytest.raises(RunFailed, match=f"announced {len(other)} bytes where 200000"):
+    with pytest.raises(RunFailed, match=f"announced {len(other)} bytes, but 200000"):
         download_images("mnist", tmp_path)
     assert names_in(tmp_path / "mnist") == []
 
@@ -294,7 +294,7 @@ def test_all_addresses_that_failed_are_named(
         addresses = (f"http://127.0.0.1:{unanswered.getsockname()[1]}/", f"{mnist.address}none/")
         entry = Download("mnist", addresses, (remote(NAME, BODY),))
         monkeypatch.setitem(DOWNLOADS, "mnist", entry)
-        with pytest.raises(RunFailed, match="0 of 200,000 bytes were here") as failure:
+        with pytest.raises(RunFailed, match="0 of 200,000 bytes: ") as failure:
             download_images("mnist", tmp_path)
     assert all(address + NAME in str(failure.value) for address in addresses)
 

@@ -43,5 +43,5 @@ def test_what_cannot_be_split_is_refused() -> None:
     images, labels = np.zeros((20, 4), np.uint8), np.arange(20, dtype=np.uint8) % 2
     with pytest.raises(InvalidInput, match="20 training images and 19 labels"):
         split_images("toy", (images, labels[:-1]), (images, labels), 4, 0, "cpu")
-    with pytest.raises(InvalidInput, match="20 images cannot be split"):
+    with pytest.raises(InvalidInput, match="of 20 images cannot be split off"):
         split_images("toy", (images, labels), (images, labels), 20, 0, "cpu")
