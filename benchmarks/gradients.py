@@ -16,7 +16,7 @@ from torch import nn
 
 from dynamoe_search.data import ImageSplit, embedded_digits
 from dynamoe_search.measure.per_sample_gradients import per_sample_gradient_noise
-from dynamoe_search.models import Dispatch, Model, build_model, settle_cuts
+from dynamoe_search.models import Dispatch, Model, build_model, calibrate
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import Classifier, Experts, Percentile, Router, TopK, TopP
 
@@ -50,7 +50,7 @@ def main() -> None:
             torch.manual_seed(0)
             network = Classifier(64, 10, 32, Experts(64, schedule, router))
             model = build_model(network).to(dtype)
-            settle_cuts(model, data.validation.images.to(dtype))
+            calibrate(model, data.validation.images.to(dtype))
             split = ImageSplit(data.train.images[:SAMPLES].to(dtype), data.train.labels[:SAMPLES])
             seconds = dict.fromkeys(("vmap", *DISPATCHES), math.inf)
             for _ in range(TURNS):

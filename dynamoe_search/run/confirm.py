@@ -11,12 +11,12 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from dynamoe_search.budgets import dense_twin, parameter_count
+from dynamoe_search.budgets import dense_baseline, parameter_count
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.definition import check_data, recorded_study_file
 from dynamoe_search.log.records import Ledger, read_ledger
 from dynamoe_search.log.storage import Place, begin_study, open_study, place_of
-from dynamoe_search.plan.candidate import DenseTwin
+from dynamoe_search.plan.candidate import DenseBaseline
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import study_path
 from dynamoe_search.plan.study_file import StudyFile
@@ -271,8 +271,10 @@ def _dense_twins(plan: Plan, ledger: Ledger) -> dict[str, str]:
     mean_active = [float(k) for k in np.mean(measured, axis=0)] if measured else None
     twins: dict[str, str] = {}
     for match in ("active", "total"):
-        twin = dense_twin(network, "active" if match == "active" else "total", mean_active)
+        twin = dense_baseline(network, "active" if match == "active" else "total", mean_active)
         assert isinstance(twin.blocks, Dense)
         parameters = parameter_count(twin).total
-        twins[str(DenseTwin(twin.blocks.hidden))] = f"dense, {match} parameters ({parameters:,})"
+        twins[str(DenseBaseline(twin.blocks.hidden))] = (
+            f"dense, {match} parameters ({parameters:,})"
+        )
     return twins

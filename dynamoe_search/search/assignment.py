@@ -26,7 +26,7 @@ from dynamoe_search.log.records import (
     record_constraints,
     state_of,
 )
-from dynamoe_search.plan.candidate import Candidate, DenseTwin, parse_candidate
+from dynamoe_search.plan.candidate import Candidate, DenseBaseline, parse_candidate
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import SearchSection
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
@@ -47,7 +47,7 @@ class Assignment:
     """A trial, and what to train for it."""
 
     trial: optuna.Trial
-    candidate: Candidate | DenseTwin
+    candidate: Candidate | DenseBaseline
     claim: Claim
 
 

@@ -53,5 +53,5 @@ def suggest_settings(trial: optuna.Trial, also: AlsoSection) -> dict[str, float]
         if name == "k":
             settings[name] = trial.suggest_int(name, int(low), int(high))
         else:
-            settings[name] = also.settled(name, trial.suggest_float(name, low, high))
+            settings[name] = also.rounded(name, trial.suggest_float(name, low, high))
     return settings

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.models import DecoderModel
 from dynamoe_search.models.language import Attention, _rotate, _rotation
 from dynamoe_search.models.routing import Routing
@@ -86,8 +86,8 @@ def test_shorter_sequences_and_reports() -> None:
     assert [tuple(routing.chosen.shape) for routing in report] == [(24, 6), (24, 1), (24, 3)]
 
 
-def test_dense_twins_have_the_same_interface() -> None:
-    twin = DecoderModel(dense_twin(NETWORK, "total"))
+def test_dense_baselines_have_the_same_interface() -> None:
+    baseline = DecoderModel(dense_baseline(NETWORK, "total"))
     report: list[Routing] = []
-    assert twin(torch.zeros(2, 12, dtype=torch.int64), report).shape == (2, 12, 40)
+    assert baseline(torch.zeros(2, 12, dtype=torch.int64), report).shape == (2, 12, 40)
     assert report == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import ImageSplit, TextSplit, embedded_digits, embedded_topics
 from dynamoe_search.models import Model, build_model
 from dynamoe_search.models.routing import Routing
@@ -91,7 +91,7 @@ def test_of_text_every_token_counts(topics: TextSplit) -> None:
 
 
 def test_a_dense_network_has_no_load(digits: ImageSplit) -> None:
-    measured = evaluate(build_model(dense_twin(NETWORK, "total")), digits)
+    measured = evaluate(build_model(dense_baseline(NETWORK, "total")), digits)
     assert measured.load == measured.mean_active == ()
     assert math.isfinite(measured.loss)
 

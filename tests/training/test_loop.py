@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dynamoe_search.budgets import dense_twin, training_flops
+from dynamoe_search.budgets import dense_baseline, training_flops
 from dynamoe_search.data import ImageData, TextData, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.models import Model, build_model
@@ -80,8 +80,8 @@ def test_mean_active_is_measured(digits: ImageData, router) -> None:
     assert result.flops == training_flops(network, result.samples, result.mean_active)
 
 
-def test_dense_twins_train_the_same_way(digits: ImageData) -> None:
-    result = train(dense_twin(NETWORK, "total"), digits, SHORT, seed=0)
+def test_dense_baselines_train_the_same_way(digits: ImageData) -> None:
+    result = train(dense_baseline(NETWORK, "total"), digits, SHORT, seed=0)
     assert result.mean_active == result.validation.mean_active == ()
     assert math.isfinite(result.validation.loss)
 
@@ -107,7 +107,7 @@ def adamw_by_hand(network: Classifier, data: ImageData, settings: TrainingSettin
 
 
 def test_the_optimizer_is_adamw_with_decoupled_decay(digits: ImageData) -> None:
-    network = dense_twin(NETWORK, "total")
+    network = dense_baseline(NETWORK, "total")
     settings = TrainingSettings(
         epochs=5, batch=len(digits.train), learning_rate=0.01, weight_decay=0.5, evaluations=1
     )
@@ -139,7 +139,7 @@ def test_a_diverging_loss_is_reported(digits: ImageData, router, limit) -> None:
 
 def test_stops_when_asked(digits: ImageData) -> None:
     points: list[CurvePoint] = []
-    with pytest.raises(Interrupted, match="stopped at 33% of the training"):
+    with pytest.raises(Interrupted, match="stopped at 33% of the run"):
         train(
             NETWORK,
             digits,
@@ -150,7 +150,7 @@ def test_stops_when_asked(digits: ImageData) -> None:
         )
 
 
-def test_what_is_done_after_an_evaluation_does_not_disturb_the_training(digits: ImageData) -> None:
+def test_the_evaluation_hook_does_not_change_the_run(digits: ImageData) -> None:
     seen: list[CurvePoint] = []
 
     def look(point: CurvePoint, model: Model) -> None:
@@ -160,14 +160,14 @@ def test_what_is_done_after_an_evaluation_does_not_disturb_the_training(digits: 
         seen.append(point)
 
     network = with_router(Relative(target=1.5, noise=0.1))
-    watched = train(network, digits, SHORT, seed=0, on_evaluation=look)
+    with_hook = train(network, digits, SHORT, seed=0, on_evaluation=look)
     alone = train(network, digits, SHORT, seed=0)
-    assert tuple(seen) == watched.curve == alone.curve
-    for left, right in zip(watched.model.parameters(), alone.model.parameters(), strict=True):
+    assert tuple(seen) == with_hook.curve == alone.curve
+    for left, right in zip(with_hook.model.parameters(), alone.model.parameters(), strict=True):
         assert torch.equal(left, right)
 
 
-def test_how_often_a_training_is_measured_does_not_change_it(digits: ImageData) -> None:
+def test_the_number_of_evaluations_does_not_change_the_run(digits: ImageData) -> None:
     network = with_router(Relative(target=1.5, noise=0.1))
     rarely, often = (
         train(network, digits, replace(SHORT, evaluations=times), seed=0) for times in (1, 5)
@@ -178,7 +178,7 @@ def test_how_often_a_training_is_measured_does_not_change_it(digits: ImageData) 
         assert torch.equal(left, right)
 
 
-def test_a_training_that_is_ended_from_outside_knows_its_cost(digits: ImageData) -> None:
+def test_a_run_that_the_hook_ends_knows_its_cost(digits: ImageData) -> None:
     class Enough(Exception):
         pass
 
@@ -202,10 +202,10 @@ def test_a_training_that_is_ended_from_outside_knows_its_cost(digits: ImageData)
         assert point.flops <= training_flops(network, point.samples)
 
 
-def test_the_time_of_each_part_is_told_apart(
+def test_the_time_of_each_part_is_measured(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On clocks that stand still but for what is done: 1 s a batch, 10 s an evaluation."""
+    """On clocks that move only with the work: 1 s per batch, 10 s per evaluation."""
     clock = 0.0
 
     def takes(seconds: float, function):
