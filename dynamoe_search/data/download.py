@@ -151,8 +151,7 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
     InvalidInput
         If the name is unknown or needs no download, or the directory cannot be written.
     RunFailed
-        If no address gives the whole file (no connection, an error such as 404, an incomplete
-        body, another SHA-256), or an archive has wrong members.
+        If no address gives the right file, or the archive has wrong members.
 
     Examples
     --------
@@ -177,7 +176,8 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
                 _fetch(file, source.addresses, folder, on_progress)
             return [folder / file.name for file in source.files]
         paths = [folder / member for member in source.unpacked]
-        if not all(_has_size(path, source.unpacked[path.name]) for path in paths):
+        sizes = [path.stat().st_size if path.is_file() else None for path in paths]
+        if sizes != list(source.unpacked.values()):
             (archive,) = source.files
             _fetch(archive, source.addresses, folder, on_progress)
             _unpack(folder / archive.name, source.unpacked)
@@ -187,10 +187,6 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
             f"{folder} cannot be used: {error}; name a data directory that can be written and"
             " has space"
         ) from error
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
 
 
 def _fetch(

@@ -30,11 +30,9 @@ from dynamoe_search.schedules.pattern import (
 from dynamoe_search.schedules.preset import (
     PRESETS,
     alpha_lora_profile,
-    alpha_lora_schedule,
+    describe_preset,
     preset_profile,
-    preset_rule,
     preset_schedule,
-    preset_source,
 )
 from dynamoe_search.schedules.schedule import Schedule
 
@@ -60,17 +58,15 @@ __all__ = [
     "allocate",
     "allocate_batch",
     "alpha_lora_profile",
-    "alpha_lora_schedule",
     "count_schedules",
     "depth_coordinates",
+    "describe_preset",
     "enumerate_schedules",
     "make_family",
     "pattern_profile",
     "pattern_schedule",
     "pattern_shape",
     "preset_profile",
-    "preset_rule",
     "preset_schedule",
-    "preset_source",
     "stretch",
 ]

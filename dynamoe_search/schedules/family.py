@@ -347,9 +347,8 @@ def make_family(
 
 def _checked(family: Family, parameters: Parameters, depth: int) -> dict[str, float]:
     """The parameters in the order of the search space; `InvalidInput` if any is wrong."""
-    names: list[str] = []
-    for dimension in family.search_space(depth):
-        names.extend(dimension.names if isinstance(dimension, Simplex) else (dimension.name,))
+    space = family.search_space(depth)
+    names = [name for d in space for name in (d.names if isinstance(d, Simplex) else (d.name,))]
     missing = [name for name in names if name not in parameters]
     unknown = [name for name in parameters if name not in names]
     if missing or unknown:
@@ -360,13 +359,10 @@ def _checked(family: Family, parameters: Parameters, depth: int) -> dict[str, fl
     for name in names:
         if not np.isfinite(parameters[name]):
             raise InvalidInput(f"{name} is {parameters[name]}; it must be a finite number")
-    for dimension in family.search_space(depth):
-        if isinstance(dimension, Simplex):
-            continue
-        value = parameters[dimension.name]
-        if not dimension.low <= value <= dimension.high:
+    for d in space:
+        if not isinstance(d, Simplex) and not d.low <= parameters[d.name] <= d.high:
             raise InvalidInput(
-                f"{dimension.name} is {value}; it must be from {dimension.low} to {dimension.high}"
+                f"{d.name} is {parameters[d.name]}; it must be from {d.low} to {d.high}"
             )
     return {name: parameters[name] for name in names}
 

@@ -18,8 +18,6 @@ from dynamoe_search.schedules.allocation import allocate
 from dynamoe_search.schedules.pattern import depth_coordinates
 from dynamoe_search.schedules.schedule import Schedule
 
-ALPHA_LORA_EXPONENT = 2.5
-
 # Our choice: the paper's own value rests on data that were misread.
 _CROWN_GAIN = 0.5
 
@@ -82,8 +80,8 @@ PRESETS: tuple[str, ...] = tuple(_PRESETS)
 """The rules that need only the depth; AlphaLoRA also needs a score per layer."""
 
 
-def preset_rule(preset: str) -> str:
-    """The rule of a preset, in a few words.
+def describe_preset(preset: str) -> str:
+    """The rule of a preset in a few words, and its paper with the arXiv number.
 
     Raises
     ------
@@ -92,26 +90,11 @@ def preset_rule(preset: str) -> str:
 
     Examples
     --------
-    >>> preset_rule("openelm")
-    'linear from 0.5 to 4.0'
+    >>> describe_preset("openelm")
+    'linear from 0.5 to 4.0; OpenELM, arXiv 2404.14619'
     """
-    return _find(preset).rule
-
-
-def preset_source(preset: str) -> str:
-    """The paper of a preset, with its arXiv number.
-
-    Raises
-    ------
-    InvalidInput
-        For an unknown preset.
-
-    Examples
-    --------
-    >>> preset_source("openelm")
-    'OpenELM, arXiv 2404.14619'
-    """
-    return _find(preset).source
+    found = _find(preset)
+    return f"{found.rule}; {found.source}"
 
 
 def preset_profile(preset: str, depth: int) -> NDArray[np.float64]:
@@ -174,9 +157,7 @@ def preset_schedule(
     return allocate(preset_profile(preset, depth), total, minimum, maximum)
 
 
-def alpha_lora_profile(
-    scores: ArrayLike, exponent: float = ALPHA_LORA_EXPONENT
-) -> NDArray[np.float64]:
+def alpha_lora_profile(scores: ArrayLike, exponent: float = 2.5) -> NDArray[np.float64]:
     """AlphaLoRA's profile: s_l proportional to alpha_l^exponent (arXiv 2410.10054).
 
     Parameters
@@ -217,30 +198,6 @@ def alpha_lora_profile(
     # A weight that underflows must stay positive; its layer gets the minimum in any case.
     weights: _Profile = np.maximum((alpha / alpha.max()) ** exponent, np.finfo(np.float64).tiny)
     return weights
-
-
-def alpha_lora_schedule(
-    scores: ArrayLike,
-    total: int,
-    minimum: int = 1,
-    maximum: int | None = None,
-    exponent: float = ALPHA_LORA_EXPONENT,
-) -> Schedule:
-    """The integer schedule of AlphaLoRA's profile.
-
-    Parameters
-    ----------
-    scores, exponent
-        As in `alpha_lora_profile`.
-    total, minimum, maximum
-        As in `dynamoe_search.schedules.allocate`.
-
-    Examples
-    --------
-    >>> str(alpha_lora_schedule([2.0, 4.0, 2.0], total=12, exponent=2))
-    '2-8-2'
-    """
-    return allocate(alpha_lora_profile(scores, exponent), total, minimum, maximum)
 
 
 def _find(preset: str) -> _Preset:

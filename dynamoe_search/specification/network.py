@@ -113,9 +113,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
-            raise InvalidInput(
-                f"hidden is {self.hidden}; it must be one width of at least 1 per block"
-            )
+            raise InvalidInput(f"hidden is {self.hidden}; give one width of at least 1 per block")
 
     @property
     def depth(self) -> int:

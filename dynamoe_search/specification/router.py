@@ -124,7 +124,6 @@ class TopP:
 
     def __post_init__(self) -> None:
         _require(0 < self.p <= 1, "p", self.p, "above 0 and at most 1")
-        _require_target(self.target)
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
@@ -159,7 +158,6 @@ class Relative:
 
     def __post_init__(self) -> None:
         _require(0 <= self.tau <= 1, "tau", self.tau, "from 0 to 1")
-        _require_target(self.target)
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
@@ -189,7 +187,6 @@ class Threshold:
     name: Literal["threshold"] = "threshold"
 
     def __post_init__(self) -> None:
-        _require_target(self.target)
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
@@ -212,11 +209,7 @@ Router = FixedRouter | VariableRouter
 
 
 def largest_active(router: Router, experts: int) -> int:
-    """The largest K that `held_at` can give a router among N experts.
-
-    It is N, but N - 1 for the percentile, because the smallest gate is never strictly above; at
-    least 1.
-    """
+    """The largest K for `held_at` among N experts: N, but max(1, N - 1) for `Percentile`."""
     return max(1, experts - 1) if isinstance(router, Percentile) else experts
 
 
@@ -276,10 +269,8 @@ def _require(condition: bool, name: str, value: object, expected: str) -> None:
         raise InvalidInput(f"{name} is {value}; it must be {expected}")
 
 
-def _require_target(target: float | None) -> None:
-    _require(target is None or 1 <= target < inf, "target", target, "a mean K of at least 1")
-
-
 def _require_common(router: Router) -> None:
+    if isinstance(router, VariableRouter) and router.target is not None:
+        _require(1 <= router.target < inf, "target", router.target, "a mean K of at least 1")
     _require(0 < router.temperature < inf, "temperature", router.temperature, "above 0")
     _require(0 <= router.noise < inf, "noise", router.noise, "at least 0")

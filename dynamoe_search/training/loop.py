@@ -32,14 +32,7 @@ Data = ImageData | TextData
 
 
 class NonFiniteLoss(RunFailed):
-    """The loss became NaN or infinite.
-
-    Parameters
-    ----------
-    message : str
-    flops : float
-        The training FLOPs spent so far.
-    """
+    """The loss became NaN or infinite, after `flops` training FLOPs."""
 
     def __init__(self, message: str, flops: float = 0.0) -> None:
         super().__init__(message)
@@ -104,11 +97,6 @@ class TrainingResult:
     times: Times
     model: Model
 
-    @property
-    def seconds(self) -> float:
-        """Wall time of training and evaluation."""
-        return self.times.training.wall + self.times.evaluation.wall
-
 
 def train(
     specification: Specification,
@@ -150,10 +138,7 @@ def train(
     torch.manual_seed(seed)
     model = build_model(specification).to(data.train.device)
     optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
+        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     blocks = specification.blocks
     balance = blocks.balance if isinstance(blocks, Experts) else Balance()
@@ -306,9 +291,8 @@ def _check_fit(specification: Specification, data: Data) -> None:
             raise InvalidInput(f"a classifier needs images; {data.name} is text")
         if (specification.inputs, specification.classes) != (data.inputs, data.classes):
             raise InvalidInput(
-                f"the network takes {specification.inputs} values and has"
-                f" {specification.classes} classes; {data.name} has {data.inputs} and"
-                f" {data.classes}"
+                f"the network takes {specification.inputs} values and has {specification.classes}"
+                f" classes; {data.name} has {data.inputs} and {data.classes}"
             )
     elif not isinstance(data, TextData):
         raise InvalidInput(f"a language model needs text; {data.name} is images")

@@ -43,7 +43,7 @@ EXPERTS = Experts(8, Schedule((1, 2)))
         (lambda: LanguageModel(257, 16, 6, 2, EXPERTS), "heads is 2; .* into parts of even size"),
         (lambda: LanguageModel(257, 0, 8, 2, EXPERTS), "context is 0"),
         (lambda: Dense((8, 0)), "hidden is"),
-        (lambda: Dense(()), "one width of at least 1 per block"),
+        (lambda: Dense(()), "give one width of at least 1 per block"),
     ],
 )
 def test_bad_values_are_named(make, message: str) -> None:
