@@ -1,9 +1,9 @@
-"""Gradients of 512 images one by one, by vmap and by a loop: the network of studies/digits.
+"""Per-sample gradients of 512 images, by vmap and by a loop, for the network of studies/digits.
 
 python benchmarks/gradients.py
 
-On one thread. Both take turns, and the shortest of their times counts. The loop computes the
-experts densely, as vmap does, and sorted, as networks are trained.
+On one thread. Both take turns, and the shortest time of each counts. The loop computes the experts
+dense, as vmap does, and sorted, as in training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DISPATCHES: tuple[Dispatch, ...] = ("dense", "sorted")
 
 
 def loop(model: Model, split: ImageSplit) -> float:
-    """The trace of the covariance by a backward pass a sample."""
+    """The trace of the covariance, with one backward pass per sample."""
     parameters = list(model.parameters())
     squares = torch.zeros((), dtype=torch.float64)
     summed = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=torch.float64)

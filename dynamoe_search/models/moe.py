@@ -35,7 +35,7 @@ class MoELayer(nn.Module):
 
     Attributes
     ----------
-    assignments : Tensor of int64, shape ()
+    expert_uses : Tensor of int64, shape ()
         The pairs of token and expert computed in training mode. It stays on the device, so that
         counting does not synchronize.
     tokens, largest_batch : int
@@ -62,10 +62,10 @@ class MoELayer(nn.Module):
         self.router = router
         self.dispatch = dispatch
         self.balance = balance
-        self.assignments: Tensor
+        self.expert_uses: Tensor
         self.thresholds: Tensor | None
         self.bias: Tensor | None
-        self.register_buffer("assignments", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("expert_uses", torch.zeros((), dtype=torch.int64), persistent=False)
         self.tokens = self.largest_batch = 0
         # A layer with no more experts than the target uses them all and needs no controller.
         self.target = router.target if isinstance(router, VariableRouter) else None
@@ -82,7 +82,7 @@ class MoELayer(nn.Module):
     @property
     def mean_active(self) -> float:
         """The mean K measured in training so far; NaN before."""
-        return float(self.assignments) / self.tokens if self.tokens else float("nan")
+        return float(self.expert_uses) / self.tokens if self.tokens else float("nan")
 
     def route(self, x: Tensor) -> Routing:
         """The routing of the tokens x, shape (T, width); changes no threshold, bias or count."""
@@ -127,7 +127,7 @@ class MoELayer(nn.Module):
             self.bias += self.balance.strength * bias_step(routing.chosen)
             # A shift of all biases balances nothing, but can move K.
             self.bias -= self.bias.mean()
-        self.assignments += routing.chosen.sum()
+        self.expert_uses += routing.chosen.sum()
         self.tokens += batch
 
     def _own_threshold(self, routing: Routing) -> Tensor:

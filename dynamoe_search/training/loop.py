@@ -147,7 +147,7 @@ def train(
     curve: list[CurvePoint] = []
     for inputs, labels in _endless_batches(data, settings.batch, seed):
         if should_stop():
-            raise Interrupted(f"stopped at {meter.fraction():.0%} of the run")
+            raise Interrupted(f"stopped at {meter.fraction():.0%} of the training")
         routings: list[Routing] = []
         logits = predict(model, inputs, settings.precision, routings)
         loss = nn.functional.cross_entropy(logits, labels.flatten())
@@ -165,7 +165,8 @@ def train(
         validation = evaluate(model, data.validation, settings.precision)
         if not math.isfinite(validation.loss):
             raise NonFiniteLoss(
-                f"the validation loss is {validation.loss} at {meter.fraction():.0%} of the run",
+                f"the validation loss is {validation.loss} at {meter.fraction():.0%} of the"
+                " training",
                 meter.flops(),
             )
         stopwatch.lap("evaluation")

@@ -35,7 +35,7 @@ def test_batches_cover_everything_once_in_a_seeded_order() -> None:
     assert sorted(map(tuple, images.tolist())) == sorted(map(tuple, split.images.tolist()))
     again = list(split.batches(100, torch.Generator().manual_seed(3)))
     assert torch.equal(batches[0][0], again[0][0])
-    # Who wants a few batches need not wait for a copy of everything.
+    # A few batches must not need a copy of everything.
     assert all(images.untyped_storage().nbytes() == images.nbytes for images, _ in batches)
 
 

@@ -38,7 +38,7 @@ BOTH = pytest.mark.parametrize("tokenizer", [ByteTokenizer(), PAIRS], ids=["byte
 
 
 def texts(file: TokenFile) -> dict[str, list[str]]:
-    """The documents of each split, told apart by their ends."""
+    """The documents of each split, separated at their ends."""
     tokenizer = file.header.tokenizer
     found = {}
     for split in SPLITS:
@@ -133,7 +133,7 @@ def test_tokens_are_mapped_aligned_and_read_only(tmp_path: Path) -> None:
     assert path.read_bytes()[-size : -size + 2 * len(file.train)] == file.train.tobytes()
 
 
-def test_progress_is_told_after_every_document(tmp_path: Path) -> None:
+def test_progress_is_reported_after_every_document(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     write_token_file(
         tmp_path / "corpus.tokens",
@@ -249,7 +249,7 @@ def opened(content: bytes) -> TokenFile:
 
 
 def rebuilt(intact: bytes, change: Callable[[dict[str, object]], object]) -> bytes:
-    """The file with another header, its checksum made to fit: damage that is no accident."""
+    """The file with another header and a checksum that fits it, as an attacker would make it."""
     length = struct.unpack_from("<I", intact, 12)[0]
     header = json.loads(intact[48 : 48 + length])
     changed = change(header)
@@ -335,7 +335,7 @@ def test_each_damage_is_named(
         ),
     ],
 )
-def test_headers_that_were_made_up_are_refused(
+def test_forged_headers_are_refused(
     intact: bytes, change: Callable[[dict[str, object]], object], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
@@ -363,7 +363,7 @@ def test_preparing_with_bytes(corpus: Path) -> None:
     assert open_token_file(target).header == header
 
 
-def test_byte_pairs_are_learnt_from_the_training_split_alone(corpus: Path) -> None:
+def test_byte_pairs_are_learned_from_the_training_split_only(corpus: Path) -> None:
     target = corpus.with_name("corpus.tokens")
     header = prepare_text(corpus, target, "bpe", vocabulary=400, column="body")
     training = [text for text in embedded_documents() if split_of(text, seed=0) == 0]

@@ -51,7 +51,7 @@ def test_both_dispatches_agree_in_loss_and_gradients(
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
-def test_the_report_changes_nothing_and_says_everything(router) -> None:
+def test_the_report_is_complete_and_changes_nothing(router) -> None:
     model = ClassifierModel(with_router(router)).eval()
     images = torch.randn(12, 20)
     report: list[Routing] = []

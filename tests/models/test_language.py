@@ -61,7 +61,7 @@ def test_attention_as_written() -> None:
     torch.testing.assert_close(attention(x, rotation), attention.to_output(expected))
 
 
-def test_rotary_positions_turn_and_depend_on_the_distance_only() -> None:
+def test_rotary_positions_rotate_and_depend_on_the_distance_only() -> None:
     cosine, sine = _rotation(20, 6).double()
     x, y = torch.randn(2, 6, dtype=torch.float64)
     turned_x = _rotate(x.expand(20, 6), cosine, sine)
@@ -71,7 +71,7 @@ def test_rotary_positions_turn_and_depend_on_the_distance_only() -> None:
     for distance in range(-5, 6):
         along = products.diagonal(distance)
         torch.testing.assert_close(along, along[0].expand_as(along), atol=1e-5, rtol=1e-5)
-    # The first pair turns by one radian a position.
+    # The first pair rotates by one radian per position.
     pair = torch.tensor([1.0, 0, 0, 0, 0, 0], dtype=torch.float64)
     at_three = _rotate(pair.expand(20, 6), cosine, sine)[3]
     torch.testing.assert_close(at_three[[0, 3]], torch.tensor([math.cos(3), math.sin(3)]).double())

@@ -93,7 +93,7 @@ def test_a_layer_with_no_more_experts_than_the_target_uses_all(target: float) ->
         assert layer.route(torch.randn(10, 8)).active.tolist() == [4] * 10
 
 
-def test_looking_changes_nothing() -> None:
+def test_evaluation_changes_nothing() -> None:
     layer = MoELayer(6, 8, 8, Threshold(2.0), balance=Balance("bias"))
     layer(torch.randn(30, 8))
     calibrate(Reporting(layer), torch.randn(30, 8))
@@ -127,7 +127,7 @@ def test_counts_are_of_training_only() -> None:
     assert layer.mean_active != layer.mean_active  # NaN
     layer(torch.randn(10, 8))
     layer.eval()(torch.randn(90, 8))
-    assert (layer.tokens, int(layer.assignments), layer.mean_active) == (10, 20, 2.0)
+    assert (layer.tokens, int(layer.expert_uses), layer.mean_active) == (10, 20, 2.0)
 
 
 def test_a_bias_does_not_move_k() -> None:

@@ -37,7 +37,7 @@ def random_logits(tokens: int, experts: int, seed: int = 0, scale: float = 2.0) 
 @pytest.mark.parametrize("router", ROUTER_CASES, ids=str)
 @pytest.mark.parametrize("experts", [1, 2, 3, 8, 17])
 @pytest.mark.parametrize("training", [True, False])
-def test_every_router_keeps_its_promises(router: Router, experts: int, training: bool) -> None:
+def test_every_router_gives_a_valid_routing(router: Router, experts: int, training: bool) -> None:
     torch.manual_seed(0)
     routing = route(router, random_logits(200, experts), training)
     least, most = router.active_bounds(experts)

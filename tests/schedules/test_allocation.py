@@ -124,7 +124,7 @@ def test_batch_is_the_single_form_row_by_row(
         assert allocate(row, total, 1, maximum).counts == tuple(counts)
 
 
-def test_chunks_do_not_show() -> None:
+def test_chunks_do_not_change_the_result() -> None:
     generator = np.random.default_rng(0)
     rows = generator.integers(1, 4, (30_000, 7)).astype(float)
     batch = allocate_batch(rows, 40, 2, 9)
@@ -192,6 +192,6 @@ def test_stretching_spans_the_range_symmetrically(
         (([1, 1], 1, 4, 0.0), "contrast is 0.0"),
     ],
 )
-def test_what_cannot_be_stretched(arguments, message: str) -> None:
+def test_bad_ranges_are_refused(arguments, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         stretch(*arguments)

@@ -151,7 +151,7 @@ def test_alpha_lora_against_exact_fractions(exponent: int, values: list[int], ab
     counts = alpha_lora_schedule(values, total, exponent=exponent).counts
     assert sum(counts) == total
     targets = [share * total for share in shares]
-    if min(targets) >= 1:  # no layer is held up by the minimum: each count is a neighbor of its t
+    if min(targets) >= 1:  # the minimum raises no layer, so each count is next to its t
         assert all(abs(n - t) < 1 for n, t in zip(counts, targets, strict=True))
 
 
@@ -164,7 +164,9 @@ def test_alpha_lora_worked_by_hand() -> None:
 
 
 @given(scores, st.sampled_from([1e-300, 1e-3, 0.7, 3.0, 1e300]), st.floats(0, 5))
-def test_alpha_lora_knows_ratios_only(values: list[float], scale: float, exponent: float) -> None:
+def test_alpha_lora_depends_on_ratios_only(
+    values: list[float], scale: float, exponent: float
+) -> None:
     scaled = np.array(values) * scale
     np.testing.assert_allclose(
         alpha_lora_profile(scaled, exponent), alpha_lora_profile(values, exponent), rtol=1e-9

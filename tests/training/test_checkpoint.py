@@ -70,7 +70,7 @@ def test_what_is_loaded_is_what_was_saved(network, tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, change) -> None:
-    """Let `change` have the header's JSON and the tensors, and write what it leaves."""
+    """Apply `change` to the header's JSON and the tensors, and write the result."""
     length = struct.unpack("<Q", path.read_bytes()[:8])[0]
     metadata = json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]
     header, tensors = json.loads(metadata["dynamoe_search"]), load_file(path)

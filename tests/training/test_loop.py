@@ -139,7 +139,7 @@ def test_a_diverging_loss_is_reported(digits: ImageData, router, limit) -> None:
 
 def test_stops_when_asked(digits: ImageData) -> None:
     points: list[CurvePoint] = []
-    with pytest.raises(Interrupted, match="stopped at 33% of the run"):
+    with pytest.raises(Interrupted, match="stopped at 33% of the training"):
         train(
             NETWORK,
             digits,
@@ -261,7 +261,7 @@ def test_learns_real_text(topics: TextData, heads: int) -> None:
     settings = TrainingSettings(epochs=2, batch=16, learning_rate=5e-3, evaluations=4)
     result = train(network, topics, settings, seed=0)
     validation = result.validation
-    # Guessing every byte alike costs 8 bits.
+    # Equal probabilities for all bytes cost 8 bits.
     assert 2 < validation.bits_per_byte < 5
     assert validation.perplexity == pytest.approx(math.exp(validation.loss))
     split = topics.validation
