@@ -17,11 +17,10 @@ from dynamoe_search.schedules import (
     PRESETS,
     Schedule,
     count_schedules,
+    describe_preset,
     enumerate_schedules,
     pattern_schedule,
-    preset_rule,
     preset_schedule,
-    preset_source,
 )
 
 app = typer.Typer(help="Look at schedules: the experts of each layer.", no_args_is_help=True)
@@ -102,7 +101,7 @@ def schedule_list(
         preset: preset_schedule(preset, layers, experts, minimum, maximum) for preset in PRESETS
     }
     about = dict.fromkeys(schedules, f"a pattern of contrast {contrast:g}") | {
-        preset: f"{preset_rule(preset)}; {preset_source(preset)}" for preset in PRESETS
+        preset: describe_preset(preset) for preset in PRESETS
     }
     about["uniform"] = "the origin: the same everywhere"
     console.print(f"{layers} layers share {experts} experts", highlight=False)

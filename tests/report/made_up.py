@@ -9,7 +9,7 @@ import numpy as np
 from dynamoe_search.log.definition import check_data, record_study_file
 from dynamoe_search.log.records import record_result
 from dynamoe_search.log.storage import begin_study, open_study, place_of
-from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.run.confirm import confirm_study, loss_alone
@@ -69,7 +69,7 @@ def made_up_result(candidate: str, seed: int, data: str, measured: bool) -> dict
     """What a training might have found: the more experts early, the lower the loss."""
     parsed = parse_candidate(candidate)
     generator = np.random.default_rng([seed, *candidate.encode()])
-    counts = (4, 4, 4, 4) if isinstance(parsed, DenseTwin) else parsed.schedule.counts
+    counts = (4, 4, 4, 4) if isinstance(parsed, DenseBaseline) else parsed.schedule.counts
     tilt = float(np.dot(counts, np.linspace(-1, 1, len(counts)))) / sum(counts)
     loss = 0.5 + 0.2 * tilt + 0.004 * float(generator.standard_normal())
     result: dict[str, Any] = {

@@ -10,7 +10,7 @@ from dynamoe_search.budgets import active_parameters, parameter_count
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.records import read_ledger, record_failure, record_result, settle
-from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import SearchSection
@@ -223,7 +223,7 @@ def test_other_text_is_no_candidate(text: str) -> None:
 
 
 def test_dense_twins_are_written_shortly() -> None:
-    assert str(DenseTwin((5,) * 24)) == "dense 5x24"
+    assert str(DenseBaseline((5,) * 24)) == "dense 5x24"
 
 
 AGENDA = ConfirmationAgenda(("2-4", "3-3", "dense 9x2"), seeds=3)
