@@ -224,8 +224,8 @@ def mean_active_tail(tokens: int, deviation: float, least: int, most: int) -> fl
     """
     if tokens < 1 or deviation <= 0 or not 1 <= least <= most:
         raise InvalidInput(
-            f"tokens is {tokens}, deviation is {deviation}, K is from {least} to {most}; expected at"
-            " least 1 token, a deviation above 0, and 1 <= least <= most"
+            f"tokens is {tokens}, deviation is {deviation}, K is from {least} to {most}; expected"
+            " at least 1 token, a deviation above 0, and 1 <= least <= most"
         )
     return math.exp(-2 * tokens * (deviation / (most - least)) ** 2) if most > least else 0.0
 
