@@ -42,10 +42,11 @@ _REGIMES = ("paper", "parameters", "compute")
 _EVERY = 2  # gradients are measured at each second point of the curve
 _DYNAMIC, _FIXED = TopP(), TopK()  # of the same temperature, without noise
 _ROUTINGS = {"dynamic": (DYNAMIC, _DYNAMIC.name), "fixed": (FIXED, _FIXED.name)}
-_ARMS = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
+_BASELINES = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
 _ABOUT = ("about", "data", "condition")  # the fields of a unit
+_KEYS = ("candidate", "baseline", "block", *_ABOUT)  # the first columns of a table
 _NEEDED = (
-    *(*_ABOUT, "arm", "candidate", "block", "seed", "ended", "looks"),
+    *(*_KEYS, "seed", "ended", "looks"),
     *("data_fingerprint", "commit"),
 )
 
@@ -161,23 +162,23 @@ def is_complete(trainings: pd.DataFrame | None, seeds: int) -> bool:
     """Whether all trainings have ended, from so many seeds or more."""
     if trainings is None or not trainings["ended"].all():
         return False
-    return bool(trainings.groupby("arm")["block"].nunique().min() >= seeds)
+    return bool(trainings.groupby("baseline")["block"].nunique().min() >= seeds)
 
 
 def export_runs(table: ClaimTable, runs: pd.DataFrame, confirmation: Confirmation) -> None:
     """Write the training runs of a study's confirmation beside it.
 
-    A row for each baseline and seed that was asked for, ended or not. A table that has more runs,
-    as it came from elsewhere, is left as it is.
+    One row per baseline and planned seed, ended or not. A kept table with more ended runs, which
+    came from elsewhere, is not replaced.
     """
     ended = ~runs["state"].isin(["running", "died", "interrupted"])
     by_run = runs[ended].set_index(["candidate", "block"]).to_dict("index")
     rows: list[dict[str, Any]] = []
     for contender in confirmation.contenders:
-        for arm in [arm for arm in _ARMS if arm in contender.baselines]:
+        for baseline in [name for name in _BASELINES if name in contender.baselines]:
             for block in range(confirmation.seeds[-1]):
                 run = by_run.get((contender.candidate, block), {})
-                keys = {"arm": arm, "candidate": contender.candidate, "block": block}
+                keys = {"candidate": contender.candidate, "baseline": baseline, "block": block}
                 state = run.get("state", "to come")
                 rows.append({**keys, "state": state, "ended": bool(run), **_kept(run)})
     found, kept = pd.DataFrame(rows), load_runs(table)
@@ -264,8 +265,8 @@ def measure_routings(
         kept = rows if kept is None else pd.concat([kept, rows], ignore_index=True)
         to_come = pd.DataFrame(
             [
-                {"arm": arm, "candidate": candidate, "block": block, "ended": False}
-                for arm, candidate in _ROUTINGS.values()
+                {"candidate": candidate, "baseline": baseline, "block": block, "ended": False}
+                for baseline, candidate in _ROUTINGS.values()
                 for block in range(first + _SEEDS_AT_ONCE, seeds)
             ]
         )
@@ -284,16 +285,16 @@ def _routing_rows(measured: pd.DataFrame, by_seed: dict[int, int]) -> pd.DataFra
         usable = rows[name].where((rows[name] > 0) & (rows[name] < np.inf))
         rows[f"log_{name}"] = np.log(usable)
     names = rows.pop("routing")
-    rows.insert(0, "arm", names.map(lambda routing: _ROUTINGS[routing][0]))
-    rows.insert(1, "candidate", names.map(lambda routing: _ROUTINGS[routing][1]))
-    rows.insert(2, "block", rows["seed"].map(by_seed))
+    rows["baseline"] = names.map(lambda routing: _ROUTINGS[routing][0])
+    rows["candidate"] = names.map(lambda routing: _ROUTINGS[routing][1])
+    rows["block"] = rows["seed"].map(by_seed)
     return rows.assign(ended=True)
 
 
 def _write(table: ClaimTable, trainings: pd.DataFrame) -> None:
     """Whole or not at all: an interrupt shall not leave half a file."""
-    rest = trainings.drop(columns=list(_ABOUT), errors="ignore")
-    whole = rest.assign(**asdict(table.unit))[[*_ABOUT, *rest]]
+    whole = trainings.assign(**asdict(table.unit))
+    whole = whole[[*_KEYS, *whole.columns.drop(list(_KEYS))]]
     written = table.path.with_suffix(".part")
     whole.to_parquet(written, index=False, compression="zstd")
     written.replace(table.path)

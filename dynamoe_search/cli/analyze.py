@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dynamoe_search.measure.network import NetworkAnalysis
     from dynamoe_search.models import Model
     from dynamoe_search.run.networks import TrainedNetwork
+    from dynamoe_search.study import Study
     from dynamoe_search.training.settings import CurvePoint, Precision
 
 
@@ -127,10 +128,16 @@ class _Follower:
 
     def begin(self, study: Study) -> None:
         """Load what it measures on."""
-        from dynamoe_search.measure.utilization_tables import UtilizationHistory
+        from dynamoe_search.measure.recorder import TrainingRecorder
+        from dynamoe_search.measure.routing_counts import count_routings
+        from dynamoe_search.measure.utilization_tables import utilization_table
 
         self.data, self.precision = study.data, study.file.training.precision
-        self.history = UtilizationHistory(self.data.validation, self.every, self.precision)
+        split, precision = self.data.validation, self.precision
+        self.history = TrainingRecorder(
+            lambda model: utilization_table(count_routings(model, split, precision=precision)),
+            self.every,
+        )
 
     def __call__(self, point: CurvePoint, model: Model) -> None:
         import time

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dynamoe_search.data import ImageSplit, TextSplit
-from dynamoe_search.errors import InvalidInput
-from dynamoe_search.measure.routing_counts import RoutingCounts, count_routings
+from dynamoe_search.measure.routing_counts import RoutingCounts
 from dynamoe_search.measure.utilization import (
     active_moments,
     chance_information,
@@ -26,8 +23,6 @@ from dynamoe_search.measure.utilization import (
     mutual_information,
     normalized_entropy,
 )
-from dynamoe_search.models import Model
-from dynamoe_search.training.settings import CurvePoint, Precision
 
 
 def utilization_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
@@ -238,58 +233,3 @@ def co_activation_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
         for first, second in combinations(range(one.experts), 2)
     ]
     return pd.DataFrame(rows, columns=columns)
-
-
-class UtilizationHistory:
-    """Follows how experts are used over a training; given to `train` as `on_evaluation`.
-
-    It changes neither the weights nor the random state.
-
-    Parameters
-    ----------
-    split : ImageSplit or TextSplit
-        What is routed, at a cost of one evaluation of it each time.
-    every : int
-        Every so many evaluations, and at the end of the training, it is counted.
-    precision : {"float32", "bfloat16"}
-        What matrix products are computed in.
-
-    Examples
-    --------
-    >>> from dynamoe_search.data import embedded_digits
-    >>> from dynamoe_search.schedules import Schedule
-    >>> from dynamoe_search.specification import Classifier, Experts
-    >>> from dynamoe_search.training.loop import train
-    >>> from dynamoe_search.training.settings import TrainingSettings
-    >>> data = embedded_digits(seed=0)
-    >>> history = UtilizationHistory(data.validation, every=2)
-    >>> network = Classifier(64, 10, 8, Experts(8, Schedule((3, 1))))
-    >>> settings = TrainingSettings(epochs=1, evaluations=3, batch=64)
-    >>> _ = train(network, data, settings, seed=0, on_evaluation=history)
-    >>> history.table[["fraction", "layer"]].round(2).values.tolist()
-    [[0.71, 1.0], [0.71, 2.0], [1.0, 1.0], [1.0, 2.0]]
-    """
-
-    def __init__(
-        self, split: ImageSplit | TextSplit, every: int = 1, precision: Precision = "float32"
-    ) -> None:
-        if every < 1:
-            raise InvalidInput(f"every is {every}; it must be at least 1")
-        self.split, self.every, self.precision = split, every, precision
-        self._seen = 0
-        self._rows: list[dict[str, Any]] = []
-
-    def __call__(self, point: CurvePoint, model: Model) -> None:
-        """Count, where this evaluation is one of those to follow."""
-        self._seen += 1
-        if self._seen % self.every and point.fraction < 1:
-            return
-        counts = count_routings(model, self.split, precision=self.precision)
-        table = utilization_table(counts)
-        table.insert(0, "fraction", point.fraction)
-        self._rows += table.to_dict("records")
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """`utilization_table` with the ``fraction`` of the training that was done, from 0 to 1."""
-        return pd.DataFrame(self._rows)

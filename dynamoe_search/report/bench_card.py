@@ -6,10 +6,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from dynamoe_search.bench import COLUMNS, Bench, Distinction, tell_apart
+from dynamoe_search.bench import COLUMNS, Bench
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.wording import item, p_value, paragraph
 from dynamoe_search.statistics.fidelity import rank_correlations
+from dynamoe_search.statistics.pairwise import PairwiseComparison, compare_pairs
 
 _SOURCES = {
     "digits": "The data are the 1,797 handwritten digits of 8 x 8 pixels that ship with"
@@ -107,8 +108,8 @@ def _how(bench: Bench, study: StudyFile) -> str:
 
 
 def _noise(bench: Bench) -> list[str]:
-    found = tell_apart(bench.losses)
-    best, worst = (bench.ask(name) for name in (found.tied_with_best[0], _worst(bench)))
+    found = compare_pairs(bench.losses)
+    best, worst = (bench.ask(name) for name in (found.indistinguishable[0], _worst(bench)))
     sentences = [
         f"**One training** varies with its seed by {bench.noise.deviation:.4f} nats (standard"
         " deviation, pooled over schedules). The seed does part of that to all schedules alike;"
@@ -116,12 +117,12 @@ def _noise(bench: Bench) -> list[str]:
         f"**Schedules**: their means scatter by {found.spread:.4f} nats, of whose variance"
         f" {found.reliability:.0%} is not noise (F test that no schedule differs from another:"
         f" p {p_value(found.p_value)}).",
-        f"**{found.told_apart:,} of the {found.pairs:,} pairs**"
-        f" ({found.told_apart / found.pairs:.1%}) can be told apart, at 95 % for all pairs"
+        f"**{found.distinguishable:,} of the {found.pairs:,} pairs**"
+        f" ({found.distinguishable / found.pairs:.1%}) can be told apart, at 95 % for all pairs"
         f" together: by noise, two means differ by up to {found.difference:.4f} nats (Tukey).",
         f"**Best**: {best.schedule}, {best.loss:.4f} nats (95 % interval {best.low:.4f} to"
-        f" {best.high:.4f}). {len(found.tied_with_best) - 1} of the {found.schedules - 1} others"
-        " cannot be told from it. It was picked for being best; what it is expected to have in"
+        f" {best.high:.4f}). {len(found.indistinguishable) - 1} of the {found.candidates - 1}"
+        " others cannot be told from it. It was picked for being best; what it is expected to have in"
         f" truth is {found.expected_best:.4f} nats.",
         f"**Worst**: {worst.schedule}, {worst.loss:.4f} nats ({worst.low:.4f} to"
         f" {worst.high:.4f}).",
@@ -133,7 +134,7 @@ def _worst(bench: Bench) -> str:
     return str(bench.means["validation_loss"].idxmax())
 
 
-def _named(bench: Bench, found: Distinction) -> list[str]:
+def _named(bench: Bench, found: PairwiseComparison) -> list[str]:
     """Where the named patterns are in the order of all."""
     ranks = bench.means["validation_loss"].rank(method="min").astype(int)
     named = bench.runs[bench.runs["pattern"] != ""].drop_duplicates("schedule")
@@ -141,7 +142,7 @@ def _named(bench: Bench, found: Distinction) -> list[str]:
         f"{row.pattern} ({row.schedule}) {ranks[row.schedule]}"
         for row in named.sort_values("schedule", key=lambda names: names.map(ranks)).itertuples()
     ]
-    return [f"**Ranks of the named schedules**, of {found.schedules}: {', '.join(parts)}."]
+    return [f"**Ranks of the named schedules**, of {found.candidates}: {', '.join(parts)}."]
 
 
 def _compute(bench: Bench) -> list[str]:
@@ -152,10 +153,12 @@ def _compute(bench: Bench) -> list[str]:
         return [f"**Active compute** is the same for all: {flops.iloc[0]:,.0f} FLOPs a token."]
     share = float(np.corrcoef(means["flops_per_token"], means["validation_loss"])[0, 1] ** 2)
     levels = flops.groupby(flops).groups.items()
-    among = {cost: tell_apart(bench.losses.loc[names]) for cost, names in levels if len(names) > 2}
+    among = {
+        cost: compare_pairs(bench.losses.loc[names]) for cost, names in levels if len(names) > 2
+    }
     parts = [
-        f"{cost:,.0f} FLOPs, {found.schedules} schedules: p {p_value(found.p_value)},"
-        f" {found.told_apart:,} of {found.pairs:,} pairs told apart"
+        f"{cost:,.0f} FLOPs, {found.candidates} schedules: p {p_value(found.p_value)},"
+        f" {found.distinguishable:,} of {found.pairs:,} pairs told apart"
         for cost, found in among.items()
     ]
     return [

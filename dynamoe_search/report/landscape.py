@@ -52,7 +52,7 @@ def landscape_sentences(landscape: Landscape) -> list[str]:
             f"One training scatters by {landscape.noise.deviation:.4f} nats around the mean of its"
             f" candidate ({landscape.noise.degrees} degrees of freedom); the surface knows of it."
         )
-    return sentences + (_lowest(landscape) if landscape.foretold > 0 else [])
+    return sentences + (_lowest(landscape) if landscape.predictive_r2 > 0 else [])
 
 
 def _lowest(landscape: Landscape) -> list[str]:
@@ -69,14 +69,14 @@ def _lowest(landscape: Landscape) -> list[str]:
 
 
 def _trust(landscape: Landscape) -> str:
-    if landscape.foretold <= 0:
+    if landscape.predictive_r2 <= 0:
         return (
             "Left out one by one, candidates are foretold no better by the surface than by the mean"
             " of the others: no valley or hill of it can be trusted."
         )
     return (
         "Left out one by one, candidates are foretold by the surface such that"
-        f" {percents(landscape.foretold)} of the variance of their losses is explained; the rest is"
+        f" {percents(landscape.predictive_r2)} of the variance of their losses is explained; the rest is"
         " noise, or not on the map."
     )
 
@@ -132,7 +132,7 @@ def plot_landscape(
     )
     named = candidates[candidates["pattern"] != ""]
     axes.scatter(named["x"], named["y"], s=42, marker="D", c=ORANGE, edgecolors=PAPER, lw=0.8)
-    if landscape.foretold > 0:
+    if landscape.predictive_r2 > 0:
         lowest = candidates.loc[candidates["fitted"].idxmin()]
         axes.plot(lowest["x"], lowest["y"], "*", ms=15, color=PAPER, mec=INK, mew=0.8)
     early, central = map(percents, landscape.shares)
@@ -160,10 +160,10 @@ def _title(landscape: Landscape, uncertainty: bool) -> str:
             f"The fitted loss is known to ±{margins.min():.4f} to ±{margins.max():.4f} nats\n"
             f"where its {len(candidates)} candidates were trained"
         )
-    if landscape.foretold <= 0:
+    if landscape.predictive_r2 <= 0:
         return "No valley can be trusted:\nthe surface foretells no better than the mean does"
     lowest = candidates.loc[candidates["fitted"].idxmin()]
     return (
         f"The fitted loss is lowest at {_named(lowest)};\n"
-        f"it foretells {percents(landscape.foretold)} of the variance of what it left out"
+        f"it foretells {percents(landscape.predictive_r2)} of the variance of what it left out"
     )

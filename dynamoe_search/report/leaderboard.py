@@ -44,7 +44,7 @@ def answer(runs: pd.DataFrame, board: pd.DataFrame | None = None) -> list[str]:
         sentences.append(
             f"{len(board) - len(feasible)} of {len(board)} candidates miss a constraint."
         )
-    tied = int(feasible["tied_with_best"].sum()) - 1
+    tied = int(feasible["indistinguishable"].sum()) - 1
     others = len(feasible) - 1
     if others:
         sentences.append(

@@ -217,7 +217,7 @@ def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
             part["loss"], place[part.index], xerr=width, fmt="none", ecolor=color, elinewidth=1.5
         )
         for is_tied, face in ((True, color), (False, "white")):
-            dots = part[part["tied_with_best"] == is_tied]
+            dots = part[part["indistinguishable"] == is_tied]
             axes.scatter(
                 dots["loss"], place[dots.index], s=34, facecolors=face, edgecolors=color, zorder=3
             )
@@ -225,7 +225,7 @@ def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
     axes.set_yticks(place, labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("mean validation loss (nats) and 95 % interval")
-    tied = int(board["tied_with_best"].sum()) - 1
+    tied = int(board["indistinguishable"].sum()) - 1
     axes.set_title(
         f"{tied} of {len(board) - 1} other schedules cannot be told from the best\n"
         "(filled: within noise of the best; orange: named)",

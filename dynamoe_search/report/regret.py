@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
+from dynamoe_search.decision.regret import search_curve
 from dynamoe_search.report.plots import BLUE, GREEN, ORANGE, one_panel
 
 
@@ -19,12 +20,12 @@ def regret_sentences(curve: pd.DataFrame) -> list[str]:
     curve : DataFrame
         As `search_curve` gives it.
     """
-    final = curve["leader"].iloc[-1]
-    led = curve["leader"].eq(final)
+    final = curve["candidate"].iloc[-1]
+    led = curve["candidate"].eq(final)
     return [
         f"{_finding(curve)}.",
         f"The last leader, {final}, led for the first time after training"
-        f" {curve.loc[led, 'training'].iloc[0]}, and was in the lead after"
+        f" {curve.loc[led, 'completed'].iloc[0]}, and was in the lead after"
         f" {int(led.sum())} of {len(curve)} trainings.",
         "Regret is to the best of this study by all its trainings: it ends at 0 whether or not a"
         " better schedule exists.",
@@ -32,7 +33,7 @@ def regret_sentences(curve: pd.DataFrame) -> list[str]:
 
 
 def _finding(curve: pd.DataFrame) -> str:
-    apart = curve.loc[~curve["tied"], "training"]
+    apart = curve.loc[~curve["indistinguishable"], "completed"]
     since = int(apart.max()) + 1 if len(apart) else 1
     return (
         f"From training {since} of {len(curve)} on, the leader could not be told from the last one"
@@ -61,11 +62,15 @@ def plot_regret(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     curve = search_curve(runs)
     figure, axes = one_panel(axes, 5.4, 3.8)
     axes.step(
-        curve["training"], curve["regret"], where="post", color=BLUE, label="the leader of the time"
+        curve["completed"],
+        curve["regret"],
+        where="post",
+        color=BLUE,
+        label="the leader of the time",
     )
-    tied = curve[curve["tied"]]
+    tied = curve[curve["indistinguishable"]]
     axes.scatter(
-        tied["training"], tied["regret"], s=14, c=GREEN, zorder=3, label="within noise of the best"
+        tied["completed"], tied["regret"], s=14, c=GREEN, zorder=3, label="within noise of the best"
     )
     board = make_leaderboard(runs)
     named = board[board["feasible"] & (board["pattern"] != "")]

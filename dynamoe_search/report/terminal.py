@@ -95,7 +95,7 @@ def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
     for row in shown.itertuples():
         table.add_row(
             str(row.rank),
-            "" if row.feasible and not row.tied_with_best else "≈" if row.feasible else "x",
+            "" if row.feasible and not row.indistinguishable else "≈" if row.feasible else "x",
             f"{row.schedule} {row.settings}".rstrip(),
             sparkline(Schedule.parse(row.schedule)),
             row.pattern,

@@ -114,7 +114,7 @@ def plot_utilization(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        As `dynamoe_search.measure.utilization_tables.UtilizationHistory.table` gives it.
+        As `dynamoe_search.measure.recorder.TrainingRecorder.table` gives it.
 
     Returns
     -------

@@ -402,7 +402,7 @@ def test_a_table_has_the_ratios_of_its_sums(measurements: list[tuple[float, floa
 def test_too_little_to_measure_is_refused(few: ImageSplit) -> None:
     model = classifier().double()
     for batch, micro_batches in ((0, 4), (4, 1), (-1, -4)):
-        with pytest.raises(InvalidInput, match="say nothing about noise"):
+        with pytest.raises(InvalidInput, match="cannot show noise"):
             gradient_noise(model, few, batch, micro_batches, seed=0)
     with pytest.raises(InvalidInput, match="5 micro-batches of 5 are 25 samples; the split has 24"):
         gradient_noise(model, few, batch=5, micro_batches=5, seed=0)
