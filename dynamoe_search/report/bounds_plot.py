@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
-from dynamoe_search.report.plots import GRAY
+from dynamoe_search.report.figure import GRAY, panels
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Seaborn's palette "colorblind".
+_COLORS = (
+    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
+    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+)
 _MOST_TOKENS = 10  # batches of 1 to 2^10 tokens
 _FAMILY_ROW = "the family"
 
@@ -35,19 +41,13 @@ def plot_bounds(
         As `budget_extremes` gives it: the ends of the shaded ranges.
     family : DataFrame, optional
         As `family_bounds` gives it, for a row of its own.
-
-    Returns
-    -------
-    Figure
     """
-    figure = Figure(figsize=(11, 3.4 + 0.5 * (len(scores) + 1)), layout="constrained")
-    with sns.axes_style("ticks"):
-        ((ways, flops), (entropy, touched)) = figure.subplots(2, 2)
+    figure, ((ways, flops), (entropy, touched)) = panels(2, 2, 11, 3.4 + 0.5 * (len(scores) + 1))
     _plot_row(ways, "log2_configurations", scores, extremes, family)
     ways.set_xlabel("routing configurations of a token (bits)")
     ways.set_title("Ways to route, by the router's own rule", fontsize=10)
     _plot_row(entropy, "entropy_ceiling", scores, extremes, family)
-    entropy.set_xlabel("mean of ln N (nats a layer)")
+    entropy.set_xlabel("mean of ln N (nats per layer)")
     entropy.set_title("The most that load entropy can be", fontsize=10)
     _plot_flops(flops, scores, extremes)
     _plot_touched(touched, budget, scores)
@@ -77,7 +77,9 @@ def _plot_row(
 
 
 def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> None:
-    """A bar from the fewest to the most FLOPs of each schedule; a dot where they are one."""
+    """A bar from the fewest to the most FLOPs of each schedule; a dot where they are equal."""
+    from matplotlib.ticker import EngFormatter
+
     place = np.arange(len(scores))
     axes.hlines(
         place, scores["flops_minimum"], scores["flops_maximum"], colors=_colors(scores), lw=5
@@ -93,6 +95,8 @@ def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> Non
 
 
 def _finish(axes: Axes, names: list[str], least: float, most: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     margin = 0.06 * (most - least) or 0.06 * most or 1.0
     low, high = least - margin, most + margin
     axes.axvspan(low, least, color=GRAY, alpha=0.35, lw=0)
@@ -102,7 +106,6 @@ def _finish(axes: Axes, names: list[str], least: float, most: float) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", color=GRAY, alpha=0.25, lw=0.6)
-    sns.despine(ax=axes)
 
 
 def _plot_touched(axes: Axes, budget: ExpertBudget, scores: pd.DataFrame) -> None:
@@ -119,10 +122,9 @@ def _plot_touched(axes: Axes, budget: ExpertBudget, scores: pd.DataFrame) -> Non
     axes.set_ylim(0, 1.05 * budget.experts)
     axes.set_xlabel("tokens of a batch")
     axes.set_ylabel("distinct experts")
-    axes.set_title("Experts touched at the expected K, all used alike", fontsize=10)
+    axes.set_title("Experts touched at the expected K, all used equally", fontsize=10)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
-    sns.despine(ax=axes)
 
 
-def _colors(scores: pd.DataFrame) -> list[tuple[float, float, float]]:
-    return list(sns.color_palette("colorblind", len(scores)))
+def _colors(scores: pd.DataFrame) -> list[str]:
+    return [_COLORS[place % len(_COLORS)] for place in range(len(scores))]

@@ -1,16 +1,22 @@
-"""Which parameters of a search matter: sentences that claim no more than chance allows, a plot."""
+"""Which parameters of a search matter: sentences that claim no more than chance allows, a plot.
+
+All take the table of `dynamoe_search.search.importance.parameter_importance`.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from dynamoe_search.report.plots import BLUE, GRAY, ORANGE, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, legend_below, one_panel
 from dynamoe_search.report.wording import percents
 from dynamoe_search.search.importance import CHANCE, EVALUATORS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _SURE = 0.95  # of the repetitions
 _LOOKS = {"fanova": (BLUE, "o", -0.13), "ped_anova": (ORANGE, "D", 0.13)}
@@ -22,7 +28,6 @@ def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.search.importance.parameter_importance` gives it.
 
     Returns
     -------
@@ -65,7 +70,6 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.search.importance.parameter_importance` gives it.
     """
     summary = summarize_importance(table)
     sentences = []
@@ -83,10 +87,10 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
     repetitions = table["repetition"].nunique()
     return [
         *sentences,
-        f"From {table.attrs.get('candidates', 'the')} candidates, drawn anew {repetitions} times,"
-        " each with another seed of the evaluator: the ranges hold 95 % of these. A parameter of"
-        " pure chance was put beside the others; what is above it in fewer than"
-        f" {percents(_SURE)} of the draws is not told from it.",
+        f"From {table['candidates'].iloc[0]} candidates, drawn anew {repetitions} times, each with"
+        " another seed of the evaluator: the ranges hold 95 % of these. A parameter of pure chance"
+        f" was put beside the others; what is above it in fewer than {percents(_SURE)} of the draws"
+        " is not shown to differ from it.",
         "Importance says how much the loss changes with a parameter, not which way, nor that"
         " another study of other ranges would agree.",
     ]
@@ -98,13 +102,8 @@ def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.search.importance.parameter_importance` gives it.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
     """
     summary = summarize_importance(table)
     first = summary[summary["evaluator"] == next(iter(EVALUATORS))]
@@ -134,9 +133,7 @@ def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
         "share of the importance, and 95 % of the draws (filled: beyond chance)", fontsize=9
     )
     axes.set_title(_title(summary), fontsize=10)
-    below = -0.5 / (0.34 * len(names) + 0.5)  # half an inch, whatever the height of the axes
-    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, below))
-    sns.despine(ax=axes)
+    legend_below(axes, columns=1)
     return figure
 
 

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
-from rich import box
-from rich.table import Table
 
+from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURED, MEASURES
-from dynamoe_search.report.terminal import plus_minus
+from dynamoe_search.report.table import Column, Table, numbers
+from dynamoe_search.report.wording import percents, plus_minus
+
+_DETAILS = ("gradients", "utilization", "load", "representation")
 
 
-def measured_tables(board: pd.DataFrame, rows: int) -> list[Table]:
+def measurement_table(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """What was measured in detail, of all complete runs.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `Study.training_runs` gives it.
+    kind : {"gradients", "utilization", "load", "representation"}
+        ``gradients`` over the training, by `dynamoe_search.measure.measurements.gradients_now`; the
+        others of the trained network on the validation split, by `utilization_table`, `load_table`
+        and `rank_table`. A study has them that asks for it: ``measure = ["gradients",
+        "utilization", "representation"]`` in its section ``search``.
+
+    Returns
+    -------
+    DataFrame
+        ``candidate``, ``block``, ``run`` and the columns of that table; empty where nothing was
+        measured.
+
+    Raises
+    ------
+    InvalidInput
+        For another kind.
+    """
+    if kind not in _DETAILS:
+        raise InvalidInput(f"there are no measurements {kind!r}; choose from {', '.join(_DETAILS)}")
+    key = ["candidate", "block", "run"]
+    complete = runs[runs["state"] == "complete"]
+    return pd.DataFrame(
+        [
+            {**dict(zip(key, of, strict=True)), **row}
+            for *of, rows in complete[[*key, kind]].itertuples(index=False)
+            for row in rows or []
+        ]
+    )
+
+
+def measured_tables(
+    board: pd.DataFrame, rows: int, measures: Sequence[str] = MEASURES
+) -> list[Table]:
     """What the study asked to be measured, a table each; none where it asked for nothing.
 
     Parameters
@@ -19,43 +62,43 @@ def measured_tables(board: pd.DataFrame, rows: int) -> list[Table]:
         A leaderboard, or a Pareto table, with the columns of `measured_means`.
     rows : int
         Show so many of the first, and the named schedules below them.
+    measures : sequence of str
+        Of `dynamoe_search.measure.quantities.MEASURES`, those to show.
     """
     shown = board[(board.index < rows) | (board["pattern"] != "")]
     tables = []
-    for measure in MEASURES:
-        columns = [name for name in MEASURED if MEASURED[name].measure == measure]
-        columns = [name for name in columns if name in board]
-        if not columns:
+    for measure in measures:
+        of_it = [name for name in MEASURED if MEASURED[name].measure == measure and name in board]
+        if not of_it:
             continue
-        table = Table(
-            title=f"{measure}, ± 95 %",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-        )
-        table.add_column("schedule", overflow="fold")
-        table.add_column("trained", justify="right")
-        for name in columns:
-            title = f"{MEASURED[name].label}\n({MEASURED[name].unit})"
-            table.add_column(title, justify="right")
-        for row in shown.to_dict("records"):
-            table.add_row(
-                f"{row['schedule']} {row['settings']}".rstrip(),
-                f"{row['blocks']}x",
+        headers = [f"{MEASURED[name].label}\n({MEASURED[name].unit})" for name in of_it]
+        columns = [Column("schedule", is_name=True), *numbers(*headers, "blocks")]
+        cells = [
+            (
+                row["candidate"],
                 *(
-                    f"{row[name]:.3g}" + plus_minus(row[f"{name}_high"] - row[name], "{:.2g}")
-                    for name in columns
+                    f"{row[name]:.3g}" + plus_minus(row[f"{name}_high"] - row[name], ".2g")
+                    for name in of_it
                 ),
+                str(row["blocks"]),
             )
-        tables.append(table)
+            for row in shown.to_dict("records")
+        ]
+        tables.append(Table(columns, cells, title=f"{measure}, ± 95 %"))
     return tables
 
 
 def cost_sentences(runs: pd.DataFrame) -> list[str]:
-    """What measuring took beside training and evaluation; nothing where nothing was measured."""
+    """What measuring took beside training and evaluation; nothing where nothing was measured.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `Study.training_runs` gives it.
+    """
     complete = runs[runs["state"] == "complete"]
     if not any(name in complete and complete[name].notna().any() for name in MEASURED):
         return []
-    parts = {name: complete[f"{name}_seconds"].sum() for name in ("measuring", "training")}
-    share = parts["measuring"] / parts["training"]
-    return [f"Measuring took {parts['measuring']:.0f} s, {share:.0%} of the time of training."]
+    measuring, training = (complete[f"{part}_seconds"].sum() for part in ("measuring", "training"))
+    share = percents(measuring / training)
+    return [f"Measuring took {measuring:.0f} s, {share} of the time of training."]

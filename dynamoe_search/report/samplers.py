@@ -1,9 +1,9 @@
 """Samplers beside random search: what replayed searches say, in sentences, as a table and a plot.
 
-All take the table of `dynamoe_search.bench.replay.compare_samplers`. Intervals and tests are
-Student's, over repetitions; differences to random search are paired by repetition. They are the
-chances of the sampler and of the order of blocks: the schedules, and what is recorded of them,
-are the same in all repetitions.
+All take the ``table`` of `dynamoe_search.bench.replay.compare_samplers`. Intervals and tests are
+Student's, over repetitions; differences to random search are paired by repetition. Repetitions
+differ in the samplers' seeds and in the order of the seed blocks: the schedules, and what is
+recorded of them, are the same in all.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.table import Table
 from scipy import stats
 
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, one_panel
+from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import p_value
 from dynamoe_search.statistics.comparison import ERROR_RATE, difference_p_value, holm
 
@@ -30,12 +30,11 @@ _SPANS = {"end": "at the end", "whole": "over the whole search"}
 
 
 def summarize_regret(table: pd.DataFrame) -> pd.DataFrame:
-    """The mean regret after each training.
+    """The mean regret after each training run.
 
     Parameters
     ----------
     table : DataFrame
-        See the module.
 
     Returns
     -------
@@ -68,13 +67,12 @@ def compare_with_random(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        See the module.
 
     Returns
     -------
     DataFrame
         Two rows for each sampler but random search, least regret first: ``span`` (end; or whole,
-        the mean over all trainings, which is the area under the curve of regret by their number),
+        the mean over all runs, which is the area under the curve of regret by their number),
         ``sampler``, ``regret``, ``random`` (the same of random search), ``difference`` (of the two,
         below 0 where the sampler is better), ``margin`` (of its 95 % interval), ``p`` and
         ``p_holm`` (corrected for the samplers, each span by itself), ``verdict`` (better, worse or
@@ -121,7 +119,6 @@ def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
     Parameters
     ----------
     table : DataFrame
-        See the module.
     recording : Recording
         What the searches were replayed on.
 
@@ -135,7 +132,7 @@ def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
     sentences = [
         f"Replayed on {len(recording.losses):,} recorded schedules, in the"
         f" {recording.plan.family.name} family: {searches.max()} searches of"
-        f" {table['run'].max()} trainings by each of {len(searches)} samplers.",
+        f" {table['run'].max()} training runs by each of {len(searches)} samplers.",
         _about_noise(recording),
     ]
     last = summarize_regret(table).groupby("sampler").last().loc[_REFERENCE]
@@ -148,20 +145,20 @@ def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
     sentences += _unknown(table)
     return [
         *sentences,
-        "This holds for the schedules of this study and this number of trainings: repetitions draw"
-        " the samplers' seeds and the order of blocks anew, and nothing else.",
+        "This holds for the schedules of this study and this number of runs: repetitions draw the"
+        " samplers' seeds and the order of the seed blocks anew, and nothing else.",
     ]
 
 
 def _about_noise(recording: Recording) -> str:
     if recording.blocks == 1:
         return (
-            "Each schedule is recorded once, so that its luck counts as merit; with more blocks"
-            " the two could be told apart."
+            "Each schedule is recorded on one seed block, so that its luck counts as merit; more"
+            " blocks would separate the two."
         )
     found = recording.means
     return (
-        f"Mean losses of {recording.blocks} blocks scatter by {found.means.std(ddof=1):.4f}"
+        f"Mean losses of {recording.blocks} seed blocks scatter by {found.means.std(ddof=1):.4f}"
         f" nats between schedules, and by noise alone would by {found.error:.4f}; regret is what"
         " the leader is expected to lose to the best when that noise is taken into account."
     )
@@ -178,17 +175,19 @@ def _verdicts(comparison: pd.DataFrame, words: str) -> list[str]:
     undecided = comparison[comparison["verdict"] == "undecided"]
     if not undecided.empty:
         names = ", ".join(f"{row.sampler} ({_difference(row)})" for row in undecided.itertuples())
-        sentences.append(f"Not distinguishable from random search {words}: {names}.")
+        sentences.append(f"Statistically indistinguishable from random search {words}: {names}.")
     return sentences
 
 
 def _unknown(table: pd.DataFrame) -> list[str]:
     searches = table.drop_duplicates(["sampler", "repetition"])
-    asked = searches.groupby("sampler", sort=False)["unknown"].sum()
-    named = ", ".join(f"{sampler} {count:,}" for sampler, count in asked[asked > 0].items())
+    passed_over = searches.groupby("sampler", sort=False)["unknown"].sum()
+    named = ", ".join(
+        f"{sampler} {count:,}" for sampler, count in passed_over[passed_over > 0].items()
+    )
     if not named:
         return []
-    return [f"Schedules that are not recorded were asked for, and passed over (times): {named}."]
+    return [f"Proposals that were passed over, as their schedule is not recorded: {named}."]
 
 
 def _difference(row: Any) -> str:
@@ -201,34 +200,33 @@ def samplers_table(table: pd.DataFrame) -> Table:
     Parameters
     ----------
     table : DataFrame
-        See the module.
     """
-    shown = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption="mean regret in nats after so many trainings, and over all of them, ± 95 %; less"
-        " random's: paired by repetition; p: of no difference, after Holm",
-        caption_justify="left",
-    )
     runs = _quarters(int(table["run"].max()))
-    shown.add_column("sampler")
-    for title in [*map(str, runs), "less random's", "p", "all", "less random's", "p"]:
-        shown.add_column(title, justify="right", no_wrap=True)
     summary = summarize_regret(table).set_index(["sampler", "run"])
     whole = table.groupby("sampler")["regret"].mean()
     comparison = compare_with_random(table).set_index(["sampler", "span"])
-    last = summary["regret"].xs(runs[-1], level="run")
-    for sampler in last.sort_values(kind="stable").index:
+    in_order = summary["regret"].xs(runs[-1], level="run").sort_values(kind="stable").index
+    rows = []
+    for sampler in in_order:
         along = [summary.loc[(sampler, run)] for run in runs]
-        cells = [f"{point['regret']:.4f} ± {point['margin']:.4f}" for point in along]
         against = [["", ""], ["", ""]]
         if sampler != _REFERENCE:
-            rows = [comparison.loc[(sampler, span)] for span in _SPANS]
-            against = [[_difference(row), p_value(row.p_holm).removeprefix("= ")] for row in rows]
-        end, over_all = against
-        style = "bold" if sampler == _REFERENCE else ""
-        shown.add_row(sampler, *cells, *end, f"{whole[sampler]:.4f}", *over_all, style=style)
-    return shown
+            spans = [comparison.loc[(sampler, span)] for span in _SPANS]
+            against = [[_difference(row), p_value(row.p_holm).removeprefix("= ")] for row in spans]
+        at_end, over_all = against
+        cells = [f"{point['regret']:.4f} ± {point['margin']:.4f}" for point in along]
+        rows.append([sampler, *cells, *at_end, f"{whole[sampler]:.4f}", *over_all])
+    compared = ("less random's", "p")
+    columns = [
+        Column("sampler", is_name=True),
+        *numbers(*map(str, runs), *compared, "all", *compared),
+    ]
+    caption = (
+        "mean regret in nats after so many training runs, and over all of them, ± 95 %; less"
+        " random's: paired by repetition; p: of no difference, after Holm"
+    )
+    emphasized = {list(in_order).index(_REFERENCE)}
+    return Table(columns, rows, caption=caption, emphasized=emphasized)
 
 
 def _quarters(runs: int) -> list[int]:
@@ -236,26 +234,16 @@ def _quarters(runs: int) -> list[int]:
 
 
 def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None = None) -> Figure:
-    """Regret after each training, a line with its 95 % band for each sampler.
+    """Regret after each training run, a line with its 95 % band for each sampler.
 
     Parameters
     ----------
     table : DataFrame
-        See the module.
     recording : Recording
         What the searches were replayed on.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
     """
-    # Here, so that sentences and tables need not wait for it.
-    import seaborn as sns
-
-    from dynamoe_search.report.plots import BLUE, GREEN, ORANGE, one_panel
-
     # Okabe and Ito's, and a dash for each, so that lines differ without color, too.
     looks = {
         "random": ("black", "-"),
@@ -274,17 +262,15 @@ def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None =
         axes.plot(points["run"], points["regret"], color=color, ls=dash, lw=1.8, label=sampler)
     _mark_stages(axes, recording.baselines, int(table["run"].max()))
     axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # so that a line at 0 is seen
-    axes.set_xlabel("trainings")
+    axes.set_xlabel("training runs")
     axes.set_ylabel("regret (nats), mean and 95 % band")
     axes.set_title(_finding(table, recording), fontsize=10, pad=16)
     axes.legend(fontsize=9, frameon=False, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.12))
-    sns.despine(ax=axes)
     return figure
 
 
 def _mark_stages(axes: Axes, baselines: int, runs: int) -> None:
     """Where no sampler chooses: the named schedules first, the leaders again in the end."""
-    from dynamoe_search.report.plots import GRAY
     from dynamoe_search.search.assignment import REPLICATION_SHARE
 
     axes.set_xlim(1, runs)
@@ -305,7 +291,7 @@ def _finding(table: pd.DataFrame, recording: Recording) -> str:
         names = at_end.loc[at_end["verdict"] == verdict, "sampler"]
         if len(names):
             parts.append(f"{', '.join(names)}: {relation} regret than random search at the end")
-    found = "; ".join(parts) or "At the end no sampler can be told from random search"
+    found = "; ".join(parts) or "At the end no sampler is shown to differ from random search"
     if at_end.empty:
         found = "Random search"
     return (
