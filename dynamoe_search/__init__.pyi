@@ -24,6 +24,9 @@ from .data import (
 from .data import (
     load_images as load_images,
 )
+from .decision.leaderboard import (
+    make_leaderboard as make_leaderboard,
+)
 from .errors import (
     InvalidInput as InvalidInput,
 )
@@ -83,9 +86,6 @@ from .report.fidelity import (
 )
 from .report.leaderboard import (
     answer as answer,
-)
-from .decision.leaderboard import (
-    make_leaderboard as make_leaderboard,
 )
 from .report.pareto import (
     plot_pareto as plot_pareto,

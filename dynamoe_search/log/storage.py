@@ -1,208 +1,192 @@
-"""Where a study's records are kept: SQLite, Optuna's journal file, or PostgreSQL."""
+"""Where the log of a study is: an SQLite file, a file of JSON lines, or a PostgreSQL database."""
 
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import optuna
-from sqlalchemy.engine import make_url
+import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.database import open_database, require_psycopg
-from dynamoe_search.log.journal import open_journal
-from dynamoe_search.log.lock import file_lock, postgresql_lock
-
-Direction = Literal["minimize", "maximize"]
+from dynamoe_search.log.events import Log, of_version_0_1
+from dynamoe_search.log.jsonlines import JsonLinesLog
+from dynamoe_search.log.sql import SqlLog, postgresql_engine, sqlite_engine
 
 DATABASE = "study.db"
-CONFIRMATION = "/confirmation"
-_NAME = "dynamoe_search"
-_FORMS = "sqlite:///FILE, journal:///FILE or postgresql://USER@HOST/DATABASE"
-# What optuna, SQLAlchemy and the files below them raise where records cannot be read or written.
-STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
+# What is raised where a log cannot be read or written.
+LOG_ERRORS = (SQLAlchemyError, OSError)
+_NAME, _NAME_IN_VERSION_0_1 = "study", "dynamoe_search"
+_FORMS = "sqlite:///FILE, jsonl:///FILE or postgresql://USER@HOST/DATABASE"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the records of a study are, and under which name.
+class Storage:
+    """Where the log of one study is.
 
     Parameters
     ----------
-    url : str
-        ``sqlite:///FILE``, ``journal:///FILE`` or ``postgresql://USER@HOST/DATABASE``.
+    kind : {"sqlite", "jsonl", "postgresql"}
     name : str
-        What tells the study from others there.
-
-    Raises
-    ------
-    InvalidInput
-        For an address of another form.
+        The study's name there.
+    file : Path, optional
+        The absolute path of the file; None for PostgreSQL.
+    server : URL, optional
+        The address of the database, with its password; None for a file.
     """
 
-    url: str
+    kind: Literal["sqlite", "jsonl", "postgresql"]
     name: str
-
-    def __post_init__(self) -> None:
-        try:
-            url = make_url(self.url)
-            known = url.drivername in ("sqlite", "journal", "postgresql")
-            known &= url.drivername == "postgresql" or url.database not in (None, "", ":memory:")
-        except (ArgumentError, ValueError):
-            known = False
-        if not known:
-            shown = re.sub(r":[^:@/]*@", ":***@", self.url)
-            raise InvalidInput(f"--storage: {shown!r} is no address of records; give {_FORMS}")
-        if url.drivername != "postgresql":
-            # Other processes, and Ray's above all, may stand in another folder.
-            absolute = url.set(database=str(Path(str(url.database)).absolute()))
-            object.__setattr__(self, "url", absolute.render_as_string(hide_password=False))
+    file: Path | None = None
+    server: sa.URL | None = None
 
     def __str__(self) -> str:
         """The file, or the address without its password."""
-        return str(self.file or make_url(self.url).render_as_string(hide_password=True))
-
-    @property
-    def kind(self) -> str:
-        """sqlite, journal or postgresql."""
-        return make_url(self.url).get_backend_name()
-
-    @property
-    def file(self) -> Path | None:
-        """The file of the records; None where a server keeps them."""
-        database = make_url(self.url).database
-        return None if self.kind == "postgresql" or database is None else Path(database).absolute()
-
-    @property
-    def confirmation(self) -> Place:
-        """Where the confirmation of the study is kept."""
-        return Place(self.url, self.name + CONFIRMATION)
-
-    def claim_lock(self) -> AbstractContextManager[None]:
-        """The lock under which trainings are claimed."""
-        return self._lock("claim " + self.name, None)
-
-    def run_lock(self) -> AbstractContextManager[None]:
-        """The lock of the one command that runs the study; `RunFailed` where another has it."""
-        return self._lock("run " + self.name.removesuffix(CONFIRMATION), 0.0)
-
-    def _lock(self, which: str, seconds: float | None) -> AbstractContextManager[None]:
-        if self.file is None:
-            require_psycopg()
-            url = make_url(self.url).set(drivername="postgresql")
-            text = url.render_as_string(hide_password=False)
-            return postgresql_lock(text, f"dynamoe_search {which}", seconds)
-        ending = re.sub(r"[^\w]+", "-", which)
-        return file_lock(self.file.with_name(f".{self.file.name}.{ending}.lock"), seconds)
+        return str(self.file or self.server)
 
 
-def place_of(folder: Path, url: str | None = None, name: str | None = None) -> Place:
-    """Where the records of a study file's folder are.
+def storage_of(folder: Path, address: str | None = None, name: str | None = None) -> Storage:
+    """Where the log of a study is.
 
     Parameters
     ----------
     folder : Path
-    url : str, optional
-        The address; ``study.db`` in the folder where it is None.
+        The folder of the study file.
+    address : str, optional
+        ``sqlite:///FILE``, ``jsonl:///FILE`` or ``postgresql://USER@HOST/DATABASE``; ``study.db``
+        in the folder where it is None. FILE is a path as it is, without any escapes.
     name : str, optional
-        The study's name there; the folder's where records are kept elsewhere.
-    """
-    if url is None:
-        return Place(f"sqlite:///{(folder / DATABASE).absolute()}", name or _NAME)
-    return Place(url, name or folder.resolve().name)
-
-
-def open_study(place: Place, pruner: optuna.pruners.BasePruner | None = None) -> optuna.Study:
-    """A study that has been begun.
+        The study's name there; the folder's where an address is given, else "study".
 
     Raises
     ------
     InvalidInput
-        Where there is none, or what is in its place is no study.
+        For an address of another form, or of version 0.1.
+
+    Examples
+    --------
+    >>> print(storage_of(Path("studies/digits"), "jsonl:////mnt/shared/digits 1.jsonl"))
+    /mnt/shared/digits 1.jsonl
     """
-    if place.file is not None and not place.file.exists():
-        raise InvalidInput(nothing_yet(place))
+    if address is None:
+        return Storage("sqlite", name or _NAME, (folder / DATABASE).absolute())
+    name = name or folder.resolve().name
+    kind, _, file = address.partition(":///")
+    if file not in ("", ":memory:"):
+        # Absolute, as other processes, those of Ray above all, may run in another folder.
+        if kind == "sqlite":
+            return Storage("sqlite", name, Path(file).absolute())
+        if kind == "jsonl":
+            return Storage("jsonl", name, Path(file).absolute())
+        if kind == "journal":
+            raise of_version_0_1(file, "with another --storage")
     try:
-        storage = connect(place, make_tables=False)
-        return optuna.load_study(study_name=place.name, storage=storage, pruner=pruner)
-    except KeyError:
-        others = ", ".join(names_at(place))
-        hint = f"; there are: {others} (choose with --name)" if others else ""
-        raise InvalidInput(nothing_yet(place) + hint) from None
-    except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
-        raise InvalidInput(_not_records(place, error)) from error
+        server = sa.make_url(address)
+    except (ArgumentError, ValueError):
+        server = None
+    if server is None or server.drivername != "postgresql":
+        shown = re.sub(r"(//[^:/]*):.*@", r"\1:***@", address)
+        raise InvalidInput(f"--storage: {shown!r} is no address of a log; give {_FORMS}")
+    return Storage("postgresql", name, server=server)
 
 
-def begin_study(place: Place, directions: list[Direction]) -> optuna.Study:
-    """The study of that name, begun where it does not exist.
+def open_log(storage: Storage, create: bool) -> Log:
+    """The log of a study.
+
+    Parameters
+    ----------
+    storage : Storage
+    create : bool
+        Whether the study may begin now; else it must have begun, and may be read-only.
 
     Raises
     ------
     InvalidInput
-        Where what is in its place is no study, or it cannot be written.
+        If the study has not begun, or began with version 0.1, or if the storage is no log or
+        cannot be read, or, with `create`, written.
     """
-    try:
-        return optuna.create_study(
-            study_name=place.name,
-            storage=connect(place, make_tables=True),
-            directions=directions,
-            load_if_exists=True,
-        )
-    except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
-        raise InvalidInput(_not_records(place, error)) from error
+    if not create and _is_missing(storage):
+        raise _nothing_yet(storage, [])
+    with _errors_named(storage):
+        log = _connect(storage, create)
+        try:
+            _check(storage, log, create)
+        except BaseException:
+            log.close()
+            raise
+    return log
 
 
-def names_at(place: Place) -> list[str]:
-    """The names of the studies that are kept at the same address.
+def study_names(storage: Storage) -> list[str]:
+    """The names of all studies in the same file or database, in the order of their beginning.
 
     Raises
     ------
     InvalidInput
-        Where it cannot be read.
+        If it cannot be read.
     """
-    if place.file is not None and not place.file.exists():
-        return []  # to connect would make it
-    try:
-        names = optuna.get_all_study_names(connect(place, make_tables=False))
-    except KeyError:
+    if _is_missing(storage):
         return []
-    except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
-        raise InvalidInput(_not_records(place, error)) from error
-    return [name for name in names if not name.endswith(CONFIRMATION)]
-
-
-def connect(place: Place, make_tables: bool) -> optuna.storages.BaseStorage:
-    """Optuna's storage at an address; `KeyError` where its tables are not to be made and miss."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if place.kind == "journal":
-        assert place.file is not None
-        return open_journal(place.file)
-    return open_database(place.url, make_tables)
-
-
-def nothing_yet(place: Place) -> str:
-    """What to say where a study has not begun."""
-    return (
-        f"{place} holds no results of {place.name} yet; begin with: dynamoe-search run STUDY"
-        if place.name != _NAME or place.file is None
-        else f"{place.file.parent} holds no results yet; begin with: dynamoe-search run"
-        f" {place.file.parent} (or name with --storage where they are kept)"
-    )
-
-
-def _not_records(place: Place, error: Exception) -> str:
-    return (
-        f"{place} is not the results of a study, or cannot be read and written: {reason_of(error)}"
-    )
+    with _errors_named(storage), _connect(storage, create=False) as log:
+        return list(dict.fromkeys(log.studies()))
 
 
 def reason_of(error: BaseException) -> str:
-    """What was wrong with the records, in a line."""
-    # What Optuna and SQLAlchemy say themselves is long, and about what may be the reason.
+    """What was wrong with a log, in one line."""
+    # What SQLAlchemy adds to the words of a driver is long, and of no help to users.
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _is_missing(storage: Storage) -> bool:
+    return storage.file is not None and not storage.file.exists()
+
+
+def _connect(storage: Storage, create: bool) -> SqlLog | JsonLinesLog:
+    if storage.server is not None:
+        return SqlLog(postgresql_engine(storage.server), storage.name)
+    assert storage.file is not None
+    if storage.kind == "jsonl":
+        if create:
+            storage.file.touch()
+        return JsonLinesLog(storage.file, storage.name)
+    return SqlLog(sqlite_engine(storage.file, create), storage.name, storage.file)
+
+
+def _check(storage: Storage, log: SqlLog | JsonLinesLog, create: bool) -> None:
+    if storage.name not in log.studies():
+        old = {storage.name, _NAME_IN_VERSION_0_1 if storage.name == _NAME else storage.name}
+        if isinstance(log, SqlLog) and not old.isdisjoint(log.studies_of_version_0_1()):
+            raise of_version_0_1(str(storage), "under another --name")
+        if not create:
+            raise _nothing_yet(storage, list(dict.fromkeys(log.studies())))
+    if create:
+        log.begin()
+
+
+@contextmanager
+def _errors_named(storage: Storage) -> Iterator[None]:
+    try:
+        yield
+    except LOG_ERRORS as error:
+        raise InvalidInput(
+            f"{storage} is not the log of a study, or cannot be read and written:"
+            f" {reason_of(error)}"
+        ) from error
+
+
+def _nothing_yet(storage: Storage, others: list[str]) -> InvalidInput:
+    hint = f"; there are: {', '.join(others)} (choose with --name)" if others else ""
+    if storage.name != _NAME or storage.file is None:
+        begin = "begin with: dynamoe-search run STUDY"
+        return InvalidInput(f"{storage} holds no results of {storage.name} yet; {begin}{hint}")
+    folder = storage.file.parent
+    return InvalidInput(
+        f"{folder} holds no results yet; begin with: dynamoe-search run {folder} (or name with"
+        f" --storage where they are kept){hint}"
+    )

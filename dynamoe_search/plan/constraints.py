@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,9 +43,9 @@ class Constraint:
         """Where a result has the quantity."""
         return QUANTITIES[self.quantity]
 
-    def violation(self, result: Mapping[str, float]) -> float:
-        """By how much a result breaks it: at most 0 where it is met, as Optuna counts."""
-        excess = result[self.key] - self.bound
+    def violation(self, value: float) -> float:
+        """By how much a measured value breaks it: at most 0 where it is met, as Optuna counts."""
+        excess = value - self.bound
         return excess if self.sign == "<=" else -excess
 
 
@@ -60,7 +59,7 @@ def parse_constraint(text: str) -> Constraint:
 
     Examples
     --------
-    >>> parse_constraint("active_experts <= 2").violation({"active_experts": 2.5})
+    >>> parse_constraint("active_experts <= 2").violation(2.5)
     0.5
     """
     match = _FORM.fullmatch(text)

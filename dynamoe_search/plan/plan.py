@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from dynamoe_search.budgets import (
     solve_experts,
     with_schedule,
 )
-from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.candidate import Candidate, DenseTwin, with_settings
 from dynamoe_search.plan.study_file import StudyFile
@@ -41,6 +41,9 @@ from dynamoe_search.specification import (
     Specification,
     with_constants,
 )
+
+if TYPE_CHECKING:
+    from dynamoe_search.data import ImageData, TextData
 
 ALPHA_LORA = "alpha_lora"
 _MOST_TO_ENUMERATE = 10_000
@@ -202,13 +205,26 @@ def names_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
     return {candidate: " = ".join(same) for candidate, same in names.items()}
 
 
+def groups_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
+    """Which kind of baseline each candidate is: uniform, pattern or preset, the first that fits."""
+    groups: dict[str, str] = {}
+    for name, candidate in baselines.items():
+        group = "pattern" if name in PATTERNS_AND_UNIFORM else "preset"
+        if name == "uniform":
+            groups[str(candidate)] = name
+        groups.setdefault(str(candidate), group)
+    return groups
+
+
 def _network(study: StudyFile, data: ImageData | TextData) -> Specification:
     model = study.model
     thinnest = Schedule((study.budget.minimum,) * model.depth)
     blocks = Experts(model.hidden, thinnest, study.router, study.balance)
-    if isinstance(data, ImageData):
-        return Classifier(data.inputs, data.classes, model.width, blocks)
-    return LanguageModel(data.vocabulary, data.context, model.width, model.heads, blocks)
+    if study.data.is_text:
+        text = cast("TextData", data)
+        return LanguageModel(text.vocabulary, text.context, model.width, model.heads, blocks)
+    images = cast("ImageData", data)
+    return Classifier(images.inputs, images.classes, model.width, blocks)
 
 
 def _solve(study: StudyFile, network: Specification) -> Solution | None:

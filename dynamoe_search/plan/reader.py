@@ -1,4 +1,4 @@
-"""Reading a study file: its mistakes are told by line, key and what was expected."""
+"""Reading and writing a study file; its mistakes are told by line, key and what was expected."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import difflib
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import tomli_w
 from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
@@ -44,6 +46,45 @@ def read_study_file(path: Path) -> StudyFile:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"{path} is not valid TOML: {error}") from error
+    return _validated(content, text, path)
+
+
+def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
+    """Write the study file of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it does not exist.
+    definition : mapping
+        What the study file says: keys and sections, as in TOML.
+
+    Raises
+    ------
+    InvalidInput
+        For a mistake in the definition, or where the folder has a study file that says otherwise.
+    """
+    path = folder / FILE_NAME
+    try:
+        text = tomli_w.dumps(definition)
+    except TypeError as error:
+        raise InvalidInput(
+            f"the definition of {path} cannot be written as TOML: {error}"
+        ) from error
+    study_file = _validated(tomllib.loads(text), text, path)
+    if path.exists():
+        if read_study_file(path) != study_file:
+            raise InvalidInput(f"{path} exists and says otherwise; edit it, or take another folder")
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    return path
+
+
+def _validated(content: dict[str, Any], text: str, path: Path) -> StudyFile:
     try:
         # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
         return StudyFile.model_validate_json(json.dumps(content, default=str))

@@ -1,9 +1,10 @@
-"""The local engine: a process a worker; those that die are replaced."""
+"""The local engine: one process per worker; those that die are replaced."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import time
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.queues import SimpleQueue
@@ -11,8 +12,7 @@ from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.heartbeat import new_worker
-from dynamoe_search.log.records import settle
-from dynamoe_search.log.storage import STORAGE_ERRORS, reason_of
+from dynamoe_search.log.storage import LOG_ERRORS, reason_of
 from dynamoe_search.run.processes import Flag, end_with_parent, worker_context
 from dynamoe_search.run.progress import Overview, interrupts
 from dynamoe_search.run.worker import Job, Worker, one_thread
@@ -58,7 +58,7 @@ class _Workers:
 
     def watch(self) -> bool:
         """Start the workers, replace those that die, and wait for the last to end."""
-        under_way = 0.0
+        under_way, read_at = 0.0, 0.0
         with interrupts(self.finish, self.abort):
             for index in range(len(self.fractions)):
                 self._start(index)
@@ -70,16 +70,18 @@ class _Workers:
                 before, under_way = under_way, sum(self.fractions)
                 # What is no longer under way has been recorded.
                 recorded = bool(ended) or under_way < before
-                ledger = self.overview.ledger(0.0 if recorded else _SECONDS_BETWEEN_READINGS)
-                over = self.overview.is_over(ledger)
+                if recorded or time.monotonic() - read_at > _SECONDS_BETWEEN_READINGS:
+                    read_at = time.monotonic()
+                    self.overview.read()
+                progress, over = self.overview.progress, self.overview.is_over()
                 finishing = self.finish.is_set() and not over
-                self.overview.report(ledger, under_way, len(self.processes), finishing)
+                self.overview.report(under_way, len(self.processes), finishing)
                 if not self.processes:
-                    if finishing or not ledger.retries:
+                    if finishing or not progress.retries:
                         return not finishing
                     self._start(0)
-                if over and not ledger.running:
-                    self.finish.set()  # nobody needs to wait for a training to be tried again
+                if over and not progress.running:
+                    self.finish.set()  # nobody needs to wait for a run to be tried again
                 sentinels = [process.sentinel for process, _ in self.processes.values()]
                 wait(sentinels, _SECONDS_BETWEEN_LOOKS)
 
@@ -108,20 +110,19 @@ class _Workers:
             self.fractions[index] = 0.0
             ended[index] = process.exitcode
             if process.exitcode != 0:
-                with self.job.place.claim_lock():
-                    settle(self.overview.study, self.overview.plan.study.search, name.__eq__)
+                self.overview.release(name.__eq__)
         return ended
 
     def _replace(self, index: int) -> None:
         """Start a worker where one has died, unless that would not help."""
-        ended = self.overview.ended()
+        ended = self.overview.ended_by_themselves()
         self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
         self.ended_at_last_death = ended
         if not self.complaints.empty():
             self._give_up(self.complaints.get())
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
             self._give_up(
-                f"{self.deaths} workers died one after another without finishing a training; try"
+                f"{self.deaths} workers died one after another without finishing a run; try"
                 " --workers 1"
             )
         if not self.finish.is_set():
@@ -150,7 +151,7 @@ def _work(
     one_thread()
     try:
         worker = Worker(job, name)
-        with worker.living():
+        with worker.heartbeat():
             worker.work(
                 finish.is_set,
                 abort.is_set,
@@ -159,9 +160,9 @@ def _work(
     except (InvalidInput, RunFailed) as error:
         complaints.put(str(error))
         sys.exit(1)
-    except STORAGE_ERRORS as error:
+    except LOG_ERRORS as error:
         complaints.put(
-            f"the records in {job.place} cannot be written: {reason_of(error)}. Nothing"
+            f"the log {job.storage} cannot be written: {reason_of(error)}. Nothing"
             " recorded is lost; make room or mend it, then run the same command again"
         )
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The networks of a study: what each is, and those that were trained, kept or trained again."""
+"""The networks of a study's training runs: kept, or trained again."""
 
 from __future__ import annotations
 
@@ -9,26 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dynamoe_search.bounds.budget import ExpertBudget
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.definition import check_data, recorded_study_file
-from dynamoe_search.log.records import Claim, claim_of, read_ledger, state_of
-from dynamoe_search.log.storage import open_study, place_of
+from dynamoe_search.log.runs import Run, Start
+from dynamoe_search.log.state import Progress
 from dynamoe_search.models import Model
 from dynamoe_search.plan.candidate import parse_candidate
-from dynamoe_search.plan.plan import Plan, make_plan
-from dynamoe_search.plan.reader import study_path
-from dynamoe_search.run.run import check_device, results_folder
-from dynamoe_search.run.worker import about_model, load_study_data, model_path
-from dynamoe_search.search.assignment import leaders
-from dynamoe_search.specification import FixedRouter, Router, TopK, with_constants
+from dynamoe_search.plan.plan import Plan
 from dynamoe_search.training.checkpoint import load_model, read_about, save_model
 from dynamoe_search.training.evaluation import evaluate
 from dynamoe_search.training.loop import Data, train
-from dynamoe_search.training.settings import CurvePoint, Precision
+from dynamoe_search.training.settings import CurvePoint
 
-_STAGE = "trial"
-_SAME_LOSS = 1e-3  # of the network that was kept, on whatever machine it is measured
+MODELS = "models"
+_SAME_LOSS = 1e-3  # of a network that was kept, on whatever machine it is measured
 
 
 @dataclass(frozen=True)
@@ -42,9 +35,9 @@ class TrainedNetwork:
         What it was trained on.
     plan : Plan
         That of the study.
-    trial : int
+    run : int
     candidate : str
-    replicate, seed : int
+    block, seed : int
     recorded_loss : float
         On the validation split, in nats.
     path : Path
@@ -56,202 +49,130 @@ class TrainedNetwork:
     model: Model
     data: Data
     plan: Plan
-    trial: int
+    run: int
     candidate: str
-    replicate: int
+    block: int
     seed: int
     recorded_loss: float
     path: Path
     loss_again: float | None
 
 
-def load_plan(
-    study: Path,
-    data_directory: Path | None = None,
-    storage: str | None = None,
-    name: str | None = None,
-) -> Plan:
-    """The plan of a study that was begun, from its records.
-
-    Parameters
-    ----------
-    study : Path
-        The study file, or its folder.
-    data_directory : Path, optional
-        Where data files are; see `dynamoe_search.data.load_data`.
-    storage, name : str, optional
-        As in `dynamoe_search.run.run.run_study`.
-
-    Raises
-    ------
-    InvalidInput
-        Where there is no such study, or its data are missing.
-    """
-    place = place_of(study_path(study).parent, storage, name)
-    records = open_study(place)
-    study_file = recorded_study_file(records, place)
-    data = load_study_data(study_file, data_directory)
-    check_data(records, data, place)
-    return make_plan(study_file, data)
-
-
-def expert_budget(plan: Plan) -> ExpertBudget | None:
-    """The budget of experts that all candidates of a study share.
-
-    None where they share none: in the regime `paper`, where the router or the expert width is
-    searched, and where layers can be smaller than the K that `compute` holds on average.
-    """
-    study = plan.study
-    if plan.solution is None or study.search.also.hidden or study.search.also.intervals():
-        return None
-    router = study.router
-    if study.budget.regime == "compute":
-        held = _of_every_layer(router, study.active)
-        if held is None or study.budget.minimum < study.active:
-            return None
-        router = held
-    return ExpertBudget(
-        plan.depth,
-        plan.solution.experts,
-        study.model.width,
-        study.model.hidden,
-        router,
-        study.budget.minimum,
-        study.budget.maximum,
-        study.training.batch * (study.model.context if study.data.is_text else 1),
-    )
-
-
-def _of_every_layer(router: Router, active: float) -> Router | None:
-    """The router that holds a mean K, where it is the same in every layer."""
-    if not isinstance(router, FixedRouter):
-        return with_constants(router, {"target": active})
-    if isinstance(router, TopK) and active == int(active):
-        return with_constants(router, {"k": active})
-    return None
-
-
 def trained_network(
-    study: Path,
-    trial: int | None = None,
-    candidate: str | None = None,
-    data_directory: Path | None = None,
+    run: Run,
+    plan: Plan,
+    data: Data,
+    folder: Path,
     device: str = "cpu",
-    storage: str | None = None,
-    name: str | None = None,
-    on_start: Callable[[int, str], None] = lambda trial, candidate: None,
-    on_evaluation: Callable[[CurvePoint, Model, Data, Precision], None] | None = None,
+    on_start: Callable[[Run], None] = lambda run: None,
+    on_evaluation: Callable[[CurvePoint, Model], None] | None = None,
 ) -> TrainedNetwork:
-    """A network of a search: that which was kept, or the same, trained again and kept.
+    """The network of a complete run: the one that was kept, or the same, trained again and kept.
 
     Parameters
     ----------
-    study : Path
-        The study file, or its folder.
-    trial : int, optional
-        Which; the first replicate of the candidate, or of the leader, where it is None.
-    candidate : str, optional
-        A schedule such as ``8-6-4-2``, with its settings where these are searched.
-    data_directory : Path, optional
-        Where data files are; see `dynamoe_search.data.load_data`.
+    run : Run
+    plan : Plan
+    data : ImageData or TextData
+        On the device.
+    folder : Path
+        Where networks of the study are kept.
     device : str
         The torch device.
-    storage, name : str, optional
-        As in `dynamoe_search.run.run.run_study`.
     on_start : callable
-        Told the trial and the candidate before a training.
+        Called before it is trained again.
     on_evaluation : callable, optional
-        Called with each point of the learning curve, the network, the data and the precision; then
-        it is trained again in any case.
-
-    Raises
-    ------
-    InvalidInput
-        Where there is no such study, trial or candidate, or its training was not completed.
+        Called with each point of the learning curve and the network; then it is trained again in
+        any case.
     """
-    place = place_of(study_path(study).parent, storage, name)
-    records = open_study(place)
-    study_file = recorded_study_file(records, place)
-    trials = records.get_trials(deepcopy=False)
-    claims = {
-        one.number: claim
-        for one in trials
-        if state_of(one) == "complete" and (claim := claim_of(one)) is not None
-    }
-    if not claims:
-        raise InvalidInput("no training of this study is complete yet")
-    if trial is None:
-        if candidate is None:
-            candidate = leaders(read_ledger(trials), study_file.search)[0]
-        trial = _first_of(str(parse_candidate(candidate)), claims)
-    elif trial not in claims:
-        state = state_of(trials[trial]) if 0 <= trial < len(trials) else "missing"
-        raise InvalidInput(
-            f"trial {trial} is {state}; choose one that is complete, from 0 to {max(claims)}:"
-            " dynamoe-search leaderboard lists the candidates"
-        )
-    claim, recorded = claims[trial], trials[trial].user_attrs["result"]["validation_loss"]
-    check_device(device)
-    data = load_study_data(study_file, data_directory, device)
-    check_data(records, data, place)
-    plan = make_plan(study_file, data)
-    folder = results_folder(study, name)
-    path, about = model_path(folder, _STAGE, trial), about_model(folder, _STAGE, trial, claim, data)
-    kept = _kept_network(path, about, data, study_file.training.precision, recorded, device)
+    start, recorded = run.start, run.result.value("validation_loss")
+    path, about = _path(folder, run.number, start), _about(folder, run.number, start, data)
+    precision = plan.study.training.precision
+    kept = None
+    with suppress(InvalidInput):
+        if read_about(path) == about:
+            kept = load_model(path, device)
+    if kept is not None:
+        # A study that was begun anew has other networks of the same runs.
+        found = evaluate(kept, data.validation, precision).loss
+        kept = kept if math.isclose(found, recorded, rel_tol=_SAME_LOSS) else None
     if kept is not None and on_evaluation is None:
         model, again = kept, None
     else:
-        on_start(trial, claim.candidate)
-        observe = on_evaluation or (lambda *seen: None)
-        precision = study_file.training.precision
+        on_start(run)
         result = train(
-            plan.network_with(parse_candidate(claim.candidate)),
+            plan.network_with(parse_candidate(start.candidate)),
             data,
-            study_file.training,
-            claim.seed,
-            on_evaluation=lambda point, model: observe(point, model, data, precision),
+            plan.study.training,
+            start.seed,
+            on_evaluation=on_evaluation or (lambda point, model: None),
         )
         model, again = result.model, result.validation.loss
         if kept is None and again == recorded:
-            # To look at a network, it need not be possible to keep it.
+            # A network can be looked at even where it cannot be kept.
             with suppress(OSError, InvalidInput):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                save_model(model, path, about)
+                keep_network(model, folder, run.number, start, data)
     return TrainedNetwork(
         model=model,
         data=data,
         plan=plan,
-        trial=trial,
-        candidate=claim.candidate,
-        replicate=claim.replicate,
-        seed=claim.seed,
+        run=run.number,
+        candidate=start.candidate,
+        block=start.block,
+        seed=start.seed,
         recorded_loss=recorded,
         path=path,
         loss_again=again,
     )
 
 
-def _kept_network(
-    path: Path, about: dict[str, Any], data: Data, precision: Precision, loss: float, device: str
-) -> Model | None:
-    """The network that was kept of a trial, if it is that one."""
-    try:
-        if read_about(path) != about:
-            return None
-        model = load_model(path, device)
-    except InvalidInput:
-        return None
-    # Records that were begun anew have other networks of the same trials.
-    found = evaluate(model, data.validation, precision).loss
-    return model if math.isclose(found, loss, rel_tol=_SAME_LOSS) else None
+def find_run(progress: Progress, leader: str | None, run: int | None, candidate: str | None) -> Run:
+    """A complete run: by its number, or the first block of a candidate, or of the leader.
 
-
-def _first_of(candidate: str, claims: dict[int, Claim]) -> int:
-    own = {one.replicate: trial for trial, one in claims.items() if one.candidate == candidate}
+    Raises
+    ------
+    InvalidInput
+        Where there is none.
+    """
+    complete = {one.number: one for one in progress.runs if one.state == "complete"}
+    if not complete:
+        raise InvalidInput("no training run of this study is complete yet")
+    if run is not None:
+        if run not in complete:
+            state = progress.runs[run].state if 0 <= run < len(progress.runs) else "missing"
+            raise InvalidInput(
+                f"run {run} is {state}; choose one that is complete, from 0 to {max(complete)}:"
+                " dynamoe-search leaderboard lists the candidates"
+            )
+        return complete[run]
+    name = leader if candidate is None else str(parse_candidate(candidate))
+    own = [one for one in complete.values() if one.start.candidate == name]
     if not own:
-        known = sorted({claim.candidate for claim in claims.values()})
+        known = sorted(progress.results)
         raise InvalidInput(
-            f"{candidate} was not trained to its end in this study; {len(known)} candidates were,"
+            f"{name} was not trained to its end in this study; {len(known)} candidates were,"
             f" such as {', '.join(known[:3])}: dynamoe-search leaderboard lists them"
         )
-    return own[min(own)]
+    return min(own, key=lambda one: one.start.block)
+
+
+def keep_network(model: Model, folder: Path, number: int, start: Start, data: Data) -> None:
+    """Keep the network of a run, with what identifies it."""
+    path = _path(folder, number, start)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(model, path, _about(folder, number, start, data))
+
+
+def _path(folder: Path, number: int, start: Start) -> Path:
+    return folder / MODELS / f"{start.stage}-{number:05d}.safetensors"
+
+
+def _about(folder: Path, number: int, start: Start, data: Data) -> dict[str, Any]:
+    return {
+        "study": folder.resolve().name,
+        start.stage: number,
+        "candidate": start.candidate,
+        "block": start.block,
+        "seed": start.seed,
+        "data": data.fingerprint,
+    }

@@ -23,7 +23,7 @@ def worker_context() -> ForkServerContext:
     that train begin with it.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dynamoe_search.preload"])
+    context.set_forkserver_preload(["dynamoe_search.run.worker"])
     # It first, as it would take the shield away from what is started after it.
     resource_tracker.ensure_running()
     with _one_thread_each(), interrupts_put_off():

@@ -1,49 +1,49 @@
-"""How a study stands, and what the user has asked of a command that is running."""
+"""How a study stands while a command runs it, and what the user asks of that command."""
 
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-import optuna
-
-from dynamoe_search.log.records import Ledger, read_ledger
-from dynamoe_search.plan.plan import Plan, names_of
-from dynamoe_search.search.agenda import Agenda
-from dynamoe_search.search.assignment import leaders
+from dynamoe_search.log.events import Log, Refused
+from dynamoe_search.log.runs import lost
+from dynamoe_search.log.state import Progress, State, catch_up
+from dynamoe_search.plan.plan import names_of
+from dynamoe_search.search.policy import Policy, leaders
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
-_Leader = tuple[str, float, int]
+Leader = tuple[str, float, int]
+"""A candidate or a baseline's name, its mean of the first objective, and its blocks."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How a study stands.
+class Snapshot:
+    """How a study stands at a moment.
 
     Parameters
     ----------
-    ledger : Ledger
-        The sum of its records.
     fraction : float
-        The part done, towards the first limit; current trainings count in part.
+        The part done, towards the first limit; current runs count in part.
+    finished, running : int
+        Training runs.
     best : tuple of (str, float, int), optional
-        The leading candidate, its mean of the first objective, and its replicates.
+        The leading candidate, its mean of the first objective, and its blocks.
     best_pattern : tuple of (str, float, int), optional
         The same among the study's baselines, by name.
     workers : int
         Workers alive.
     finishing : bool
-        Whether it was told to end after the current trainings.
+        Whether it was told to end after the current runs.
     """
 
-    ledger: Ledger
     fraction: float
-    best: _Leader | None
-    best_pattern: _Leader | None
+    finished: int
+    running: int
+    best: Leader | None
+    best_pattern: Leader | None
     workers: int
     finishing: bool
 
@@ -52,10 +52,10 @@ class Event(Protocol):
     """An event of threads or of processes."""
 
     def set(self) -> None:
-        """Let it be so."""
+        """Make it true."""
 
     def is_set(self) -> bool:
-        """Whether it is so."""
+        """Whether it is true."""
 
 
 class Overview:
@@ -63,78 +63,84 @@ class Overview:
 
     Parameters
     ----------
-    study : Study
-    plan : Plan
-    agenda : SearchAgenda or ConfirmationAgenda
+    log : Log
+    policy : SearchPolicy or ConfirmationPolicy
+        Of the stage that runs; it is not asked here.
     on_progress : callable
         Told how the study stands.
     """
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        plan: Plan,
-        agenda: Agenda,
-        on_progress: Callable[[Progress], None],
-    ) -> None:
-        self.study, self.plan, self.agenda = study, plan, agenda
-        self.on_progress = on_progress
-        self.names = names_of(plan.baselines)
-        self._read: tuple[float, Ledger] | None = None
-        self._ranked: tuple[Ledger, _Leader | None, _Leader | None] | None = None
+    def __init__(self, log: Log, policy: Policy, on_progress: Callable[[Snapshot], None]) -> None:
+        self.log, self.policy, self.on_progress = log, policy, on_progress
+        self.state = State()
+        self._names = names_of(policy.plan.baselines)
+        self._ranked: tuple[int, Leader | None, Leader | None] = (-1, None, None)
 
-    def ledger(self, age: float = 0.0) -> Ledger:
-        """The sum of the records, as it was so many seconds ago or later."""
-        now = time.monotonic()
-        if self._read is None or now - self._read[0] >= age:
-            self._read = now, read_ledger(self.study.get_trials(deepcopy=False))
-        return self._read[1]
+    @property
+    def progress(self) -> Progress:
+        """The stage as it was last read."""
+        return self.state.stages[self.policy.stage]
 
-    def ended(self) -> int:
-        """How many trainings came to an end by themselves; it is counted anew."""
-        ledger = self.ledger()
-        return ledger.trained - ledger.given_up
+    def read(self) -> Progress:
+        """The stage as the log has it now."""
+        catch_up(self.log, self.state)
+        return self.progress
 
-    def is_over(self, ledger: Ledger) -> bool:
-        """Whether there is nothing left to do."""
-        return not ledger.retries and self.agenda.fraction(ledger) >= 1
+    def release(self, is_dead: Callable[[str], bool]) -> None:
+        """Let the runs of dead workers be tried again."""
+        for run in list(self.read().running.values()):
+            if is_dead(run.start.worker):
+                with suppress(Refused):
+                    self.log.append(lost(run.start, "died"))
+        self.read()
 
-    def report(self, ledger: Ledger, under_way: float, workers: int, finishing: bool) -> None:
-        """Tell how the study stands; `under_way` is the sum of the parts of current trainings."""
-        if self._ranked is None or self._ranked[0] is not ledger:
-            self._ranked = ledger, *self._leaders(ledger)
-        _, best, best_pattern = self._ranked
-        one_training = self.agenda.fraction_of_one_training()
+    def ended_by_themselves(self) -> int:
+        """How many runs have ended, but for those that were given up; the log is read for it."""
+        progress = self.read()
+        return progress.finished - len(progress.given_up)
+
+    def is_over(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.progress.retries and self.policy.fraction(self.progress) >= 1
+
+    def report(self, under_way: float, workers: int, finishing: bool) -> None:
+        """Tell how the study stands; `under_way` is the sum of the parts of current runs."""
+        progress = self.progress
+        if self._ranked[0] != self.state.position:
+            self._ranked = self.state.position, *self._leaders()
+        one_run = self.policy.fraction_of_one_run()
         self.on_progress(
-            Progress(
-                ledger=ledger,
-                fraction=min(1.0, self.agenda.fraction(ledger) + under_way * one_training),
-                best=best,
-                best_pattern=best_pattern,
+            Snapshot(
+                fraction=min(1.0, self.policy.fraction(progress) + under_way * one_run),
+                finished=progress.finished,
+                running=len(progress.running),
+                best=self._ranked[1],
+                best_pattern=self._ranked[2],
                 workers=workers,
                 finishing=finishing,
             )
         )
 
-    def _leaders(self, ledger: Ledger) -> tuple[_Leader | None, _Leader | None]:
+    def _leaders(self) -> tuple[Leader | None, Leader | None]:
         """The best of all candidates, and of the study's baselines by name."""
-        in_order = leaders(ledger, self.plan.study.search)
-        column = OBJECTIVES[self.plan.study.search.objectives[0]].column
-        means = ledger.means([column])
+        progress, search = self.progress, self.policy.plan.study.search
+        in_order = leaders(progress, search)
+        column = OBJECTIVES[search.objectives[0]].column
+        means = progress.means([column])
 
-        def first(candidates: Iterable[str], names: Mapping[str, str]) -> _Leader | None:
-            for candidate in candidates:
-                value, replicates = means[candidate][column], len(ledger.results[candidate])
-                return names.get(candidate, candidate), value, replicates
+        def first(candidates: list[str], names: Mapping[str, str]) -> Leader | None:
+            for candidate in candidates[:1]:
+                value, blocks = means[candidate][column], len(progress.results[candidate])
+                return names.get(candidate, candidate), value, blocks
             return None
 
-        baselines = (candidate for candidate in in_order if candidate in self.names)
-        return first(in_order, {}), first(baselines, self.names)
+        baselines = [candidate for candidate in in_order if candidate in self._names]
+        return first(in_order, {}), first(baselines, self._names)
 
 
 @contextmanager
 def interrupts(finish: Event, abort: Event) -> Iterator[None]:
-    """The first interrupt finishes the current trainings, the second stops them."""
+    """The first interrupt finishes the current runs, the second stops them."""
 
     def handle(number: int, frame: object) -> None:
         if finish.is_set() or number == signal.SIGTERM:

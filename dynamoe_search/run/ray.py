@@ -1,4 +1,4 @@
-"""The Ray engine: every training is a task of a cluster."""
+"""The Ray engine: every training run is a task of a cluster."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.log.heartbeat import Watch, new_worker
-from dynamoe_search.log.records import settle
+from dynamoe_search.log.heartbeat import Watcher, new_worker
 from dynamoe_search.run.progress import Overview, interrupts
 from dynamoe_search.run.worker import Job, Worker, one_thread
 
@@ -75,10 +73,10 @@ def run_on_ray(job: Job, overview: Overview, cluster: RayCluster) -> bool:
         raise InvalidInput(f"--address: no Ray cluster at {cluster.address}: {error}") from error
     try:
         nodes = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-        if job.place.kind == "sqlite" and len(nodes) > 1:
+        if job.storage.kind == "sqlite" and len(nodes) > 1:
             raise InvalidInput(
-                f"SQLite ({job.place}) cannot be shared by {len(nodes)} machines; give --storage"
-                " postgresql://... or, on a file system that all of them mount, journal:///FILE"
+                f"SQLite ({job.storage}) cannot be shared by {len(nodes)} machines; give --storage"
+                " postgresql://... or, on a file system that all of them mount, jsonl:///FILE"
             )
         _say_where_nothing_fits(ray, cluster)
         return _Tasks(ray, job, overview, cluster).watch()
@@ -106,28 +104,28 @@ class _Tasks:
         )
         self.job_on_ray = ray.put(job)
         self.pending: dict[Any, str] = {}
-        self.others = Watch(job.grace)
+        self.others = Watcher(job.grace)
         self.deaths, self.ended_at_last_death = 0, -1
 
     def watch(self) -> bool:
-        """Hand out trainings as long as there are any, and wait for the last to end."""
+        """Hand out runs as long as there are any, and wait for the last to end."""
         finish, abort = threading.Event(), threading.Event()
-        nothing_to_claim = False
+        nothing_to_start = False
         with interrupts(finish, abort):
             while True:
-                ledger = self.overview.ledger()
-                if ledger.retries:
-                    nothing_to_claim = False
-                if not finish.is_set() and not nothing_to_claim:
+                progress = self.overview.read()
+                if progress.retries:
+                    nothing_to_start = False
+                if not finish.is_set() and not nothing_to_start:
                     self._submit()
-                self.overview.report(ledger, 0.0, len(self.pending), finish.is_set())
+                self.overview.report(0.0, len(self.pending), finish.is_set())
                 if self.pending and abort.is_set():
                     self._cancel()
                     return False
                 if self.pending:
-                    nothing_to_claim |= not self._collect()
-                elif finish.is_set() or not ledger.running:
-                    return not finish.is_set() or self.overview.is_over(ledger)
+                    nothing_to_start |= not self._collect()
+                elif finish.is_set() or not progress.running:
+                    return not finish.is_set() or self.overview.is_over()
                 else:
                     self._wait_for_others()
 
@@ -137,7 +135,7 @@ class _Tasks:
             self.pending[self.train.remote(self.job_on_ray, name)] = name
 
     def _room(self) -> int:
-        """How many trainings the cluster has room for; at least one, which may wait for a node."""
+        """How many runs the cluster has room for; at least one, which may wait for a node."""
         resources = self.ray.cluster_resources()
         wanted = {"CPU": self.cluster.cpus, "GPU": self.cluster.gpus}
         rooms = [
@@ -163,19 +161,15 @@ class _Tasks:
         return found
 
     def _wait_for_others(self) -> None:
-        """End what dies with workers that are not of this cluster: it is tried again here."""
+        """Release the runs of dead workers that are not of this cluster: they are tried again here."""
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        self.others.look(self.overview.study.user_attrs)
-        self._settle(self.others.is_dead)
-
-    def _settle(self, is_dead: Callable[[str], bool]) -> None:
-        with self.job.place.claim_lock():
-            settle(self.overview.study, self.overview.plan.study.search, is_dead)
+        self.others.look(self.overview.log.heartbeats())
+        self.overview.release(self.others.is_dead)
 
     def _bury(self, name: str, error: Exception) -> None:
-        """End the trial of a task that has died with its process or its node."""
-        self._settle(name.__eq__)
-        ended = self.overview.ended()
+        """Release the run of a task that has died with its process or its node."""
+        self.overview.release(name.__eq__)
+        ended = self.overview.ended_by_themselves()
         self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
         self.ended_at_last_death = ended
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
@@ -195,22 +189,22 @@ _kept: dict[str, Worker] = {}
 
 
 def train_one(job: Job, name: str) -> bool:
-    """Claim a training and carry it out; False where there is none now.
+    """Start a run and carry it out; False where there is none now.
 
     Ray uses a process for one task after another: data and plan are kept for the next.
     """
-    if job.run not in _kept:
+    if job.session not in _kept:
         one_thread()
         _kept.clear()
-        _kept[job.run] = Worker(job, name)
-    worker = _kept[job.run]
+        _kept[job.session] = Worker(job, name)
+    worker = _kept[job.session]
     worker.name = name
     # Wherever a canceled task is, Ray would raise an interrupt: also where a trial that has just
     # been claimed, or is being ended, would be left without a word.
     canceled = threading.Event()
     before = signal.signal(signal.SIGINT, lambda number, frame: canceled.set())
     try:
-        with worker.living():
+        with worker.heartbeat():
             return worker.train_next(abort=canceled.is_set)
     finally:
         signal.signal(signal.SIGINT, before)

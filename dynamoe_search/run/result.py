@@ -1,10 +1,10 @@
-"""What is kept of a training, as JSON: what it found, what it cost, and how to repeat it."""
+"""From a trained network to what the log keeps of it."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
-from dataclasses import asdict
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import dynamoe_search
 from dynamoe_search.budgets import active_parameters, flops_per_token, parameter_count
 from dynamoe_search.data import ImageData, TextData
+from dynamoe_search.log.runs import RunResult
 from dynamoe_search.measure.utilization import load_entropy, mean_normalized_entropy
 from dynamoe_search.training.evaluation import Evaluation
 from dynamoe_search.training.loop import TrainingResult
@@ -21,62 +22,48 @@ from dynamoe_search.training.settings import CurvePoint
 _SECONDS_FOR_GIT = 10
 
 
-def make_result(data: ImageData | TextData, training: TrainingResult) -> dict[str, Any]:
-    """What a training has found and cost.
-
-    Parameters
-    ----------
-    data : ImageData or TextData
-    training : TrainingResult
-    """
-    network = training.model.specification
-    validation = training.validation
+def make_result(data: ImageData | TextData, training: TrainingResult) -> RunResult:
+    """What a complete training run has found and cost."""
+    network, validation = training.model.specification, training.validation
     mean_active = validation.mean_active
     measured = mean_active or None  # a dense network has none
-    result: dict[str, Any] = {
-        **split_result("validation", data, validation),
-        "active_experts": sum(mean_active) / len(mean_active) if mean_active else 1.0,
-        "mean_active": list(mean_active),
-        "training_mean_active": list(training.mean_active),
-        "total_parameters": parameter_count(network).total,
-        "active_parameters": active_parameters(network, measured).expected,
-        "flops_per_token": flops_per_token(network, measured).expected,
-        "training_flops": training.flops,
-        "samples": training.samples,
-        "curve": [asdict(point) for point in training.curve],
-        "data": data.fingerprint,
-        "versions": versions(),
-        "commit": commit(),
-    }
-    if measured:
-        result["utilization_entropy"] = mean_normalized_entropy(validation.load)
-        result["layer_entropy"] = [load_entropy(load) for load in validation.load]
-    return result
+    result = RunResult(
+        training_flops=training.flops,
+        samples=training.samples,
+        fraction=1.0,
+        active_experts=sum(mean_active) / len(mean_active) if mean_active else 1.0,
+        mean_active=mean_active,
+        training_mean_active=training.mean_active,
+        total_parameters=parameter_count(network).total,
+        active_parameters=active_parameters(network, measured).expected,
+        flops_per_token=flops_per_token(network, measured).expected,
+        utilization_entropy=mean_normalized_entropy(validation.load) if measured else None,
+        layer_entropy=tuple(load_entropy(load) for load in validation.load),
+        curve=training.curve,
+    )
+    return replace(result, **split_result("validation", data, validation), **_origin(data))
 
 
-def split_result(name: str, data: ImageData | TextData, evaluation: Evaluation) -> dict[str, Any]:
-    """How good a network is on a split, each key beginning with the split's name."""
+def split_result(split: str, data: ImageData | TextData, evaluation: Evaluation) -> dict[str, Any]:
+    """How good a network is on a split: fields of `RunResult`."""
     result: dict[str, Any] = {
-        f"{name}_loss": evaluation.loss,
-        f"{name}_accuracy": evaluation.accuracy,
+        f"{split}_loss": evaluation.loss,
+        f"{split}_accuracy": evaluation.accuracy,
     }
     if isinstance(data, TextData):
-        result[f"{name}_perplexity"] = evaluation.perplexity
-        result[f"{name}_bits_per_byte"] = evaluation.bits_per_byte
+        result[f"{split}_perplexity"] = evaluation.perplexity
+        result[f"{split}_bits_per_byte"] = evaluation.bits_per_byte
     return result
 
 
-def make_spent(curve: list[CurvePoint], data: ImageData | TextData) -> dict[str, Any]:
-    """What a training had found and cost when it was ended early."""
-    return {
-        "fraction": curve[-1].fraction,
-        "training_flops": curve[-1].flops,
-        "samples": curve[-1].samples,
-        "curve": [asdict(point) for point in curve],
-        "data": data.fingerprint,
-        "versions": versions(),
-        "commit": commit(),
-    }
+def pruned_result(data: ImageData | TextData, curve: list[CurvePoint]) -> RunResult:
+    """What a training run had found and cost when it was ended early."""
+    last = curve[-1]
+    return RunResult(last.flops, last.samples, last.fraction, curve=tuple(curve), **_origin(data))
+
+
+def _origin(data: ImageData | TextData) -> dict[str, Any]:
+    return {"data": data.fingerprint, "versions": versions(), "commit": commit()}
 
 
 @cache

@@ -1,46 +1,48 @@
-"""One worker: it claims trainings and carries them out, one after another."""
+"""One worker: it starts training runs and carries them out, one after another."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from optuna.trial import FrozenTrial
 
 from dynamoe_search.data import ImageData, TextData, load_data
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.log.definition import check_data
-from dynamoe_search.log.heartbeat import GRACE, Watch, living
-from dynamoe_search.log.records import (
-    Claim,
-    FailureKind,
-    Superseded,
-    read_ledger,
-    record_failure,
-    record_pruned,
-    record_result,
-    settle,
+from dynamoe_search.log.events import Event, Log, Refused
+from dynamoe_search.log.heartbeat import GRACE, Watcher, heartbeat
+from dynamoe_search.log.runs import (
+    FinalState,
+    RunResult,
+    Stage,
+    Start,
+    finished,
+    lost,
+    reported,
+    started,
 )
-from dynamoe_search.log.storage import STORAGE_ERRORS, Place, open_study
-from dynamoe_search.plan.plan import make_plan
+from dynamoe_search.log.state import State, catch_up
+from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log
+from dynamoe_search.plan.candidate import parse_candidate
+from dynamoe_search.plan.confirmation import loss_alone
+from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.run.networks import keep_network
 from dynamoe_search.run.observation import Observation, Pruned
-from dynamoe_search.run.result import make_result, make_spent
-from dynamoe_search.search.agenda import Agenda
-from dynamoe_search.search.assignment import Assignment
-from dynamoe_search.search.samplers import make_pruner
-from dynamoe_search.training.checkpoint import save_model
+from dynamoe_search.run.result import make_result, pruned_result, split_result
+from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy
+from dynamoe_search.training.evaluation import evaluate
 from dynamoe_search.training.loop import Interrupted, NonFiniteLoss, TrainingResult, train
+from dynamoe_search.training.settings import CurvePoint
 
-MODELS = "models"
-_SECONDS_BETWEEN_LOOKS = 1.0  # at the records
+# Two that decide at once would mostly decide the same. A worker that was stopped while it decides
+# is not waited for any longer: the log refuses a run that is started twice.
+SECONDS_TO_DECIDE = 20.0
+_SECONDS_BETWEEN_READINGS = 1.0
 _SECONDS_BETWEEN_QUESTIONS = 0.01  # whether to finish
 
 
@@ -50,26 +52,24 @@ class Job:
 
     Parameters
     ----------
-    run : str
-        What tells this run from others of the study.
-    place : Place
-        Where the records are.
-    study_file : StudyFile
-    agenda : Agenda
-        What is to be trained: what the search asks for, or a confirmation.
+    session : str
+        The command that the workers belong to.
+    storage : Storage
+        Where the log is.
+    stage : {"search", "confirmation"}
+        What is to be trained.
     folder : Path
         Where networks are kept, if the study file asks for it.
     data_directory : Path or None
     device : str
         The torch device to train on.
     grace : float
-        Seconds without a sign of life after which a worker elsewhere counts as dead.
+        Seconds without a heartbeat after which a worker elsewhere counts as dead.
     """
 
-    run: str
-    place: Place
-    study_file: StudyFile
-    agenda: Agenda
+    session: str
+    storage: Storage
+    stage: Stage
     folder: Path
     data_directory: Path | None
     device: str
@@ -77,7 +77,7 @@ class Job:
 
 
 class Worker:
-    """What one worker needs at hand; `living` must hold while it trains.
+    """What one worker needs at hand; `heartbeat` must hold while it trains.
 
     Parameters
     ----------
@@ -88,41 +88,60 @@ class Worker:
 
     def __init__(self, job: Job, name: str) -> None:
         self.job, self.name = job, name
-        self.data = load_study_data(job.study_file, job.data_directory, job.device)
-        self.plan = make_plan(job.study_file, self.data)
-        search, training = job.study_file.search, job.study_file.training
-        self.study = open_study(job.place, make_pruner(search.pruner, training.evaluations))
-        self.watch = Watch(job.grace)
-        check_data(self.study, self.data, job.place)
+        self.log: Log = open_log(job.storage, create=False)
+        self.state = State()
+        catch_up(self.log, self.state)
+        assert self.state.study_file is not None  # a job is of a study that was begun
+        study_file = self.state.study_file
+        self.data = load_study_data(study_file, job.data_directory, job.device)
+        check_data(self.state, self.data, job.storage)
+        confirms = job.stage == "confirmation"
+        self.plan = make_plan(loss_alone(study_file) if confirms else study_file, self.data)
+        self.watcher = Watcher(job.grace)
+        self.policy = self._begin_anew()
 
-    def living(self) -> AbstractContextManager[None]:
+    def heartbeat(self) -> AbstractContextManager[None]:
         """Be seen to be alive until the block ends."""
-        return living(self.study, self.name, self.watch)
+        return heartbeat(self.log, self.name, self.watcher)
 
-    def next_assignment(self) -> Assignment | None:
-        """Claim the next training; None where there is none now."""
-        with self.job.place.claim_lock():
-            trials = self.settle_the_dead()
-            return self.job.agenda.next(self.study, trials, self.plan, self.name, self.job.run)
+    def catch_up(self) -> None:
+        """Read what is new in the log."""
+        catch_up(self.log, self.state, lambda event: self.policy.follow(event, self.state))
 
-    def settle_the_dead(self) -> list[FrozenTrial]:
-        """End what dead workers have left; the caller holds the claim lock.
+    def start_next(self) -> Start | None:
+        """Start the next run in the log; None where there is none now."""
+        while True:
+            with self.log.exclusive("decide", SECONDS_TO_DECIDE):
+                self.release_the_dead()
+                start = self.policy.ask(self.state, self.name, self.job.session)
+                if start is None:
+                    self.policy = self._begin_anew()
+                    return None
+                try:
+                    self.log.append(started(start))
+                except Refused:  # another worker has just started it
+                    self.policy = self._begin_anew()
+                    continue
+                self.catch_up()
+                return start
 
-        Returns
-        -------
-        list of FrozenTrial
-            All trials of the study, as they are then.
-        """
-        return settle(self.study, self.plan.study.search, self.watch.is_dead)
+    def release_the_dead(self) -> None:
+        """Let the runs of dead workers be tried again."""
+        self.catch_up()
+        progress = self.state.stages[self.job.stage]
+        for run in list(progress.running.values()):
+            if self.watcher.is_dead(run.start.worker):
+                with suppress(Refused):
+                    self.log.append(lost(run.start, "died"))
+        self.catch_up()
 
-    def retry_turns_up(self) -> bool | None:
-        """Whether a training of another worker must be tried again; None if it may still."""
-        with self.job.place.claim_lock():
-            trials = self.settle_the_dead()
-        ledger = read_ledger(trials)
-        if ledger.retries:
+    def a_retry_is_left(self) -> bool | None:
+        """Whether a lost run must be tried again; None if that may still happen."""
+        self.release_the_dead()
+        progress = self.state.stages[self.job.stage]
+        if progress.retries:
             return True
-        return None if ledger.running else False
+        return None if progress.running else False
 
     def work(
         self,
@@ -130,24 +149,24 @@ class Worker:
         abort: Callable[[], bool],
         on_fraction: Callable[[float], None] = lambda fraction: None,
     ) -> None:
-        """Carry out trainings until none are left, here or with others, or until told to finish.
+        """Carry out runs until none are left, here or with others, or until told to finish.
 
         Parameters
         ----------
         finish : callable
-            Asked between trainings: whether to end.
+            Asked between runs: whether to end.
         abort : callable
-            Asked at every step: whether to end at once; the trial is recorded as interrupted.
+            Asked at every step: whether to end at once; the run is recorded as interrupted.
         on_fraction : callable
-            Told how far the current training is, from 0 to 1.
+            Told how far the current run is, from 0 to 1.
         """
         while not finish():
             if self.train_next(abort, on_fraction):
                 continue
-            # Whoever trains the last ones may die; then it is for those who are free.
-            while (turned_up := self.retry_turns_up()) is None and not finish():
-                _wait(finish, _SECONDS_BETWEEN_LOOKS)
-            if not turned_up:
+            # The worker of a last run may die; then a free one tries it again.
+            while (is_left := self.a_retry_is_left()) is None and not finish():
+                _wait(finish, _SECONDS_BETWEEN_READINGS)
+            if not is_left:
                 return
 
     def train_next(
@@ -155,93 +174,101 @@ class Worker:
         abort: Callable[[], bool],
         on_fraction: Callable[[float], None] = lambda fraction: None,
     ) -> bool:
-        """Claim a training and carry it out; False where there is none now."""
-        start = time.perf_counter(), time.process_time()
-        assignment = self.next_assignment()
-        if assignment is None:
+        """Start a run and carry it out; False where there is none now."""
+        begin = time.perf_counter(), time.process_time()
+        start = self.start_next()
+        if start is None:
             return False
-        deciding = time.perf_counter() - start[0], time.process_time() - start[1]
-        record = self._carry_out(assignment, deciding, abort, on_fraction)
+        deciding = time.perf_counter() - begin[0], time.process_time() - begin[1]
         try:
-            # Under the lock nobody can give the trial up while its end is written.
-            with self.job.place.claim_lock():
-                record()
-        except Superseded as error:
-            print(f"dynamoe-search: {error}", flush=True)
+            self.log.append(self._carry_out(start, deciding, abort, on_fraction))
+        except Refused:
+            print(
+                f"dynamoe-search: {start.candidate}, block {start.block}: this worker gave no"
+                " heartbeat, so another one has trained the same run; its result counts",
+                flush=True,
+            )
         on_fraction(0.0)
         return True
 
     def _carry_out(
         self,
-        assignment: Assignment,
+        start: Start,
         deciding: tuple[float, float],
         abort: Callable[[], bool],
         on_fraction: Callable[[float], None],
-    ) -> Callable[[], None]:
-        """Train, and give what records how that ended."""
-        study, trial, claim = self.study, assignment.trial, assignment.claim
-        search = self.plan.study.search
-        observation = Observation(self.plan, self.data, trial, claim, on_fraction)
+    ) -> Event:
+        """Train, and give the event of how that ended."""
+        study_file = self.plan.study
+        observation = Observation(
+            study_file, self.data, start.seed, lambda point: self._prunes(start, point), on_fraction
+        )
         try:
             training = train(
-                self.plan.network_with(assignment.candidate),
+                self.plan.network_with(parse_candidate(start.candidate)),
                 self.data,
-                self.plan.study.training,
-                claim.seed,
+                study_file.training,
+                start.seed,
                 on_evaluation=observation.look,
                 should_stop=abort,
             )
-            result = make_result(self.data, training) | observation.found()
-            result |= self.job.agenda.also_measured(self.plan, self.data, training)
+            result = observation.add_to(make_result(self.data, training))
+            if start.stage == "confirmation":
+                test = evaluate(training.model, self.data.test, study_file.training.precision)
+                result = replace(result, **split_result("test", self.data, test))
         except Interrupted as error:
-            return partial(record_failure, study, trial, "interrupted", str(error))
+            return lost(start, "interrupted", str(error))
         except Pruned:
-            spent = make_spent(observation.curve, self.data)
-            spent |= _times(deciding, observation, None)
-            return partial(record_pruned, study, trial, spent)
+            result = pruned_result(self.data, observation.curve)
+            result = replace(result, seconds=_seconds(deciding, observation, None))
+            return finished(start, "pruned", result)
         except NonFiniteLoss as error:
-            return partial(record_failure, study, trial, "diverged", str(error), error.flops)
-        except STORAGE_ERRORS:
-            raise  # no fault of the training: it is tried again
+            return finished(start, "diverged", RunResult(error.flops), str(error))
+        except LOG_ERRORS:
+            raise  # no fault of the run: it is tried again
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
-            return partial(record_failure, study, trial, _kind_of(error), message)
-        if search.keep_models:
-            self._keep_model(training, assignment)
-        result |= _times(deciding, observation, training)
-        return partial(record_result, study, trial, claim, result, search)
+            return finished(start, _state_of(error), message=message)
+        if study_file.search.keep_models:
+            self._keep(training, start)
+        result = replace(result, seconds=_seconds(deciding, observation, training))
+        return finished(start, "complete", result)
 
-    def _keep_model(self, training: TrainingResult, assignment: Assignment) -> None:
-        of = self.job.folder, self.job.agenda.stage, assignment.trial.number
-        path = model_path(*of)
+    def _prunes(self, start: Start, point: CurvePoint) -> bool:
+        search, training = self.plan.study.search, self.plan.study.training
+        if search.pruner == "none" or not isinstance(self.policy, SearchPolicy):
+            return False
+        self.log.append(reported(start, round(point.fraction * training.evaluations), point.loss))
+        self.catch_up()
+        return start.prunable and point.fraction < 1 and self.policy.proposer.is_unpromising(start)
+
+    def _keep(self, training: TrainingResult, start: Start) -> None:
+        number = self.state.stages[start.stage].attempts[start.key][start.attempt]
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_model(training.model, path, about_model(*of, assignment.claim, self.data))
+            keep_network(training.model, self.job.folder, number, start, self.data)
         except (InvalidInput, OSError) as error:
-            # No fault of the training: it is tried again.
+            # No fault of the run: it is tried again.
             raise RunFailed(
                 f"the network cannot be kept: {error}. Nothing recorded is lost; make room or mend"
                 " it, then run the same command again"
             ) from error
 
+    def _begin_anew(self) -> Policy:
+        """A policy that has followed the log, and has proposed nothing that is not in it."""
+        self.state = State()
+        self.policy = make_policy(self.job.stage, self.plan, self.log)
+        self.catch_up()
+        return self.policy
 
-def model_path(folder: Path, stage: str, trial: int) -> Path:
-    """Where the network of a trial is kept."""
-    return folder / MODELS / f"{stage}-{trial:05d}.safetensors"
 
-
-def about_model(
-    folder: Path, stage: str, trial: int, claim: Claim, data: ImageData | TextData
-) -> dict[str, Any]:
-    """What is kept with a network, so that it can be told which it is."""
-    return {
-        "study": folder.resolve().name,  # which may have been given as "."
-        stage: trial,
-        "candidate": claim.candidate,
-        "replicate": claim.replicate,
-        "seed": claim.seed,
-        "data": data.fingerprint,
-    }
+def make_policy(stage: Stage, plan: Plan, log: Log) -> Policy:
+    """The policy of a stage, before it has followed the log."""
+    if stage == "search":
+        return SearchPolicy(plan)
+    state = State()
+    catch_up(log, state)
+    assert state.confirmation is not None  # planned before its first worker starts
+    return ConfirmationPolicy(plan, state.confirmation)
 
 
 def load_study_data(
@@ -252,28 +279,37 @@ def load_study_data(
     return load_data(data.name, directory, data.seed, device, study_file.model.context)
 
 
+def check_data(state: State, data: ImageData | TextData, storage: Storage) -> None:
+    """`InvalidInput` where data are not those that a study was begun with."""
+    if state.data != data.fingerprint:
+        raise InvalidInput(
+            f"data.name: {data.name} here is not the data that {storage} was begun with"
+            f" (fingerprint {data.fingerprint}, was {state.data}); check --data-dir"
+        )
+
+
+def one_thread() -> None:
+    """Compute on one thread in this process: there is one worker per core."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
 def _wait(finish: Callable[[], bool], seconds: float) -> None:
     until = time.monotonic() + seconds
     while not finish() and time.monotonic() < until:
         time.sleep(_SECONDS_BETWEEN_QUESTIONS)
 
 
-def one_thread() -> None:
-    """Let this process compute on one thread: there is one worker a core."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-
-
-def _kind_of(error: Exception) -> FailureKind:
+def _state_of(error: Exception) -> FinalState:
     # A RuntimeError is how torch reports that the CPU's memory is exhausted.
     exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return "out of memory" if exhausted or "can't allocate memory" in str(error) else "error"
 
 
-def _times(
+def _seconds(
     deciding: tuple[float, float], observation: Observation, training: TrainingResult | None
-) -> dict[str, Any]:
-    """The wall and CPU seconds of a trial's parts."""
+) -> dict[str, float]:
+    """The wall and CPU seconds of a run's parts."""
     parts = {"deciding": deciding, "measuring": (observation.wall, observation.cpu)}
     if training is not None:
         times = training.times

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -15,12 +14,12 @@ from optuna.importance import (
     FanovaImportanceEvaluator,
     PedAnovaImportanceEvaluator,
 )
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FixedTrial, FrozenTrial, create_trial
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.records import claim_of, read_ledger
-from dynamoe_search.log.storage import open_study, place_of
-from dynamoe_search.plan.reader import study_path
+from dynamoe_search.log.state import Progress
+from dynamoe_search.plan.plan import Plan
+from dynamoe_search.search.space import suggest, suggest_settings
 
 CHANCE = "(chance)"
 """A parameter that means nothing, drawn at random: what has no more importance than it, has none
@@ -39,28 +38,23 @@ _LOSS = "validation_loss"
 
 
 def parameter_importance(
-    study: Path,
-    storage: str | None = None,
-    name: str | None = None,
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
+    progress: Progress, plan: Plan, repetitions: int = REPETITIONS, seed: int = 0
 ) -> pd.DataFrame:
     """How much of the validation loss each parameter of a search decides.
 
     Importances of few candidates are unstable, which a single number hides. So each repetition
-    draws the candidates anew, with replacement, gives the evaluator another seed, and adds a
+    draws the candidates again, with replacement, gives the evaluator another seed, and adds a
     parameter that is pure chance. What spreads over repetitions, or stays near chance, is not
     known.
 
-    A candidate counts once, by the mean loss of its trainings; parameters are those that Optuna
-    chooses (see `dynamoe_search.search.space`).
+    A candidate counts once, by the mean loss of its blocks; parameters are those of the family and
+    of what is searched next to the schedule, as Optuna proposes them.
 
     Parameters
     ----------
-    study : Path
-        The study file, or its folder.
-    storage, name : str, optional
-        As in `dynamoe_search.run.run.run_study`.
+    progress : Progress
+        Of the search.
+    plan : Plan
     repetitions : int
     seed : int
 
@@ -68,20 +62,19 @@ def parameter_importance(
     -------
     DataFrame
         ``evaluator`` (see `EVALUATORS`: fANOVA, Hutter, Hoos and Leyton-Brown 2014; PED-ANOVA,
-        arXiv 2304.10255), ``repetition``, ``parameter`` (with `CHANCE`) and ``importance``, which
-        sums to 1 over the parameters of a repetition. The number of candidates is in ``attrs``.
+        arXiv 2304.10255), ``repetition``, ``parameter`` (with `CHANCE`), ``importance``, which sums
+        to 1 over the parameters of a repetition, and ``candidates``, how many there are.
 
     Raises
     ------
     InvalidInput
         With fewer than 15 candidates that were trained in full and lie in the family.
     """
-    place = place_of(study_path(study).parent, storage, name)
-    candidates = _candidates(open_study(place).get_trials(deepcopy=False))
+    candidates = _candidates(progress, plan)
     if len(candidates) < FEWEST_CANDIDATES:
         raise InvalidInput(
-            f"importance takes at least {FEWEST_CANDIDATES} candidates that the sampler has chosen"
-            f" and that are trained in full, and this study has {len(candidates)}: raise its trials"
+            f"importance takes at least {FEWEST_CANDIDATES} candidates of the family that are"
+            f" trained in full, and this study has {len(candidates)}: raise search.runs"
         )
     generator = np.random.default_rng(seed)
     rows = []
@@ -101,25 +94,24 @@ def parameter_importance(
                 }
                 for parameter, importance in importances.items()
             ]
-    table = pd.DataFrame(rows)
-    table.attrs["candidates"] = len(candidates)
-    return table
+    return pd.DataFrame(rows).assign(candidates=len(candidates))
 
 
-def _candidates(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+def _candidates(progress: Progress, plan: Plan) -> list[FrozenTrial]:
     """A trial for each candidate that has results and parameters, its value the mean loss."""
-    means = read_ledger(trials).means([_LOSS])
-    known: dict[str, FrozenTrial] = {}
-    for trial in trials:
-        claim = claim_of(trial)
-        if claim is None or not trial.params or claim.candidate in known:
-            continue
-        loss = means.get(claim.candidate, {}).get(_LOSS, np.nan)
-        if np.isfinite(loss):
-            known[claim.candidate] = create_trial(
-                params=trial.params, distributions=trial.distributions, value=float(loss)
+    means = progress.means([_LOSS])
+    found: dict[str, FrozenTrial] = {}
+    for run in progress.runs:
+        name, parameters = run.start.candidate, run.start.parameters
+        loss = means.get(name, {}).get(_LOSS, np.nan)
+        if parameters and name not in found and np.isfinite(loss):
+            proposed = FixedTrial(dict(parameters))
+            suggest(proposed, plan.family, plan.depth)
+            suggest_settings(proposed, plan.study.search.also)
+            found[name] = create_trial(
+                params=proposed.params, distributions=proposed.distributions, value=float(loss)
             )
-    return list(known.values())
+    return list(found.values())
 
 
 def _with_chance(trial: FrozenTrial, chance: float) -> FrozenTrial:

@@ -13,7 +13,9 @@ from dynamoe_search.schedules import Family, Real, Simplex, Whole
 _LEAST = 1e-6  # an exponential variable is then at most 13.8
 
 
-def suggest(trial: optuna.Trial, family: Family, depth: int) -> dict[str, float]:
+def suggest(
+    trial: optuna.Trial | optuna.trial.FixedTrial, family: Family, depth: int
+) -> dict[str, float]:
     """Let Optuna choose the parameters of a family.
 
     A simplex is sampled uniformly: shares proportional to -ln(v) of independent uniform v, so the
@@ -44,7 +46,9 @@ def encode(parameters: Mapping[str, float], family: Family, depth: int) -> dict[
     return encoded
 
 
-def suggest_settings(trial: optuna.Trial, also: AlsoSection) -> dict[str, float]:
+def suggest_settings(
+    trial: optuna.Trial | optuna.trial.FixedTrial, also: AlsoSection
+) -> dict[str, float]:
     """Let Optuna choose what is searched next to the schedule."""
     settings: dict[str, float] = {}
     if also.hidden is not None:

@@ -1,0 +1,112 @@
+"""What a log is: events that are only ever appended, and beside them the workers' heartbeats."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from dynamoe_search.errors import InvalidInput, RunFailed
+
+SECONDS_TO_WAIT_FOR_A_WRITER = 60
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that has happened in a study.
+
+    Parameters
+    ----------
+    kind : str
+        What has happened, for example ``"finished"``. Logs treat all kinds alike.
+    content : dict
+        What JSON can hold; NaN and infinities are kept.
+    key : str, optional
+        The log of a study holds at most one event with this key; any number without a key.
+    at : float
+        Seconds since the epoch, by the writer's clock; now where it is not given.
+    """
+
+    kind: str
+    content: dict[str, Any]
+    key: str | None = None
+    at: float = field(default_factory=time.time)
+
+
+class Refused(RunFailed):
+    """The log holds an event with the same key already; nothing was appended."""
+
+
+class Heartbeats(Protocol):
+    """The heartbeats of a study's workers: one count for each worker, and no history.
+
+    What has not changed for a day, by the clock of the store, is removed at another's beat.
+    """
+
+    def beat(self, worker: str, count: int) -> None:
+        """Set the count of a worker."""
+
+    def heartbeats(self) -> dict[str, int]:
+        """The count of each worker."""
+
+    def forget(self, worker: str) -> None:
+        """Remove the count of a worker, if there is one."""
+
+
+class Log(Heartbeats, Protocol):
+    """The log of one study; as a context manager, it is closed at the end.
+
+    If the file or the server fails, a method raises one of `storage.LOG_ERRORS`.
+    """
+
+    def append(self, *events: Event) -> None:
+        """Append all of the events, in this order, or none of them.
+
+        Raises
+        ------
+        Refused
+            If the log holds an event with one of their keys, or two of them have the same key.
+        """
+
+    def read(self, since: int = 0) -> list[tuple[int, Event]]:
+        """The events after a position, each with its own position, which grows.
+
+        The order is the same for every reader. The cost depends on the events after `since` only.
+
+        Parameters
+        ----------
+        since : int
+            0, or the last position of an earlier call.
+        """
+
+    def exclusive(self, section: str, seconds: float) -> AbstractContextManager[bool]:
+        """Enter a section of the study alone, or find after some seconds that another is in it.
+
+        The block runs in either case; it is given whether the section was entered. This saves
+        wasted work; correctness needs keys. The system frees the section when its holder dies.
+
+        Parameters
+        ----------
+        section : str
+            Its name, of letters and digits.
+        seconds : float
+            How long to wait for another process.
+        """
+
+    def close(self) -> None:
+        """Release files and connections; the last to do so folds SQLite's files into one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def of_version_0_1(where: str, elsewhere: str) -> InvalidInput:
+    """The error for a log that this version cannot read; `elsewhere` says where to begin anew."""
+    return InvalidInput(
+        f"{where} holds a log of version 0.1, which this version cannot read: finish the study"
+        f" with version 0.1, or begin it anew {elsewhere}"
+    )

@@ -1,0 +1,199 @@
+"""Training runs as the log has them: how one starts, what it finds, how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from dynamoe_search.log.events import Event
+from dynamoe_search.training.settings import CurvePoint
+
+Stage = Literal["search", "confirmation"]
+FinalState = Literal["complete", "pruned", "diverged", "out of memory", "error"]
+LostState = Literal["died", "interrupted"]
+RunState = Literal["running", "superseded"] | FinalState | LostState
+
+
+@dataclass(frozen=True)
+class Start:
+    """The start of a training run.
+
+    Parameters
+    ----------
+    stage : {"search", "confirmation"}
+    candidate : str
+        As `dynamoe_search.plan.candidate.parse_candidate` reads it.
+    block : int
+        The seed block, from 0; each candidate has one result per block.
+    attempt : int
+        From 0; above it where earlier attempts at this block were lost.
+    seed : int
+        Of the block.
+    worker, session : str
+        Who trains it, and the command that this worker belongs to.
+    parameters : mapping of str to float, optional
+        The candidate in the search space of Optuna; None where it lies outside the family.
+    passed_over : int, optional
+        The proposals before this one that needed no run; None where no sampler was asked.
+    prunable : bool
+        Whether it may be ended early.
+    """
+
+    stage: Stage
+    candidate: str
+    block: int
+    attempt: int
+    seed: int
+    worker: str
+    session: str
+    parameters: Mapping[str, float] | None = None
+    passed_over: int | None = None
+    prunable: bool = False
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The candidate and the block: what has one result per stage."""
+        return self.candidate, self.block
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a training run has found and cost; the columns of `Study.training_runs`.
+
+    Parameters
+    ----------
+    training_flops : float
+        Counted from the measured K; of a run that was ended early, as far as it came.
+    samples : int
+        Images, or windows of text, seen.
+    fraction : float
+        The part of the training that was done, from 0 to 1.
+    validation_loss, test_loss : float, optional
+        In nats; so for ``_accuracy``, and for text ``_perplexity`` and ``_bits_per_byte``. The test
+        split is measured in a confirmation only.
+    active_experts : float, optional
+        K on the validation split, its mean over tokens and layers; ``mean_active`` per layer.
+    total_parameters, active_parameters, flops_per_token : float, optional
+    utilization_entropy : float, optional
+        The mean over layers of H / ln N; ``layer_entropy`` is H per layer, in nats.
+    curve : tuple of CurvePoint
+    measured : dict of str to float
+        What else the study asked for; see `dynamoe_search.measure.quantities.MEASURED`.
+    tables : dict of str to list of dict
+        The same in detail: ``gradients``, ``utilization``, ``load``, ``representation``.
+    seconds : dict of str to float
+        Wall (``_seconds``) and CPU (``_cpu_seconds``) time of the run's parts.
+    data, commit : str, optional
+        The fingerprint of the data, and the commit of this package.
+    versions : dict of str to str
+    """
+
+    training_flops: float = 0.0
+    samples: int = 0
+    fraction: float = 0.0
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_perplexity: float | None = None
+    validation_bits_per_byte: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    test_perplexity: float | None = None
+    test_bits_per_byte: float | None = None
+    active_experts: float | None = None
+    mean_active: tuple[float, ...] = ()
+    training_mean_active: tuple[float, ...] = ()
+    total_parameters: int | None = None
+    active_parameters: float | None = None
+    flops_per_token: float | None = None
+    utilization_entropy: float | None = None
+    layer_entropy: tuple[float, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    measured: dict[str, float] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    data: str | None = None
+    commit: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def value(self, column: str) -> float:
+        """A measured quantity by the name of its column; NaN where there is none."""
+        value = self.measured.get(column, getattr(self, column, None))
+        return float("nan") if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt at a training run, as far as the log knows it.
+
+    Parameters
+    ----------
+    number : int
+        From 0, in the order of the starts in its stage.
+    start : Start
+    started : float
+        Seconds since the epoch; ``finished`` likewise.
+    state : str
+        running, complete, pruned, diverged, out of memory, error; died or interrupted: it is tried
+        again; superseded: another attempt at it was finished first.
+    message : str
+        Why it failed.
+    """
+
+    number: int
+    start: Start
+    started: float
+    state: RunState = "running"
+    finished: float | None = None
+    message: str = ""
+    result: RunResult = RunResult()
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The end of a run, or its loss: what the log keeps of either."""
+
+    stage: Stage
+    candidate: str
+    block: int
+    attempt: int
+    state: FinalState | LostState
+    message: str = ""
+    result: RunResult = RunResult()
+
+
+START: TypeAdapter[Start] = TypeAdapter(Start)
+FINISH: TypeAdapter[Finish] = TypeAdapter(Finish)
+
+
+def started(start: Start) -> Event:
+    """The event that a run starts; the log refuses a second start of the same attempt."""
+    key = f"started {start.stage} {start.candidate} {start.block} {start.attempt}"
+    return Event("started", asdict(start), key)
+
+
+def reported(start: Start, step: int, loss: float) -> Event:
+    """The event that a run has reached a point of its learning curve; pruners go by these."""
+    content = {"candidate": start.candidate, "block": start.block, "attempt": start.attempt}
+    return Event("reported", {**content, "step": step, "loss": loss})
+
+
+def finished(
+    start: Start, state: FinalState, result: RunResult = RunResult(), message: str = ""
+) -> Event:
+    """The event that a run has ended for good; the log refuses a second one for its block."""
+    finish = Finish(
+        start.stage, start.candidate, start.block, start.attempt, state, message, result
+    )
+    return Event(
+        "finished", asdict(finish), f"finished {start.stage} {start.candidate} {start.block}"
+    )
+
+
+def lost(start: Start, state: LostState, message: str = "") -> Event:
+    """The event that an attempt has ended without a result, so that the run is tried again."""
+    finish = Finish(start.stage, start.candidate, start.block, start.attempt, state, message)
+    key = f"lost {start.stage} {start.candidate} {start.block} {start.attempt}"
+    return Event("lost", asdict(finish), key)

@@ -1,0 +1,206 @@
+"""A log in the tables of an SQLite file or a PostgreSQL database, which hold many studies."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.events import SECONDS_TO_WAIT_FOR_A_WRITER, Event, Log, Refused
+from dynamoe_search.log.lock import beside, fingerprint, held
+
+_PAGES_BETWEEN_SYNCS = 16  # a training run writes about as many
+_POSTGRESQL = (
+    f"-c lock_timeout={SECONDS_TO_WAIT_FOR_A_WRITER}s"
+    # A writer that is stopped within an append is thrown out before the others give up.
+    " -c idle_in_transaction_session_timeout=10s"
+    # The server notices within a minute that a client is gone from the network.
+    " -c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=5"
+)
+_SECONDS_BETWEEN_TRIES = 0.05
+
+_tables = sa.MetaData()
+_events = sa.Table(
+    "dynamoe_events",
+    _tables,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("study", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),  # JSON, which PostgreSQL would deny a NaN
+    sa.Column("key", sa.Text),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.UniqueConstraint("study", "key"),
+    sa.Index("dynamoe_events_in_order", "study", "number"),
+)
+_heartbeats = sa.Table(
+    "dynamoe_heartbeats",
+    _tables,
+    sa.Column("study", sa.Text, primary_key=True),
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+def sqlite_engine(file: Path, create: bool) -> sa.Engine:
+    """Connect to an SQLite file, which is made only with `create`, and else may be read-only."""
+
+    def connect() -> sqlite3.Connection:
+        if create or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+            mode = "rwc" if create else "rw"
+        else:
+            # SQLite would have to make files beside it, even to read it, unless a writer has.
+            written = file.with_name(file.name + "-wal").exists()
+            mode = "ro" if written else "ro&immutable=1"
+        connection = sqlite3.connect(
+            f"{file.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=SECONDS_TO_WAIT_FOR_A_WRITER,
+            check_same_thread=False,  # the pool sees to it
+        )
+        if create:
+            connection.execute("PRAGMA journal_mode = WAL")
+        # A process that is killed loses nothing; a machine without power, about a training run.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_SYNCS}")
+        return connection
+
+    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+
+
+def postgresql_engine(url: sa.URL) -> sa.Engine:
+    """Connect to a PostgreSQL database; `InvalidInput` where its driver is not installed."""
+    url, arguments = url.set(drivername="postgresql+psycopg"), {"options": _POSTGRESQL}
+    try:
+        return sa.create_engine(url, connect_args=arguments, pool_pre_ping=True)
+    except ImportError:
+        raise InvalidInput(
+            "PostgreSQL needs its driver; install the extra:"
+            " pip install 'dynamoe-search[postgresql]'"
+        ) from None
+
+
+class SqlLog(Log):
+    """The log of one study in a database; `file` is that of SQLite, None for PostgreSQL."""
+
+    def __init__(self, engine: sa.Engine, study: str, file: Path | None = None) -> None:
+        self._engine, self._study, self._file = engine, study, file
+        # A reader that is stopped leaves no transaction open.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def begin(self) -> None:
+        """Make the tables where they are missing, and see that they can be written."""
+        with self._engine.begin() as connection:
+            if self._file is None:
+                self._wait_for_others(connection, "tables")
+            else:
+                connection.execute(sa.text("BEGIN IMMEDIATE"))
+            _tables.create_all(connection)
+
+    def studies(self) -> list[str]:
+        """The names of all studies in the database, in the order of their first events."""
+        if not sa.inspect(self._reading).has_table(_events.name):
+            return []
+        names = sa.select(_events.c.study).group_by(_events.c.study)
+        with self._reading.connect() as connection:
+            return list(connection.scalars(names.order_by(sa.func.min(_events.c.number))))
+
+    def studies_of_version_0_1(self) -> list[str]:
+        """The names of all studies in the tables that version 0.1 had of Optuna."""
+        if not {"studies", "trials"} <= set(sa.inspect(self._reading).get_table_names()):
+            return []
+        with self._reading.connect() as connection:
+            return list(connection.scalars(sa.text("SELECT study_name FROM studies")))
+
+    def append(self, *events: Event) -> None:
+        """Append in one transaction."""
+        study = {"study": self._study}
+        rows = [study | vars(event) | {"content": json.dumps(event.content)} for event in events]
+        if not rows:
+            return
+        try:
+            with self._engine.begin() as connection:
+                if self._file is None:
+                    # One by one: else readers miss a number that is committed after a greater one.
+                    self._wait_for_others(connection, f"append {self._study}")
+                connection.execute(sa.insert(_events), rows)
+        except IntegrityError as error:
+            keys = ", ".join(event.key for event in events if event.key is not None)
+            raise Refused(f"{self._study} holds an event with this key already: {keys}") from error
+
+    def read(self, since: int = 0) -> list[tuple[int, Event]]:
+        """The events with a greater number."""
+        row = _events.c
+        query = sa.select(row.number, row.kind, row.content, row.key, row.at)
+        query = query.where(row.study == self._study, row.number > since).order_by(row.number)
+        with self._reading.connect() as connection:
+            return [
+                (number, Event(kind, json.loads(content), key, at))
+                for number, kind, content, key, at in connection.execute(query)
+            ]
+
+    @contextmanager
+    def exclusive(self, section: str, seconds: float) -> Iterator[bool]:
+        """Hold the lock on a file beside SQLite's, or an advisory lock of PostgreSQL."""
+        if self._file is not None:
+            path = beside(self._file, self._study, f"{section}.lock")
+            with held(path, seconds) as entered:
+                yield entered
+            return
+        lock, deadline = _number(f"{section} {self._study}"), time.monotonic() + seconds
+        with self._reading.connect() as connection:
+            while not (entered := connection.scalar(sa.func.pg_try_advisory_lock(lock))):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+            try:
+                yield bool(entered)
+            finally:
+                if entered:
+                    with suppress(SQLAlchemyError):  # a server that is gone holds no lock
+                        connection.scalar(sa.func.pg_advisory_unlock(lock))
+
+    def beat(self, worker: str, count: int) -> None:
+        """Replace a row, and remove those that have expired."""
+        row = _heartbeats.c
+        with self._engine.begin() as connection:
+            now = connection.scalars(sa.select(sa.func.now())).one()
+            mine = (row.study == self._study) & (row.worker == worker)
+            expired = row.at < now - timedelta(days=1)
+            connection.execute(sa.delete(_heartbeats).where(mine | expired))
+            values = {"study": self._study, "worker": worker, "count": count, "at": now}
+            connection.execute(sa.insert(_heartbeats), values)
+
+    def heartbeats(self) -> dict[str, int]:
+        """The rows of this study."""
+        row = _heartbeats.c
+        query = sa.select(row.worker, row.count).where(row.study == self._study)
+        with self._reading.connect() as connection:
+            return dict(connection.execute(query).all())
+
+    def forget(self, worker: str) -> None:
+        """Delete a row."""
+        mine = (_heartbeats.c.study == self._study) & (_heartbeats.c.worker == worker)
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_heartbeats).where(mine))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    @staticmethod
+    def _wait_for_others(connection: sa.Connection, what: str) -> None:
+        connection.scalar(sa.func.pg_advisory_xact_lock(_number(what)))
+
+
+def _number(lock: str) -> int:
+    return int.from_bytes(fingerprint(f"dynamoe_search {lock}"), signed=True)

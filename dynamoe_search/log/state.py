@@ -1,0 +1,268 @@
+"""The state of a study: what its events add up to."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any
+
+from pydantic import ValidationError
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.events import Event, Log
+from dynamoe_search.log.runs import FINISH, START, Finish, Run, RunResult, RunState, Stage, Start
+from dynamoe_search.plan.confirmation import Confirmation
+from dynamoe_search.plan.study_file import StudyFile
+
+FORMAT = 3
+"""Of the events; it grows where older ones cannot be read any more."""
+
+# A run is tried again after its worker has died, but not after two deaths in one session: the run
+# itself may be what kills its workers.
+_DEATHS_IN_ONE_SESSION = 2
+
+Key = tuple[str, int]  # candidate and block
+
+
+@dataclass
+class Progress:
+    """How far one stage of a study is.
+
+    Attributes
+    ----------
+    runs : list of Run
+        All attempts, in the order of their starts.
+    results : dict of str to dict of int to RunResult
+        By candidate and block, those of complete runs.
+    taken : dict of str to set of int
+        By candidate, the blocks that are finished or running.
+    pruned : set of str
+        Candidates of which a run was pruned, or still may be. They are not trained on another
+        block: the blocks that come through would be the lucky ones.
+    retries : dict of (str, int) to Run
+        By candidate and block, the last attempt at each run that must be tried again.
+    running : dict of int to Run
+        The attempts under way, by number.
+    finished : int
+        Runs that have ended for good.
+    given_up : set of (str, int)
+        Of these, the runs that killed their workers.
+    flops : float
+        Training FLOPs of all finished runs.
+    seconds : float
+        The time during which at least one run was under way.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    results: dict[str, dict[int, RunResult]] = field(default_factory=dict)
+    taken: dict[str, set[int]] = field(default_factory=dict)
+    pruned: set[str] = field(default_factory=set)
+    retries: dict[Key, Run] = field(default_factory=dict)
+    running: dict[int, Run] = field(default_factory=dict)
+    finished: int = 0
+    given_up: set[Key] = field(default_factory=set)
+    flops: float = 0.0
+    seconds: float = 0.0
+    attempts: dict[Key, list[int]] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+    _busy: list[tuple[float, float]] = field(default_factory=list)
+
+    def means(self, columns: Sequence[str]) -> dict[str, dict[str, float]]:
+        """The means of some quantities over the blocks of each candidate."""
+        return {
+            candidate: {name: fmean(r.value(name) for r in blocks.values()) for name in columns}
+            for candidate, blocks in self.results.items()
+        }
+
+    def first_free_block(self, candidate: str) -> int:
+        """The lowest block of a candidate that is neither finished nor running."""
+        taken = self.taken.get(candidate, ())
+        return next(block for block in range(len(taken) + 1) if block not in taken)
+
+    def start(self, start: Start, at: float) -> None:
+        """A run starts."""
+        run = Run(len(self.runs), start, at)
+        self.runs.append(run)
+        self.attempts.setdefault(start.key, []).append(run.number)
+        self.running[run.number] = run
+        self.retries.pop(start.key, None)
+        self.taken.setdefault(start.candidate, set()).add(start.block)
+        if start.prunable:
+            self.pruned.add(start.candidate)
+
+    def finish(self, finish: Finish, at: float) -> None:
+        """A run ends for good; other attempts at it are superseded."""
+        key = finish.candidate, finish.block
+        run = self.runs[self.attempts[key][finish.attempt]]
+        for number in self.attempts[key]:
+            if number != run.number and number in self.running:
+                self._end(self.running[number], "superseded", at)
+        self._end(run, finish.state, at, finish.message, finish.result)
+        self._cover(run.started, at)
+        self.retries.pop(key, None)
+        self.taken[finish.candidate].add(finish.block)
+        self.finished += key not in self.given_up
+        self.given_up.discard(key)
+        self.flops += finish.result.training_flops
+        if finish.state == "complete":
+            self.results.setdefault(finish.candidate, {})[finish.block] = finish.result
+        if finish.state != "pruned":
+            self.pruned.discard(finish.candidate)
+
+    def lose(self, finish: Finish, at: float) -> None:
+        """An attempt ends without a result: its run is tried again, unless it kills its workers."""
+        key = finish.candidate, finish.block
+        run = self.runs[self.attempts[key][finish.attempt]]
+        if run.number not in self.running:
+            return
+        run = self._end(run, finish.state, at, finish.message)
+        if finish.state == "interrupted":
+            self._cover(run.started, at)
+        if any(number in self.running for number in self.attempts[key]):
+            return
+        self.pruned.discard(finish.candidate)
+        attempts = [self.runs[number] for number in self.attempts[key]]
+        deaths = Counter(one.start.session for one in attempts if one.state == "died")
+        if max(deaths.values(), default=0) < _DEATHS_IN_ONE_SESSION:
+            self.retries[key] = run
+            self.taken[finish.candidate].discard(finish.block)
+        else:
+            self.given_up.add(key)
+            self.finished += 1
+
+    def _end(
+        self,
+        run: Run,
+        state: RunState,
+        at: float,
+        message: str = "",
+        result: RunResult | None = None,
+    ) -> Run:
+        self.running.pop(run.number, None)
+        ended = replace(
+            run, state=state, finished=at, message=message, result=result or RunResult()
+        )
+        self.runs[run.number] = ended
+        self.ended.append(run.number)
+        return ended
+
+    def _cover(self, begin: float, end: float) -> None:
+        """Add an interval to the union of those in which a run was under way."""
+        first = bisect_left(self._busy, begin, key=lambda interval: interval[1])
+        last = bisect_right(self._busy, end, key=lambda interval: interval[0])
+        merged = self._busy[first:last]
+        self.seconds -= sum(b - a for a, b in merged)
+        union = min([begin, *(a for a, _ in merged)]), max([end, *(b for _, b in merged)])
+        self.seconds += union[1] - union[0]
+        self._busy[first:last] = [union]
+
+
+@dataclass
+class State:
+    """A study as its log has it.
+
+    Attributes
+    ----------
+    position : int
+        Of the last event that was taken in.
+    study_file : StudyFile, optional
+        None until the study is begun.
+    data : str
+        The fingerprint of its data.
+    changes : list of dict
+        The changes of the study file: ``after_runs``, and ``changes``, a list of sentences.
+    confirmation : Confirmation, optional
+        What is confirmed, where that has begun.
+    stages : dict of str to Progress
+    """
+
+    position: int = 0
+    study_file: StudyFile | None = None
+    data: str = ""
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    confirmation: Confirmation | None = None
+    stages: dict[Stage, Progress] = field(
+        default_factory=lambda: {"search": Progress(), "confirmation": Progress()}
+    )
+
+    @property
+    def search(self) -> Progress:
+        """How far the search is."""
+        return self.stages["search"]
+
+    def apply(self, position: int, event: Event) -> None:
+        """Take in the next event.
+
+        Raises
+        ------
+        InvalidInput
+            Where the event is none that this version writes.
+        """
+        content = event.content
+        try:
+            match event.kind:
+                case "begun" | "changed":
+                    self._take_study_file(content)
+                case "confirmation":
+                    self.confirmation = Confirmation.read(content)
+                case "started":
+                    start = START.validate_python(content)
+                    self.stages[start.stage].start(start, event.at)
+                case "finished":
+                    finish = FINISH.validate_python(content)
+                    self.stages[finish.stage].finish(finish, event.at)
+                case "lost":
+                    finish = FINISH.validate_python(content)
+                    self.stages[finish.stage].lose(finish, event.at)
+        except (ValidationError, KeyError, IndexError, TypeError) as error:
+            raise InvalidInput(
+                f"event {position} of the log ({event.kind}) is damaged, or was written by another"
+                " version of dynamoe_search; use that version, or begin a study with another --name"
+            ) from error
+        self.position = position
+
+    def _take_study_file(self, content: dict[str, Any]) -> None:
+        if content["format"] != FORMAT:
+            raise KeyError("format")
+        # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
+        self.study_file = StudyFile.model_validate_json(json.dumps(content["study_file"]))
+        self.data = content.get("data", self.data)
+        if content.get("changes"):
+            change = {"after_runs": len(self.search.runs), "changes": content["changes"]}
+            self.changes.append(change)
+
+
+def catch_up(log: Log, state: State, before: Callable[[Event], None] = lambda event: None) -> None:
+    """Read what is new in a log.
+
+    Parameters
+    ----------
+    log : Log
+    state : State
+        Of the study, which takes each new event in.
+    before : callable
+        Called with each event before the state takes it in.
+    """
+    for position, event in log.read(state.position):
+        before(event)
+        state.apply(position, event)
+
+
+def begun(study_file: StudyFile, data: str) -> Event:
+    """The event that a study begins; the log refuses a second one."""
+    content = {"format": FORMAT, "study_file": _dump(study_file), "data": data}
+    return Event("begun", content, "begun")
+
+
+def changed(study_file: StudyFile, changes: list[str]) -> Event:
+    """The event that a study goes on with another study file; `changes` says what was allowed."""
+    content = {"format": FORMAT, "study_file": _dump(study_file), "changes": changes}
+    return Event("changed", content)
+
+
+def _dump(study_file: StudyFile) -> dict[str, Any]:
+    return study_file.model_dump(mode="json", exclude_unset=True)

@@ -1,0 +1,197 @@
+"""The training runs of a study as a tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.runs import Run, RunResult, Start
+from dynamoe_search.measure.quantities import MEASURED
+from dynamoe_search.plan.candidate import Candidate, parse_candidate, with_settings
+from dynamoe_search.plan.confirmation import Confirmation
+from dynamoe_search.plan.plan import baseline_schedules, groups_of, names_of
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.statistics.comparison import compare_with_reference
+
+_RESULTS = (
+    *("validation_loss", "validation_accuracy", "validation_perplexity"),
+    *("validation_bits_per_byte", "active_experts", "utilization_entropy", "total_parameters"),
+    *("active_parameters", "flops_per_token", "training_flops", "samples"),
+    *("gradient_squared_norm", *MEASURED),
+)
+_TEST = ("test_loss", "test_accuracy", "test_perplexity", "test_bits_per_byte")
+TABLES = ("gradients", "utilization", "load", "representation")
+_PARTS = ("deciding", "training", "evaluation", "measuring")
+_SECONDS = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
+_WITH_RESULT = ("complete", "pruned")
+_NO_RUN = Run(0, Start("search", "", 0, 0, 0, "", ""), 0.0)  # which shows the columns
+
+
+def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
+    """Each attempt at a training run, a row each; `Study.training_runs` describes the columns.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        Of one stage.
+    study_file : StudyFile
+    """
+    runs = list(runs)
+    parsed = {text: parse_candidate(text) for text in {run.start.candidate for run in runs}}
+    candidates = {text: one for text, one in parsed.items() if isinstance(one, Candidate)}
+    baselines = _baselines(candidates.values(), study_file)
+    names, groups = names_of(baselines), groups_of(baselines)
+    rows = []
+    for run in runs or [_NO_RUN]:
+        text = run.start.candidate
+        candidate = candidates.get(text)
+        about = {
+            "candidate": text,
+            "run": run.number,
+            "schedule": str(candidate.schedule) if candidate else text,
+            "settings": candidate.settings_text if candidate else "",
+            "pattern": names.get(text, ""),
+            "group": groups.get(text, "searched") if candidate else "dense",
+        }
+        rows.append(about | _columns(run, study_file))
+    table = pd.DataFrame(rows)[: len(runs)]
+    return table.astype({"block": "Int64", "seed": "Int64"})
+
+
+def measurement_table(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """What was measured in detail, of all complete training runs.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `Study.training_runs` gives it.
+    kind : {"gradients", "utilization", "load", "representation"}
+        ``gradients`` over the training, by `dynamoe_search.measure.measurements.gradients_now`; the
+        others of the trained network on the validation split, by `utilization_table`, `load_table`
+        and `rank_table`. A study has them if its section ``search`` asks for them: ``measure =
+        ["gradients", "utilization", "representation"]``.
+
+    Returns
+    -------
+    DataFrame
+        ``candidate``, ``run``, ``block`` and the columns of that table; empty where nothing was
+        measured.
+
+    Raises
+    ------
+    InvalidInput
+        For another kind.
+    """
+    if kind not in TABLES:
+        raise InvalidInput(f"there are no measurements {kind!r}; choose from {', '.join(TABLES)}")
+    key = ["candidate", "run", "block"]
+    complete = runs[runs["state"] == "complete"]
+    return pd.DataFrame(
+        [
+            {**dict(zip(key, of, strict=True)), **row}
+            for *of, rows in complete[[*key, kind]].itertuples(index=False)
+            for row in rows or []
+        ]
+    )
+
+
+def confirmation_table(runs: pd.DataFrame, confirmation: Confirmation) -> pd.DataFrame:
+    """The contenders of a confirmation against its reference.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `Study.training_runs` gives those of the confirmation.
+    confirmation : Confirmation
+
+    Returns
+    -------
+    DataFrame
+        As `dynamoe_search.compare_with_reference` gives it, with ``name`` and ``group``.
+
+    Raises
+    ------
+    InvalidInput
+        Where there is nothing to compare yet.
+    """
+    results = paired_results(runs)
+    trained = set(results.loc[results["loss"].notna(), "candidate"])
+    if confirmation.reference not in trained or len(trained) < 2:
+        raise InvalidInput(
+            "the confirmation has nothing to compare yet: the reference and another candidate must"
+            " be trained; go on with: dynamoe-search confirm"
+        )
+    table = compare_with_reference(results, confirmation.reference, confirmation.margin)
+    groups = {one.candidate: one.group for one in confirmation.contenders}
+    table.insert(1, "name", table["candidate"].map(confirmation.names))
+    table.insert(2, "group", table["candidate"].map(groups))
+    return table
+
+
+def paired_results(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of each candidate and block the one run that counts, for `compare_with_reference`.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `Study.training_runs` gives those of a confirmation.
+
+    Returns
+    -------
+    DataFrame
+        ``candidate``, ``block`` and ``loss``: the test loss, NaN where no attempt is complete.
+    """
+    in_order = runs.sort_values("run").assign(complete=runs["state"] == "complete")
+    last = in_order.sort_values("complete", kind="stable").drop_duplicates(
+        ["candidate", "block"], keep="last"
+    )
+    return last.rename(columns={"test_loss": "loss"})[["candidate", "block", "loss"]]
+
+
+def _baselines(candidates: Iterable[Candidate], study_file: StudyFile) -> dict[str, Candidate]:
+    """The study's baselines by name; a candidate of their expert width shows how many experts."""
+    own = study_file.own_settings()
+    for candidate in candidates:
+        if dict(candidate.settings).get("hidden") == own.get("hidden"):
+            total = None if study_file.budget.regime == "paper" else candidate.schedule.total
+            schedules = baseline_schedules(study_file, total)
+            return {name: with_settings(one, own) for name, one in schedules.items()}
+    return {}
+
+
+def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
+    """What a row says of the run itself."""
+    start, result = run.start, run.result
+    known = run.state in _WITH_RESULT
+    return {
+        "block": start.block,
+        "seed": start.seed,
+        "state": run.state,
+        "message": run.message,
+        "fraction": result.fraction if known else float("nan"),
+        **{name: result.value(name) if known else float("nan") for name in (*_RESULTS, *_TEST)},
+        "feasible": run.state == "complete" and _is_feasible(result, study_file),
+        **{name: result.seconds.get(name, float("nan")) for name in _SECONDS},
+        "curve": [vars(point) for point in result.curve] if known else None,
+        "mean_active": list(result.mean_active) or None,
+        "layer_entropy": list(result.layer_entropy) or None,
+        **{name: result.tables.get(name) for name in TABLES},
+        "started": datetime.fromtimestamp(run.started),
+        "finished": None if run.finished is None else datetime.fromtimestamp(run.finished),
+        "worker": start.worker,
+        "data": result.data,
+        "commit": result.commit,
+        **{f"version_{package}": number for package, number in result.versions.items()},
+        **{f"parameter_{name}": value for name, value in (start.parameters or {}).items()},
+    }
+
+
+def _is_feasible(result: RunResult, study_file: StudyFile) -> bool:
+    return all(
+        constraint.violation(result.value(constraint.key)) <= 0
+        for constraint in study_file.search.constraint_list
+    )

@@ -1,0 +1,188 @@
+"""The plan of a confirmation: who is trained on fresh blocks, and compared with whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dynamoe_search.budgets import dense_twin, parameter_count
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.candidate import DenseTwin
+from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+from dynamoe_search.specification import Dense
+
+FINALISTS = 3
+SEEDS = 8
+MARGIN = 0.01
+"""In nats: one percent in the probability that is given to the right answer."""
+DENSE = {"active": "dense, active parameters", "total": "dense, total parameters"}
+"""The dense baselines: networks of as many active, or total, parameters as uniform."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A candidate of a confirmation.
+
+    Parameters
+    ----------
+    candidate : str
+    name : str
+        As it is shown, such as "descending"; empty for a schedule without a name.
+    group : {"pattern", "uniform", "dense", "searched"}
+    baselines : tuple of str
+        The baselines that it is: pattern names, "uniform", or one of `DENSE`.
+    """
+
+    candidate: str
+    name: str = ""
+    group: str = "searched"
+    baselines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What is confirmed; fixed before its first run.
+
+    Parameters
+    ----------
+    reference : str
+        The search's best candidate, with which the others are compared.
+    contenders : tuple of Contender
+        The reference among them.
+    margin : float
+        The difference of losses that does not matter, in nats.
+    seeds : tuple of int
+        The numbers of seeds that were asked for, one after another.
+    settings : dict
+        The study file without its section search: what must not change any more.
+    """
+
+    reference: str
+    contenders: tuple[Contender, ...]
+    margin: float
+    seeds: tuple[int, ...]
+    settings: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The reference, with its name."""
+        name = self.names[self.reference]
+        return f"{name} ({self.reference})" if name else self.reference
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each candidate is called."""
+        return {one.candidate: one.name for one in self.contenders}
+
+    @staticmethod
+    def read(content: dict[str, Any]) -> Confirmation:
+        """A confirmation from the log."""
+        return _CONFIRMATION.validate_python(content)
+
+    def dump(self) -> dict[str, Any]:
+        """A confirmation for the log."""
+        return asdict(self)
+
+
+_CONFIRMATION: TypeAdapter[Confirmation] = TypeAdapter(Confirmation)
+
+
+def plan_confirmation(
+    begun: Confirmation | None,
+    plan: Plan,
+    leaders: Sequence[str],
+    mean_active: Mapping[str, Sequence[float]],
+    seeds: int | None,
+    margin: float | None,
+) -> Confirmation:
+    """What is confirmed: as it was fixed, but for more seeds; else by what the search has found.
+
+    Parameters
+    ----------
+    begun : Confirmation or None
+        As the log has it.
+    plan : Plan
+    leaders : sequence of str
+        The candidates of the search, the best first.
+    mean_active : mapping of str to sequence of float
+        The measured K per layer, by candidate.
+    seeds : int, optional
+        8 where it is None.
+    margin : float, optional
+        0.01 where it is None.
+
+    Raises
+    ------
+    InvalidInput
+        Where nothing is found yet, or what was fixed is to be changed.
+    """
+    settings = plan.study.definition()
+    del settings["search"]
+    if begun is None:
+        return _choose(plan, leaders, mean_active, seeds or SEEDS, margin, settings)
+    if changed := [key for key in settings if settings[key] != begun.settings.get(key)]:
+        raise InvalidInput(
+            f"the study file was changed since its confirmation began ({', '.join(changed)}):"
+            " its runs cannot be compared with new ones; begin another study with --name"
+        )
+    if margin is not None and margin != begun.margin:
+        raise InvalidInput(
+            f"--margin is {margin:g}, and the confirmation was begun with {begun.margin:g}; a"
+            " margin must not be chosen after the results were seen"
+        )
+    raised = (seeds,) if seeds is not None and seeds > begun.seeds[-1] else ()
+    return replace(begun, seeds=(*begun.seeds, *raised))
+
+
+def loss_alone(study_file: StudyFile) -> StudyFile:
+    """The study file of a confirmation: all that counts is the loss."""
+    search = {"objectives": ("loss",), "constraints": (), "pruner": "none", "measure": ()}
+    return study_file.model_copy(update={"search": study_file.search.model_copy(update=search)})
+
+
+def _choose(
+    plan: Plan,
+    leaders: Sequence[str],
+    mean_active: Mapping[str, Sequence[float]],
+    seeds: int,
+    margin: float | None,
+    settings: dict[str, Any],
+) -> Confirmation:
+    if not leaders:
+        raise InvalidInput(
+            "no training run of this study is complete yet; finish it with: dynamoe-search run"
+        )
+    margin = MARGIN if margin is None else margin
+    if not 0 < margin < math.inf:
+        raise InvalidInput(f"--margin is {margin:g}; give the loss that does not matter, above 0")
+    contenders = {candidate: Contender(candidate) for candidate in leaders[:FINALISTS]}
+    for name in PATTERNS_AND_UNIFORM:
+        candidate = str(plan.baselines[name])
+        same = (*contenders.get(candidate, Contender(candidate)).baselines, name)
+        group = "uniform" if "uniform" in same else "pattern"
+        contenders[candidate] = Contender(candidate, " = ".join(same), group, same)
+    for dense in _dense_baselines(plan, mean_active):
+        contenders[dense.candidate] = dense
+    return Confirmation(leaders[0], tuple(contenders.values()), margin, (seeds,), settings)
+
+
+def _dense_baselines(plan: Plan, mean_active: Mapping[str, Sequence[float]]) -> list[Contender]:
+    """The dense networks of as many active, and as many total, parameters as uniform."""
+    uniform = plan.baselines["uniform"]
+    network = plan.network_with(uniform)
+    measured = mean_active.get(str(uniform))
+    found: dict[str, Contender] = {}
+    for match, name in DENSE.items():
+        dense = dense_twin(network, "active" if match == "active" else "total", measured)
+        assert isinstance(dense.blocks, Dense)
+        candidate = str(DenseTwin(dense.blocks.hidden))
+        shown = f"{name} ({parameter_count(dense).total:,})"
+        same = found.get(candidate, Contender(candidate)).baselines
+        found[candidate] = Contender(candidate, shown, "dense", (*same, name))
+    return list(found.values())

@@ -1,0 +1,209 @@
+"""A session: one command, or one call, that carries out the runs of a stage."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dynamoe_search.data import ImageData, TextData
+from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.log.begin import begin_study
+from dynamoe_search.log.events import Event, Log
+from dynamoe_search.log.heartbeat import GRACE, Watcher
+from dynamoe_search.log.state import Progress, State, catch_up
+from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
+from dynamoe_search.plan.confirmation import Confirmation, loss_alone, plan_confirmation
+from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.run.local import run_locally
+from dynamoe_search.run.progress import Overview, Snapshot
+from dynamoe_search.run.ray import RayCluster, run_on_ray
+from dynamoe_search.run.worker import Job, check_data, load_study_data
+from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
+
+Ending = Literal["finished", "exhausted", "interrupted"]
+"""How a session ends. Exhausted: every candidate that is proposed has had all its blocks."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What trains a study, and where.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes, each of one thread; one per core where it is None.
+    device : str
+        The torch device to train on.
+    grace : float
+        Seconds without a heartbeat after which a worker elsewhere counts as dead.
+    ray : RayCluster, optional
+        Training runs are tasks of this cluster; they are trained in local processes where it is
+        None.
+    """
+
+    workers: int | None = None
+    device: str = "cpu"
+    grace: float = GRACE
+    ray: RayCluster | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call that trains.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the log is.
+    folder : Path
+        Where networks are kept, if the study file asks for it.
+    data_directory : Path or None
+    resources : Resources
+    on_progress : callable
+        Told how the study stands, a few times a second.
+    """
+
+    storage: Storage
+    folder: Path
+    data_directory: Path | None
+    resources: Resources
+    on_progress: Callable[[Snapshot], None]
+
+
+def run_search(
+    session: Session,
+    study_file: StudyFile,
+    allow_changes: bool,
+    on_start: Callable[[Plan], None],
+) -> Ending:
+    """Begin a search, or go on with it; see `Study.run`."""
+    data = load_study_data(study_file, session.data_directory)
+    plan = make_plan(study_file, data)
+    state = State()
+    with open_log(session.storage, create=True) as log, _alone(log, session.storage):
+        catch_up(log, state)
+        begin_study(log, state, study_file, data.fingerprint, session.storage, allow_changes)
+        check_data(state, data, session.storage)
+        on_start(plan)
+        return _carry_on(session, log, SearchPolicy(plan))
+
+
+def run_confirmation(
+    session: Session,
+    seeds: int | None,
+    margin: float | None,
+    on_start: Callable[[Plan, Confirmation], None],
+) -> Ending:
+    """Begin a confirmation, or go on with it; see `Study.confirm`."""
+    with open_log(session.storage, create=False) as log, _alone(log, session.storage):
+        state, study_file, data = _read(session, log)
+        plan = make_plan(loss_alone(study_file), data)
+        in_order = leaders(state.search, study_file.search)
+        confirmation = plan_confirmation(
+            state.confirmation, plan, in_order, _mean_active(state.search), seeds, margin
+        )
+        if confirmation != state.confirmation:
+            log.append(Event("confirmation", confirmation.dump()))
+        on_start(plan, confirmation)
+        return _carry_on(session, log, ConfirmationPolicy(plan, confirmation))
+
+
+def help_along(session: Session, on_start: Callable[[Plan], None]) -> Ending:
+    """Help with a search, or with its confirmation where that has begun; see `Study.work`."""
+    with open_log(session.storage, create=False) as log:
+        state, study_file, data = _read(session, log)
+        policy: Policy = SearchPolicy(make_plan(study_file, data))
+        if state.confirmation is not None:
+            plan = make_plan(loss_alone(study_file), data)
+            confirms = ConfirmationPolicy(plan, state.confirmation)
+            if confirms.fraction(state.stages["confirmation"]) < 1:
+                policy = confirms
+        on_start(policy.plan)
+        return _carry_on(session, log, policy)
+
+
+def _read(session: Session, log: Log) -> tuple[State, StudyFile, ImageData | TextData]:
+    """What a log says of a study, its file, and its data."""
+    state = State()
+    catch_up(log, state)
+    if state.study_file is None:
+        raise InvalidInput(f"{session.storage} holds no study yet; run it first")
+    data = load_study_data(state.study_file, session.data_directory)
+    check_data(state, data, session.storage)
+    return state, state.study_file, data
+
+
+@contextmanager
+def _alone(log: Log, storage: Storage) -> Iterator[None]:
+    """Be the one command that runs a study; `RunFailed` where another is."""
+    with log.exclusive("run", 0.0) as alone:
+        if not alone:
+            raise RunFailed(
+                f"another command is working on this study ({storage}); wait for it, or join it"
+                " with: dynamoe-search worker"
+            )
+        yield
+
+
+def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
+    """Train until nothing is left to do, or until the user stops it."""
+    resources, directory = session.resources, session.data_directory
+    overview = Overview(log, policy, session.on_progress)
+    overview.release(Watcher(resources.grace).is_dead)
+    if overview.is_over():
+        overview.report(under_way=0.0, workers=0, finishing=False)
+        return "finished"
+    if resources.ray is None:
+        check_device(resources.device)
+    job = Job(
+        uuid.uuid4().hex,
+        session.storage,
+        policy.stage,
+        session.folder.absolute(),
+        directory and directory.absolute(),
+        resources.device,
+        resources.grace,
+    )
+    try:
+        if resources.ray is not None:
+            to_the_end = run_on_ray(job, overview, resources.ray)
+        else:
+            count = resources.workers or len(os.sched_getaffinity(0))
+            to_the_end = run_locally(job, overview, count)
+    except LOG_ERRORS as error:
+        raise RunFailed(
+            f"the log {session.storage} cannot be read or written: {reason_of(error)}. Nothing"
+            " recorded is lost; make room or mend it, then run the same command again"
+        ) from error
+    if not to_the_end:
+        return "interrupted"
+    overview.read()
+    return "finished" if overview.is_over() else "exhausted"
+
+
+def _mean_active(progress: Progress) -> dict[str, list[float]]:
+    """The measured K per layer, by candidate."""
+    return {
+        candidate: [
+            sum(layer) / len(layer)
+            for layer in zip(*(one.mean_active for one in blocks.values()), strict=True)
+        ]
+        for candidate, blocks in progress.results.items()
+    }
+
+
+def check_device(device: str) -> None:
+    """`InvalidInput` where torch cannot compute on a device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"--device {device} cannot be used: {reason}") from error

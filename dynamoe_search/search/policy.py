@@ -1,0 +1,273 @@
+"""What is trained next, decided from the log alone.
+
+A search goes in this order: runs that were lost are tried again; each named pattern, uniform and
+each preset that the study lists is trained once, whether or not the family reaches it; the sampler
+explores; and the last quarter of a study trains its leaders on further blocks, best first, so that
+the winner is not merely the luckiest seed. A confirmation trains every contender on the same fresh
+blocks, one block after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynamoe_search.errors import RunFailed
+from dynamoe_search.log.events import Event
+from dynamoe_search.log.runs import Stage, Start
+from dynamoe_search.log.state import Progress, State
+from dynamoe_search.plan.candidate import Candidate
+from dynamoe_search.plan.confirmation import Confirmation
+from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.study_file import SearchSection
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
+from dynamoe_search.search.proposer import Proposer, needs_run
+from dynamoe_search.search.space import encode
+from dynamoe_search.statistics.pareto import OBJECTIVES, pareto_front
+
+FINAL_SHARE = 0.25
+"""The last part of a search, which trains its leaders again."""
+_FINALISTS = 3
+_ERRORS_IN_A_ROW = 5
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A candidate to train on its next free block."""
+
+    candidate: str
+    parameters: Mapping[str, float] | None
+    passed_over: int | None = None
+    prunable: bool = False
+
+
+class SearchPolicy:
+    """What a search trains next.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    stage: Stage = "search"
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.proposer = Proposer(plan)
+
+    def follow(self, event: Event, state: State) -> None:
+        """Take in the next event, before `state` does."""
+        self.proposer.follow(event, state.search)
+
+    def ask(self, state: State, worker: str, session: str) -> Start | None:
+        """The next run to start; None where there is none now.
+
+        Raises
+        ------
+        RunFailed
+            Where the last runs of this session all ended in an error.
+        """
+        progress, search = state.search, self.plan.study.search
+        stop_at_repeated_errors(progress, session)
+        if progress.retries:
+            return retry(progress, worker, session)
+        if fraction_done(progress, search, count_running=True) >= 1:
+            return None
+        wanted = self._wanted(progress)
+        if wanted is None:
+            return None
+        block = progress.first_free_block(wanted.candidate)
+        return Start(
+            "search",
+            wanted.candidate,
+            block,
+            0,
+            self.plan.seed(block),
+            worker,
+            session,
+            wanted.parameters,
+            wanted.passed_over,
+            wanted.prunable,
+        )
+
+    def fraction(self, progress: Progress) -> float:
+        """How much is done: 1 or more at the end."""
+        return fraction_done(progress, self.plan.study.search)
+
+    def fraction_of_one_run(self) -> float:
+        """What one more run adds to that, where it is known before the run ends."""
+        return 1 / self.plan.study.search.runs if self.plan.study.search.runs else 0.0
+
+    def _wanted(self, progress: Progress) -> _Wanted | None:
+        search = self.plan.study.search
+        for name, candidate in self.plan.baselines.items():
+            if str(candidate) not in progress.taken:
+                return _Wanted(str(candidate), self._parameters(name, candidate))
+        if search.sampler == "exhaustive":
+            return self._next_of_all(progress)
+        if fraction_done(progress, search, count_running=True) >= 1 - FINAL_SHARE:
+            leader = self._leader_to_train_again(progress)
+            if leader is not None:
+                first = progress.runs[progress.attempts[leader, 0][0]]
+                return _Wanted(leader, first.start.parameters)
+        proposal = self.proposer.propose(progress)
+        if proposal is None:
+            return None
+        candidate, parameters = str(proposal.candidate), proposal.parameters
+        prunable = search.pruner != "none" and progress.first_free_block(candidate) == 0
+        return _Wanted(candidate, parameters, proposal.passed_over, prunable)
+
+    def _parameters(self, name: str, candidate: Candidate) -> Mapping[str, float] | None:
+        """A baseline in Optuna's search space; None where the family does not reach it."""
+        plan = self.plan
+        if name not in PATTERNS_AND_UNIFORM:
+            return None
+        location = plan.family.locate(name, plan.depth, plan.study.search.contrast)
+        settings = dict(candidate.settings)
+        if plan.candidate(location.parameters, settings) != candidate:
+            return None
+        return encode(location.parameters, plan.family, plan.depth) | settings
+
+    def _next_of_all(self, progress: Progress) -> _Wanted | None:
+        """Of all schedules of the budget, the first that has been trained least."""
+        plan, budget = self.plan, self.plan.study.budget
+        assert plan.solution is not None  # the study file asks for a total
+        bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+        candidates = (str(Candidate(schedule)) for schedule in enumerate_schedules(*bounds))
+        least = min(candidates, key=lambda name: len(progress.taken.get(name, ())))
+        if not needs_run(least, progress, plan.study.search.blocks):
+            return None
+        return _Wanted(least, None)
+
+    def _leader_to_train_again(self, progress: Progress) -> str | None:
+        """The finalists, the best named pattern, then the others by rank."""
+        search = self.plan.study.search
+        in_order = leaders(progress, search)
+        patterns = {str(self.plan.baselines[name]) for name in PATTERNS_AND_UNIFORM}
+        best_pattern = [candidate for candidate in in_order if candidate in patterns][:1]
+        for candidate in in_order[:_FINALISTS] + best_pattern + in_order[_FINALISTS:]:
+            if needs_run(candidate, progress, search.blocks):
+                return candidate
+        return None
+
+
+class ConfirmationPolicy:
+    """What a confirmation trains next.
+
+    Parameters
+    ----------
+    plan : Plan
+    confirmation : Confirmation
+    """
+
+    stage: Stage = "confirmation"
+
+    def __init__(self, plan: Plan, confirmation: Confirmation) -> None:
+        self.plan = plan
+        self.candidates = [contender.candidate for contender in confirmation.contenders]
+        self.seeds = confirmation.seeds[-1]
+
+    def follow(self, event: Event, state: State) -> None:
+        """Take in the next event, before `state` does: nothing here depends on it."""
+
+    def ask(self, state: State, worker: str, session: str) -> Start | None:
+        """The next run to start; None where there is none now.
+
+        Raises
+        ------
+        RunFailed
+            Where the last runs of this session all ended in an error.
+        """
+        progress = state.stages["confirmation"]
+        stop_at_repeated_errors(progress, session)
+        if progress.retries:
+            return retry(progress, worker, session)
+        # Whole blocks first, so that an interrupted confirmation has complete pairs.
+        block, place = min(
+            (progress.first_free_block(name), place) for place, name in enumerate(self.candidates)
+        )
+        if block >= self.seeds:
+            return None
+        seed, candidate = self.plan.confirmation_seed(block), self.candidates[place]
+        return Start("confirmation", candidate, block, 0, seed, worker, session)
+
+    def fraction(self, progress: Progress) -> float:
+        """How much is done: 1 at the end."""
+        return progress.finished * self.fraction_of_one_run()
+
+    def fraction_of_one_run(self) -> float:
+        """What one more run adds to that."""
+        return 1 / (len(self.candidates) * self.seeds)
+
+
+Policy = SearchPolicy | ConfirmationPolicy
+
+
+def fraction_done(progress: Progress, limits: SearchSection, count_running: bool = False) -> float:
+    """How far a search is towards the first of its limits: 1 or more where it is over."""
+    runs = progress.finished + (len(progress.running) if count_running else 0)
+    done = (
+        (runs, limits.runs),
+        (progress.seconds / 60, limits.minutes),
+        (progress.flops, limits.training_flops),
+    )
+    return max(amount / limit for amount, limit in done if limit is not None)
+
+
+def leaders(progress: Progress, search: SearchSection) -> list[str]:
+    """The candidates with results, best first; those that meet the constraints before the others.
+
+    With several objectives, those on the front of the means come first. Equals go by name.
+    """
+    quantities = [OBJECTIVES[name] for name in search.objectives]
+    columns = [quantity.column for quantity in quantities]
+    means = progress.means(columns)
+    names = sorted(means)
+    if not names:
+        return []
+    values = np.array([[means[name][column] for column in columns] for name in names])
+    feasible = np.array([_is_feasible(progress, name, search) for name in names])
+    front = np.zeros(len(names), dtype=bool)
+    front[feasible] = pareto_front(values[feasible], [q.minimize for q in quantities])
+    first = values[:, 0] if quantities[0].minimize else -values[:, 0]
+    return [names[i] for i in np.lexsort((first, ~front, ~feasible))]
+
+
+def retry(progress: Progress, worker: str, session: str) -> Start:
+    """The next attempt at the first run that was lost."""
+    lost = next(iter(progress.retries.values())).start
+    return Start(
+        lost.stage,
+        lost.candidate,
+        lost.block,
+        len(progress.attempts[lost.key]),
+        lost.seed,
+        worker,
+        session,
+        lost.parameters,
+        None,
+        lost.prunable,
+    )
+
+
+def stop_at_repeated_errors(progress: Progress, session: str) -> None:
+    """Raise `RunFailed` where the last runs of a session all ended in an error."""
+    last = [progress.runs[number] for number in progress.ended[-_ERRORS_IN_A_ROW:]]
+    errors = [one for one in last if one.state == "error" and one.start.session == session]
+    if len(errors) == _ERRORS_IN_A_ROW:
+        raise RunFailed(
+            f"the last {_ERRORS_IN_A_ROW} runs all ended in an error; the last one:"
+            f" {errors[-1].message}"
+        )
+
+
+def _is_feasible(progress: Progress, candidate: str, search: SearchSection) -> bool:
+    """Whether most blocks of a candidate meet the constraints."""
+    results = progress.results[candidate].values()
+    met = [
+        all(c.violation(result.value(c.key)) <= 0 for c in search.constraint_list)
+        for result in results
+    ]
+    return sum(met) > len(met) / 2

@@ -1,0 +1,572 @@
+"""`Study`: a study file and its log, and all that can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynamoe_search.decision.decision import Decision
+from dynamoe_search.decision.leaderboard import make_leaderboard
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.events import Log
+from dynamoe_search.log.runs import Stage
+from dynamoe_search.log.state import Progress, State, catch_up
+from dynamoe_search.log.storage import Storage, open_log, storage_of, study_names
+from dynamoe_search.log.table import confirmation_table, runs_table
+from dynamoe_search.measure.quantities import with_measured
+from dynamoe_search.plan.confirmation import Confirmation, loss_alone
+from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.reader import read_study_file, study_path, write_study_file
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.statistics.pareto import make_pareto_table
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+    from dynamoe_search.data import ImageData, TextData
+    from dynamoe_search.models import Model
+    from dynamoe_search.run.networks import TrainedNetwork
+    from dynamoe_search.run.progress import Snapshot
+    from dynamoe_search.run.session import Ending, Resources, Session
+    from dynamoe_search.training.settings import CurvePoint
+
+# What trains or loads data needs torch, which takes seconds to import: it is imported where it is
+# used, so that a leaderboard does not wait for it.
+
+
+class Study:
+    """A study: its file, and the log of its training runs.
+
+    Parameters
+    ----------
+    path : Path or str
+        The study file, or the folder of a ``study.toml``.
+    storage : str, optional
+        The address of the log: ``sqlite:///FILE``, ``jsonl:///FILE`` or
+        ``postgresql://USER@HOST/DATABASE``; ``study.db`` beside the study file where it is None.
+    name : str, optional
+        The study's name in the log: several studies can share one. With a name, networks and
+        tables go to a folder of that name.
+    data_directory : Path or str, optional
+        Where data files are; see `dynamoe_search.load_data`.
+
+    Raises
+    ------
+    InvalidInput
+        Where there is no such file, or the address is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> study = Study.create(
+    ...     folder.name,
+    ...     model={"depth": 4, "width": 8, "hidden": 8},
+    ...     budget={"experts": 12},
+    ...     training={"epochs": 1},
+    ...     search={"runs": 2, "blocks": 1},
+    ... )
+    >>> study.run(workers=1, progress=False)
+    'finished'
+    >>> study.leaderboard()["blocks"].tolist()
+    [1, 1]
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        storage: str | None = None,
+        name: str | None = None,
+        data_directory: Path | str | None = None,
+    ) -> None:
+        self.path: Path | None = study_path(path)
+        home = self.path.parent
+        self.folder = home if name is None else home / name
+        self.title = name or home.resolve().name
+        self.storage = storage_of(home, storage, name)
+        self._begin(data_directory)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path | str,
+        definition: Mapping[str, Any] | None = None,
+        *,
+        storage: str | None = None,
+        name: str | None = None,
+        data_directory: Path | str | None = None,
+        **sections: Any,
+    ) -> Study:
+        """Write a study file, and give its study.
+
+        Parameters
+        ----------
+        folder : Path or str
+            Made where it does not exist; the file is its ``study.toml``.
+        definition : mapping, optional
+            What the study file says: keys and sections, as in TOML. Sections can be given as
+            keywords, too: ``model={"depth": 8, "width": 32, "hidden": 64}``.
+        storage, name, data_directory
+            As for `Study`.
+
+        Raises
+        ------
+        InvalidInput
+            For a mistake in the definition, or where the folder has another study file.
+        """
+        write_study_file(Path(folder), {**(definition or {}), **sections})
+        return cls(folder, storage, name, data_directory)
+
+    @classmethod
+    def at(
+        cls, storage: str, name: str | None = None, data_directory: Path | str | None = None
+    ) -> Study:
+        """A study that was begun elsewhere, from its log alone.
+
+        Parameters
+        ----------
+        storage : str
+            The address of the log.
+        name : str, optional
+            The study's name there; the only one where it is None.
+        data_directory : Path or str, optional
+            Where data files are on this machine.
+
+        Raises
+        ------
+        InvalidInput
+            Where there is no such study.
+        """
+        study = cls.__new__(cls)
+        name = name or _only_name(storage)
+        study.path, study.folder, study.title = None, Path(name), name
+        study.storage = storage_of(Path(), storage, name)
+        study._begin(data_directory)
+        study._progress("search")
+        return study
+
+    def _begin(self, data_directory: Path | str | None) -> None:
+        self.data_directory = None if data_directory is None else Path(data_directory)
+        self._state = State()
+        self._data: ImageData | TextData | None = None
+
+    # What the study is.
+
+    @property
+    def file(self) -> StudyFile:
+        """The study file as it was begun; as it stands in the folder before that."""
+        with self._log_if_begun() as log:
+            if log is None and self.path is not None:
+                return read_study_file(self.path)
+            return self._begun_file()
+
+    @property
+    def data(self) -> ImageData | TextData:
+        """The data that the study file names."""
+        if self._data is None:
+            from dynamoe_search.run.worker import load_study_data
+
+            self._data = load_study_data(self.file, self.data_directory)
+        return self._data
+
+    @property
+    def plan(self) -> Plan:
+        """What follows from the study file and the data before any training."""
+        return make_plan(self.file, self.data)
+
+    @property
+    def changes(self) -> list[str]:
+        """Sentences on how the study file was changed after the study had begun."""
+        self._progress("search")
+        return [
+            f"The study file was changed after {change['after_runs']} training runs"
+            f" ({'; '.join(change['changes'])}): results from before and after are pooled."
+            for change in self._state.changes
+        ]
+
+    # What it has found.
+
+    def training_runs(self, stage: Stage = "search") -> pd.DataFrame:
+        """Each attempt at a training run, a row each.
+
+        Parameters
+        ----------
+        stage : {"search", "confirmation"}
+
+        Returns
+        -------
+        DataFrame
+            ``candidate`` (``schedule``, and the ``settings`` that were searched next to it, such as
+            ``k=2``), ``run`` (its number), ``pattern`` (the candidate's name, if it has one),
+            ``group`` (pattern, uniform, preset, dense or searched), ``block``, ``seed``, ``state``
+            (complete, pruned, running, died, interrupted, superseded, diverged, out of memory,
+            error), ``message``, ``fraction`` (of the training that was done), the results
+            (`dynamoe_search.log.runs.RunResult` describes them; NaN where there is none),
+            ``feasible`` (whether the study's constraints are met), the wall and CPU seconds of its
+            parts (``deciding``, ``training``, ``evaluation``, ``measuring``), ``curve`` (a list of
+            points), ``mean_active`` and ``layer_entropy`` (lists, one value per layer), tables of
+            measurements (see `dynamoe_search.measurement_table`), ``started``, ``finished``,
+            ``worker``, ``data`` (the fingerprint), ``commit``, the versions, and the parameters
+            that Optuna proposed, each in a column ``parameter_...``.
+
+        Raises
+        ------
+        InvalidInput
+            Where the study has not begun.
+        """
+        progress, study_file = self._progress(stage), self._begun_file()
+        if stage == "confirmation":
+            study_file = loss_alone(study_file)
+        return runs_table(progress.runs, study_file)
+
+    def leaderboard(self) -> pd.DataFrame:
+        """The candidates by rank; with several objectives, those on the front come first.
+
+        See `dynamoe_search.make_leaderboard` and `dynamoe_search.make_pareto_table`.
+
+        Raises
+        ------
+        InvalidInput
+            Where no training run is complete.
+        """
+        runs = self.training_runs()
+        objectives = self._begun_file().search.objectives
+        if objectives == ("loss",):
+            return make_leaderboard(runs)
+        return with_measured(make_pareto_table(runs, objectives), runs)
+
+    def decision(self) -> Decision:
+        """What the study has found so far.
+
+        Raises
+        ------
+        InvalidInput
+            Where no training run is complete.
+        """
+        from dynamoe_search.report.leaderboard import answer
+        from dynamoe_search.report.pareto import pareto_sentences
+
+        board, objectives = self.leaderboard(), self._begun_file().search.objectives
+        if objectives == ("loss",):
+            sentences = answer(self.training_runs(), board, self.changes)
+            equals = board.loc[board["indistinguishable"], "candidate"]
+        else:
+            sentences = pareto_sentences(board, objectives)
+            equals = board.loc[board["on_front"], "candidate"]
+        best = str(board["candidate"].iloc[0])
+        return Decision(best, tuple(equals[equals != best]), tuple(sentences))
+
+    def confirmation(self) -> tuple[pd.DataFrame, Confirmation]:
+        """What the confirmation has found, and what is confirmed.
+
+        Returns
+        -------
+        DataFrame
+            A row per candidate but the reference, as `dynamoe_search.compare_with_reference` gives
+            it, with ``name`` and ``group``.
+        Confirmation
+
+        Raises
+        ------
+        InvalidInput
+            Where no confirmation has begun, or it has nothing to compare yet.
+        """
+        runs = self.training_runs("confirmation")
+        confirmation = self._state.confirmation
+        if confirmation is None:
+            raise InvalidInput(
+                f"{self.storage} has no confirmation yet; begin with: dynamoe-search confirm"
+                f" {self.path or ''}"
+            )
+        return confirmation_table(runs, confirmation), confirmation
+
+    def network(
+        self,
+        candidate: str | None = None,
+        run: int | None = None,
+        device: str = "cpu",
+        on_start: Callable[[int, str], None] = lambda run, candidate: None,
+        on_evaluation: Callable[[CurvePoint, Model], None] | None = None,
+    ) -> TrainedNetwork:
+        """A network of the search: the one that was kept, or the same, trained again and kept.
+
+        Parameters
+        ----------
+        candidate : str, optional
+            A schedule such as ``8-6-4-2``, with its settings where these are searched; its first
+            block is taken. The leader where neither this nor `run` is given.
+        run : int, optional
+            The number of a training run.
+        device : str
+            The torch device.
+        on_start : callable
+            Told the run and the candidate before it is trained again.
+        on_evaluation : callable, optional
+            Called with each point of the learning curve and the network; then it is trained again
+            in any case.
+
+        Raises
+        ------
+        InvalidInput
+            Where there is no such run, or it is not complete.
+        """
+        from dynamoe_search.run.networks import find_run, trained_network
+        from dynamoe_search.run.session import check_device
+        from dynamoe_search.run.worker import check_data, load_study_data
+        from dynamoe_search.search.policy import leaders
+
+        progress, study_file = self._progress("search"), self._begun_file()
+        leading = leaders(progress, study_file.search)
+        found = find_run(progress, leading[0] if leading else None, run, candidate)
+        check_device(device)
+        data = load_study_data(study_file, self.data_directory, device)
+        check_data(self._state, data, self.storage)
+        return trained_network(
+            found,
+            make_plan(study_file, data),
+            data,
+            self.folder,
+            device,
+            lambda one: on_start(one.number, one.start.candidate),
+            on_evaluation,
+        )
+
+    def report(self, out: Path | str | None = None) -> Path:
+        """Write all that is known of the study to one HTML file that needs no other.
+
+        Parameters
+        ----------
+        out : Path or str, optional
+            The file; ``report.html`` in the study's folder where it is None.
+
+        Returns
+        -------
+        Path
+            The file that was written.
+        """
+        from dynamoe_search.report.html.page import make_report
+
+        path = Path(out) if out is not None else self.folder / "report.html"
+        html = make_report(self)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(html, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be written: {error}") from error
+        return path
+
+    def to_optuna(self) -> optuna.Study:
+        """The search as an in-memory study of Optuna, for its plots and its dashboard.
+
+        A trial per candidate, whose value is the mean over its blocks; see
+        `dynamoe_search.search.optuna_study.optuna_study`.
+        """
+        from dynamoe_search.search.optuna_study import optuna_study
+
+        return optuna_study(self._progress("search"), self._begun_file(), self.title)
+
+    def importance(self, repetitions: int = 20, seed: int = 0) -> pd.DataFrame:
+        """What the loss depends on; see `dynamoe_search.search.importance.parameter_importance`."""
+        from dynamoe_search.search.importance import parameter_importance
+
+        return parameter_importance(self._progress("search"), self.plan, repetitions, seed)
+
+    # Training.
+
+    def run(
+        self,
+        workers: int | None = None,
+        device: str = "cpu",
+        *,
+        allow_changes: bool = False,
+        resources: Resources | None = None,
+        progress: bool | Callable[[Snapshot], None] = True,
+        on_start: Callable[[Plan], None] = lambda plan: None,
+    ) -> Ending:
+        """Begin the search, or go on with it, until a limit of the study file is reached.
+
+        Interrupt it (SIGINT, or the stop button of a notebook) once to end it after the current
+        runs, twice to end it at once. Nothing that is recorded is lost; the same call goes on.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Processes, each of one thread; one per core where it is None.
+        device : str
+            The torch device to train on.
+        allow_changes : bool
+            Whether to go on though the study file has changed.
+        resources : Resources, optional
+            In place of `workers` and `device`: with Ray, or another grace.
+        progress : bool or callable
+            Whether to show progress; or what is told it a few times a second.
+        on_start : callable
+            Called with the plan before the first run.
+
+        Returns
+        -------
+        {"finished", "exhausted", "interrupted"}
+            Exhausted: every candidate that is proposed has had all its blocks.
+
+        Raises
+        ------
+        InvalidInput
+            For a mistake in the study file, or one that differs from the study that was begun.
+        RunFailed
+            Where another command runs this study, the log cannot be written, or runs fail one after
+            another.
+        """
+        from dynamoe_search.run.session import run_search
+
+        if self.path is None:
+            raise InvalidInput("a study without its file can be helped, not run: call work()")
+        study_file = read_study_file(self.path)
+        with self._session(workers, device, resources, progress) as session:
+            return run_search(session, study_file, allow_changes, on_start)
+
+    def confirm(
+        self,
+        seeds: int | None = None,
+        margin: float | None = None,
+        workers: int | None = None,
+        device: str = "cpu",
+        *,
+        resources: Resources | None = None,
+        progress: bool | Callable[[Snapshot], None] = True,
+        on_start: Callable[[Plan, Confirmation], None] = lambda plan, confirmation: None,
+    ) -> Ending:
+        """Confirm what the search has found, or go on with that.
+
+        The finalists of the search, the named patterns, uniform, and two dense baselines (as many
+        total, and as many active, parameters as uniform) are trained on the same fresh blocks, and
+        measured on the test split, which the search never looks at. The first call fixes who they
+        are.
+
+        Parameters
+        ----------
+        seeds : int, optional
+            On how many blocks each is trained: 8 where it is None. It can be raised later.
+        margin : float, optional
+            The difference of losses, in nats, that does not matter: 0.01 where it is None, which is
+            one percent in the probability given to the right answer. The first call fixes it.
+        workers, device, resources, progress
+            As for `run`.
+        on_start : callable
+            Called with the plan and what is confirmed before the first run.
+
+        Raises
+        ------
+        InvalidInput
+            Where the study has no results, or the margin is another than it was begun with.
+        RunFailed
+            As for `run`.
+        """
+        from dynamoe_search.run.session import run_confirmation
+
+        with self._session(workers, device, resources, progress) as session:
+            return run_confirmation(session, seeds, margin, on_start)
+
+    def work(
+        self,
+        workers: int | None = None,
+        device: str = "cpu",
+        *,
+        resources: Resources | None = None,
+        progress: bool | Callable[[Snapshot], None] = True,
+        on_start: Callable[[Plan], None] = lambda plan: None,
+    ) -> Ending:
+        """Help with a study that another command runs, or with its confirmation.
+
+        Parameters
+        ----------
+        workers, device, resources, progress, on_start
+            As for `run`.
+
+        Raises
+        ------
+        InvalidInput
+            Where the data here are not those that the study was begun with.
+        RunFailed
+            As for `run`.
+        """
+        from dynamoe_search.run.session import help_along
+
+        with self._session(workers, device, resources, progress) as session:
+            return help_along(session, on_start)
+
+    @contextmanager
+    def _session(
+        self,
+        workers: int | None,
+        device: str,
+        resources: Resources | None,
+        progress: bool | Callable[[Snapshot], None],
+    ) -> Iterator[Session]:
+        from dynamoe_search.report.terminal import ProgressDisplay
+        from dynamoe_search.run.session import Resources, Session
+
+        resources = resources or Resources(workers, device)
+        where = (self.storage, self.folder, self.data_directory, resources)
+        if callable(progress):
+            yield Session(*where, progress)
+            return
+        with ProgressDisplay(quiet=not progress) as display:
+            yield Session(*where, display.update)
+
+    # Reading.
+
+    def _progress(self, stage: Stage) -> Progress:
+        """A stage as the log has it now; `InvalidInput` where the study has not begun."""
+        with open_log(self.storage, create=False) as log:
+            catch_up(log, self._state)
+        return self._state.stages[stage]
+
+    def _begun_file(self) -> StudyFile:
+        """The study file that the log has, as it was last read."""
+        if self._state.study_file is None:
+            raise InvalidInput(f"{self.storage} has no event of {self.title} yet; run it first")
+        return self._state.study_file
+
+    @contextmanager
+    def _log_if_begun(self) -> Iterator[Log | None]:
+        """The log, caught up; None where the study has not begun."""
+        try:
+            log = open_log(self.storage, create=False)
+        except InvalidInput:
+            if self.path is None:
+                raise
+            yield None
+            return
+        with log:
+            catch_up(log, self._state)
+            yield log if self._state.study_file is not None else None
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.path or self.storage)!r})"
+
+    def _repr_html_(self) -> str:
+        from dynamoe_search.report.leaderboard import leaderboard_html
+
+        title = f"<h4>Study {escape(self.title)}</h4>"
+        try:
+            board = self.leaderboard()
+        except InvalidInput as error:
+            return f"{title}<p>{escape(str(error))}</p>"
+        return title + self.decision()._repr_html_() + leaderboard_html(board, rows=5)
+
+
+def _only_name(address: str) -> str:
+    storage: Storage = storage_of(Path(), address, "")
+    names = study_names(storage)
+    if not names:
+        raise InvalidInput(
+            f"{storage} holds no study; begin one with: dynamoe-search run STUDY --storage and the"
+            " same address"
+        )
+    if len(names) > 1:
+        raise InvalidInput(f"{storage} holds {', '.join(names)}; choose one with --name")
+    return names[0]
