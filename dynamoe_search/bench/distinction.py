@@ -31,7 +31,7 @@ class Distinction:
         (Tukey), in nats.
     pairs, told_apart : int
         All pairs of schedules, and those that differ by more than that.
-    tied_with_best : tuple of str
+    indistinguishable : tuple of str
         The schedules that cannot be told from the best, which is the first; in order of their loss.
     expected_best : float
         The loss that the best is expected to have in truth, in nats: it was picked for being best.
@@ -45,7 +45,7 @@ class Distinction:
     difference: float
     pairs: int
     told_apart: int
-    tied_with_best: tuple[str, ...]
+    indistinguishable: tuple[str, ...]
     expected_best: float
 
     @property
@@ -66,7 +66,7 @@ def tell_apart(losses: pd.DataFrame) -> Distinction:
     --------
     >>> losses = pd.DataFrame({0: [1.0, 2.1, 2.0], 1: [1.2, 2.0, 2.1]}, index=["a", "b", "c"])
     >>> found = tell_apart(losses)
-    >>> found.told_apart, found.pairs, found.tied_with_best
+    >>> found.told_apart, found.pairs, found.indistinguishable
     (2, 3, ('a',))
     """
     found = paired_means(losses.to_numpy())

@@ -108,7 +108,7 @@ def _how(bench: Bench, study: StudyFile) -> str:
 
 def _noise(bench: Bench) -> list[str]:
     found = tell_apart(bench.losses)
-    best, worst = (bench.ask(name) for name in (found.tied_with_best[0], _worst(bench)))
+    best, worst = (bench.ask(name) for name in (found.indistinguishable[0], _worst(bench)))
     sentences = [
         f"**One training** varies with its seed by {bench.noise.deviation:.4f} nats (standard"
         " deviation, pooled over schedules). The seed does part of that to all schedules alike;"
@@ -120,7 +120,7 @@ def _noise(bench: Bench) -> list[str]:
         f" ({found.told_apart / found.pairs:.1%}) can be told apart, at 95 % for all pairs"
         f" together: by noise, two means differ by up to {found.difference:.4f} nats (Tukey).",
         f"**Best**: {best.schedule}, {best.loss:.4f} nats (95 % interval {best.low:.4f} to"
-        f" {best.high:.4f}). {len(found.tied_with_best) - 1} of the {found.schedules - 1} others"
+        f" {best.high:.4f}). {len(found.indistinguishable) - 1} of the {found.schedules - 1} others"
         " cannot be told from it. It was picked for being best; what it is expected to have in"
         f" truth is {found.expected_best:.4f} nats.",
         f"**Worst**: {worst.schedule}, {worst.loss:.4f} nats ({worst.low:.4f} to"

@@ -25,7 +25,7 @@ def test_what_differs_widely_is_told_apart() -> None:
     generator = np.random.default_rng(1)
     found = tell_apart(losses_of(generator, np.array([0.0, 0.1, 20.0, 40.0]), seeds=6))
     assert (found.pairs, found.told_apart) == (6, 5)
-    assert set(found.tied_with_best) == {0, 1}
+    assert set(found.indistinguishable) == {0, 1}
     assert found.p_value < 1e-6
     assert found.reliability > 0.99
     assert found.error == pytest.approx(1 / np.sqrt(6), rel=0.4)
@@ -36,8 +36,8 @@ def test_the_best_of_many_alike_is_expected_to_be_like_all() -> None:
     found = tell_apart(losses)
     means = losses.mean(axis=1)
     assert found.told_apart == 0
-    assert len(found.tied_with_best) == 100
-    assert found.tied_with_best[0] == means.idxmin()
+    assert len(found.indistinguishable) == 100
+    assert found.indistinguishable[0] == means.idxmin()
     assert means.mean() - found.expected_best < 0.3 * (means.mean() - means.min())
     assert found.reliability < 0.4
 
@@ -49,6 +49,6 @@ def test_what_a_seed_does_to_all_tells_nothing(seed: int, shift: float, scale: f
     of_seed = np.array([shift, 0, -2 * shift])
     found, other = tell_apart(losses), tell_apart(scale * (losses + of_seed))
     assert other.told_apart == found.told_apart
-    assert other.tied_with_best == found.tied_with_best
+    assert other.indistinguishable == found.indistinguishable
     assert other.difference == pytest.approx(scale * found.difference)
     assert other.p_value == pytest.approx(found.p_value, rel=1e-6)

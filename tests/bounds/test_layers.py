@@ -9,6 +9,7 @@ from dynamoe_search.bounds.budget import (
     budget_extremes,
     compare_schedules,
     family_bounds,
+    sample_family,
     score_schedules,
 )
 from dynamoe_search.bounds.layers import QUANTITIES, layer_bounds, schedule_bounds
@@ -18,7 +19,12 @@ from dynamoe_search.schedules import (
     FAMILIES,
     PATTERNS_AND_UNIFORM,
     PRESETS,
+    Blend,
+    Free,
+    Mixture,
     Schedule,
+    Spline,
+    allocate_batch,
     enumerate_schedules,
 )
 from dynamoe_search.specification import (
@@ -158,6 +164,14 @@ def test_a_familys_schedules_lie_within_the_budgets_extremes(family: str) -> Non
             .all()
         )
     assert family_bounds(budget, family, points=200, seed=1).equals(met)
+
+
+@pytest.mark.parametrize("family", [Blend(), Mixture(), Spline(), Free(total=16)])
+def test_points_of_a_family_are_spread(family) -> None:
+    profiles = sample_family(family, depth=4, points=50)
+    assert profiles.shape == (50, 4)
+    assert len(np.unique(allocate_batch(profiles, 16), axis=0)) > 5
+    assert np.array_equal(profiles, sample_family(family, depth=4, points=50))
 
 
 def test_schedules_are_named_or_written_out() -> None:

@@ -122,7 +122,7 @@ def test_an_early_look_is_worse_only_where_intervals_lie_apart(
     for curve in runs["curve"]:
         curve[0]["loss"] += generator.normal(0, scatter)
     row = rank_correlations(runs).iloc[0]
-    assert 0 < row["early_replicate_tau"] < row["block_low"]
+    assert 0 < row["early_block_tau"] < row["block_low"]
     sentence = fidelity_sentences(runs)[-1]
     assert sentence.startswith("A look at 10 % of the training is better than chance")
     assert sentence.endswith(verdict)

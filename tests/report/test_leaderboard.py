@@ -1,9 +1,7 @@
 import numpy as np
 import pandas as pd
-import pytest
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
-from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.leaderboard import answer
 from dynamoe_search.report.plots import plot_schedules, plot_search, save_figure
 from dynamoe_search.report.terminal import bars, leaderboard_table, sparkline
@@ -43,19 +41,6 @@ CLEAR = made_up_runs(
 )
 
 
-def test_a_row_a_schedule_best_first() -> None:
-    board = make_leaderboard(CLEAR)
-    assert board["schedule"].tolist() == ["3-1", "2-2", "1-3"]
-    assert board["rank"].tolist() == [1, 2, 3]
-    assert board["blocks"].tolist() == [3, 3, 3]
-    assert board["loss"].tolist() == pytest.approx([1.0, 1.01, 2.0])
-    assert board["tied_with_best"].tolist() == [True, True, False]
-    # s = 0.01 with 6 degrees of freedom, t = 2.447.
-    assert (board["loss_high"] - board["loss"]).tolist() == pytest.approx(
-        [2.447 * 0.01 / 3**0.5] * 3, rel=1e-3
-    )
-
-
 def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     text = "\n".join(answer(CLEAR))
     assert "Best schedule: 3-1, validation loss 1.0000 (3 blocks" in text
@@ -82,20 +67,6 @@ def test_what_was_not_held_equal_is_said() -> None:
     unmatched = CLEAR.copy()
     unmatched.loc[unmatched["schedule"] == "1-3", "total_parameters"] = 1400.0
     assert answer(unmatched)[-1].startswith("Candidates have 1,000 to 1,400 parameters")
-
-
-def test_nothing_complete_yet() -> None:
-    with pytest.raises(InvalidInput, match="no training of this study is complete"):
-        make_leaderboard(CLEAR[CLEAR["state"] != "complete"])
-
-
-def test_files_keep_every_column(tmp_path) -> None:
-    board = make_leaderboard(CLEAR)
-    board.to_parquet(tmp_path / "board.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "board.parquet"), board)
-    board.to_csv(tmp_path / "board.csv", index=False)
-    read = pd.read_csv(tmp_path / "board.csv", keep_default_na=False)
-    assert list(read.columns) == list(board.columns)
 
 
 def test_the_plots_show_what_is_there(tmp_path) -> None:

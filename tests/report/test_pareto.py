@@ -63,7 +63,7 @@ def test_sentences_tell_the_front_from_what_may_be_on_it() -> None:
         " may be, within noise.",
         f"Least validation loss: 4-2, 1.0050 nats (95 % interval {1.005 - width:.4f} to"
         f" {1.005 + width:.4f}), active compute 50,000.",
-        "Least active compute: 1-1, 40,000 FLOPs a token, validation loss 1.5050.",
+        "Least active compute: 1-1, 40,000 FLOPs per token, validation loss 1.5050.",
         "Of the named schedules, uniform may be on the front.",
         "Of the named schedules, ascending cannot be, beyond noise.",
         "1 of 5 candidates miss a constraint and are left out.",
@@ -167,7 +167,7 @@ def test_what_is_drawn_how(tmp_path) -> None:
     assert dominated.get_edgecolor()[0, :3].tolist() == pytest.approx(rgb[0])
     assert front.get_facecolor()[0, :3].tolist() == pytest.approx(rgb[1])
     assert "2 of 4 candidates" in figure.get_suptitle()
-    assert axes.get_xlabel() == "active compute (FLOPs a token), less is better"
+    assert axes.get_xlabel() == "active compute (FLOPs per token), less is better"
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == [
         "on the front",

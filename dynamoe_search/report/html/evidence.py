@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dynamoe_search.decision.landscape import sample_family
+from dynamoe_search.bounds.budget import sample_family
 from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.definition import recorded_study_file
