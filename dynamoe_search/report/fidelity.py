@@ -75,9 +75,9 @@ def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
 
 def _saved(savings: Savings) -> str:
     if not savings.pruned:
-        return f"None of the {savings.trainings} training runs was pruned"
+        return f"None of the {savings.runs} training runs was pruned"
     return (
-        f"Pruning ended {savings.pruned} of {savings.trainings} training runs early and saved"
+        f"Pruning ended {savings.pruned} of {savings.runs} training runs early and saved"
         f" {percents(savings.share)} of the training compute"
     )
 
@@ -106,7 +106,7 @@ def _verdict(row: pd.Series) -> str:
         f"{look.capitalize()} is better than chance: it puts {percents((1 + row['tau']) / 2)} of"
         " pairs of candidates into their final order."
     )
-    full, early = row["block_tau"], row["early_replicate_tau"]
+    full, early = row["block_tau"], row["early_block_tau"]
     if math.isnan(full):
         return f"{text} How much of the rest is noise is unknown: too few were trained twice."
     _, early_high = kendall_interval(early, row["block_candidates"])
@@ -144,7 +144,7 @@ def fidelity_table(correlations: pd.DataFrame) -> Table:
             number(row.tau, ".2f"),
             "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}",
             str(row.candidates),
-            number(row.early_replicate_tau, ".2f"),
+            number(row.early_block_tau, ".2f"),
         )
         for row in correlations.itertuples()
     ]
@@ -231,7 +231,7 @@ def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
         axes.axhspan(first["block_low"], first["block_high"], color=GREEN, alpha=0.08, lw=0)
         axes.axhline(first["block_tau"], color=GREEN, ls="--", label="full run, another seed")
         label = f"another seed ({count})"
-        axes.plot(percent, table["early_replicate_tau"], "^:", color=GREEN, ms=5, label=label)
+        axes.plot(percent, table["early_block_tau"], "^:", color=GREEN, ms=5, label=label)
     axes.axhline(0, color=GRAY, lw=0.8)
     axes.set_ylim(top=1.02)
     axes.set_ylabel("Kendall's tau with the final order, 95 % bands")

@@ -1,6 +1,6 @@
 """The noise of the gradients over the training: in sentences, and as plots.
 
-All take ``gradients``, as `dynamoe_search.report.measurements.measurement_table` gives it for
+All take ``gradients``, as `dynamoe_search.log.table.measurement_table` gives it for
 "gradients". Plots are drawn on the ``axes`` that are given, else in a new figure, and return their
 figure.
 """

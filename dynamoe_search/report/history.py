@@ -103,12 +103,12 @@ def regret_sentences(curve: pd.DataFrame) -> list[str]:
     curve : DataFrame
         As `dynamoe_search.decision.regret.search_curve` gives it.
     """
-    final = curve["leader"].iloc[-1]
-    led = curve["leader"].eq(final)
+    final = curve["candidate"].iloc[-1]
+    led = curve["candidate"].eq(final)
     return [
         f"{_finding(curve)}.",
         f"The last leader, {final}, led for the first time after run"
-        f" {curve.loc[led, 'training'].iloc[0]}, and was in the lead after"
+        f" {curve.loc[led, 'completed'].iloc[0]}, and was in the lead after"
         f" {int(led.sum())} of {len(curve)} runs.",
         "Regret is measured against the best of this study, judged by all its runs: it ends at 0"
         " whether or not a better schedule exists.",
@@ -116,7 +116,7 @@ def regret_sentences(curve: pd.DataFrame) -> list[str]:
 
 
 def _finding(curve: pd.DataFrame) -> str:
-    worse = curve.loc[~curve["tied"], "training"]
+    worse = curve.loc[~curve["indistinguishable"], "completed"]
     since = int(worse.max()) + 1 if len(worse) else 1
     return (
         f"From run {since} of {len(curve)} on, the leader was statistically indistinguishable from"
@@ -136,11 +136,11 @@ def plot_regret(curve: pd.DataFrame, board: pd.DataFrame, axes: Axes | None = No
     """
     figure, axes = one_panel(axes, 5.4, 3.8)
     axes.step(
-        curve["training"], curve["regret"], where="post", color=BLUE, label="leader at the time"
+        curve["completed"], curve["regret"], where="post", color=BLUE, label="leader at the time"
     )
-    alike = curve[curve["tied"]]
+    alike = curve[curve["indistinguishable"]]
     axes.scatter(
-        alike["training"],
+        alike["completed"],
         alike["regret"],
         s=14,
         c=GREEN,

@@ -61,7 +61,7 @@ def landscape_sentences(landscape: Landscape) -> list[str]:
             f" its candidate ({landscape.noise.degrees} degrees of freedom); the fit accounts for"
             " it."
         )
-    return sentences + (_lowest(landscape) if landscape.foretold > 0 else [])
+    return sentences + (_lowest(landscape) if landscape.predictive_r2 > 0 else [])
 
 
 def _lowest(landscape: Landscape) -> list[str]:
@@ -78,15 +78,15 @@ def _lowest(landscape: Landscape) -> list[str]:
 
 
 def _trust(landscape: Landscape) -> str:
-    if landscape.foretold <= 0:
+    if landscape.predictive_r2 <= 0:
         return (
             "When each candidate is left out of the fit in turn, the surface predicts it no better"
             " than the mean of the others does: no valley or hill of it can be trusted."
         )
     return (
         "When each candidate is left out of the fit in turn, the surface predicts"
-        f" {percents(landscape.foretold)} of the variance of their losses; the rest is noise, or"
-        " not on the map."
+        f" {percents(landscape.predictive_r2)} of the variance of their losses; the rest is noise,"
+        " or not on the map."
     )
 
 
@@ -141,7 +141,7 @@ def plot_landscape(
     )
     patterns = candidates[candidates["pattern"] != ""]
     axes.scatter(patterns["x"], patterns["y"], s=42, marker="D", c=ORANGE, edgecolors=PAPER, lw=0.8)
-    if landscape.foretold > 0:
+    if landscape.predictive_r2 > 0:
         lowest = candidates.loc[candidates["fitted"].idxmin()]
         axes.plot(lowest["x"], lowest["y"], "*", ms=15, color=PAPER, mec=INK, mew=0.8)
     early, central = map(percents, landscape.shares)
@@ -171,10 +171,10 @@ def _title(landscape: Landscape, uncertainty: bool) -> str:
             f"The fitted loss is known to ±{margins.min():.4f} to ±{margins.max():.4f} nats\n"
             f"where its {len(candidates)} candidates were trained"
         )
-    if landscape.foretold <= 0:
+    if landscape.predictive_r2 <= 0:
         return "No valley can be trusted:\nthe surface predicts no better than the mean does"
     lowest = candidates.loc[candidates["fitted"].idxmin()]
     return (
         f"The fitted loss is lowest at {_titled(lowest)};\n"
-        f"it predicts {percents(landscape.foretold)} of the variance of what was left out"
+        f"it predicts {percents(landscape.predictive_r2)} of the variance of what was left out"
     )

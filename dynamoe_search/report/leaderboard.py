@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROWS_OF_THE_PLOT = 15
-Changes = Sequence[tuple[int, Sequence[str]]]
-"""Changes of a study file: after how many runs, and which."""
 
 
-def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Changes = ()) -> list[str]:
+def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Sequence[str] = ()) -> list[str]:
     """What a study has found, in sentences that claim no more than its noise allows.
 
     Parameters
@@ -38,8 +36,8 @@ def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Changes = ()) -> li
         As `Study.training_runs` gives it.
     board : DataFrame
         Their leaderboard.
-    changes : sequence of (int, sequence of str)
-        Of the study file, that were allowed: after how many runs, and which.
+    changes : sequence of str
+        Sentences on how the study file was changed; see `Study.changes`.
     """
     best = board.iloc[0]
     feasible = board[board["feasible"]]
@@ -62,7 +60,7 @@ def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Changes = ()) -> li
             f"{alike} of the {others} other schedules {'is' if alike == 1 else 'are'} statistically"
             " indistinguishable from the best (95 % for the whole table)."
         )
-    return [*sentences, *_what_was_equal(board), *_what_was_changed(changes)]
+    return [*sentences, *_what_was_equal(board), *changes]
 
 
 def _best_pattern(
@@ -94,14 +92,6 @@ def _what_was_equal(board: pd.DataFrame) -> list[str]:
             " between them need not come from the schedule."
         )
     return sentences
-
-
-def _what_was_changed(changes: Changes) -> list[str]:
-    return [
-        f"The study file was changed after {counted(runs, 'run')} ({'; '.join(lines)}): results"
-        " from before and after are pooled."
-        for runs, lines in changes
-    ]
 
 
 def _described(row: pd.Series) -> str:

@@ -6,49 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURED, MEASURES
 from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import percents, plus_minus
-
-_DETAILS = ("gradients", "utilization", "load", "representation")
-
-
-def measurement_table(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """What was measured in detail, of all complete runs.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-    kind : {"gradients", "utilization", "load", "representation"}
-        ``gradients`` over the training, by `dynamoe_search.measure.measurements.gradients_now`; the
-        others of the trained network on the validation split, by `utilization_table`, `load_table`
-        and `rank_table`. A study has them that asks for it: ``measure = ["gradients",
-        "utilization", "representation"]`` in its section ``search``.
-
-    Returns
-    -------
-    DataFrame
-        ``candidate``, ``block``, ``run`` and the columns of that table; empty where nothing was
-        measured.
-
-    Raises
-    ------
-    InvalidInput
-        For another kind.
-    """
-    if kind not in _DETAILS:
-        raise InvalidInput(f"there are no measurements {kind!r}; choose from {', '.join(_DETAILS)}")
-    key = ["candidate", "block", "run"]
-    complete = runs[runs["state"] == "complete"]
-    return pd.DataFrame(
-        [
-            {**dict(zip(key, of, strict=True)), **row}
-            for *of, rows in complete[[*key, kind]].itertuples(index=False)
-            for row in rows or []
-        ]
-    )
 
 
 def measured_tables(

@@ -137,7 +137,7 @@ def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int) -> T
             row["candidate"],
             *(_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives),
             row["pattern"],
-            _shape(row["schedule"]),
+            _shape(row),
             str(row["blocks"]),
         )
         for place, (_, row) in zip(shown, table.iloc[shown].iterrows(), strict=True)
@@ -155,9 +155,9 @@ def _is_first_of_its_name(table: pd.DataFrame) -> pd.Series:
     return (table["pattern"] != "") & ~table["pattern"].duplicated()
 
 
-def _shape(schedule: str) -> str:
+def _shape(row: pd.Series) -> str:
     """Bars of a schedule; a dense network has none."""
-    return sparkline(Schedule.parse(schedule)) if schedule else ""
+    return "" if row["group"] == "dense" else sparkline(Schedule.parse(row["schedule"]))
 
 
 def _plus_minus(row: pd.Series, name: str) -> str:

@@ -53,7 +53,7 @@ def plot_rank_shares(
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.report.measurements.measurement_table` gives it for "representation".
+        As `dynamoe_search.log.table.measurement_table` gives it for "representation".
     names : mapping of str to str
         The candidates to show, at most six, and what each is called.
     axes : Axes, optional

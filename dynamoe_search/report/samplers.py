@@ -2,8 +2,8 @@
 
 All take the ``table`` of `dynamoe_search.bench.replay.compare_samplers`. Intervals and tests are
 Student's, over repetitions; differences to random search are paired by repetition. Repetitions
-differ in the samplers' seeds and in the order of the seed blocks: the schedules, and what is
-recorded of them, are the same in all.
+differ in the samplers' seeds and in the order of the seed blocks: the schedules and their losses
+are the same in all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dynamoe_search.bench.recording import Recording
+    from dynamoe_search.bench.known import KnownLosses
 
 _REFERENCE = "random"
 _SPANS = {"end": "at the end", "whole": "over the whole search"}
@@ -113,13 +113,13 @@ def _compared(regrets: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
+def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
     """Which samplers beat random search, and how far that goes.
 
     Parameters
     ----------
     table : DataFrame
-    recording : Recording
+    known : KnownLosses
         What the searches were replayed on.
 
     Returns
@@ -130,10 +130,10 @@ def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
     comparison = compare_with_random(table)
     searches = table.drop_duplicates(["sampler", "repetition"])["sampler"].value_counts()
     sentences = [
-        f"Replayed on {len(recording.losses):,} recorded schedules, in the"
-        f" {recording.plan.family.name} family: {searches.max()} searches of"
+        f"Replayed on {len(known.losses):,} schedules of known loss, in the"
+        f" {known.plan.family.name} family: {searches.max()} searches of"
         f" {table['run'].max()} training runs by each of {len(searches)} samplers.",
-        _about_noise(recording),
+        _about_noise(known),
     ]
     last = summarize_regret(table).groupby("sampler").last().loc[_REFERENCE]
     sentences.append(
@@ -150,17 +150,17 @@ def sampler_sentences(table: pd.DataFrame, recording: Recording) -> list[str]:
     ]
 
 
-def _about_noise(recording: Recording) -> str:
-    if recording.blocks == 1:
+def _about_noise(known: KnownLosses) -> str:
+    if known.blocks == 1:
         return (
-            "Each schedule is recorded on one seed block, so that its luck counts as merit; more"
+            "Each schedule was trained on one seed block, so that its luck counts as merit; more"
             " blocks would separate the two."
         )
-    found = recording.means
+    found = known.means
     return (
-        f"Mean losses of {recording.blocks} seed blocks scatter by {found.means.std(ddof=1):.4f}"
-        f" nats between schedules, and by noise alone would by {found.error:.4f}; regret is what"
-        " the leader is expected to lose to the best when that noise is taken into account."
+        f"Mean losses of {known.blocks} seed blocks scatter by {found.means.std(ddof=1):.4f} nats"
+        f" between schedules; noise alone would scatter them by {found.error:.4f}. Regret is how"
+        " much worse than the best the leader is expected to be, given that noise."
     )
 
 
@@ -187,7 +187,9 @@ def _unknown(table: pd.DataFrame) -> list[str]:
     )
     if not named:
         return []
-    return [f"Proposals that were passed over, as their schedule is not recorded: {named}."]
+    return [
+        f"Proposals that were passed over, as the loss of their schedule is not known: {named}."
+    ]
 
 
 def _difference(row: Any) -> str:
@@ -233,13 +235,13 @@ def _quarters(runs: int) -> list[int]:
     return sorted({max(1, round(runs * part)) for part in (0.25, 0.5, 1)})
 
 
-def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None = None) -> Figure:
+def plot_samplers(table: pd.DataFrame, known: KnownLosses, axes: Axes | None = None) -> Figure:
     """Regret after each training run, a line with its 95 % band for each sampler.
 
     Parameters
     ----------
     table : DataFrame
-    recording : Recording
+    known : KnownLosses
         What the searches were replayed on.
     axes : Axes, optional
         Where to draw; a new figure where it is None.
@@ -260,30 +262,30 @@ def plot_samplers(table: pd.DataFrame, recording: Recording, axes: Axes | None =
         high = points["regret"] + points["margin"]
         axes.fill_between(points["run"], low, high, color=color, alpha=0.1, lw=0)
         axes.plot(points["run"], points["regret"], color=color, ls=dash, lw=1.8, label=sampler)
-    _mark_stages(axes, recording.baselines, int(table["run"].max()))
+    _mark_stages(axes, known.baselines, int(table["run"].max()))
     axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # so that a line at 0 is seen
     axes.set_xlabel("training runs")
     axes.set_ylabel("regret (nats), mean and 95 % band")
-    axes.set_title(_finding(table, recording), fontsize=10, pad=16)
+    axes.set_title(_finding(table, known), fontsize=10, pad=16)
     axes.legend(fontsize=9, frameon=False, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     return figure
 
 
 def _mark_stages(axes: Axes, baselines: int, runs: int) -> None:
     """Where no sampler chooses: the named schedules first, the leaders again in the end."""
-    from dynamoe_search.search.assignment import REPLICATION_SHARE
+    from dynamoe_search.search.policy import FINAL_SHARE
 
     axes.set_xlim(1, runs)
     for begin, end, name in (
         (1.0, baselines, "named schedules"),
-        (runs * (1 - REPLICATION_SHARE), runs, "leaders again"),
+        (runs * (1 - FINAL_SHARE), runs, "leaders again"),
     ):
         axes.axvspan(begin, end, color=GRAY, alpha=0.12, lw=0)
         place = axes.get_xaxis_transform()
         axes.text(begin, 1.01, name, transform=place, color="#555555", fontsize=8)
 
 
-def _finding(table: pd.DataFrame, recording: Recording) -> str:
+def _finding(table: pd.DataFrame, known: KnownLosses) -> str:
     comparison = compare_with_random(table)
     at_end = comparison[comparison["span"] == "end"]
     parts = []
@@ -296,5 +298,5 @@ def _finding(table: pd.DataFrame, recording: Recording) -> str:
         found = "Random search"
     return (
         f"{found}\n{table['repetition'].nunique()} searches each, replayed on"
-        f" {len(recording.losses):,} recorded schedules in the {recording.plan.family.name} family"
+        f" {len(known.losses):,} schedules of known loss in the {known.plan.family.name} family"
     )

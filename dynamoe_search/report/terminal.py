@@ -18,7 +18,7 @@ from rich.text import Text
 from dynamoe_search.report.table import Table
 
 if TYPE_CHECKING:
-    from dynamoe_search.run.progress import Progress
+    from dynamoe_search.run.progress import Snapshot
 
 _WIDER_THAN_ANY = 10_000
 _SECONDS_BETWEEN_LINES = 10.0
@@ -74,19 +74,22 @@ def _drawn(table: Table, count: int) -> rich.table.Table:
 class ProgressDisplay:
     """Progress of a search: a bar in a terminal or a notebook, a line now and then elsewhere.
 
-    Use it as a context manager and call `update` with each `Progress`.
+    Use it as a context manager and call `update` with each `Snapshot`.
 
     Parameters
     ----------
     console : Console, optional
-        One for where Python runs, where it is None.
+        Where to show it; where Python prints, if it is None.
+    quiet : bool
+        Whether to show nothing.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console()
+        self.quiet = quiet
         # In a notebook rich draws with ipywidgets.
         in_notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
-        self.has_bar = self.console.is_terminal or in_notebook
+        self.has_bar = not quiet and (self.console.is_terminal or in_notebook)
         self.begun = time.monotonic()
         self.fraction_at_start: float | None = None
         self.last_line = 0.0
@@ -112,21 +115,21 @@ class ProgressDisplay:
     ) -> None:
         self.bar.stop()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, snapshot: Snapshot) -> None:
         """Show how far the search is."""
         if self.fraction_at_start is None:
-            self.fraction_at_start = progress.fraction
-        runs = f"{progress.finished} runs"
-        left = "" if progress.finishing else self._time_left(progress.fraction)
-        found = _description(progress)
+            self.fraction_at_start = snapshot.fraction
+        runs = f"{snapshot.finished} runs"
+        left = "" if snapshot.finishing else self._time_left(snapshot.fraction)
+        found = _description(snapshot)
         self.bar.update(
-            self.task, completed=progress.fraction, description=found, runs=runs, left=left
+            self.task, completed=snapshot.fraction, description=found, runs=runs, left=left
         )
         due = time.monotonic() - self.last_line > _SECONDS_BETWEEN_LINES
-        if not self.has_bar and due:
+        if due and not self.has_bar and not self.quiet:
             self.last_line = time.monotonic()
             self.console.print(
-                f"{progress.fraction:4.0%}  {runs}  {found}  {left}".rstrip(),
+                f"{snapshot.fraction:4.0%}  {runs}  {found}  {left}".rstrip(),
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
@@ -142,14 +145,14 @@ class ProgressDisplay:
         return f"time left: {seconds // 60}:{seconds % 60:02d}"
 
 
-def _description(progress: Progress) -> str:
-    if progress.finishing:
-        return f"finishing {progress.running} runs (interrupt again to stop them now)"
-    if progress.best is None:
-        return f"first runs on {progress.workers} workers"
-    candidate, loss, blocks = progress.best
+def _description(snapshot: Snapshot) -> str:
+    if snapshot.finishing:
+        return f"finishing {snapshot.running} runs (interrupt again to stop them now)"
+    if snapshot.best is None:
+        return f"first runs on {snapshot.workers} workers"
+    candidate, loss, blocks = snapshot.best
     text = f"best {candidate} {loss:.4f} ({blocks}x)"
-    if progress.best_pattern is not None:
-        name, loss, blocks = progress.best_pattern
+    if snapshot.best_pattern is not None:
+        name, loss, blocks = snapshot.best_pattern
         text += f", best pattern {name} {loss:.4f} ({blocks}x)"
     return text
