@@ -64,10 +64,10 @@ def _what(bench: Bench) -> str:
     answer = bench.ask(bench.schedules[0])
     return (
         f"All {len(bench.schedules):,} schedules, each trained {len(answer.losses)} times from the"
-        f" same seeds: {len(bench.runs):,} training runs of a small Mixture-of-Experts network, each"
-        " with its learning curve, active FLOPs, measured K, how the experts are used, and the noise"
-        " of the gradients. So a search method can be tried on it without any training, and questions"
-        " about schedules are answered by a look into the table."
+        f" same seeds: {len(bench.runs):,} training runs of a small Mixture-of-Experts network,"
+        " each with its learning curve, active FLOPs, measured K, how the experts are used, and the"
+        " noise of the gradients. So a search method can be tried on it without any training, and"
+        " questions about schedules are answered by a look into the table."
     )
 
 
@@ -121,9 +121,9 @@ def _noise(bench: Bench) -> list[str]:
         f" ({found.distinguishable / found.pairs:.1%}) differ significantly, at 95 % for all pairs"
         f" together: by noise, two means differ by up to {found.difference:.4f} nats (Tukey).",
         f"**Best**: {best.schedule}, {best.loss:.4f} nats (95 % interval {best.low:.4f} to"
-        f" {best.high:.4f}). {len(found.indistinguishable) - 1} of the {found.candidates - 1} others"
-        " are statistically indistinguishable from it. It was picked for being best; its true loss"
-        f" is expected to be {found.expected_best:.4f} nats.",
+        f" {best.high:.4f}). {len(found.indistinguishable) - 1} of the {found.candidates - 1}"
+        " others are statistically indistinguishable from it. It was picked for being best; its"
+        f" true loss is expected to be {found.expected_best:.4f} nats.",
         f"**Worst**: {worst.schedule}, {worst.loss:.4f} nats ({worst.low:.4f} to"
         f" {worst.high:.4f}).",
     ]
@@ -186,8 +186,8 @@ def _limits(bench: Bench, study: StudyFile) -> list[str]:
     curves = [bench.ask(schedule).curve["loss"].iloc[-2:] for schedule in bench.schedules]
     before, after = np.mean(curves, axis=0)
     return [
-        "Training runs are short. Over the last part of the curve the mean loss of all still falls from"
-        f" {before:.4f} to {after:.4f} nats, so differences are of the speed of learning, too.",
+        "Training runs are short. Over the last part of the curve the mean loss of all still falls"
+        f" from {before:.4f} to {after:.4f} nats, so differences are in part of learning speed.",
         f"One data set, one small network, one router ({study.router.name}) and one way of"
         " training: what is good here need not be good elsewhere.",
         "Losses and accuracies are of the validation split; the test split was not looked at.",

@@ -46,14 +46,7 @@ def router_title(router: Router) -> str:
 def bounds_sentences(
     budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
 ) -> list[str]:
-    """What the budget can buy at most, and how far the compared schedules are from it.
-
-    Parameters
-    ----------
-    budget : ExpertBudget
-    scores, extremes
-        See the module.
-    """
+    """What the budget can buy at most, and how far the compared schedules are from it."""
     return [
         _size(budget, extremes),
         *_configurations(budget, scores, extremes),
@@ -274,16 +267,7 @@ def _seconds(times: pd.Series) -> str:
 
 
 def family_sentence(family: str, met: pd.DataFrame, extremes: pd.DataFrame) -> str:
-    """How near a family's schedules come to the most configurations of the budget.
-
-    Parameters
-    ----------
-    family : str
-    met : DataFrame
-        As `dynamoe_search.bounds.budget.family_bounds` gives it.
-    extremes
-        See the module.
-    """
+    """How near a family's schedules, by `family_bounds`, come to the most configurations."""
     bits = met["log2_configurations"]
     short = extremes.loc["log2_configurations", "most"] - bits.max()
     gap = "all there can be" if short <= _ALIKE else f"{short:.2f} bits short of the most"
@@ -295,12 +279,7 @@ def family_sentence(family: str, met: pd.DataFrame, extremes: pd.DataFrame) -> s
 
 
 def extrapolation_lines(extrapolations: Sequence[Extrapolation]) -> list[str]:
-    """What scaling laws predict, a line each, with what lies outside their range.
-
-    Parameters
-    ----------
-    extrapolations : sequence of Extrapolation
-    """
+    """What scaling laws predict, a line each, with what lies outside their range."""
     if not extrapolations:
         return []
     lines = [
@@ -369,7 +348,7 @@ def bounds_table(
         " ways: routing configurations, and how many bits short of the most; entropy: its ceiling,"
         " nats per layer; touched: experts that a batch uses, if it uses all equally"
     )
-    return Table(columns, rows, caption=caption)
+    return Table(columns, rows, "", caption)
 
 
 def _spread(score: Any, name: str, form: Callable[[float], str]) -> str:

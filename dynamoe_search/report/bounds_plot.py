@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
 from dynamoe_search.report.figure import GRAY, panels
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Seaborn's palette "colorblind".
 _COLORS = (
@@ -68,9 +66,8 @@ def _plot_row(
     """A dot for each schedule between the least and the most of the budget."""
     names = list(scores["name"])
     if family is not None:
-        axes.plot(
-            family[quantity], [len(names)] * len(family), "|", color=GRAY, ms=11, mew=0.5, alpha=0.5
-        )
+        row, look = [len(names)] * len(family), {"ms": 11, "mew": 0.5, "alpha": 0.5}
+        axes.plot(family[quantity], row, "|", color=GRAY, **look)
         names.append(_FAMILY_ROW)
     axes.scatter(scores[quantity], range(len(scores)), s=42, c=_colors(scores), zorder=3)
     _finish(axes, names, *extremes.loc[quantity, ["least", "most"]])
@@ -78,15 +75,10 @@ def _plot_row(
 
 def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> None:
     """A bar from the fewest to the most FLOPs of each schedule; a dot where they are equal."""
-    from matplotlib.ticker import EngFormatter
-
     place = np.arange(len(scores))
-    axes.hlines(
-        place, scores["flops_minimum"], scores["flops_maximum"], colors=_colors(scores), lw=5
-    )
-    axes.scatter(
-        scores["flops_expected"], place, s=60, c=_colors(scores), edgecolors="white", zorder=3
-    )
+    colors = _colors(scores)
+    axes.hlines(place, scores["flops_minimum"], scores["flops_maximum"], colors=colors, lw=5)
+    axes.scatter(scores["flops_expected"], place, s=60, c=colors, edgecolors="white", zorder=3)
     least, most = extremes.loc["flops_minimum", "least"], extremes.loc["flops_maximum", "most"]
     _finish(axes, list(scores["name"]), least, most)
     axes.xaxis.set_major_formatter(EngFormatter())
@@ -95,8 +87,6 @@ def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> Non
 
 
 def _finish(axes: Axes, names: list[str], least: float, most: float) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     margin = 0.06 * (most - least) or 0.06 * most or 1.0
     low, high = least - margin, most + margin
     axes.axvspan(low, least, color=GRAY, alpha=0.35, lw=0)

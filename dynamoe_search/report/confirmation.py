@@ -1,8 +1,8 @@
 """What a confirmation has found: in sentences, as a table, and as a plot.
 
-All take the table of `dynamoe_search.statistics.comparison.compare_with_reference`; it may have a
-column ``name``, such as "descending", "" for a candidate without one. All take the ``reference``
-as it is to be called, and the ``margin`` of equivalence in nats that the table was made with.
+All take the ``table`` of `Study.confirmation`, or of `dynamoe_search.compare_with_reference`; the
+``reference`` as it is to be called; and the ``margin`` of equivalence in nats that the table was
+made with. Candidates are shown with their ``name`` where the table has that column.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, intervals, one_panel
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import counted, named, number, p_value
 from dynamoe_search.statistics.comparison import ERROR_RATE, MOST_SEEDS, POWER
@@ -19,6 +19,13 @@ from dynamoe_search.statistics.comparison import ERROR_RATE, MOST_SEEDS, POWER
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+VERDICT_LOOKS = {
+    "better": (BLUE, "o"),
+    "worse": (ORANGE, "D"),
+    "equivalent": (GREEN, "s"),
+    "undecided": (GRAY, "o"),
+}
 
 
 def confirmation_sentences(
@@ -31,13 +38,7 @@ def confirmation_sentences(
     table, reference, margin
         See the module.
     looks : int
-        At how many numbers of seeds the results were looked at; above 1, the number was raised.
-
-    Returns
-    -------
-    list of str
-        The reference; a sentence for each difference; one for all equivalent candidates and one
-        for all undecided ones; pairs that are missing; the error rates.
+        How many numbers of seeds the results were looked at with; above 1, the number was raised.
 
     Examples
     --------
@@ -66,8 +67,7 @@ def confirmation_sentences(
             f"Equivalent to {reference} within ±{margin:.4f} nats (largest p {largest} after Holm):"
             f" {'; '.join(map(_named, equivalent.itertuples()))}."
         )
-    sentences += _undecided(table, reference)
-    sentences += _missing(table)
+    sentences += _undecided(table, reference) + _missing(table)
     return [*sentences, _error_rates(len(table), looks)]
 
 
@@ -108,13 +108,12 @@ def _wanted(row: Any) -> str:
 
 
 def _missing(table: pd.DataFrame) -> list[str]:
-    missing = table[table["missing"] > 0]
-    if missing.empty:
-        return []
     names = "; ".join(
         f"{_named(row)}, {row.missing} of {counted(row.seeds + row.missing, 'seed')}"
-        for row in missing.itertuples()
+        for row in table[table["missing"] > 0].itertuples()
     )
+    if not names:
+        return []
     return [
         f"Left out, as the candidate or the reference diverged or is not complete: {names}."
         " What is said of these holds for the other seeds only."
@@ -145,19 +144,7 @@ def _named(row: Any) -> str:
 
 
 def confirmation_table(table: pd.DataFrame, reference: str, margin: float) -> Table:
-    """The reference and every candidate.
-
-    Parameters
-    ----------
-    table, reference, margin
-        See the module.
-    """
-    columns = [
-        Column("candidate", is_name=True),
-        *numbers("difference"),
-        *texts("verdict"),
-        *numbers("loss", "95 %", "p", "pairs"),
-    ]
+    """The reference and every candidate."""
     rows = [(reference, "", "reference", _reference_loss(table), "", "", "")]
     for row in table.itertuples():
         verdict = row.verdict
@@ -165,66 +152,37 @@ def confirmation_table(table: pd.DataFrame, reference: str, margin: float) -> Ta
             verdict += f": {_wanted(row)}"
         elif verdict != "equivalent" and row.within_margin:
             verdict += " ≈"
-        rows.append(
-            (
-                _named(row),
-                number(row.difference, "+.4f"),
-                verdict,
-                number(row.mean, ".4f"),
-                f"{number(row.low, '+.4f')} {number(row.high, '+.4f')}",
-                p_value(row.p_difference_holm).removeprefix("= "),
-                str(row.seeds),
-            )
-        )
+        ends = f"{number(row.low, '+.4f')} {number(row.high, '+.4f')}"
+        p = p_value(row.p_difference_holm).removeprefix("= ")
+        cells = (number(row.mean, ".4f"), ends, p, str(row.seeds))
+        rows.append((_named(row), number(row.difference, "+.4f"), verdict, *cells))
     caption = (
         "loss on the test split, and its difference to the reference with the 95 % interval, in"
         f" nats; ≈: less than the margin of {margin:.4f}; undecided: the seeds that would decide;"
         " p: of no difference, after Holm; pairs: seeds that both have"
     )
-    return Table(columns, rows, caption=caption, emphasized={0})
+    columns = [Column("candidate", is_name=True), *numbers("difference"), *texts("verdict")]
+    return Table([*columns, *numbers("loss", "95 %", "p", "pairs")], rows, "", caption, {0})
 
 
 def plot_confirmation(
     table: pd.DataFrame, reference: str, margin: float, axes: Axes | None = None
 ) -> Figure:
-    """The differences to the reference with their intervals, beside the margin: a forest plot.
-
-    Parameters
-    ----------
-    table, reference, margin
-        See the module.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-    """
+    """The differences to the reference with their intervals, beside the margin: a forest plot."""
     table = table.reset_index(drop=True)
     figure, axes = one_panel(axes, 8.0, 1.9 + 0.3 * len(table))
     axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0, label=f"margin ±{margin:.4f}")
     axes.axvline(0, color="black", lw=0.8)
     found = []
-    for verdict, color, marker in (
-        ("better", BLUE, "o"),
-        ("worse", ORANGE, "D"),
-        ("equivalent", GREEN, "s"),
-        ("undecided", GRAY, "o"),
-    ):
+    for verdict, (color, marker) in VERDICT_LOOKS.items():
         rows = table[table["verdict"] == verdict]
         found.append(f"{len(rows)} {verdict}")
         if len(rows):
-            axes.hlines(rows.index, rows["low"], rows["high"], color=color, lw=1.5)
+            spread = (rows["low"], rows["difference"], rows["high"])
             face = "white" if verdict == "undecided" else color
-            axes.scatter(
-                rows["difference"],
-                rows.index,
-                s=36,
-                marker=marker,
-                facecolors=face,
-                edgecolors=color,
-                label=verdict,
-                zorder=3,
-            )
-    labels = [
-        f"{getattr(row, 'name', '') or row.candidate}  ({row.seeds}x)" for row in table.itertuples()
-    ]
+            intervals(axes, *spread, rows.index, color, c=face, marker=marker, label=verdict)
+    names = table["name"] if "name" in table else table["candidate"]
+    labels = names.where(names != "", table["candidate"]) + "  (" + table["seeds"].map(str) + "x)"
     axes.set_yticks(range(len(table)), labels, fontsize=8)
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("test loss less the reference's (nats), mean and 95 % interval; above 0: worse")

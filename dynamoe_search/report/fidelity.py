@@ -1,7 +1,6 @@
 """What pruning saved and how far an early look can be trusted: sentences, a table and plots.
 
-Most take ``runs``, as `Study.training_runs` gives them. Plots are drawn on the ``axes`` that are
-given, else in a new figure, and return their figure.
+All but the table take ``runs``, as `Study.training_runs` gives them.
 """
 
 from __future__ import annotations
@@ -13,15 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.figure import (
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    legend_below,
-    one_panel,
-    panels,
-)
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel, panels
 from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import number, percents
 from dynamoe_search.statistics.fidelity import (
@@ -40,10 +31,6 @@ def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
     """What pruning saved, and how far an early look can be trusted.
 
     They claim no more than the intervals of `rank_correlations` allow.
-
-    Parameters
-    ----------
-    runs : DataFrame
     """
     savings, table = compute_saved(runs), rank_correlations(runs)
     sentences = [_saved(savings) + "."]
@@ -120,13 +107,7 @@ def _verdict(row: pd.Series) -> str:
 
 
 def fidelity_table(correlations: pd.DataFrame) -> Table:
-    """The points of the learning curves, and how well each predicts the end.
-
-    Parameters
-    ----------
-    correlations : DataFrame
-        As `dynamoe_search.statistics.fidelity.rank_correlations` gives it.
-    """
+    """The points of the learning curves and how well each predicts the end: `rank_correlations`."""
     caption = "tau: Kendall's, between the order at this part of the training and the final one"
     for row in correlations[correlations["block_tau"].notna()].head(1).itertuples():
         caption += (
@@ -134,29 +115,18 @@ def fidelity_table(correlations: pd.DataFrame) -> Table:
             f" {row.block_candidates} candidates; a full training run predicts it by"
             f" {_tau(row.block_tau, row.block_low, row.block_high)})"
         )
-    columns = [
-        Column("training", is_number=True, is_name=True),
-        *numbers("tau", "95 %", "candidates", "from another seed"),
-    ]
-    rows = [
-        (
-            percents(row.fraction),
-            number(row.tau, ".2f"),
-            "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}",
-            str(row.candidates),
-            number(row.early_block_tau, ".2f"),
-        )
-        for row in correlations.itertuples()
-    ]
-    return Table(columns, rows, caption=caption)
+    columns = [Column("training", is_number=True, is_name=True)]
+    columns += numbers("tau", "95 %", "candidates", "from another seed")
+    rows = []
+    for row in correlations.itertuples():
+        interval = "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}"
+        tau, other = number(row.tau, ".2f"), number(row.early_block_tau, ".2f")
+        rows.append((percents(row.fraction), tau, interval, str(row.candidates), other))
+    return Table(columns, rows, "", caption)
 
 
 def plot_fidelity(runs: pd.DataFrame) -> Figure:
     """How well early looks predict the end, beside the learning curves.
-
-    Parameters
-    ----------
-    runs : DataFrame
 
     Raises
     ------
@@ -172,10 +142,6 @@ def plot_fidelity(runs: pd.DataFrame) -> Figure:
 def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """How well the order of candidates at each point of the training agrees with the final one.
 
-    Parameters
-    ----------
-    runs : DataFrame
-
     Raises
     ------
     InvalidInput
@@ -188,39 +154,8 @@ def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
             "early looks cannot be judged yet: that takes two candidates that were trained in full"
             " and evaluated before the end"
         )
+    first = table.iloc[_decisive(table, runs)[0]]
     figure, axes = one_panel(axes, 5.4, 4.6)
-    _plot_agreement(axes, table, table.iloc[_decisive(table, runs)[0]])
-    _finish(axes)
-    return figure
-
-
-def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The learning curves: the validation loss over the training, of each run.
-
-    Parameters
-    ----------
-    runs : DataFrame
-
-    Raises
-    ------
-    InvalidInput
-        Where no run reported its loss.
-    """
-    if runs.loc[runs["state"].isin(["complete", "pruned"]), "curve"].isna().all():
-        raise InvalidInput("no training run of this study has reported its loss yet")
-    figure, axes = one_panel(axes, 5.4, 4.6)
-    _plot_curves(axes, runs)
-    _finish(axes)
-    return figure
-
-
-def _finish(axes: Axes) -> None:
-    axes.set_xlim(0, 102)
-    axes.set_xlabel("part of the training (%)")
-    legend_below(axes)
-
-
-def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
     percent = 100 * table["fraction"]
     axes.fill_between(percent, table["tau_low"], table["tau_high"], color=BLUE, alpha=0.15, lw=0)
     axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same run")
@@ -236,11 +171,23 @@ def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
     axes.set_ylim(top=1.02)
     axes.set_ylabel("Kendall's tau with the final order, 95 % bands")
     axes.set_title(title, fontsize=10)
+    _finish(axes)
+    return figure
 
 
-def _plot_curves(axes: Axes, runs: pd.DataFrame) -> None:
+def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The learning curves: the validation loss over the training, of each run.
+
+    Raises
+    ------
+    InvalidInput
+        Where no run reported its loss.
+    """
     from matplotlib.collections import LineCollection
 
+    if runs.loc[runs["state"].isin(["complete", "pruned"]), "curve"].isna().all():
+        raise InvalidInput("no training run of this study has reported its loss yet")
+    figure, axes = one_panel(axes, 5.4, 4.6)
     reported = runs[runs["curve"].notna()]
     losses: list[float] = []
     for state, color, marker in (("complete", BLUE, "o"), ("pruned", ORANGE, "x")):
@@ -260,3 +207,11 @@ def _plot_curves(axes: Axes, runs: pd.DataFrame) -> None:
     axes.set_ylim(lowest - room, high + room)
     axes.set_ylabel("validation loss (nats)")
     axes.set_title(_saved(compute_saved(runs)).replace(" and saved", "\nand saved"), fontsize=10)
+    _finish(axes)
+    return figure
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_xlim(0, 102)
+    axes.set_xlabel("part of the training (%)")
+    legend_below(axes)

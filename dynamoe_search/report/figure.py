@@ -1,4 +1,4 @@
-"""Figures: their colors, panels and labels.
+"""Figures: their colors, panels, marks and labels.
 
 Matplotlib is imported when the first figure is made, so that sentences and tables, which share
 modules with plots, do not wait for it.
@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 # Okabe and Ito's colors, which people with any kind of color vision can distinguish.
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -32,12 +31,10 @@ LOOKS: Sequence[tuple[str, Any, str]] = (
 # For marks on a color. The report shows pure black and white in the page's own text and background
 # colors, which a dark page exchanges; on a color they must stay.
 INK, PAPER = "#010101", "#fefefe"
-# Of plots on a color scale: read alike with every kind of color vision, and in gray.
-COLOR_MAP = "cividis"
-_DARK_GRAY = ".15"
+COLOR_MAP = "cividis"  # read equally well with every kind of color vision, and in gray
 _STYLE = {
-    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color"), _DARK_GRAY),
-    **dict.fromkeys(("xtick.color", "ytick.color"), _DARK_GRAY),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color"), ".15"),
+    **dict.fromkeys(("xtick.color", "ytick.color"), ".15"),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
     "axes.axisbelow": True,
 }
@@ -46,20 +43,7 @@ _STYLE = {
 def panels(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, Any]:
-    """A new figure of a size in inches, and its axes.
-
-    Parameters
-    ----------
-    rows, columns : int
-    width, height : float
-    **options
-        For `matplotlib.figure.Figure.subplots`.
-
-    Returns
-    -------
-    Figure
-    ndarray of Axes, shape (rows, columns)
-    """
+    """A new figure of a size in inches, and its axes: an array of shape (rows, columns)."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -87,17 +71,20 @@ def one_panel(axes: Axes | None, width: float, height: float) -> tuple[Figure, A
     if axes is None:
         figure, grid = panels(1, 1, width, height)
         return figure, grid[0, 0]
-    hide_frame(axes, "top", "right")
+    axes.spines[["top", "right"]].set_visible(False)
     return axes.figure.figure, axes
 
 
-def hide_frame(axes: Axes, *sides: str) -> None:
-    """Take away some sides of the frame; all of them where none is named."""
-    axes.spines[list(sides) or slice(None)].set_visible(False)
+def intervals(
+    axes: Axes, low: Any, middle: Any, high: Any, place: Any, color: Any, **marks: Any
+) -> None:
+    """Points with their intervals, one above the other; `marks` are those of `Axes.scatter`."""
+    axes.hlines(place, low, high, colors=color, lw=1.5)
+    axes.scatter(middle, place, edgecolors=color, zorder=3, **{"s": 34, "c": color} | marks)
 
 
 def write_in_cell(axes: Axes, x: float, y: float, text: str, is_dark: bool) -> None:
-    """Write on a cell of a heat map, in what can be read on it."""
+    """Write on a cell of a heat map, in a color that can be read on it."""
     ink = PAPER if is_dark else INK
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=ink)
 
@@ -106,19 +93,13 @@ def legend_below(axes: Axes, columns: int = 2) -> None:
     """A legend half an inch under the axes, below their label."""
     from matplotlib.transforms import ScaledTranslation
 
-    half_an_inch = ScaledTranslation(0, -0.5, axes.figure.figure.dpi_scale_trans)
-    axes.legend(
-        fontsize=8,
-        frameon=False,
-        ncols=columns,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0),
-        bbox_transform=axes.transAxes + half_an_inch,
-    )
+    under = axes.transAxes + ScaledTranslation(0, -0.5, axes.figure.figure.dpi_scale_trans)
+    where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    axes.legend(fontsize=8, frameon=False, ncols=columns, **where)
 
 
 def lay_out(figure: Figure) -> None:
-    """Give everything its place: labels can then be put where they hide least."""
+    """Give everything its place, so that labels can be put where they hide least."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -155,43 +136,28 @@ def label_points(axes: Axes, labels: Sequence[str], labeled: ArrayLike, others: 
 
     pixels = axes.figure.figure.dpi / 72
     points = axes.transData.transform(np.asarray(others, dtype=np.float64))
+    angles = np.tile(_ANGLES, len(_DISTANCES))
+    ways = np.column_stack([np.cos(angles), np.sin(angles)])
+    distances = pixels * np.repeat(_DISTANCES, len(_ANGLES))[:, None]
+    arrow = {"arrowstyle": "-", "color": ORANGE, "lw": 0.6, "shrinkA": 0, "shrinkB": 3}
+    style = {"fontsize": 8, "color": ORANGE, "ha": "center", "va": "center", "zorder": 4}
+    outline = [withStroke(linewidth=2, foreground="white")]
     taken: list[Bbox] = []
     for text, (x, y) in zip(labels, np.asarray(labeled, dtype=np.float64), strict=True):
         label = axes.annotate(
-            text,
-            (x, y),
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=8,
-            color=ORANGE,
-            ha="center",
-            va="center",
-            zorder=4,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-            arrowprops={"arrowstyle": "-", "color": ORANGE, "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
+            text, (x, y), (0, 0), textcoords="offset points", arrowprops=arrow, **style
         )
-        label.set_in_layout(False)
+        label.set(path_effects=outline, in_layout=False)
         half = np.array(Text.get_window_extent(label).size) / 2
-        place = axes.transData.transform((x, y))
-        shifts = [
-            np.array([np.cos(angle), np.sin(angle)]) * (distance * pixels + half)
-            for distance in _DISTANCES
-            for angle in _ANGLES
-        ]
-        boxes = [Bbox([place + shift - half, place + shift + half]) for shift in shifts]
+        shifts = ways * (distances + half)
+        places = axes.transData.transform((x, y)) + shifts
+        boxes = [Bbox([place - half, place + half]) for place in places]
         hidden = [
             100 * box.count_overlaps(taken)
-            + 100 * _sticks_out(box, axes)
+            + 100 * (axes.bbox.count_contains(box.corners()) < 4)
             + box.count_contains(points)
             for box in boxes
         ]
         best = int(np.argmin(hidden))  # of equals the nearest
         label.set_position(tuple(shifts[best] / pixels))
         taken.append(boxes[best])
-
-
-def _sticks_out(box: Bbox, axes: Axes) -> bool:
-    inside = axes.bbox
-    return bool(
-        box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1
-    )

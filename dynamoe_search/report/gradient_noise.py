@@ -1,25 +1,22 @@
 """The noise of the gradients over the training: in sentences, and as plots.
 
-All take ``gradients``, as `dynamoe_search.log.table.measurement_table` gives it for
-"gradients". Plots are drawn on the ``axes`` that are given, else in a new figure, and return their
-figure.
+All take ``gradients``, the `dynamoe_search.measurement_table` of that name; ``names`` are the
+candidates to show, at most six in a plot, and what each is called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.figure import LOOKS, one_panel
 from dynamoe_search.report.wording import counted
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _NETWORK = "network"  # the group of all parameters
 
@@ -59,12 +56,6 @@ def plot_gradient_noise(
 ) -> Figure:
     """The noise scale of the whole network over the training, a line for each candidate.
 
-    Parameters
-    ----------
-    gradients : DataFrame
-    names : mapping of str to str
-        The candidates to show, at most six, and what each is called.
-
     Raises
     ------
     InvalidInput
@@ -81,11 +72,6 @@ def plot_gradient_groups(
 ) -> Figure:
     """The noise scale of each group of parameters over the training of a candidate.
 
-    Parameters
-    ----------
-    gradients : DataFrame
-    candidate : str
-
     Raises
     ------
     InvalidInput
@@ -99,23 +85,14 @@ def plot_gradient_groups(
 def _plot(
     course: pd.DataFrame, lines: Mapping[str, str], subject: str, axes: Axes | None
 ) -> Figure:
-    from matplotlib.ticker import LogFormatter
-
     known = {name: line for name, line in lines.items() if (course["line"] == line).any()}
     if not known:
         raise InvalidInput("the gradient noise of none of them was measured, or all is noise")
     figure, axes = one_panel(axes, 5.4, 4.0)
     for (name, line), (color, dash, marker) in zip(known.items(), LOOKS, strict=False):
         points = course[course["line"] == line]
-        axes.plot(
-            100 * points["fraction"],
-            points["noise_scale"],
-            marker=marker,
-            ls=dash,
-            ms=4,
-            color=color,
-            label=name,
-        )
+        look = {"marker": marker, "ls": dash, "ms": 4, "color": color, "label": name}
+        axes.plot(100 * points["fraction"], points["noise_scale"], **look)
     axes.set_yscale("log")
     for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         which(LogFormatter(minor_thresholds=(2, 0.5)))
@@ -146,14 +123,7 @@ def _samples(value: float) -> str:
 
 
 def gradient_sentences(gradients: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
-    """How the noise of each candidate's gradients changes over its training.
-
-    Parameters
-    ----------
-    gradients : DataFrame
-    names : mapping of str to str
-        The candidates, and what each is called.
-    """
+    """How the noise of each candidate's gradients changes over its training."""
     whole = gradients[gradients["group"] == _NETWORK]
     sentences = []
     for candidate, name in names.items():

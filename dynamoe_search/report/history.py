@@ -1,41 +1,23 @@
 """How a search went: its runs one after another, and the regret of who led.
 
-Plots are drawn on the ``axes`` that are given, else in a new figure, and return their figure.
+``runs`` are those of `Study.training_runs`; complete ones are shown.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
-from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.figure import (
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    legend_below,
-    one_panel,
-    panels,
-)
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel, panels
 from dynamoe_search.report.leaderboard import plot_leaders
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from dynamoe_search.statistics.candidates import complete_runs
 
 
 def plot_search(runs: pd.DataFrame) -> Figure:
-    """A search at a glance: its history, and its leaders with their intervals.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-    """
+    """A search at a glance: its history, and its leaders with their intervals."""
     figure, grid = panels(1, 2, 11, 4.8, width_ratios=[1, 1.15])
     plot_history(runs, grid[0, 0])
     plot_leaders(make_leaderboard(runs), grid[0, 1])
@@ -45,19 +27,12 @@ def plot_search(runs: pd.DataFrame) -> Figure:
 def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The loss of each run in the order in which they ended, and the mean of the leader.
 
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it; complete runs are shown.
-
     Raises
     ------
     InvalidInput
-        Where no run is complete.
+        If no run is complete.
     """
-    complete = runs[runs["state"] == "complete"].sort_values("finished")
-    if complete.empty:
-        raise InvalidInput("no training run of this study is complete yet")
+    complete = complete_runs(runs).sort_values("finished")
     figure, axes = one_panel(axes, 5.4, 4.4)
     number = np.arange(1, len(complete) + 1)
     first = complete["block"] == 0
@@ -96,7 +71,7 @@ def _leading_means(complete: pd.DataFrame) -> list[float]:
 
 
 def regret_sentences(curve: pd.DataFrame) -> list[str]:
-    """How soon the search had found what noise does not distinguish from its best.
+    """How soon a search had found what is not distinguishable from its best.
 
     Parameters
     ----------
@@ -138,25 +113,14 @@ def plot_regret(curve: pd.DataFrame, board: pd.DataFrame, axes: Axes | None = No
     axes.step(
         curve["completed"], curve["regret"], where="post", color=BLUE, label="leader at the time"
     )
-    alike = curve[curve["indistinguishable"]]
-    axes.scatter(
-        alike["completed"],
-        alike["regret"],
-        s=14,
-        c=GREEN,
-        zorder=3,
-        label="within noise of the best",
-    )
+    equal = curve[curve["indistinguishable"]]
+    dots = {"s": 14, "c": GREEN, "zorder": 3, "label": "within noise of the best"}
+    axes.scatter(equal["completed"], equal["regret"], **dots)
     named = board[board["feasible"] & (board["pattern"] != "")]
-    if len(named):
-        best = named.iloc[0]
-        axes.axhline(
-            best["loss"] - board["loss"].iloc[0],
-            color=ORANGE,
-            ls="--",
-            lw=1.2,
-            label=f"best named schedule: {best['pattern']}",
-        )
+    for best in named.head(1).itertuples():
+        label = f"best named schedule: {best.pattern}"
+        regret = best.loss - board["loss"].iloc[0]
+        axes.axhline(regret, color=ORANGE, ls="--", lw=1.2, label=label)
     top = axes.get_ylim()[1]
     axes.set_ylim(-0.03 * top, top)  # so that a line at 0 is seen
     axes.set_xlabel("training run")

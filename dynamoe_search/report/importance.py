@@ -1,22 +1,18 @@
 """Which parameters of a search matter: sentences that claim no more than chance allows, a plot.
 
-All take the table of `dynamoe_search.search.importance.parameter_importance`.
+All take the ``table`` of `Study.importance`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, legend_below, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, intervals, legend_below, one_panel
 from dynamoe_search.report.wording import percents
 from dynamoe_search.search.importance import CHANCE, EVALUATORS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _SURE = 0.95  # of the repetitions
 _LOOKS = {"fanova": (BLUE, "o", -0.13), "ped_anova": (ORANGE, "D", 0.13)}
@@ -24,10 +20,6 @@ _LOOKS = {"fanova": (BLUE, "o", -0.13), "ped_anova": (ORANGE, "D", 0.13)}
 
 def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
     """The importance of each parameter, and how often it is above that of pure chance.
-
-    Parameters
-    ----------
-    table : DataFrame
 
     Returns
     -------
@@ -65,12 +57,7 @@ def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def importance_sentences(table: pd.DataFrame) -> list[str]:
-    """Which parameters matter beyond chance, by each evaluator, and how unsure that is.
-
-    Parameters
-    ----------
-    table : DataFrame
-    """
+    """Which parameters matter beyond chance, by each evaluator, and how unsure that is."""
     summary = summarize_importance(table)
     sentences = []
     for evaluator, question in EVALUATORS.items():
@@ -97,14 +84,7 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The importance of each parameter, with its spread, beside that of pure chance.
-
-    Parameters
-    ----------
-    table : DataFrame
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-    """
+    """The importance of each parameter, with its spread, beside that of pure chance."""
     summary = summarize_importance(table)
     first = summary[summary["evaluator"] == next(iter(EVALUATORS))]
     names = [name for name in first["parameter"] if name != CHANCE] + [CHANCE]
@@ -112,19 +92,11 @@ def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     for evaluator, (color, marker, shift) in _LOOKS.items():
         rows = summary[summary["evaluator"] == evaluator].set_index("parameter").loc[names]
         place = np.arange(len(names)) + shift
-        axes.hlines(place, rows["low"], rows["high"], color=color, lw=1.5)
-        for is_sure, face in ((True, color), (False, "white")):
-            chosen = (rows["is_sure"] == is_sure).to_numpy()
-            axes.scatter(
-                rows["mean"][chosen],
-                place[chosen],
-                s=32,
-                marker=marker,
-                facecolors=face,
-                edgecolors=color,
-                zorder=3,
-                label=EVALUATORS[evaluator] if is_sure else None,
-            )
+        face = np.where(rows["is_sure"], color, "white")
+        intervals(
+            axes, rows["low"], rows["mean"], rows["high"], place, color, c=face, marker=marker
+        )
+        axes.scatter([], [], c=color, marker=marker, label=EVALUATORS[evaluator])
     axes.axhline(len(names) - 1.5, color=GRAY, lw=0.8, ls=":")
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -1,13 +1,21 @@
-"""The landscape of a study, in sentences and as maps: the fitted loss, and how sure it is."""
+"""The landscape of a study, in sentences and as maps: the fitted loss, and how sure it is.
+
+All take the ``landscape`` of `dynamoe_search.decision.landscape.fit_landscape`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 
+from dynamoe_search.decision.landscape import Landscape
 from dynamoe_search.report.figure import (
     COLOR_MAP,
     INK,
@@ -19,12 +27,6 @@ from dynamoe_search.report.figure import (
 )
 from dynamoe_search.report.wording import named, percents
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from dynamoe_search.decision.landscape import Landscape
-
 _CELLS = 50  # a side of the grid on which the surface is drawn
 _MARGIN = 0.04  # of the map, around what is shown
 _NOTHING = 0.005  # of the variance
@@ -34,13 +36,7 @@ _SHOWN = 0.95
 
 
 def landscape_sentences(landscape: Landscape) -> list[str]:
-    """What the axes are, how far the surface can be trusted, and where it is lowest.
-
-    Parameters
-    ----------
-    landscape : Landscape
-        As `dynamoe_search.decision.landscape.fit_landscape` gives it.
-    """
+    """What the axes are, how far the surface can be trusted, and where it is lowest."""
     early, central = landscape.shares
     sentences = [
         "To the right, the first layers have more experts, to the left the last ones: descending"
@@ -108,16 +104,9 @@ def plot_landscape(
     Parameters
     ----------
     landscape : Landscape
-        As `dynamoe_search.decision.landscape.fit_landscape` gives it.
     uncertainty : bool
         Whether to color how uncertain the surface is, in place of its height.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
     """
-    from matplotlib.patches import Polygon
-    from matplotlib.path import Path
-    from scipy.spatial import ConvexHull
-
     figure, axes = one_panel(axes, 5.4, 4.8)
     candidates = landscape.candidates
     low, high = landscape.reach.min(axis=0), landscape.reach.max(axis=0)
@@ -156,8 +145,6 @@ def plot_landscape(
 
 def _levels(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
     """Where colors change: over the values, but over a range of at least so much."""
-    from matplotlib.ticker import MaxNLocator
-
     low, high = np.quantile(values, [0, _SHOWN])
     room = max(0.0, least - (high - low)) / 2
     return np.asarray(MaxNLocator(_LEVELS).tick_values(low - room, high + room))

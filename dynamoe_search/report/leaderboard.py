@@ -1,7 +1,6 @@
 """What a study has found: in sentences, as a table, and as a plot.
 
-All take the leaderboard of `dynamoe_search.decision.leaderboard.make_leaderboard`. The plot is
-drawn on the ``axes`` that are given, else in a new figure, and its figure is returned.
+All take the ``board``, the leaderboard of `dynamoe_search.make_leaderboard`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dynamoe_search.decision.leaderboard import differences_by_noise
-from dynamoe_search.report.figure import BLUE, ORANGE, one_panel
+from dynamoe_search.report.figure import BLUE, ORANGE, intervals, one_panel
 from dynamoe_search.report.html.tables import table_html
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
@@ -35,7 +34,6 @@ def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Sequence[str] = ())
     runs : DataFrame
         As `Study.training_runs` gives it.
     board : DataFrame
-        Their leaderboard.
     changes : sequence of str
         Sentences on how the study file was changed; see `Study.changes`.
     """
@@ -55,9 +53,9 @@ def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Sequence[str] = ())
         )
     others = len(feasible) - 1
     if others:
-        alike = int(feasible["indistinguishable"].sum()) - 1
+        equal = int(feasible["indistinguishable"].sum()) - 1
         sentences.append(
-            f"{alike} of the {others} other schedules {'is' if alike == 1 else 'are'} statistically"
+            f"{equal} of the {others} other schedules {'is' if equal == 1 else 'are'} statistically"
             " indistinguishable from the best (95 % for the whole table)."
         )
     return [*sentences, *_what_was_equal(board), *changes]
@@ -105,13 +103,7 @@ def _described(row: pd.Series) -> str:
 
 
 def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
-    """The first rows of a leaderboard, and the named schedules below them.
-
-    Parameters
-    ----------
-    board : DataFrame
-    rows : int
-    """
+    """So many of the first rows, and the named schedules below them."""
     is_text = bool(board["bits_per_byte"].notna().any())
     quality = "bits/byte" if is_text else "accuracy"
     missed = "" if board["feasible"].all() else " x: misses a constraint;"
@@ -120,17 +112,12 @@ def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
         " the validation split, ± 95 %; blocks: seed blocks trained; K: active experts per layer,"
         " measured"
     )
-    columns = [
-        *numbers("rank"),
-        *texts(""),
-        Column("schedule", is_name=True),
-        *numbers("loss"),
-        *texts("pattern", "shape"),
-        *numbers(quality, "blocks", "K", "parameters", "active"),
-    ]
+    columns = [*numbers("rank"), *texts(""), Column("schedule", is_name=True), *numbers("loss")]
+    columns += texts("pattern", "shape")
+    columns += numbers(quality, "blocks", "K", "parameters", "active")
     shown = board[(board["rank"] <= rows) | (board["pattern"] != "")]
     cells = [_cells(row, is_text) for row in shown.itertuples()]
-    return Table(columns, cells, caption=caption, emphasized={0})
+    return Table(columns, cells, "", caption, {0})
 
 
 def _cells(row: Any, is_text: bool) -> tuple[str, ...]:
@@ -151,45 +138,27 @@ def _cells(row: Any, is_text: bool) -> tuple[str, ...]:
 
 
 def leaderboard_html(board: pd.DataFrame, rows: int = 20) -> str:
-    """The table of `leaderboard_table` as a piece of HTML, such as notebooks show.
-
-    Parameters
-    ----------
-    board : DataFrame
-    rows : int
-    """
+    """The table of `leaderboard_table` as a piece of HTML, such as notebooks show."""
     return table_html(leaderboard_table(board, rows))
 
 
 def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The best schedules and all named ones: mean losses and their 95 % intervals.
-
-    Parameters
-    ----------
-    board : DataFrame
-    """
+    """The best schedules and all named ones: mean losses and their 95 % intervals."""
     figure, axes = one_panel(axes, 5.4, 4.8)
     shown = board[(board["rank"] <= _ROWS_OF_THE_PLOT) | (board["pattern"] != "")]
     shown = shown.reset_index(drop=True)
-    place = np.arange(len(shown))
-    for is_named, color in ((True, ORANGE), (False, BLUE)):
-        part = shown[(shown["pattern"] != "") == is_named]
-        width = (part["loss_high"] - part["loss"]).fillna(0.0)
-        axes.errorbar(
-            part["loss"], place[part.index], xerr=width, fmt="none", ecolor=color, elinewidth=1.5
-        )
-        for is_alike, face in ((True, color), (False, "white")):
-            dots = part[part["indistinguishable"] == is_alike]
-            axes.scatter(
-                dots["loss"], place[dots.index], s=34, facecolors=face, edgecolors=color, zorder=3
-            )
+    colors = np.where(shown["pattern"] != "", ORANGE, BLUE)
+    faces = np.where(shown["indistinguishable"], colors, "white")
+    width = shown["loss_high"] - shown["loss"]
+    spread = (shown["loss"] - width, shown["loss"], shown["loss"] + width)
+    intervals(axes, *spread, shown.index, colors, c=faces)
     labels = [f"{row.pattern or row.candidate}  ({row.blocks}x)" for row in shown.itertuples()]
-    axes.set_yticks(place, labels, fontsize=8)
+    axes.set_yticks(shown.index, labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("mean validation loss (nats) and 95 % interval")
-    alike = int(board["indistinguishable"].sum()) - 1
+    equal = int(board["indistinguishable"].sum()) - 1
     axes.set_title(
-        f"{alike} of {len(board) - 1} others: statistically indistinguishable from the best\n"
+        f"{equal} of {len(board) - 1} others: statistically indistinguishable from the best\n"
         "(filled: within noise of the best; orange: named)",
         fontsize=10,
         loc="right",  # over the labels, where there is room

@@ -31,12 +31,7 @@ _FORMS: Mapping[str, Callable[[float], str]] = {
 
 
 def measured_sentences(table: pd.DataFrame) -> list[str]:
-    """Where between their bounds the candidates are, over all of them.
-
-    Parameters
-    ----------
-    table : DataFrame
-    """
+    """Where between their bounds the candidates are, over all of them."""
     sentences = []
     for quantity, rows in table.groupby("quantity", sort=False):
         about = MEASURED_AND_BOUNDED[str(quantity)]
@@ -73,13 +68,7 @@ def _reached(rows: pd.DataFrame) -> str:
 
 
 def measured_bounds_table(table: pd.DataFrame, names: Mapping[str, str]) -> Table:
-    """A row for each candidate; floor, measured and ceiling of each quantity.
-
-    Parameters
-    ----------
-    table : DataFrame
-    names : mapping of str to str
-    """
+    """A row for each candidate; floor, measured and ceiling of each quantity."""
     quantities = list(table["quantity"].unique())
     table, prefix = _with_prefix(table)
     labels = [MEASURED_AND_BOUNDED[quantity] for quantity in quantities]
@@ -87,16 +76,12 @@ def measured_bounds_table(table: pd.DataFrame, names: Mapping[str, str]) -> Tabl
     rows = []
     for candidate, of_it in table.groupby("candidate", sort=False):
         cells = {row["quantity"]: _cell(row) for row in of_it.to_dict("records")}
-        rows.append(
-            (
-                names.get(str(candidate)) or str(candidate),
-                *(cells.get(quantity, "not recorded") for quantity in quantities),
-                str(of_it["blocks"].iloc[0]),
-            )
-        )
+        texts = [cells.get(quantity, "not recorded") for quantity in quantities]
+        name = names.get(str(candidate)) or str(candidate)
+        rows.append([name, *texts, str(of_it["blocks"].iloc[0])])
     caption = "floor < measured ± 95 % < ceiling; where the router leaves no choice, one number"
     columns = [Column("candidate", is_name=True), *numbers(*headers, "blocks")]
-    return Table(columns, rows, caption=caption)
+    return Table(columns, rows, "", caption)
 
 
 def _with_prefix(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -128,11 +113,6 @@ def plot_measured_bounds(table: pd.DataFrame, names: Mapping[str, str]) -> Figur
     """Per quantity a panel, per candidate a bar from floor to ceiling and the measured point.
 
     Quantities of which the router leaves no choice are left out.
-
-    Parameters
-    ----------
-    table : DataFrame
-    names : mapping of str to str
     """
     candidates = list(table["candidate"].unique())
     groups = [
@@ -170,9 +150,8 @@ def _plot_quantity(axes: Axes, quantity: str, rows: pd.DataFrame, candidates: li
     starts = rows["floor"].fillna(rows["measured"])
     axes.barh(places, ends - starts, left=starts, height=0.55, color=GRAY, alpha=0.35)
     width = (rows["high"] - rows["measured"]).fillna(0.0)
-    axes.errorbar(
-        rows["measured"], places, xerr=width, fmt="o", ms=4, color=BLUE, capsize=2, lw=1.2
-    )
+    look = {"fmt": "o", "ms": 4, "color": BLUE, "capsize": 2, "lw": 1.2}
+    axes.errorbar(rows["measured"], places, xerr=width, **look)
     about = MEASURED_AND_BOUNDED[quantity]
     axes.set_xlabel(f"{about.label} ({about.unit})" if about.unit else about.label, fontsize=9)
     axes.tick_params(labelsize=8)

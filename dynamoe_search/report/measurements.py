@@ -33,29 +33,17 @@ def measured_tables(
             continue
         headers = [f"{MEASURED[name].label}\n({MEASURED[name].unit})" for name in of_it]
         columns = [Column("schedule", is_name=True), *numbers(*headers, "blocks")]
-        cells = [
-            (
-                row["candidate"],
-                *(
-                    f"{row[name]:.3g}" + plus_minus(row[f"{name}_high"] - row[name], ".2g")
-                    for name in of_it
-                ),
-                str(row["blocks"]),
-            )
-            for row in shown.to_dict("records")
-        ]
-        tables.append(Table(columns, cells, title=f"{measure}, ± 95 %"))
+        cells = []
+        for row in shown.to_dict("records"):
+            width = [plus_minus(row[f"{name}_high"] - row[name], ".2g") for name in of_it]
+            values = [f"{row[name]:.3g}{ends}" for name, ends in zip(of_it, width, strict=True)]
+            cells.append([row["candidate"], *values, str(row["blocks"])])
+        tables.append(Table(columns, cells, f"{measure}, ± 95 %"))
     return tables
 
 
 def cost_sentences(runs: pd.DataFrame) -> list[str]:
-    """What measuring took beside training and evaluation; nothing where nothing was measured.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-    """
+    """What measuring took beside training and evaluation; nothing where nothing was measured."""
     complete = runs[runs["state"] == "complete"]
     if not any(name in complete and complete[name].notna().any() for name in MEASURED):
         return []

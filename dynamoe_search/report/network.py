@@ -18,12 +18,7 @@ _EVEN = 0.95  # of ln N
 
 
 def network_sentences(found: NetworkAnalysis) -> list[str]:
-    """How the experts are used, where the gradient's noise comes from, how tokens change by layer.
-
-    Parameters
-    ----------
-    found : NetworkAnalysis
-    """
+    """How the experts are used, where the gradient's noise comes from, how tokens change by layer."""
     return [*_use(found.utilization), _noise(found), _variety(found.ranks)]
 
 
@@ -91,12 +86,7 @@ def _variety(ranks: pd.DataFrame) -> str:
 
 
 def network_tables(found: NetworkAnalysis) -> list[Table]:
-    """Use of experts and variety of tokens by layer, and gradient noise by layer and group.
-
-    Parameters
-    ----------
-    found : NetworkAnalysis
-    """
+    """Use of experts and variety of tokens by layer, and gradient noise by layer and group."""
     return [_layers(found), _gradients(found.gradients)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -41,13 +41,7 @@ _SPAN_OF_A_LINEAR_AXIS = 30
 
 
 def pareto_sentences(table: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
-    """Which candidates are on the front, in sentences that claim no more than noise allows.
-
-    Parameters
-    ----------
-    table, objectives
-        See the module.
-    """
+    """Which candidates are on the front, in sentences that claim no more than noise allows."""
     feasible = table[table["feasible"]]
     if feasible.empty:
         return [f"None of the {len(table)} candidates meets the constraints."]
@@ -111,39 +105,20 @@ def _number(value: float, scale: float) -> str:
     return f"{value:.2f}" if abs(scale) < 1000 else f"{value:,.0f}"
 
 
-def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int) -> Table:
-    """The first rows of a table of candidates, and below them the first of each named schedule.
-
-    Parameters
-    ----------
-    table, objectives
-        See the module.
-    rows : int
-    """
+def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int = 20) -> Table:
+    """So many of the first rows, and below them the first of each named schedule."""
     units = "; ".join(f"{name} ({OBJECTIVES[name].unit})" for name in objectives)
     marks = "; ".join(f"{mark} {state}" for state, mark in _MARKS.items() if mark.strip())
-    columns = [
-        *texts(""),
-        Column("candidate", is_name=True),
-        *numbers(*objectives),
-        *texts("pattern", "shape"),
-        *numbers("blocks"),
-    ]
-    states = _states(table)
-    shown = np.flatnonzero((np.arange(len(table)) < rows) | _is_first_of_its_name(table))
-    cells = [
-        (
-            _MARKS[states[place]],
-            row["candidate"],
-            *(_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives),
-            row["pattern"],
-            _shape(row),
-            str(row["blocks"]),
-        )
-        for place, (_, row) in zip(shown, table.iloc[shown].iterrows(), strict=True)
-    ]
     caption = f"{marks}; {units}; means over the seed blocks trained, ± 95 %"
-    return Table(columns, cells, caption=caption)
+    columns = [*texts(""), Column("candidate", is_name=True), *numbers(*objectives)]
+    columns += [*texts("pattern", "shape"), *numbers("blocks")]
+    cells = []
+    for place in np.flatnonzero((np.arange(len(table)) < rows) | _is_first_of_its_name(table)):
+        row = table.iloc[place]
+        values = [_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives]
+        about = [row["pattern"], _shape(row), str(row["blocks"])]
+        cells.append([_MARKS[_states(table)[place]], row["candidate"], *values, *about])
+    return Table(columns, cells, "", caption)
 
 
 def _states(table: pd.DataFrame) -> NDArray[np.str_]:
@@ -172,11 +147,6 @@ def _plus_minus(row: pd.Series, name: str) -> str:
 
 def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
     """The candidates and their front, a panel for each pair of objectives.
-
-    Parameters
-    ----------
-    table, objectives
-        See the module; at least two objectives.
 
     Raises
     ------
@@ -212,26 +182,17 @@ def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     for layer, state in enumerate(reversed(_STATES)):
         part = table[finite & (states == state)]
         colors = np.where(part["pattern"] != "", ORANGE, _color(state)).tolist()
-        axes.errorbar(
-            part[x],
-            part[y],
-            xerr=_both_ways(part, x),
-            yerr=_both_ways(part, y),
-            fmt="none",
-            ecolor=colors,
-            elinewidth=1,
-            alpha=0.4,
-            zorder=2 + layer / 10,
-        )
+        bars = {"fmt": "none", "ecolor": colors, "elinewidth": 1, "alpha": 0.4}
+        ends = {"xerr": _both_ways(part, x), "yerr": _both_ways(part, y)}
+        axes.errorbar(part[x], part[y], **ends, **bars, zorder=2 + layer / 10)
         axes.scatter(
             part[x],
             part[y],
             s=40 if state == _FRONT else 26,
-            marker="X" if state == _INFEASIBLE else "o",
             facecolors="white" if state == _DOMINATED else colors,
             edgecolors=colors,
-            alpha=0.5 if state == _MAYBE else 1,
             zorder=3 + layer / 10,
+            **_look(state),
         )
     for name, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         objective, values = OBJECTIVES[name], table.loc[finite, name]
@@ -253,6 +214,10 @@ def _color(state: str) -> str:
     return BLUE if state in (_FRONT, _MAYBE) else GRAY
 
 
+def _look(state: str) -> dict[str, Any]:
+    return {"marker": "X" if state == _INFEASIBLE else "o", "alpha": 0.5 if state == _MAYBE else 1}
+
+
 def _both_ways(part: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """From the mean to either end of its interval; 0 where that is unknown."""
     ends = [part[name] - part[f"{name}_low"], part[f"{name}_high"] - part[name]]
@@ -269,20 +234,13 @@ def _plot_front(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
 def _handles(table: pd.DataFrame) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="X" if state == _INFEASIBLE else "o",
-            color=_color(state),
-            markerfacecolor="white" if state == _DOMINATED else _color(state),
-            alpha=0.5 if state == _MAYBE else 1,
-            label=state,
-        )
-        for state in _STATES
-        if (_states(table) == state).any()
-    ]
+    handles = []
+    for state in _STATES:
+        if (_states(table) == state).any():
+            color = _color(state)
+            face = "white" if state == _DOMINATED else color
+            look = {"color": color, "markerfacecolor": face, **_look(state)}
+            handles.append(Line2D([], [], linestyle="", label=state, **look))
     if (table["pattern"] != "").any():
         handles.append(Line2D([], [], linestyle="", marker="s", color=ORANGE, label="named"))
     return handles

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dynamoe_search.errors import InvalidInput
@@ -15,15 +16,10 @@ from dynamoe_search.report.figure import (
     COLOR_MAP,
     GRAY,
     LOOKS,
-    hide_frame,
     one_panel,
     panels,
     write_in_cell,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_NUMBERED = 8  # layers whose pairs have room for a number
 _DARK = 0.6  # of the color scale: white can be read on it up to here, black beyond
@@ -53,11 +49,9 @@ def plot_rank_shares(
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.log.table.measurement_table` gives it for "representation".
+        The `dynamoe_search.measurement_table` of "representation".
     names : mapping of str to str
         The candidates to show, at most six, and what each is called.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
 
     Raises
     ------
@@ -70,15 +64,8 @@ def plot_rank_shares(
         raise InvalidInput("the representations of none of them were measured")
     figure, axes = one_panel(axes, 5.4, 3.8)
     for (candidate, values), (color, dash, marker) in zip(shares.iterrows(), LOOKS, strict=False):
-        axes.plot(
-            values.index,
-            values,
-            marker=marker,
-            ls=dash,
-            ms=4,
-            color=color,
-            label=names[str(candidate)],
-        )
+        look = {"marker": marker, "ls": dash, "ms": 4, "color": color}
+        axes.plot(values.index, values, label=names[str(candidate)], **look)
     _layer_ticks(axes, len(shares.columns))
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("layer that the tokens enter")
@@ -97,17 +84,9 @@ def _plot_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
     width = int(ranks["width"].iloc[0])
     axes.plot(ranks["layer"], ranks["effective_rank"], "o-", color=BLUE)
     axes.axhline(width, color=GRAY, lw=0.8, ls="--")
-    axes.annotate(
-        f"width d = {width}",
-        (1, width),
-        xytext=(0, -4),
-        textcoords="offset points",
-        va="top",
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        fontsize=8,
-        color="dimgray",
-    )
+    look = {"ha": "right", "va": "top", "fontsize": 8, "color": "dimgray"}
+    place = axes.get_yaxis_transform()
+    axes.text(1, 0.98 * width, f"width d = {width}", transform=place, **look)
     axes.set_ylim(0, 1.05 * width)
     _layer_ticks(axes, len(ranks))
     axes.set_xlabel("layer that the tokens enter")
@@ -147,7 +126,7 @@ def _plot_likeness(axes: Axes, cka: pd.DataFrame) -> None:
     axes.set_ylabel("layer")
     axes.set_title(_likeness_title(values), fontsize=10)
     axes.tick_params(length=0)
-    hide_frame(axes)
+    axes.spines[:].set_visible(False)
 
 
 def _likeness_title(cka: NDArray[np.float64]) -> str:

@@ -1,6 +1,7 @@
 """Samplers beside random search: what replayed searches say, in sentences, as a table and a plot.
 
-All take the ``table`` of `dynamoe_search.bench.replay.compare_samplers`. Intervals and tests are
+All take the ``table`` of `dynamoe_search.bench.replay.compare_samplers`, and some the ``known``
+losses that the searches were replayed on. Intervals and tests are
 Student's, over repetitions; differences to random search are paired by repetition. Repetitions
 differ in the samplers' seeds and in the order of the seed blocks: the schedules and their losses
 are the same in all.
@@ -8,6 +9,7 @@ are the same in all.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,15 +28,20 @@ if TYPE_CHECKING:
     from dynamoe_search.bench.known import KnownLosses
 
 _REFERENCE = "random"
+# Okabe and Ito's colors, and a dash for each, so that lines differ without color, too.
+_LOOKS_OF: Mapping[str, tuple[str, Any]] = {
+    "random": ("black", "-"),
+    "tpe": (BLUE, "--"),
+    "qmc": (GREEN, "-."),
+    "cmaes": (ORANGE, ":"),
+    "gp": ("#CC79A7", (0, (5, 1))),
+    "nsga2": ("#E69F00", (0, (3, 1, 1, 1))),
+}
 _SPANS = {"end": "at the end", "whole": "over the whole search"}
 
 
 def summarize_regret(table: pd.DataFrame) -> pd.DataFrame:
     """The mean regret after each training run.
-
-    Parameters
-    ----------
-    table : DataFrame
 
     Returns
     -------
@@ -63,10 +70,6 @@ def _margin(error: Any, count: Any) -> Any:
 
 def compare_with_random(table: pd.DataFrame) -> pd.DataFrame:
     """Each sampler against random search: at the end, and over the whole search.
-
-    Parameters
-    ----------
-    table : DataFrame
 
     Returns
     -------
@@ -114,19 +117,7 @@ def _compared(regrets: pd.DataFrame) -> pd.DataFrame:
 
 
 def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
-    """Which samplers beat random search, and how far that goes.
-
-    Parameters
-    ----------
-    table : DataFrame
-    known : KnownLosses
-        What the searches were replayed on.
-
-    Returns
-    -------
-    list of str
-        They claim no more than the tests of `compare_with_random` allow.
-    """
+    """Which samplers beat random search, in sentences that claim no more than the tests allow."""
     comparison = compare_with_random(table)
     searches = table.drop_duplicates(["sampler", "repetition"])["sampler"].value_counts()
     sentences = [
@@ -197,12 +188,7 @@ def _difference(row: Any) -> str:
 
 
 def samplers_table(table: pd.DataFrame) -> Table:
-    """The regret of each sampler along the search, and its difference to random search.
-
-    Parameters
-    ----------
-    table : DataFrame
-    """
+    """The regret of each sampler along the search, and its difference to random search."""
     runs = _quarters(int(table["run"].max()))
     summary = summarize_regret(table).set_index(["sampler", "run"])
     whole = table.groupby("sampler")["regret"].mean()
@@ -228,7 +214,7 @@ def samplers_table(table: pd.DataFrame) -> Table:
         " random's: paired by repetition; p: of no difference, after Holm"
     )
     emphasized = {list(in_order).index(_REFERENCE)}
-    return Table(columns, rows, caption=caption, emphasized=emphasized)
+    return Table(columns, rows, "", caption, emphasized)
 
 
 def _quarters(runs: int) -> list[int]:
@@ -236,28 +222,10 @@ def _quarters(runs: int) -> list[int]:
 
 
 def plot_samplers(table: pd.DataFrame, known: KnownLosses, axes: Axes | None = None) -> Figure:
-    """Regret after each training run, a line with its 95 % band for each sampler.
-
-    Parameters
-    ----------
-    table : DataFrame
-    known : KnownLosses
-        What the searches were replayed on.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-    """
-    # Okabe and Ito's, and a dash for each, so that lines differ without color, too.
-    looks = {
-        "random": ("black", "-"),
-        "tpe": (BLUE, "--"),
-        "qmc": (GREEN, "-."),
-        "cmaes": (ORANGE, ":"),
-        "gp": ("#CC79A7", (0, (5, 1))),
-        "nsga2": ("#E69F00", (0, (3, 1, 1, 1))),
-    }
+    """Regret after each training run, a line with its 95 % band for each sampler."""
     figure, axes = one_panel(axes, 8.5, 5.0)
     for sampler, points in summarize_regret(table).groupby("sampler", sort=False):
-        color, dash = looks[sampler]
+        color, dash = _LOOKS_OF[str(sampler)]
         low = (points["regret"] - points["margin"]).clip(lower=0)
         high = points["regret"] + points["margin"]
         axes.fill_between(points["run"], low, high, color=color, alpha=0.1, lw=0)

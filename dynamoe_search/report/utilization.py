@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dynamoe_search.measure.utilization import effective_experts, normalized_entropy
@@ -14,15 +17,10 @@ from dynamoe_search.report.figure import (
     BLUE,
     COLOR_MAP,
     equal_panels,
-    hide_frame,
     one_panel,
     panels,
     write_in_cell,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_NUMBERED = 16  # cells of a row that have room for a number
 _DARK = 0.6  # of the color scale: white can be read on it up to here, black beyond
@@ -47,8 +45,6 @@ def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     ----------
     table : DataFrame
         As `dynamoe_search.measure.utilization_tables.load_table` gives it, without groups.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
     """
     shares = {
         int(layer): np.sort(rows["share"].to_numpy())[::-1]
@@ -82,7 +78,7 @@ def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     right.set_ylabel("effective experts")
     for one in (axes, right):
         one.tick_params(length=0, labelsize=9)
-        hide_frame(one)
+        one.spines[:].set_visible(False)
     return figure
 
 
@@ -113,9 +109,6 @@ def plot_utilization(history: pd.DataFrame) -> Figure:
     history : DataFrame
         As `dynamoe_search.measure.utilization_tables.UtilizationHistory.table` gives it.
     """
-    from matplotlib import colormaps
-    from matplotlib.ticker import MaxNLocator
-
     history = history.assign(
         information=history["mutual_information"] - history["chance_information"]
     )
@@ -128,9 +121,8 @@ def plot_utilization(history: pd.DataFrame) -> Figure:
         for color, layer in zip(colors, layers, strict=True):
             rows = history[history["layer"] == layer]
             label = f"layer {layer} (N = {rows['experts'].iloc[0]})"
-            axes.plot(
-                100 * rows["fraction"], rows[quantity], "o-", ms=3.5, color=color, label=label
-            )
+            look = {"ms": 3.5, "color": color, "label": label}
+            axes.plot(100 * rows["fraction"], rows[quantity], "o-", **look)
         title, unit = _PANELS[quantity]
         axes.set_title(title, fontsize=10)
         axes.set_ylabel(unit, fontsize=9)
