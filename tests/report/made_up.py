@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from dynamoe_search.log.definition import check_data, record_study_file
 from dynamoe_search.log.records import record_result
+from dynamoe_search.run.confirm import confirm_study, loss_alone
+from dynamoe_search.run.run import directions_of
+from dynamoe_search.search.agenda import ConfirmationAgenda
+from dynamoe_search.search.assignment import next_assignment
+
 from dynamoe_search.log.storage import begin_study, open_study, place_of
 from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.run.confirm import confirm_study, loss_alone
-from dynamoe_search.run.run import directions_of
 from dynamoe_search.run.worker import load_study_data
-from dynamoe_search.search.agenda import ConfirmationAgenda
-from dynamoe_search.search.assignment import next_assignment
 
 GROUPS = ("trunk", "router", "experts", "network")
 

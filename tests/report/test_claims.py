@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dynamoe_search.report.plots import save_figure
 
 from dynamoe_search.claims.source import (
     DENSE_ACTIVE,
@@ -14,7 +15,6 @@ from dynamoe_search.claims.source import (
 )
 from dynamoe_search.claims.verdicts import judge
 from dynamoe_search.report.claims import claims_page, name_of, plot_claims
-from dynamoe_search.report.plots import save_figure
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 
 COMMAND = "dynamoe-search claims studies/claims"

@@ -3,13 +3,13 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from dynamoe_search.report.plots import save_figure
 from matplotlib.collections import LineCollection
 from rich.console import Console
 from rich.table import Table
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.fidelity import fidelity_sentences, fidelity_table, plot_fidelity
-from dynamoe_search.report.plots import save_figure
 from dynamoe_search.statistics.fidelity import compute_saved, rank_correlations
 
 

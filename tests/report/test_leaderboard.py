@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
+from dynamoe_search.report.plots import plot_schedules, plot_search, save_figure
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.report.leaderboard import answer
-from dynamoe_search.report.plots import plot_schedules, plot_search, save_figure
 from dynamoe_search.report.terminal import bars, leaderboard_table, sparkline
 from dynamoe_search.schedules import Schedule
 

@@ -5,12 +5,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from dynamoe_search.report.plots import BLUE, ORANGE, save_figure
 from matplotlib.text import Annotation, Text
 from rich.console import Console
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.pareto import pareto_sentences, pareto_table, plot_pareto
-from dynamoe_search.report.plots import BLUE, ORANGE, save_figure
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.statistics.pareto import OBJECTIVES, make_pareto_table
 

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
+from dynamoe_search.report.regret import plot_regret, regret_sentences
 
 from dynamoe_search.decision.regret import search_curve
-from dynamoe_search.report.regret import plot_regret, regret_sentences
 from tests.report.test_leaderboard import made_up_runs
 
 
