@@ -13,7 +13,7 @@ from matplotlib.ticker import LogFormatter
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.gradient_moments import noise_scale
-from dynamoe_search.measure.measurements import NETWORK
+from dynamoe_search.measure.quantities import NETWORK
 from dynamoe_search.report.plots import LOOKS, one_panel
 
 
