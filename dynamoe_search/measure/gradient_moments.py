@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dynamoe_search.measure.quantities import GROUPS
+from dynamoe_search.measure.quantities import GROUPS, NETWORK
 
 _SUMS = ["trace", "squared_norm", "token_trace", "token_squared_norm"]
 _QUANTITIES = [
@@ -42,6 +42,19 @@ def pool_gradients(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     grouped = table.groupby(list(by), sort=False)[["parameters", *_SUMS]]
     # A sum with NaN is NaN.
     return with_ratios(grouped.agg(lambda values: values.sum(skipna=False)).reset_index())
+
+
+def pool_groups(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The gradients of the whole network, then those of each group: by some columns and ``group``.
+
+    Parameters
+    ----------
+    table, by
+        As in `pool_gradients`; `by` without ``group``.
+    """
+    whole = table.assign(group=NETWORK)
+    pooled = [pool_gradients(part, [*by, "group"]) for part in (whole, table)]
+    return pd.concat(pooled, ignore_index=True)
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:

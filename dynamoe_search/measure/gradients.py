@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -50,31 +49,6 @@ class GradientNoise:
         if self.squared_norm <= 0:
             return math.inf if self.trace else math.nan
         return self.trace / self.squared_norm
-
-    @staticmethod
-    def average(measurements: Sequence[GradientNoise]) -> GradientNoise:
-        """The mean of several measurements, so that its noise scale is a ratio of means.
-
-        A mean of ratios would be biased, and infinite if one of them is.
-
-        Parameters
-        ----------
-        measurements : sequence of GradientNoise
-            At least one, such as those of several points of a training; all have equal weight.
-
-        Examples
-        --------
-        >>> GradientNoise.average([GradientNoise(3, 8, 64), GradientNoise(-1, 4, 64)]).noise_scale
-        6.0
-        """
-        count = len(measurements)
-        if not count:
-            raise InvalidInput("there are no measurements of gradient noise to average")
-        return GradientNoise(
-            squared_norm=sum(one.squared_norm for one in measurements) / count,
-            trace=sum(one.trace for one in measurements) / count,
-            samples=sum(one.samples for one in measurements),
-        )
 
 
 def gradient_noise(

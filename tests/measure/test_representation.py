@@ -150,9 +150,9 @@ def test_parts_in_any_split_give_the_sums_of_all(cuts: list[int]) -> None:
 def test_what_cannot_be_summed_or_measured_is_refused() -> None:
     few = RepresentationSums.of([normal(3, 2)])
     for measure in (effective_ranks, linear_cka):
-        with pytest.raises(InvalidInput, match="3 tokens say too little"):
+        with pytest.raises(InvalidInput, match="3 tokens are too few"):
             measure(few)
-    with pytest.raises(InvalidInput, match="must be of one network"):
+    with pytest.raises(InvalidInput, match="must be of the same network"):
         few + RepresentationSums.of([normal(3, 4)])
 
 
