@@ -157,7 +157,8 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
     import pandas as pd
 
     from dynamoe_search.report.gradient_noise import plot_gradient_groups
-    from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilization
+    from dynamoe_search.report.representation import plot_representation
+    from dynamoe_search.report.utilization import plot_load, plot_utilization
 
     write_file(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
     tables = {

@@ -138,7 +138,7 @@ def bounds(
     )
     from dynamoe_search.bounds.scaling_laws import extrapolate_budget
     from dynamoe_search.report import bounds as report
-    from dynamoe_search.report.bounds_table import bounds_table
+    from dynamoe_search.report.bounds import bounds_table
     from dynamoe_search.report.terminal import print_table
 
     if study is not None:

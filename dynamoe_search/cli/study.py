@@ -169,11 +169,11 @@ def leaderboard(
         return
     objectives = opened.file.search.objectives
     if len(objectives) == 1:
-        from dynamoe_search.plots import plot_search
+        from dynamoe_search.report.history import plot_search
 
         save_plot(plot_search(runs), plot)
     else:
-        from dynamoe_search.plots import plot_pareto
+        from dynamoe_search.report.pareto import plot_pareto
 
         save_plot(plot_pareto(board, objectives), plot)
 

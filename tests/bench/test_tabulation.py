@@ -14,8 +14,9 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.bench_card import bench_card
-from dynamoe_search.run.results import load_runs
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.claims.units import load_runs
+from dynamoe_search.run.run import run_study
+from dynamoe_search.run.session import Resources
 from dynamoe_search.schedules import enumerate_schedules
 from tests.conftest import SMALL_STUDY, edit
 

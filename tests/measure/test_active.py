@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 import torch
-from dynamoe_search.report.plots import plot_active
+from dynamoe_search.report.utilization import plot_active
 
 from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import embedded_digits, embedded_topics

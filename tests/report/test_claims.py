@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dynamoe_search.report.plots import save_figure
 
 from dynamoe_search.claims.source import (
     DENSE_ACTIVE,
@@ -15,6 +14,7 @@ from dynamoe_search.claims.source import (
 )
 from dynamoe_search.claims.verdicts import judge
 from dynamoe_search.report.claims import claims_page, name_of, plot_claims
+from dynamoe_search.report.figure import save_figure
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 
 COMMAND = "dynamoe-search claims studies/claims"
@@ -29,30 +29,30 @@ UNITS = [
 def made_up(unit: Unit, seeds: int = 8) -> pd.DataFrame:
     """Trainings in which whoever has a claim is a little better, but for one regime."""
     generator = np.random.default_rng(len(name_of(unit)))
-    baselines = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
+    arms = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
     if unit.about == "routing":
-        baselines = (DYNAMIC, FIXED)
+        arms = (DYNAMIC, FIXED)
     gains = {
         "descending": {"paper": 0.03, "parameters": -0.03, "compute": 0.0}.get(unit.condition, 0),
         DYNAMIC: 0.5,
         "ascending": 0.002 * (unit.about == "small"),
     }
     rows = []
-    for baseline in baselines:
+    for arm in arms:
         for seed in range(seeds):
-            value = 1 + 0.1 * seed - gains.get(baseline, 0.0) + 0.003 * generator.standard_normal()
+            value = 1 + 0.1 * seed - gains.get(arm, 0.0) + 0.003 * generator.standard_normal()
             rows.append(
                 {
                     "data": unit.data,
-                    "baseline": baseline,
-                    "candidate": f"network {baseline}",
+                    "arm": arm,
+                    "candidate": f"network {arm}",
                     "block": seed,
                     "ended": True,
                     **dict.fromkeys(("test_loss", "curve_loss"), value),
                     "test_accuracy": 1.5 - value / 2,
                     **dict.fromkeys(("log_trace", "log_noise_scale"), value),
                     "samples": 40_000,
-                    **dict.fromkeys(("parameters", "total_parameters"), 4000 + len(baseline)),
+                    **dict.fromkeys(("parameters", "total_parameters"), 4000 + len(arm)),
                     **dict.fromkeys(("mean_active", "active_experts"), 2.0),
                     "flops_per_token": 4000.0,
                     "looks": 1,
@@ -117,7 +117,7 @@ def test_what_is_missing_is_said(trainings: dict[Unit, pd.DataFrame]) -> None:
     assert f"`{COMMAND} --run`" in missing
     assert "- CIFAR-10, parameters: not run yet" in missing
     assert "- w, medium, paper: not run yet" in missing
-    assert "- MNIST, paper: 3 trainings are to come; no verdict before" in missing
+    assert "- MNIST, paper: 3 training runs are to come; no verdict before" in missing
     assert "| MNIST, paper | 8 | 69 of 72 | 0 |" in page
 
 
@@ -125,7 +125,7 @@ def test_failures_and_looks_are_said(trainings: dict[Unit, pd.DataFrame]) -> Non
     unit = UNITS[0]
     failed = trainings[unit].assign(looks=2)
     outcomes = ["test_loss", "curve_loss", "test_accuracy"]
-    failed.loc[(failed["baseline"] == "uniform") & (failed["block"] == 2), outcomes] = np.nan
+    failed.loc[(failed["arm"] == "uniform") & (failed["block"] == 2), outcomes] = np.nan
     page = page_of(trainings | {unit: failed})
     assert "| MNIST, paper | 8 | 72 of 72 | 1 |" in page
     assert re.search(r"\| MNIST, paper \| .* \| 7 of 8 \| uniform \|", page)
@@ -142,7 +142,7 @@ def test_a_page_before_any_training_and_after_all(trainings: dict[Unit, pd.DataF
     assert "not run yet" not in after.split("## How it was judged")[0].replace(
         "those not run yet included", ""
     )
-    assert "Nothing: all trainings that were planned have ended" in " ".join(after.split())
+    assert "Nothing: all planned training runs have ended" in " ".join(after.split())
     assert "Commit 0123abc (a plus: with changes not committed); torch 2.13." in after
     assert "- Data cifar10: SHA-256 digest of cifar10." in after
 

@@ -16,7 +16,7 @@ def landscape() -> Landscape:
     return fit_landscape(runs, SCHEDULES)
 
 
-def test_axes_are_told_in_words(landscape: Landscape) -> None:
+def test_axes_are_described(landscape: Landscape) -> None:
     right, up, rest, trust, noise, lowest, named = landscape_sentences(landscape)
     for sentence, way, share in zip(
         (right, up), ("To the right, the first", "Upwards"), landscape.shares, strict=True
@@ -31,7 +31,7 @@ def test_axes_are_told_in_words(landscape: Landscape) -> None:
     assert named.startswith("Of the named schedules, at descending (")
 
 
-def test_a_surface_that_foretells_nothing_is_not_read(landscape: Landscape) -> None:
+def test_a_surface_that_predicts_nothing_is_not_read(landscape: Landscape) -> None:
     losses = np.resize([[1.0, 1.2], [1.1, 0.9], [1.05, 1.0]], (57, 2))
     nothing = fit_landscape(runs_of(SCHEDULES[::8], losses), SCHEDULES)
     nothing = replace(nothing, predictive_r2=-0.1)
@@ -39,7 +39,7 @@ def test_a_surface_that_foretells_nothing_is_not_read(landscape: Landscape) -> N
     assert "no valley or hill of it can be trusted" in text
     assert "lowest" not in text
     (axes, _) = plot_landscape(nothing).axes
-    assert "foretells no better than the mean" in axes.get_title()
+    assert "predicts no better than the mean" in axes.get_title()
 
 
 @pytest.mark.parametrize("uncertainty", [False, True])

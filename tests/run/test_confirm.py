@@ -6,14 +6,12 @@ import optuna
 import pandas as pd
 import pytest
 from dynamoe_search.log.records import read_ledger, record_failure, record_result, settle
-from dynamoe_search.run.confirm import (
-    Confirmation,
-    confirm_study,
-    load_confirmation,
-    paired_results,
-)
+from dynamoe_search.log.table import paired_results
+from dynamoe_search.plan.confirmation import Confirmation
+from dynamoe_search.run.confirm import confirm_study, load_confirmation
 from dynamoe_search.run.results import load_trials, table_of
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.run.run import run_study
+from dynamoe_search.run.session import Resources
 from dynamoe_search.search.agenda import ConfirmationAgenda
 
 from dynamoe_search.budgets import active_parameters, parameter_count

@@ -25,7 +25,8 @@ from dynamoe_search.plan.constraints import parse_constraint
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.run.run import directions_of
-from dynamoe_search.search.assignment import Assignment, leaders, next_assignment
+from dynamoe_search.search.assignment import Assignment, next_assignment
+from dynamoe_search.search.policy import leaders
 from dynamoe_search.search.samplers import make_pruner
 from tests.conftest import edit
 

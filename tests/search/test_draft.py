@@ -18,7 +18,9 @@ from dynamoe_search.log.records import (
     record_pruned,
     record_result,
 )
-from dynamoe_search.log.storage import begin_study, open_study, place_of
+from dynamoe_search.cli.console import open_study
+from dynamoe_search.log.begin import begin_study
+from dynamoe_search.log.storage import place_of
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
