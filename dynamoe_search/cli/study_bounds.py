@@ -28,7 +28,11 @@ def bounds_of_study(
     from dynamoe_search.plan.candidate import parse_candidate
     from dynamoe_search.plan.expert_budget import expert_budget
     from dynamoe_search.report import bounds as report
-    from dynamoe_search.report.measured_bounds import measured_bounds_table, measured_sentences, plot_measured_bounds
+    from dynamoe_search.report.measured_bounds import (
+        measured_bounds_table,
+        measured_sentences,
+        plot_measured_bounds,
+    )
     from dynamoe_search.report.terminal import print_table
 
     plan, runs = study.plan, study.training_runs()

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.measure.gradient_moments import noise_scale
 from dynamoe_search.measure.quantities import NETWORK
 from dynamoe_search.report.figure import LOOKS, one_panel
 from dynamoe_search.report.wording import counted

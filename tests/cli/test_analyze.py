@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dynamoe_search.run.run import run_study
 from typer.testing import CliRunner
 
+from dynamoe_search.claims.units import load_runs
 from dynamoe_search.cli.app import app
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.claims.units import load_runs
 from dynamoe_search.log.table import measurement_table
-from dynamoe_search.run.run import run_study
 from dynamoe_search.run.session import Resources
 from tests.conftest import edit
 

@@ -2,7 +2,6 @@ from collections import Counter
 
 import pytest
 import torch
-from dynamoe_search.report.utilization import plot_active
 
 from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import embedded_digits, embedded_topics
@@ -10,6 +9,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.active import active_by_layer, compare_routers
 from dynamoe_search.models import build_model
 from dynamoe_search.models.routing import Routing
+from dynamoe_search.report.utilization import plot_active
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Classifier,

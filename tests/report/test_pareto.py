@@ -4,7 +4,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from dynamoe_search.report.figure import BLUE, ORANGE, save_figure
 from matplotlib.text import Annotation, Text
 
 from dynamoe_search.errors import InvalidInput

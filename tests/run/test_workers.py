@@ -10,12 +10,12 @@ import pytest
 from dynamoe_search.log.records import read_ledger
 from dynamoe_search.run.results import load_trials
 from dynamoe_search.run.run import run_study
-from dynamoe_search.run.session import Resources
 
-from dynamoe_search.errors import RunFailed
 from dynamoe_search.cli.console import open_study
+from dynamoe_search.errors import RunFailed
 from dynamoe_search.log.storage import place_of
 from dynamoe_search.run import worker
+from dynamoe_search.run.session import Resources
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from tests.conftest import edit
 from tests.fixtures import Server
