@@ -250,6 +250,7 @@ def _machine(
         return None
     if peak_flops is None or bandwidth is None:
         from dynamoe_search.measure.machine import measure_machine
+
         if one_thread:  # as workers have
             import torch
 
