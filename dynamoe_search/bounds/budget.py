@@ -217,8 +217,7 @@ def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
     uniform = budget.named("uniform")
     even = score_schedules(budget, [uniform.counts]).iloc[0]
     rows = {}
-    for name, quantity in QUANTITIES.items():
-        divisor = budget.layers if quantity.is_mean else 1
+    for name, divisor in zip(QUANTITIES, divisors(budget.layers), strict=True):
         utility = np.tile(table[name].to_numpy(dtype=np.float64) / divisor, (budget.layers, 1))
         row: dict[str, float | Schedule] = {}
         for end, find in (("least", worst_schedule), ("most", best_schedule)):

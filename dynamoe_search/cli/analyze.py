@@ -128,10 +128,17 @@ class _Follower:
         import time
 
         from dynamoe_search.measure.measurements import gradients_now
-        from dynamoe_search.measure.utilization_tables import UtilizationHistory
+        from dynamoe_search.measure.recorder import TrainingRecorder
+        from dynamoe_search.measure.routing_counts import count_routings
+        from dynamoe_search.measure.utilization_tables import utilization_table
 
         start = time.perf_counter()
-        self.history = self.history or UtilizationHistory(data.validation, self.every, precision)
+        self.history = self.history or TrainingRecorder(
+            lambda model: utilization_table(
+                count_routings(model, data.validation, precision=precision)
+            ),
+            self.every,
+        )
         self.history(point, model)
         self.seen += 1
         if self.seen % self.every == 0 or point.fraction == 1:

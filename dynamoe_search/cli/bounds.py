@@ -248,9 +248,9 @@ def _machine(
         raise InvalidInput("a machine has two figures: give --peak-flops and --bandwidth, or none")
     if peak_flops is None and not measure:
         return None
-    from dynamoe_search.bounds.machine import Machine, measure_machine
-
     if peak_flops is None or bandwidth is None:
+        from dynamoe_search.measure.machine import measure_machine
+
         if one_thread:  # as workers have
             import torch
 
@@ -258,6 +258,8 @@ def _machine(
         return measure_machine()
     if measure:
         raise InvalidInput("give --peak-flops and --bandwidth, or --measure, not both")
+    from dynamoe_search.bounds.machine import Machine
+
     return Machine(peak_flops, bandwidth)
 
 

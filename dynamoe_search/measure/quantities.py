@@ -13,6 +13,9 @@ from dynamoe_search.statistics.intervals import half_width, pooled_noise
 GROUPS = ("trunk", "router", "experts")
 """The groups of parameters whose gradients are measured separately."""
 
+NETWORK = "network"
+"""The group of all parameters together."""
+
 MEASURES = ("gradients", "utilization", "representation")
 """What a study file can name in `search.measure`."""
 

@@ -208,8 +208,8 @@ def _costs(units: Sequence[Unit], runs: Runs) -> str:
         routing = unit.about == "routing"
         value = "log_trace" if routing else "test_loss"
         failed = int((table["ended"] & table[value].isna()).sum())
-        flops = None if routing else table.groupby("arm")["flops_per_token"].mean()
-        means = table[routing | table["arm"].isin(PATTERNS_AND_UNIFORM)].groupby("arm")
+        flops = None if routing else table.groupby("baseline")["flops_per_token"].mean()
+        means = table[routing | table["baseline"].isin(PATTERNS_AND_UNIFORM)].groupby("baseline")
         parameters = "parameters" if routing else "total_parameters"
         cells = [
             name_of(unit),

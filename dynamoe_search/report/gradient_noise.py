@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.measure.quantities import NETWORK
 from dynamoe_search.report.figure import LOOKS, one_panel
 from dynamoe_search.report.wording import counted
-
-_NETWORK = "network"  # the group of all parameters
 
 
 def noise_course(gradients: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -61,7 +60,7 @@ def plot_gradient_noise(
     InvalidInput
         Where none of them was measured.
     """
-    whole = gradients[(gradients["group"] == _NETWORK) & gradients["candidate"].isin(list(names))]
+    whole = gradients[(gradients["group"] == NETWORK) & gradients["candidate"].isin(list(names))]
     course = noise_course(whole, "candidate")
     lines = {names[candidate]: candidate for candidate in names}
     return _plot(course.rename(columns={"candidate": "line"}), lines, "", axes)
@@ -124,7 +123,7 @@ def _samples(value: float) -> str:
 
 def gradient_sentences(gradients: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
     """How the noise of each candidate's gradients changes over its training."""
-    whole = gradients[gradients["group"] == _NETWORK]
+    whole = gradients[gradients["group"] == NETWORK]
     sentences = []
     for candidate, name in names.items():
         own = whole[whole["candidate"] == candidate]

@@ -107,7 +107,7 @@ def plot_utilization(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        As `dynamoe_search.measure.utilization_tables.UtilizationHistory.table` gives it.
+        As `dynamoe_search.measure.recorder.TrainingRecorder.table` gives it.
     """
     history = history.assign(
         information=history["mutual_information"] - history["chance_information"]

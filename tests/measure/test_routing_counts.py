@@ -229,5 +229,5 @@ def test_what_cannot_be_counted_is_refused(images: ImageSplit, windows: TextSpli
     with pytest.raises(InvalidInput, match="the network is dense"):
         count_routings(build_model(dense_twin(NETWORK, "total")), images)
     for ids in ([257], [-1], [3, 3]):
-        with pytest.raises(InvalidInput, match="give each once, from 0 to 256"):
+        with pytest.raises(InvalidInput, match="give different ids from 0 to 256"):
             count_routings(language_model(), windows, ids)

@@ -137,7 +137,7 @@ def test_equal_flops_stay_equal_whatever_the_blocks() -> None:
     table = make_pareto_table(runs, ["loss", "active_flops"]).set_index("candidate")
     assert (table["active_flops"] == flops).all()
     assert (table["active_flops_high"] == table["active_flops_low"]).all()
-    # With equal FLOPs the loss alone decides; c is statistically indistinguishable from a, b is not.
+    # With equal FLOPs the loss alone decides; c is indistinguishable from a, and b is not.
     assert table["on_front"].to_dict() == {"a": True, "b": False, "c": False}
     assert table["maybe_on_front"].to_dict() == {"a": True, "b": False, "c": True}
 
