@@ -25,13 +25,11 @@ from dynamoe_search.claims.source import (
     Unit,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.records import read_ledger
-from dynamoe_search.log.storage import open_study, place_of
 from dynamoe_search.measure.routing_variance import gradient_variance
+from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.reader import FILE_NAME, read_study_file
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.run.confirm import load_confirmation
 from dynamoe_search.run.result import commit, versions
 from dynamoe_search.run.worker import load_study_data
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
@@ -44,10 +42,11 @@ _REGIMES = ("paper", "parameters", "compute")
 _EVERY = 2  # gradients are measured at each second point of the curve
 _DYNAMIC, _FIXED = TopP(), TopK()  # of the same temperature, without noise
 _ROUTINGS = {"dynamic": (DYNAMIC, _DYNAMIC.name), "fixed": (FIXED, _FIXED.name)}
-_ARMS = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
+_BASELINES = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
 _ABOUT = ("about", "data", "condition")  # the fields of a unit
+_KEYS = ("candidate", "baseline", "block", *_ABOUT)  # the first columns of a table
 _NEEDED = (
-    *(*_ABOUT, "arm", "candidate", "block", "seed", "ended", "looks"),
+    *(*_KEYS, "seed", "ended", "looks"),
     *("data_fingerprint", "commit"),
 )
 
@@ -130,7 +129,7 @@ def _units(study: StudyFile, path: Path) -> list[Unit]:
     ]
 
 
-def load_trainings(table: ClaimTable) -> pd.DataFrame | None:
+def load_runs(table: ClaimTable) -> pd.DataFrame | None:
     """The trainings of a unit, as they are kept beside its study; None where there are none yet.
 
     Returns
@@ -163,44 +162,28 @@ def is_complete(trainings: pd.DataFrame | None, seeds: int) -> bool:
     """Whether all trainings have ended, from so many seeds or more."""
     if trainings is None or not trainings["ended"].all():
         return False
-    return bool(trainings.groupby("arm")["block"].nunique().min() >= seeds)
+    return bool(trainings.groupby("baseline")["block"].nunique().min() >= seeds)
 
 
-def export_trainings(table: ClaimTable) -> None:
-    """Write the trainings of a study's confirmation beside it, if there is one.
+def export_runs(table: ClaimTable, runs: pd.DataFrame, confirmation: Confirmation) -> None:
+    """Write the training runs of a study's confirmation beside it.
 
-    A row for each arm and seed that was asked for, ended or not. A table that has more trainings,
-    as it came from elsewhere, is left as it is.
+    One row per baseline and planned seed, ended or not. A kept table with more ended runs, which
+    came from elsewhere, is not replaced.
     """
-    place = place_of(table.folder)
-    try:
-        runs, confirmation = load_confirmation(table.folder)
-    except InvalidInput:
-        return  # nothing was confirmed here
-    taken = read_ledger(open_study(place.confirmation).get_runs(deepcopy=False)).taken
-    claimed = runs[runs["block"].notna()].sort_values("run")
-    claimed = claimed.assign(complete=claimed["state"] == "complete")
-    last = claimed.sort_values("complete", kind="stable").drop_duplicates(
-        ["candidate", "block"], keep="last"
-    )
-    by_training = {(row["candidate"], row["block"]): row for row in last.to_dict("records")}
+    ended = ~runs["state"].isin(["running", "died", "interrupted"])
+    by_run = runs[ended].set_index(["candidate", "block"]).to_dict("index")
     rows: list[dict[str, Any]] = []
-    for candidate, name in confirmation.names.items():
-        for arm in [arm for arm in _ARMS if arm in _arms_of(name)]:
+    for contender in confirmation.contenders:
+        for baseline in [name for name in _BASELINES if name in contender.baselines]:
             for block in range(confirmation.seeds[-1]):
-                training = by_training.get((candidate, block), {})
-                state = training.get("state", "to come")
-                ended = block in taken.get(candidate, ()) and state != "running"
-                keys = {"arm": arm, "candidate": candidate, "block": block}
-                rows.append({**keys, "state": state, "ended": ended, **_kept(training)})
-    found, kept = pd.DataFrame(rows), load_trainings(table)
+                run = by_run.get((contender.candidate, block), {})
+                keys = {"candidate": contender.candidate, "baseline": baseline, "block": block}
+                state = run.get("state", "to come")
+                rows.append({**keys, "state": state, "ended": bool(run), **_kept(run)})
+    found, kept = pd.DataFrame(rows), load_runs(table)
     if kept is None or kept["ended"].sum() <= found["ended"].sum():
         _write(table, found.assign(looks=len(confirmation.seeds)))
-
-
-def _arms_of(name: str) -> set[str]:
-    """The arms that a candidate of a confirmation is: patterns, or one of the dense networks."""
-    return {part.partition(" (")[0] for part in name.split(" = ")}
 
 
 _MEASURED = (
@@ -252,7 +235,7 @@ def measure_routings(
     data = load_study_data(table.study, data_directory)
     plan = make_plan(table.study, data)
     network = plan.network_with(plan.baselines[table.unit.condition])
-    kept = load_trainings(table)
+    kept = load_runs(table)
     if kept is not None:
         kept = kept[kept["ended"]].drop(columns="looks")
         if set(kept["data_fingerprint"]) - {data.fingerprint}:
@@ -282,8 +265,8 @@ def measure_routings(
         kept = rows if kept is None else pd.concat([kept, rows], ignore_index=True)
         to_come = pd.DataFrame(
             [
-                {"arm": arm, "candidate": candidate, "block": block, "ended": False}
-                for arm, candidate in _ROUTINGS.values()
+                {"candidate": candidate, "baseline": baseline, "block": block, "ended": False}
+                for baseline, candidate in _ROUTINGS.values()
                 for block in range(first + _SEEDS_AT_ONCE, seeds)
             ]
         )
@@ -302,16 +285,16 @@ def _routing_rows(measured: pd.DataFrame, by_seed: dict[int, int]) -> pd.DataFra
         usable = rows[name].where((rows[name] > 0) & (rows[name] < np.inf))
         rows[f"log_{name}"] = np.log(usable)
     names = rows.pop("routing")
-    rows.insert(0, "arm", names.map(lambda routing: _ROUTINGS[routing][0]))
-    rows.insert(1, "candidate", names.map(lambda routing: _ROUTINGS[routing][1]))
-    rows.insert(2, "block", rows["seed"].map(by_seed))
+    rows["baseline"] = names.map(lambda routing: _ROUTINGS[routing][0])
+    rows["candidate"] = names.map(lambda routing: _ROUTINGS[routing][1])
+    rows["block"] = rows["seed"].map(by_seed)
     return rows.assign(ended=True)
 
 
 def _write(table: ClaimTable, trainings: pd.DataFrame) -> None:
     """Whole or not at all: an interrupt shall not leave half a file."""
-    rest = trainings.drop(columns=list(_ABOUT), errors="ignore")
-    whole = rest.assign(**asdict(table.unit))[[*_ABOUT, *rest]]
+    whole = trainings.assign(**asdict(table.unit))
+    whole = whole[[*_KEYS, *whole.columns.drop(list(_KEYS))]]
     written = table.path.with_suffix(".part")
     whole.to_parquet(written, index=False, compression="zstd")
     written.replace(table.path)

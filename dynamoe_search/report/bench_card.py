@@ -6,10 +6,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from dynamoe_search.bench import COLUMNS, Bench, Distinction, tell_apart
+from dynamoe_search.bench import COLUMNS, Bench
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.report.wording import item, p_value, paragraph
+from dynamoe_search.report.wording import items, p_value, paragraph
 from dynamoe_search.statistics.fidelity import rank_correlations
+from dynamoe_search.statistics.pairwise import PairwiseComparison, compare_pairs
 
 _SOURCES = {
     "digits": "The data are the 1,797 handwritten digits of 8 x 8 pixels that ship with"
@@ -45,12 +46,12 @@ def bench_card(bench: Bench, made_by: str) -> str:
             "## How it was made",
             paragraph(_how(bench, study)),
             "## What the noise allows",
-            "\n".join(item(sentence) for sentence in _noise(bench)),
+            items(_noise(bench)),
             "## Columns",
-            "A row a training, in the order of schedules and blocks.",
+            "A row per training run, in the order of schedules and seed blocks.",
             _columns(),
             "## Limits",
-            "\n".join(item(sentence) for sentence in _limits(bench, study)),
+            items(_limits(bench, study)),
             "## Data and license",
             paragraph(_SOURCES.get(study.data.name, "See the source of the data set.")),
             "## How to cite",
@@ -63,10 +64,10 @@ def _what(bench: Bench) -> str:
     answer = bench.ask(bench.schedules[0])
     return (
         f"All {len(bench.schedules):,} schedules, each trained {len(answer.losses)} times from the"
-        f" same seeds: {len(bench.runs):,} trainings of a small Mixture-of-Experts network, with"
-        " its learning curve, active FLOPs, K measured, how the experts are used, and the noise of"
-        " the gradients. So a search method can be tried on it without any training, and questions"
-        " about schedules answered by looking."
+        f" same seeds: {len(bench.runs):,} training runs of a small Mixture-of-Experts network,"
+        " each with its learning curve, active FLOPs, measured K, how the experts are used, and the"
+        " noise of the gradients. So a search method can be tried on it without any training, and"
+        " questions about schedules are answered by a look into the table."
     )
 
 
@@ -79,9 +80,9 @@ from dynamoe_search import bench
 table = bench.load("{bench.name}")  # checked against its checksum
 found = table.ask("{example}")  # or a tuple, or a Schedule
 found.loss, found.low, found.high  # the mean in nats, and its 95 % interval
-found.losses  # of each block
+found.losses  # of each seed block
 found.curve  # the mean learning curve, a DataFrame
-table.runs  # everything, as load_runs gives it: leaderboards and plots take it for a study
+table.runs  # everything, as Study.training_runs gives it; leaderboards and plots take it
 ```
 
 ```console
@@ -107,22 +108,22 @@ def _how(bench: Bench, study: StudyFile) -> str:
 
 
 def _noise(bench: Bench) -> list[str]:
-    found = tell_apart(bench.losses)
-    best, worst = (bench.ask(name) for name in (found.tied_with_best[0], _worst(bench)))
+    found = compare_pairs(bench.losses)
+    best, worst = (bench.ask(name) for name in (found.indistinguishable[0], _worst(bench)))
     sentences = [
-        f"**One training** varies with its seed by {bench.noise.deviation:.4f} nats (standard"
-        " deviation, pooled over schedules). The seed does part of that to all schedules alike;"
+        f"**One training run** varies with its seed by {bench.noise.deviation:.4f} nats (standard"
+        " deviation, pooled over schedules). Part of that is the seed's effect on all schedules;"
         f" without it, the mean of {found.seeds} has a standard error of {found.error:.4f} nats.",
         f"**Schedules**: their means scatter by {found.spread:.4f} nats, of whose variance"
         f" {found.reliability:.0%} is not noise (F test that no schedule differs from another:"
         f" p {p_value(found.p_value)}).",
-        f"**{found.told_apart:,} of the {found.pairs:,} pairs**"
-        f" ({found.told_apart / found.pairs:.1%}) can be told apart, at 95 % for all pairs"
+        f"**{found.distinguishable:,} of the {found.pairs:,} pairs**"
+        f" ({found.distinguishable / found.pairs:.1%}) differ significantly, at 95 % for all pairs"
         f" together: by noise, two means differ by up to {found.difference:.4f} nats (Tukey).",
         f"**Best**: {best.schedule}, {best.loss:.4f} nats (95 % interval {best.low:.4f} to"
-        f" {best.high:.4f}). {len(found.tied_with_best) - 1} of the {found.schedules - 1} others"
-        " cannot be told from it. It was picked for being best; what it is expected to have in"
-        f" truth is {found.expected_best:.4f} nats.",
+        f" {best.high:.4f}). {len(found.indistinguishable) - 1} of the {found.candidates - 1}"
+        " others are statistically indistinguishable from it. It was picked for being best; its"
+        f" true loss is expected to be {found.expected_best:.4f} nats.",
         f"**Worst**: {worst.schedule}, {worst.loss:.4f} nats ({worst.low:.4f} to"
         f" {worst.high:.4f}).",
     ]
@@ -133,7 +134,7 @@ def _worst(bench: Bench) -> str:
     return str(bench.means["validation_loss"].idxmax())
 
 
-def _named(bench: Bench, found: Distinction) -> list[str]:
+def _named(bench: Bench, found: PairwiseComparison) -> list[str]:
     """Where the named patterns are in the order of all."""
     ranks = bench.means["validation_loss"].rank(method="min").astype(int)
     named = bench.runs[bench.runs["pattern"] != ""].drop_duplicates("schedule")
@@ -141,7 +142,7 @@ def _named(bench: Bench, found: Distinction) -> list[str]:
         f"{row.pattern} ({row.schedule}) {ranks[row.schedule]}"
         for row in named.sort_values("schedule", key=lambda names: names.map(ranks)).itertuples()
     ]
-    return [f"**Ranks of the named schedules**, of {found.schedules}: {', '.join(parts)}."]
+    return [f"**Ranks of the named schedules**, of {found.candidates}: {', '.join(parts)}."]
 
 
 def _compute(bench: Bench) -> list[str]:
@@ -149,17 +150,19 @@ def _compute(bench: Bench) -> list[str]:
     means = bench.means
     flops = means["flops_per_token"].round(6)
     if flops.nunique() == 1:
-        return [f"**Active compute** is the same for all: {flops.iloc[0]:,.0f} FLOPs a token."]
+        return [f"**Active compute** is the same for all: {flops.iloc[0]:,.0f} FLOPs per token."]
     share = float(np.corrcoef(means["flops_per_token"], means["validation_loss"])[0, 1] ** 2)
     levels = flops.groupby(flops).groups.items()
-    among = {cost: tell_apart(bench.losses.loc[names]) for cost, names in levels if len(names) > 2}
+    among = {
+        cost: compare_pairs(bench.losses.loc[names]) for cost, names in levels if len(names) > 2
+    }
     parts = [
-        f"{cost:,.0f} FLOPs, {found.schedules} schedules: p {p_value(found.p_value)},"
-        f" {found.told_apart:,} of {found.pairs:,} pairs told apart"
+        f"{cost:,.0f} FLOPs, {found.candidates} schedules: p {p_value(found.p_value)},"
+        f" {found.distinguishable:,} of {found.pairs:,} pairs differ significantly"
         for cost, found in among.items()
     ]
     return [
-        f"**Active compute differs**: from {flops.min():,.0f} to {flops.max():,.0f} FLOPs a token"
+        f"**Active compute differs**: from {flops.min():,.0f} to {flops.max():,.0f} FLOPs per token"
         f" (K {means['active_experts'].min():.2f} to {means['active_experts'].max():.2f});"
         f" {share:.0%} of the variance of the means goes with it in a straight line.",
         f"**At equal compute** (p: no schedule differs from another): {'; '.join(parts)}.",
@@ -183,8 +186,8 @@ def _limits(bench: Bench, study: StudyFile) -> list[str]:
     curves = [bench.ask(schedule).curve["loss"].iloc[-2:] for schedule in bench.schedules]
     before, after = np.mean(curves, axis=0)
     return [
-        "Trainings are short. Over the last part of the curve the mean loss of all still falls from"
-        f" {before:.4f} to {after:.4f} nats, so differences are of the speed of learning, too.",
+        "Training runs are short. Over the last part of the curve the mean loss of all still falls"
+        f" from {before:.4f} to {after:.4f} nats, so differences are in part of learning speed.",
         f"One data set, one small network, one router ({study.router.name}) and one way of"
         " training: what is good here need not be good elsewhere.",
         "Losses and accuracies are of the validation split; the test split was not looked at.",

@@ -18,7 +18,8 @@ from dynamoe_search.claims.verdicts import (
     UNDECIDED,
     VERDICTS,
 )
-from dynamoe_search.report.wording import item, paragraph
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, panels
+from dynamoe_search.report.wording import items, paragraph, span
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.statistics.comparison import MOST_SEEDS, POWER
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Trainings = Mapping[Unit, pd.DataFrame]
+Runs = Mapping[Unit, pd.DataFrame]
 
 _NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 _LOGARITHMIC = ("log_trace", "log_noise_scale")
@@ -35,7 +36,7 @@ _LOGARITHMIC = ("log_trace", "log_noise_scale")
 def claims_page(
     verdicts: pd.DataFrame,
     units: Sequence[Unit],
-    trainings: Trainings,
+    runs: Runs,
     command: str,
     plot: str | None,
 ) -> str:
@@ -47,8 +48,8 @@ def claims_page(
         As `dynamoe_search.claims.verdicts.judge` gives it.
     units : sequence of Unit
         All that were planned.
-    trainings : mapping of Unit to DataFrame
-        Of those that were begun.
+    runs : mapping of Unit to DataFrame
+        The training runs of those that were begun.
     command : str
         That makes the page; with ``--run`` it trains what is missing.
     plot : str or None
@@ -65,16 +66,16 @@ def claims_page(
         paragraph(_summary(verdicts)),
     ]
     if plot is not None:
-        parts.append(f"![Every effect with its 95 % interval, a panel a claim]({plot})")
+        parts.append(f"![Every effect with its 95 % interval, a panel for each claim]({plot})")
     parts += ["## Verdicts", paragraph(_reading())]
     for (claim, outcome), rows in verdicts.groupby(["claim", "outcome"], sort=False):
         parts += [f"### {_heading(claim, outcome)}", paragraph(_unit_of(rows)), _table(rows)]
-    parts += ["## What was held equal", paragraph(_held_equal()), _costs(units, trainings)]
-    parts += ["## Still missing", _missing(verdicts, units, trainings, command)]
-    parts += ["## How it was judged", "\n".join(item(text) for text in _method(verdicts))]
-    parts += ["## Limits", "\n".join(item(text) for text in _limits(trainings))]
-    if trainings:
-        parts += ["## Made with", "\n".join(item(text) for text in _provenance(trainings))]
+    parts += ["## What was held equal", paragraph(_held_equal()), _costs(units, runs)]
+    parts += ["## Still missing", _missing(verdicts, units, runs, command)]
+    parts += ["## How it was judged", items(_method(verdicts))]
+    parts += ["## Limits", items(_limits(runs))]
+    if runs:
+        parts += ["## Made with", items(_provenance(runs))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,9 +105,9 @@ def _summary(verdicts: pd.DataFrame) -> str:
     found = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
     return (
         "DynaMoE (arXiv 2603.01697) makes claims about how experts should be spread over layers."
-        " Here each is put to trainings from paired seeds, with less held equal and with more, and"
-        f" judged on the test split. Of {len(primary)} questions, a claim under a condition each:"
-        f" {found}."
+        " Here each is tested by training runs from paired seeds, with less held equal and with"
+        f" more, and judged on the test split. Of {len(primary)} questions, each a claim under a"
+        f" condition: {found}."
     )
 
 
@@ -193,22 +194,22 @@ def _held_equal() -> str:
     )
 
 
-def _costs(units: Sequence[Unit], trainings: Trainings) -> str:
+def _costs(units: Sequence[Unit], runs: Runs) -> str:
     lines = [
-        "| where | seeds | trainings ended | failed | samples | parameters | K | FLOPs a token |"
+        "| where | seeds | runs ended | failed | samples | parameters | K | FLOPs per token |"
         " of descending to uniform |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for unit in units:
-        if unit not in trainings:
+        if unit not in runs:
             lines.append(f"| {name_of(unit)} | {NOT_RUN} | | | | | | | |")
             continue
-        table = trainings[unit]
+        table = runs[unit]
         routing = unit.about == "routing"
         value = "log_trace" if routing else "test_loss"
         failed = int((table["ended"] & table[value].isna()).sum())
-        flops = None if routing else table.groupby("arm")["flops_per_token"].mean()
-        means = table[routing | table["arm"].isin(PATTERNS_AND_UNIFORM)].groupby("arm")
+        flops = None if routing else table.groupby("baseline")["flops_per_token"].mean()
+        means = table[routing | table["baseline"].isin(PATTERNS_AND_UNIFORM)].groupby("baseline")
         parameters = "parameters" if routing else "total_parameters"
         cells = [
             name_of(unit),
@@ -226,26 +227,23 @@ def _costs(units: Sequence[Unit], trainings: Trainings) -> str:
 
 
 def _range(values: pd.Series, form: str) -> str:
-    ends = [format(value, form) for value in (values.min(), values.max())]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+    return span(format(values.min(), form), format(values.max(), form))
 
 
-def _missing(
-    verdicts: pd.DataFrame, units: Sequence[Unit], trainings: Trainings, command: str
-) -> str:
+def _missing(verdicts: pd.DataFrame, units: Sequence[Unit], runs: Runs, command: str) -> str:
     lines = []
     for unit in units:
-        if unit not in trainings:
+        if unit not in runs:
             lines.append(f"{name_of(unit)}: {NOT_RUN}")
-        elif left := int((~trainings[unit]["ended"]).sum()):
-            lines.append(f"{name_of(unit)}: {left} trainings are to come; no verdict before")
+        elif left := int((~runs[unit]["ended"]).sum()):
+            lines.append(f"{name_of(unit)}: {left} training runs are to come; no verdict before")
     if lines:
         text = f"`{command} --run` trains what is missing, and goes on where it was:"
-        return "\n".join([text, "", *map(item, lines)])
+        return f"{text}\n\n{items(lines)}"
     undecided = (verdicts["verdict"] == UNDECIDED).sum()
     wanted = f" {undecided} are undecided; the tables above say how many seeds would decide each."
     return paragraph(
-        "Nothing: all trainings that were planned have ended, and every question has its verdict."
+        "Nothing: all planned training runs have ended, and every question has its verdict."
         + (wanted if undecided else "")
     )
 
@@ -253,8 +251,8 @@ def _missing(
 def _method(verdicts: pd.DataFrame) -> list[str]:
     sizes = verdicts.groupby("family").size()
     looks = (
-        "Seeds, claims and margins were fixed before the trainings. A verdict waits until every"
-        " training that was planned for it has ended."
+        "Seeds, claims and margins were fixed before the training runs. A verdict waits until every"
+        " run that was planned for it has ended."
     )
     return [
         "Arms are paired by seed, which decides initial weights and the order of the data. Effects"
@@ -269,21 +267,21 @@ def _method(verdicts: pd.DataFrame) -> list[str]:
         " over the strongest rival, and its interval allows for that one having been picked. The"
         " dense networks are claims of their own.",
         "Faster learning: the mean of the learning curve on the validation split. It needs no level"
-        " to be reached, which some trainings never would, and is in nats.",
+        " to be reached, which some runs never would, and is in nats.",
         looks,
     ]
 
 
-def _limits(trainings: Trainings) -> list[str]:
+def _limits(runs: Runs) -> list[str]:
     sentences = [
         "The source's formulas of schedules, its depths and widths are not known here: patterns and"
         " sizes are this toolkit's (see each study.toml). What is undecided or not supported here"
         " may hold at the source's own sizes.",
-        "Trainings are short, so that all fits a few hours on two cores. The source's text, 1,000"
-        " samples of Recycling-the-Web in GPT-2's tokens, is replaced by another.",
-        "The split of the data is the same for all seeds, so intervals are over trainings only.",
+        "Training runs are short, so that all fit into a few hours on two cores. The source's text,"
+        " 1,000 samples of Recycling-the-Web in GPT-2's tokens, is replaced by another.",
+        "The split of the data is the same for all seeds, so intervals are over runs only.",
     ]
-    raised = [name_of(unit) for unit, table in trainings.items() if table["looks"].max() > 1]
+    raised = [name_of(unit) for unit, table in runs.items() if table["looks"].max() > 1]
     if raised:
         sentences.append(
             "The number of seeds was raised after a look at the results, so errors may be more"
@@ -292,8 +290,8 @@ def _limits(trainings: Trainings) -> list[str]:
     return sentences
 
 
-def _provenance(trainings: Trainings) -> list[str]:
-    whole = pd.concat([table.dropna(axis=1, how="all") for table in trainings.values()])
+def _provenance(runs: Runs) -> list[str]:
+    whole = pd.concat([table.dropna(axis=1, how="all") for table in runs.values()])
     columns = [name for name in whole if name.startswith("version_")]
     versions = [f"{name.removeprefix('version_')} {_all_of(whole[name])}" for name in columns]
     data = whole.groupby("data", sort=False)["data_fingerprint"].agg(_all_of)
@@ -309,7 +307,7 @@ def _all_of(values: pd.Series) -> str:
 
 
 def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
-    """Every effect with its interval, a panel a claim, beside the margin.
+    """Every effect with its interval, a panel for each claim, beside the margin.
 
     Parameters
     ----------
@@ -321,35 +319,26 @@ def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
     Figure or None
         None where no question has an effect yet.
     """
-    # Here, so that the page need not wait for it.
-    import seaborn as sns
-    from matplotlib.figure import Figure
-
     shown = verdicts[verdicts["verdict"].ne(NOT_RUN) & verdicts["effect"].notna()]
-    panels = list(shown.groupby(["claim", "outcome"], sort=False))
-    if not panels:
+    parts = list(shown.groupby(["claim", "outcome"], sort=False))
+    if not parts:
         return None
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    sizes = [len(part) for _, part in panels]
+    columns = min(2, len(parts))
+    rows = -(-len(parts) // columns)
+    sizes = [len(part) for _, part in parts]
     heights = [
         0.6 + 0.26 * max(sizes[place : place + columns]) for place in range(0, len(sizes), columns)
     ]
     size = (6.6 * columns, sum(heights) + 0.9 * rows)
-    figure = Figure(figsize=size, layout="constrained")
-    with sns.axes_style("ticks"):
-        grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
-    for axes, ((claim, outcome), part) in zip(grid.flat, panels, strict=False):
+    figure, grid = panels(rows, columns, *size, height_ratios=heights)
+    for axes, ((claim, outcome), part) in zip(grid.flat, parts, strict=False):
         _draw(axes, _heading(claim, outcome), part)
-        sns.despine(ax=axes)
-    for axes in grid.flat[len(panels) :]:
+    for axes in grid.flat[len(parts) :]:
         axes.remove()
     return figure
 
 
 def _draw(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
-    from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE
-
     rows = rows.reset_index(drop=True)
     outcome = OUTCOMES[rows["outcome"].iloc[0]]
     for end in ("effect", "low", "high"):

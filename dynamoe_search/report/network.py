@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
-from rich import box
-from rich.table import Table
 
 from dynamoe_search.measure.gradient_moments import pool_gradients
-from dynamoe_search.measure.network import NetworkAnalysis
 from dynamoe_search.measure.quantities import GROUPS
+from dynamoe_search.report.table import Column, Table, numbers
+from dynamoe_search.report.wording import percents, span
+
+if TYPE_CHECKING:
+    from dynamoe_search.measure.network import NetworkAnalysis
 
 _EVEN = 0.95  # of ln N
 
 
 def network_sentences(found: NetworkAnalysis) -> list[str]:
-    """How the experts are used, where the gradient's noise comes from, how tokens change by layer.
-
-    Parameters
-    ----------
-    found : NetworkAnalysis
-    """
+    """How the experts are used, where the gradient's noise comes from, how tokens change by layer."""
     return [*_use(found.utilization), _noise(found), _variety(found.ranks)]
 
 
@@ -30,7 +29,8 @@ def _use(table: pd.DataFrame) -> list[str]:
     first = (
         f"{dead} of the {experts} experts are dead" if dead else f"All {experts} experts are used"
     )
-    sentences = [f"{first}; K is {_span(mean_active)} a layer."]
+    low, high = f"{mean_active.min():.2f}", f"{mean_active.max():.2f}"
+    sentences = [f"{first}; K per layer is {span(low, high)}."]
     if chosen.empty:
         return [*sentences, "No layer has more than one expert, so nothing is routed."]
     least = chosen.loc[chosen["normalized_entropy"].idxmin()]
@@ -44,23 +44,16 @@ def _use(table: pd.DataFrame) -> list[str]:
         )
     information = chosen["mutual_information"] - chosen["chance_information"]
     most = information.idxmax()
-    least_telling = ""
+    sentence = (
+        f"The choice of experts in layer {chosen['layer'][most]:.0f} says most of a token's group"
+        f" (its class, or which token it is): {information[most]:.3f} nats beyond chance"
+    )
     if len(chosen) > 1:
-        least_telling = (
-            f"; those of layer {chosen['layer'][information.idxmin()]:.0f} least,"
+        sentence += (
+            f"; that in layer {chosen['layer'][information.idxmin()]:.0f} says least,"
             f" {information.min():.3f}"
         )
-    sentences.append(
-        f"Experts of layer {chosen['layer'][most]:.0f} tell most of a token's group (its class, or"
-        f" which token it is): {information[most]:.3f} nats beyond"
-        f" chance{least_telling}."
-    )
-    return sentences
-
-
-def _span(values: pd.Series) -> str:
-    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
-    return low if low == high else f"{low} to {high}"
+    return [*sentences, f"{sentence}."]
 
 
 def _noise(found: NetworkAnalysis) -> str:
@@ -69,7 +62,7 @@ def _noise(found: NetworkAnalysis) -> str:
     shares = {
         name: groups["trace"][name] / whole["trace"] for name in GROUPS if name in groups.index
     }
-    parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    parts = ", ".join(f"{name} {percents(share)}" for name, share in shares.items())
     return (
         f"Gradient noise scale {whole['noise_scale']:.3g} samples, from {found.gradient_samples:,}"
         f" samples; its variance comes from {parts}."
@@ -98,19 +91,13 @@ def network_tables(found: NetworkAnalysis) -> list[Table]:
 
 
 def _layers(found: NetworkAnalysis) -> Table:
-    table = _table(
-        "layers",
-        "entropy: of the load, over ln N; indecision: entropy of a token's gates, nats; tells: what"
-        " experts tell of classes or tokens beyond chance, nats; rank: effective rank of the tokens"
-        " that enter",
-    )
-    titles = ["layer", "N", "K", "entropy", "effective", "dead", "MaxVio", "Gini", "indecision"]
-    for title in (*titles, "tells", "rank"):
-        table.add_column(title, justify="right")
-    for row, rank in zip(
-        found.utilization.itertuples(), found.ranks["effective_rank"], strict=True
-    ):
-        table.add_row(
+    headers = ("N", "K", "entropy", "effective", "dead", "MaxVio", "Gini", "indecision")
+    columns = [
+        Column("layer", is_number=True, is_name=True),
+        *numbers(*headers, "information", "rank"),
+    ]
+    rows = [
+        (
             str(row.layer),
             str(row.experts),
             f"{row.mean_active:.2f} ± {row.active_variance**0.5:.2f}",
@@ -123,20 +110,26 @@ def _layers(found: NetworkAnalysis) -> Table:
             f"{row.mutual_information - row.chance_information:.3f}",
             f"{rank:.1f}",
         )
-    return table
+        for row, rank in zip(
+            found.utilization.itertuples(), found.ranks["effective_rank"], strict=True
+        )
+    ]
+    caption = (
+        "entropy: of the load, over ln N; indecision: entropy of a token's gates, nats;"
+        " information: what experts say of classes or tokens beyond chance, nats; rank: effective"
+        " rank of the tokens that enter"
+    )
+    return Table(columns, rows, "layers", caption)
 
 
 def _gradients(gradients: pd.DataFrame) -> Table:
-    table = _table(
-        "gradient noise",
-        "layer 0: outside the layers; noise scale: variance over squared norm of the mean; that of"
-        " a token is free of how rarely an expert is used",
-    )
-    for title in ("layer", "group", "parameters", "variance", "squared norm", "noise scale"):
-        table.add_column(title, justify="left" if title == "group" else "right")
-    table.add_column("noise scale\n(tokens)", justify="right")
-    for row in gradients.itertuples():
-        table.add_row(
+    columns = [
+        Column("layer", is_number=True, is_name=True),
+        Column("group", is_name=True),
+        *numbers("parameters", "variance", "squared norm", "noise scale", "noise scale\n(tokens)"),
+    ]
+    rows = [
+        (
             str(row.layer),
             row.group,
             f"{row.parameters:,}",
@@ -145,15 +138,10 @@ def _gradients(gradients: pd.DataFrame) -> Table:
             f"{row.noise_scale:.3g}",
             f"{row.token_noise_scale:.3g}",
         )
-    return table
-
-
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        for row in gradients.itertuples()
+    ]
+    caption = (
+        "layer 0: outside the layers; noise scale: variance over squared norm of the mean; that of"
+        " a token does not depend on how rarely an expert is used"
     )
+    return Table(columns, rows, "gradient noise", caption)

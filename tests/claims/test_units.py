@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dynamoe_search.run.confirm import load_confirmation
 
 from dynamoe_search.claims import units as claims
 from dynamoe_search.claims.source import CLAIMS, DENSE_ACTIVE, DYNAMIC, Unit
@@ -19,7 +20,6 @@ from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.routing_variance import gradient_variance
 from dynamoe_search.plan.plan import make_plan
-from dynamoe_search.run.confirm import load_confirmation
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.specification import TopK, TopP
 from tests.conftest import edit
@@ -116,7 +116,7 @@ def test_a_row_for_each_arm_and_seed_of_the_confirmation(table: ClaimTable) -> N
     found = load_trainings(table)
     assert found is not None
     assert len(found) == 9 * 4
-    assert set(PATTERNS_AND_UNIFORM) < set(found["arm"])
+    assert set(PATTERNS_AND_UNIFORM) < set(found["baseline"])
     runs, confirmation = load_confirmation(table.folder)
     losses = runs.set_index(["candidate", "block"])["test_loss"]
     curves = runs.set_index(["candidate", "block"])["curve"]
@@ -125,7 +125,7 @@ def test_a_row_for_each_arm_and_seed_of_the_confirmation(table: ClaimTable) -> N
         assert row.test_loss == losses[key]
         assert row.curve_loss == pytest.approx(np.mean([p["loss"] for p in curves[key]]))
         name = confirmation.names[row.candidate]
-        assert name.startswith(row.arm) or row.arm in name.split(" = ")
+        assert name.startswith(row.baseline) or row.baseline in name.split(" = ")
     assert found["ended"].all()
     assert (found["looks"] == 1).all()
     assert found["data_fingerprint"].eq(embedded_digits(seed=0).fingerprint).all()
@@ -145,8 +145,8 @@ def test_arms_that_are_one_network_have_a_row_each(tmp_path: Path) -> None:
     export_trainings(table)
     found = load_trainings(table)
     assert found is not None
-    by_arm = found.groupby("arm")["candidate"].first()
-    assert by_arm["wave"] == by_arm["inverted_wave"] == by_arm["uniform"] == "4-4-4"
+    by_baseline = found.groupby("baseline")["candidate"].first()
+    assert by_baseline["wave"] == by_baseline["inverted_wave"] == by_baseline["uniform"] == "4-4-4"
     assert len(found) == 9 * 2
 
 
@@ -219,8 +219,8 @@ def test_routings_are_measured_and_gone_on_with(
         measure_routings(table, 4, on_progress=stop_before_the_second)
     half = load_trainings(table)
     assert half is not None
-    assert half.groupby("arm")["ended"].sum().tolist() == [2, 2]
-    assert half.groupby("arm").size().tolist() == [4, 4]
+    assert half.groupby("baseline")["ended"].sum().tolist() == [2, 2]
+    assert half.groupby("baseline").size().tolist() == [4, 4]
     assert not is_complete(half, 4)
     variance = [claim for claim in CLAIMS if claim.about == "routing"]
     assert set(judge([table.unit], {table.unit: half}, variance)["verdict"]) == {"not run yet"}
@@ -243,8 +243,8 @@ def test_routings_are_measured_and_gone_on_with(
     assert np.exp(-verdict["effect"]) == pytest.approx(expected["ratio"])
     assert verdict["p"] == pytest.approx(expected["p"])
     assert whole["seed"].tolist() == [*seeds[:2] * 2, *seeds[2:] * 2]
-    assert whole.loc[whole["arm"] == DYNAMIC, "candidate"].eq("top_p").all()
-    assert DENSE_ACTIVE not in set(whole["arm"])
+    assert whole.loc[whole["baseline"] == DYNAMIC, "candidate"].eq("top_p").all()
+    assert DENSE_ACTIVE not in set(whole["baseline"])
 
     claims._write(table, whole.assign(data_fingerprint="other"))
     with pytest.raises(InvalidInput, match="was made from other data"):

@@ -14,7 +14,7 @@ from dynamoe_search.claims.source import (
 )
 from dynamoe_search.claims.verdicts import judge
 from dynamoe_search.report.claims import claims_page, name_of, plot_claims
-from dynamoe_search.report.plots import save_figure
+from dynamoe_search.report.figure import save_figure
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 
 COMMAND = "dynamoe-search claims studies/claims"
@@ -117,7 +117,7 @@ def test_what_is_missing_is_said(trainings: dict[Unit, pd.DataFrame]) -> None:
     assert f"`{COMMAND} --run`" in missing
     assert "- CIFAR-10, parameters: not run yet" in missing
     assert "- w, medium, paper: not run yet" in missing
-    assert "- MNIST, paper: 3 trainings are to come; no verdict before" in missing
+    assert "- MNIST, paper: 3 training runs are to come; no verdict before" in missing
     assert "| MNIST, paper | 8 | 69 of 72 | 0 |" in page
 
 
@@ -142,7 +142,7 @@ def test_a_page_before_any_training_and_after_all(trainings: dict[Unit, pd.DataF
     assert "not run yet" not in after.split("## How it was judged")[0].replace(
         "those not run yet included", ""
     )
-    assert "Nothing: all trainings that were planned have ended" in " ".join(after.split())
+    assert "Nothing: all planned training runs have ended" in " ".join(after.split())
     assert "Commit 0123abc (a plus: with changes not committed); torch 2.13." in after
     assert "- Data cifar10: SHA-256 digest of cifar10." in after
 

@@ -56,6 +56,6 @@ def test_the_sentences(gradients: pd.DataFrame) -> None:
     best, _, caveat = gradient_sentences(gradients, NAMES)
     assert best == (
         "best: a noise scale of 50 samples at 25 % of the training and of 80 samples at 100 %"
-        " (2 blocks)."
+        " (2 seed blocks)."
     )
     assert "single points scatter" in caveat

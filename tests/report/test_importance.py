@@ -21,8 +21,7 @@ def made_up(tilt: float, repetitions: int = 20) -> pd.DataFrame:
             for name, value in (("tilt", own), ("peak", peak), (CHANCE, 1 - own - peak)):
                 rows.append((evaluator, repetition, name, value))
     table = pd.DataFrame(rows, columns=["evaluator", "repetition", "parameter", "importance"])
-    table.attrs["candidates"] = 50
-    return table
+    return table.assign(candidates=50)
 
 
 def test_the_summary_compares_with_chance_draw_by_draw() -> None:

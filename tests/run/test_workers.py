@@ -2,18 +2,21 @@
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.log.records import read_ledger
-from dynamoe_search.log.storage import open_study, place_of
-from dynamoe_search.run import worker
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.log.events import Event, Refused
+from dynamoe_search.log.runs import RunResult, Start, finished, started
+from dynamoe_search.log.storage import Storage, open_log
+from dynamoe_search.run.session import Resources
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.study import Study
 from tests.conftest import edit
@@ -354,3 +357,75 @@ def test_two_workers_find_what_one_finds(small_study: Path, tmp_path: Path, kind
     both = alone.index.intersection(together.index)
     assert len(both) >= len(PATTERNS_AND_UNIFORM)
     assert alone[both].tolist() == together[both].tolist()
+
+
+# Several calls.
+
+
+def test_a_killed_worker_and_a_killed_call(small_study: Path, url: str) -> None:
+    edit(small_study, SLOWER)
+    runs_are(small_study, 6)
+    study = begin(small_study, url)
+    with call(small_study, url) as run, call(small_study, url, "work") as helper:
+        kill_in_training(study, helper.pid)
+        wait_for_training(study, run.pid)
+        run.kill()
+        assert helper.ending() == "finished"
+    runs = assert_accounted_for(study, 6)
+    assert 1 <= (runs["state"] == "died").sum() <= 2
+    assert runs["worker"].nunique() == 3
+
+
+def test_a_killed_helper(small_study: Path, tmp_path: Path) -> None:
+    url = f"jsonl:///{tmp_path / 'log'}"
+    edit(small_study, SLOWER)
+    runs_are(small_study, 6)
+    study = begin(small_study, url)
+    with call(small_study, url, "work") as helper, call(small_study, url) as run:
+        wait_for_training(study, helper.pid)
+        helper.kill()
+        assert run.ending() == "finished"
+    runs = assert_accounted_for(study, 6)
+    assert (runs["state"] == "died").sum() <= 1
+
+
+def test_a_killed_fork_server_leaves_no_worker_behind(small_study: Path) -> None:
+    edit(small_study, ("epochs = 2", "epochs = 5000"))
+    study = begin(small_study)
+    with call(small_study) as run:
+        wait_for_training(study, run.pid)
+        ((worker, process),) = training(study, run.pid).items()
+        os.kill(parent_of(process), signal.SIGKILL)
+        # The call cannot know of it any more, and lets another try again: two would train the same.
+        wait_for(lambda: not Path(f"/proc/{process}").exists())
+        wait_for(lambda: training(study, run.pid).keys() - {worker})
+        runs = study.training_runs()
+        assert runs["state"].tolist() == ["died", "running"]
+        assert runs["candidate"].nunique() == 1
+
+
+def test_a_server_that_crashes(small_study: Path, server: Server) -> None:
+    url = server.new_database()
+    edit(small_study, SLOWER)
+    runs_are(small_study, 4)
+    study = begin(small_study, url)
+    with call(small_study, url) as run:
+        wait_for_training(study)
+        server.stop()
+        with pytest.raises(RunFailed, match="Nothing recorded is lost; .* run the same command"):
+            run.ending()
+    server.start()
+    assert study.run(workers=1, progress=False) == "finished"
+    runs = assert_accounted_for(study, 4)
+    assert runs["state"].value_counts()["died"] == 1
+
+
+def test_grace_is_given_by_resources(small_study: Path, tmp_path: Path) -> None:
+    runs_are(small_study, 2)
+    study = begin(small_study)
+    prepare = partial(hang_elsewhere, tmp_path / "elsewhere")
+    with another_process(carry_out, small_study, prepare=prepare) as process:
+        wait_for_runs(study, 1, "running")
+        process.kill()
+    assert study.run(resources=Resources(workers=1, grace=GRACE), progress=False) == "finished"
+    assert assert_accounted_for(study, 2)["state"].tolist() == ["died", "complete", "complete"]

@@ -48,7 +48,7 @@ def test_one_seed_or_one_candidate_tells_nothing_of_noise(losses: list[list[floa
     assert np.isnan([found.error, found.p_value]).all()
 
 
-def test_equal_candidates_are_seldom_said_to_differ() -> None:
+def test_equal_candidates_rarely_differ_significantly() -> None:
     generator = np.random.default_rng(0)
     p_values = [
         paired_means(generator.normal(size=(8, 3)) + generator.normal(size=3)).p_value
@@ -84,7 +84,7 @@ def test_normal_truths_are_drawn_to_their_mean_as_in_closed_form() -> None:
     assert np.abs(found - means / 2)[middle].max() < 0.2
 
 
-def test_two_kinds_are_told_apart_whatever_their_shape() -> None:
+def test_two_kinds_are_separated_whatever_their_shape() -> None:
     """Most are 0 and some are 10: with an error of 1, each is expected to be its kind's value."""
     generator = np.random.default_rng(3)
     truths = np.where(np.arange(1000) % 10 == 0, 10.0, 0.0)

@@ -1,4 +1,4 @@
-"""Which schedules can be told apart."""
+"""All pairs of candidates from the same seeds."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamoe_search.bench import tell_apart
+from dynamoe_search.statistics.pairwise import compare_pairs
 
 
 def losses_of(generator: np.random.Generator, merits: np.ndarray, seeds: int) -> pd.DataFrame:
@@ -15,17 +15,19 @@ def losses_of(generator: np.random.Generator, merits: np.ndarray, seeds: int) ->
     return pd.DataFrame(merits[:, None] + of_seed + noise)
 
 
-def test_alike_schedules_are_told_apart_in_a_twentieth_of_tables() -> None:
+def test_equal_candidates_differ_significantly_in_a_twentieth_of_tables() -> None:
     generator = np.random.default_rng(0)
-    wrong = sum(tell_apart(losses_of(generator, np.zeros(5), 4)).told_apart > 0 for _ in range(600))
+    wrong = sum(
+        compare_pairs(losses_of(generator, np.zeros(5), 4)).distinguishable > 0 for _ in range(600)
+    )
     assert 0.03 < wrong / 600 < 0.07
 
 
-def test_what_differs_widely_is_told_apart() -> None:
+def test_wide_differences_are_significant() -> None:
     generator = np.random.default_rng(1)
-    found = tell_apart(losses_of(generator, np.array([0.0, 0.1, 20.0, 40.0]), seeds=6))
-    assert (found.pairs, found.told_apart) == (6, 5)
-    assert set(found.tied_with_best) == {0, 1}
+    found = compare_pairs(losses_of(generator, np.array([0.0, 0.1, 20.0, 40.0]), seeds=6))
+    assert (found.pairs, found.distinguishable) == (6, 5)
+    assert set(found.indistinguishable) == {0, 1}
     assert found.p_value < 1e-6
     assert found.reliability > 0.99
     assert found.error == pytest.approx(1 / np.sqrt(6), rel=0.4)
@@ -33,11 +35,11 @@ def test_what_differs_widely_is_told_apart() -> None:
 
 def test_the_best_of_many_alike_is_expected_to_be_like_all() -> None:
     losses = losses_of(np.random.default_rng(2), np.zeros(100), seeds=5)
-    found = tell_apart(losses)
+    found = compare_pairs(losses)
     means = losses.mean(axis=1)
-    assert found.told_apart == 0
-    assert len(found.tied_with_best) == 100
-    assert found.tied_with_best[0] == means.idxmin()
+    assert found.distinguishable == 0
+    assert len(found.indistinguishable) == 100
+    assert found.indistinguishable[0] == means.idxmin()
     assert means.mean() - found.expected_best < 0.3 * (means.mean() - means.min())
     assert found.reliability < 0.4
 
@@ -47,8 +49,8 @@ def test_the_best_of_many_alike_is_expected_to_be_like_all() -> None:
 def test_what_a_seed_does_to_all_tells_nothing(seed: int, shift: float, scale: float) -> None:
     losses = losses_of(np.random.default_rng(seed), np.linspace(0, 4, 6), seeds=3)
     of_seed = np.array([shift, 0, -2 * shift])
-    found, other = tell_apart(losses), tell_apart(scale * (losses + of_seed))
-    assert other.told_apart == found.told_apart
-    assert other.tied_with_best == found.tied_with_best
+    found, other = compare_pairs(losses), compare_pairs(scale * (losses + of_seed))
+    assert other.distinguishable == found.distinguishable
+    assert other.indistinguishable == found.indistinguishable
     assert other.difference == pytest.approx(scale * found.difference)
     assert other.p_value == pytest.approx(found.p_value, rel=1e-6)
