@@ -212,9 +212,9 @@ def say_how_it_ended(ending: Ending) -> None:
 
 
 def _say_plan(plan: Plan) -> None:
-    from dynamoe_search.report.plan import plan_lines
+    from dynamoe_search.report.plan import plan_sentences
 
-    say("\n".join(plan_lines(plan)))
+    say("\n".join(plan_sentences(plan)))
 
 
 def print_failures(runs: pd.DataFrame) -> None:
