@@ -18,13 +18,10 @@ from typing import Any
 import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.events import Event
 from dynamoe_search.log.heartbeat import GRACE, new_worker
 from dynamoe_search.log.jsonlines import JsonLinesLog
 from dynamoe_search.log.sql import SqlLog
-from dynamoe_search.log.state import State
-from dynamoe_search.log.storage import open_log
 from dynamoe_search.run.worker import Job, Worker, one_thread
 from dynamoe_search.study import Study
 from tests.processes import (
@@ -35,17 +32,14 @@ from tests.processes import (
     replace,
     wait_for,
 )
+from tests.report import made_up
 
 KEY = ["candidate", "block"]
 
 
 def begin(path: Path, url: str | None = None, name: str | None = None) -> Study:
     """Begin a study, and train nothing."""
-    study = Study(path, url, name)
-    fingerprint = study.data.fingerprint
-    with open_log(study.storage, create=True) as log:
-        begin_study(log, State(), study.file, fingerprint, study.storage)
-    return study
+    return made_up.begin(path, name, url)
 
 
 def job_of(
@@ -257,9 +251,7 @@ def parent_of(process: int) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def wait_for_runs(
-    study: Study, count: int, state: str = "complete", stage: str = "search"
-) -> None:
+def wait_for_runs(study: Study, count: int, state: str = "complete", stage: str = "search") -> None:
     """Wait until so many training runs, or more, are in that state."""
 
     def reached() -> bool:

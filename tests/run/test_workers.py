@@ -265,7 +265,8 @@ def test_one_that_is_stopped_while_it_decides_does_not_stop_others(
     runs_are(small_study, 3)
     study = begin(small_study, url)
     monkeypatch.setattr(PATIENCE, 0.2)
-    with another_process(carry_out, small_study, url, prepare=partial(stop_before, STARTED)) as process:
+    prepare = partial(stop_before, STARTED)
+    with another_process(carry_out, small_study, url, prepare=prepare) as process:
         wait_for(lambda: is_frozen(process.pid))
         with open_log(study.storage, create=True) as log, log.exclusive("decide", 0.0) as free:
             assert not free
@@ -412,7 +413,7 @@ def test_a_server_that_crashes(small_study: Path, server: Server) -> None:
     with call(small_study, url) as run:
         wait_for_training(study)
         server.stop()
-        with pytest.raises(RunFailed, match="Nothing recorded is lost; .* run the same command"):
+        with pytest.raises(RunFailed, match=r"Nothing recorded is lost; .* run the same command"):
             run.ending()
     server.start()
     assert study.run(workers=1, progress=False) == "finished"
