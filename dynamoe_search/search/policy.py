@@ -206,9 +206,7 @@ class ConfirmationPolicy:
         if block >= self.seeds:
             return None
         seed, candidate = self.plan.confirmation_seed(block), self.candidates[place]
-        return Start(
-            "confirmation", candidate, block, 0, seed, worker, session, len(progress.runs)
-        )
+        return Start("confirmation", candidate, block, 0, seed, worker, session, len(progress.runs))
 
     def fraction(self, progress: Progress) -> float:
         """How much is done: 1 at the end."""

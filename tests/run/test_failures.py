@@ -138,7 +138,9 @@ def test_a_full_disk(small_study: Path, tmp_path: Path, kind: str) -> None:
     url = f"{kind}:///{tmp_path / 'log'}"
     study = begin(small_study, url)
     size = (tmp_path / "log").stat().st_size + 20_000
-    full = pytest.raises(RunFailed, match=r"the log .*log cannot be .*written: .*(I/O error|too large)")
+    full = pytest.raises(
+        RunFailed, match=r"the log .*log cannot be .*written: .*(I/O error|too large)"
+    )
     with call(small_study, url, file_size=size) as run, full:
         run.ending()
     before = study.training_runs()
