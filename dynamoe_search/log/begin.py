@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput
@@ -47,10 +48,8 @@ def begin_study(
         Where the study file does not fit; the message shows the difference.
     """
     if state.study_file is None:
-        try:
+        with suppress(Refused):  # where another command has just begun it
             log.append(begun(study_file, data))
-        except Refused:  # another command has just begun it
-            pass
         catch_up(log, state)
     assert state.study_file is not None
     before, now = _flat(state.study_file), _flat(study_file)

@@ -161,7 +161,7 @@ class _Tasks:
         return found
 
     def _wait_for_others(self) -> None:
-        """Release the runs of dead workers that are not of this cluster: they are tried again here."""
+        """Release the runs of dead workers outside this cluster: they are tried again here."""
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         self.others.look(self.overview.log.heartbeats())
         self.overview.release(self.others.is_dead)
