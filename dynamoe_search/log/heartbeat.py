@@ -45,10 +45,10 @@ class Watcher:
         self._looked = time.monotonic()
 
     def look(self, counts: Mapping[str, int]) -> None:
-        """Take note of the heartbeats of a study; to be called several times in a grace."""
+        """Note the heartbeats of a study; call it several times per grace."""
         now = time.monotonic()
         if now - self._looked > self.grace / 2:
-            # This process was frozen or cut off. It starts anew: the others may have been, too.
+            # This process was frozen or cut off, and perhaps the others were, too: start over.
             self._seen.clear()
         self._looked = now
         for worker, count in counts.items():
@@ -83,7 +83,7 @@ def heartbeat(log: Heartbeats, worker: str, watcher: Watcher) -> Iterator[None]:
         finally:
             ended.set()
             beating.join()
-        # After an error it stays, without a lock: what the worker leaves behind is nobody's.
+        # After an error the file stays without a lock, so that others see the worker as dead.
         path.unlink(missing_ok=True)
         with suppress(Exception):
             log.forget(worker)

@@ -18,7 +18,7 @@ from dynamoe_search.run.progress import Overview, interrupts
 from dynamoe_search.run.worker import Job, Worker, one_thread
 
 _SECONDS_BETWEEN_LOOKS = 0.25  # at the workers
-_SECONDS_BETWEEN_READINGS = 2.0  # of the records
+_SECONDS_BETWEEN_READINGS = 2.0  # of the log
 # A worker that cannot even start will not start the next time either.
 _DEATHS_WITHOUT_PROGRESS = 4
 
@@ -68,7 +68,7 @@ class _Workers:
                     if status != 0:
                         self._replace(index)
                 before, under_way = under_way, sum(self.fractions)
-                # What is no longer under way has been recorded.
+                # A run that is no longer under way has been recorded.
                 recorded = bool(ended) or under_way < before
                 if recorded or time.monotonic() - read_at > _SECONDS_BETWEEN_READINGS:
                     read_at = time.monotonic()
@@ -101,7 +101,7 @@ class _Workers:
         self.processes[index] = process, name
 
     def _ended(self) -> dict[int, int | None]:
-        """The exit statuses of workers that have ended, by place; they are kept no longer."""
+        """The exit statuses of workers that have ended, by index; these are then forgotten."""
         ended = dict[int, int | None]()
         for index, (process, name) in list(self.processes.items()):
             if process.is_alive():

@@ -37,7 +37,7 @@ Ending = Literal["finished", "exhausted", "interrupted"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What trains a study, and where.
+    """The processes, device and cluster that train a study.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Session:
     data_directory : Path or None
     resources : Resources
     on_progress : callable
-        Told how the study stands, a few times a second.
+        Called with the progress, a few times per second.
     """
 
     storage: Storage
@@ -154,7 +154,7 @@ def network_of_study(
 def _read(
     session: Session, log: Log, device: str = "cpu"
 ) -> tuple[State, StudyFile, ImageData | TextData]:
-    """What a log says of a study, its file, and its data."""
+    """The state of a study, its file, and its data."""
     state = State()
     catch_up(log, state)
     if state.study_file is None:
@@ -166,7 +166,7 @@ def _read(
 
 @contextmanager
 def _alone(log: Log, storage: Storage) -> Iterator[None]:
-    """Be the one command that runs a study; `RunFailed` where another is."""
+    """Be the only command that runs a study; `RunFailed` where there is another."""
     with log.exclusive("run", 0.0) as alone:
         if not alone:
             raise RunFailed(

@@ -39,8 +39,8 @@ from dynamoe_search.training.evaluation import evaluate
 from dynamoe_search.training.loop import Interrupted, NonFiniteLoss, TrainingResult, train
 from dynamoe_search.training.settings import CurvePoint
 
-# Two that decide at once would mostly decide the same. A worker that was stopped while it decides
-# is not waited for any longer: the log refuses a run that is started twice.
+# Two workers that decide at once would mostly decide the same. But nobody waits longer for a worker
+# that was stopped while it decides: the log refuses a run that is started twice.
 SECONDS_TO_DECIDE = 20.0
 _SECONDS_BETWEEN_READINGS = 1.0
 _SECONDS_BETWEEN_QUESTIONS = 0.01  # whether to finish
@@ -48,7 +48,7 @@ _SECONDS_BETWEEN_QUESTIONS = 0.01  # whether to finish
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker is told.
+    """What every worker gets.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Job:
 
 
 class Worker:
-    """What one worker needs at hand; `heartbeat` must hold while it trains.
+    """One worker; it must train within the block of `heartbeat`.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Worker:
         self._is_ahead = False  # whether the policy may have proposed what is not in the log
 
     def heartbeat(self) -> AbstractContextManager[None]:
-        """Be seen to be alive until the block ends."""
+        """Give heartbeats until the block ends."""
         return heartbeat(self.log, self.name, self.watcher)
 
     def catch_up(self) -> None:
@@ -258,7 +258,7 @@ class Worker:
             ) from error
 
     def _begin_anew(self) -> Policy:
-        """A policy that has followed the log, and has proposed nothing that is not in it."""
+        """A new policy that has followed the log, and has proposed nothing that is not in it."""
         self.state = State()
         self.policy = make_policy(self.job.stage, self.plan, self.log)
         self.catch_up()
