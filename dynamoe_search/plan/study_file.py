@@ -85,7 +85,7 @@ class BudgetSection(_Section):
     minimum: int = Field(1, ge=1, description="the fewest experts of a layer")
     maximum: int | None = Field(None, ge=1, description="the most experts of a layer")
     active: float | None = Field(
-        None, ge=1, description="mean active experts a layer, for compute; the router's own without"
+        None, ge=1, description="mean active experts per layer, for compute; the router's own without"
     )
 
     @model_validator(mode="after")
@@ -150,7 +150,7 @@ class SearchSection(_Section):
     )
     also: AlsoSection = AlsoSection()
     pruner: Literal[PRUNERS] = Field(  # type: ignore[valid-type]
-        "none", description="what ends unpromising trainings early"
+        "none", description="what ends unpromising runs early"
     )
 
     family: Literal[FAMILIES] = Field("blend", description="the family to move in")  # type: ignore[valid-type]
@@ -161,14 +161,14 @@ class SearchSection(_Section):
         (), description="rules of the literature that are trained beside the named patterns"
     )
     alpha_lora: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
-        None, description="a score a layer: AlphaLoRA's schedule is trained, too"
+        None, description="one score per layer: AlphaLoRA's schedule is trained, too"
     )
     sampler: Literal[SAMPLERS] = Field("tpe", description="the Optuna sampler")  # type: ignore[valid-type]
     blocks: int = Field(3, ge=1, description="how often one schedule is trained at most")
     keep_models: bool = Field(False, description="keep every trained network in models/")
-    runs: int | None = Field(None, ge=1, description="trainings")
+    runs: int | None = Field(None, ge=1, description="training runs")
     minutes: float | None = Field(None, gt=0, description="time in which runs were running")
-    training_flops: float | None = Field(None, gt=0, description="FLOPs of all trainings together")
+    training_flops: float | None = Field(None, gt=0, description="FLOPs of all runs together")
 
     @model_validator(mode="after")
     def _objectives_fit(self) -> SearchSection:
@@ -279,7 +279,7 @@ class StudyFile(_Section):
 
     @property
     def active(self) -> float:
-        """The mean active experts a layer that the regime `compute` holds."""
+        """The mean active experts per layer that the regime `compute` holds."""
         active = self._own_active()
         assert active is not None
         return active
