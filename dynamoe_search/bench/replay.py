@@ -86,8 +86,8 @@ def replay(
         else:
             end = finished(start, "diverged", message="as is known")
         for event in (started(start), end):
-            policy.follow(event, state)
             state.apply(state.position + 1, event)
+            policy.follow(state.position, event)
         in_order = leaders(state.search, plan.study.search)
         recommended.append(in_order[0] if in_order else None)
     recommended += recommended[-1:] * (runs - len(recommended))

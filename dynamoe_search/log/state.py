@@ -14,7 +14,17 @@ from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event, Log
-from dynamoe_search.log.runs import FINISH, START, Finish, Run, RunResult, RunState, Stage, Start
+from dynamoe_search.log.runs import (
+    FINISH,
+    REPORT,
+    START,
+    Finish,
+    Run,
+    RunResult,
+    RunState,
+    Stage,
+    Start,
+)
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.study_file import StudyFile
 
@@ -47,8 +57,8 @@ class Progress:
         By candidate and block, the last attempt at each run that must be tried again.
     running : dict of int to Run
         The attempts under way, by number.
-    finished : int
-        Runs that have ended for good.
+    done : set of (str, int)
+        By candidate and block, the runs that have ended for good.
     given_up : set of (str, int)
         Of these, the runs that killed their workers.
     flops : float
@@ -63,20 +73,28 @@ class Progress:
     pruned: set[str] = field(default_factory=set)
     retries: dict[Key, Run] = field(default_factory=dict)
     running: dict[int, Run] = field(default_factory=dict)
-    finished: int = 0
+    done: set[Key] = field(default_factory=set)
     given_up: set[Key] = field(default_factory=set)
     flops: float = 0.0
     seconds: float = 0.0
     attempts: dict[Key, list[int]] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
     _busy: list[tuple[float, float]] = field(default_factory=list)
+    _means: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
+
+    @property
+    def finished(self) -> int:
+        """The number of runs that have ended for good."""
+        return len(self.done)
 
     def means(self, columns: Sequence[str]) -> dict[str, dict[str, float]]:
         """The means of some quantities over the blocks of each candidate."""
-        return {
-            candidate: {name: fmean(r.value(name) for r in blocks.values()) for name in columns}
-            for candidate, blocks in self.results.items()
-        }
+        for candidate, blocks in self.results.items():
+            known = self._means.setdefault(candidate, {})
+            for name in columns:
+                if name not in known:
+                    known[name] = fmean(result.value(name) for result in blocks.values())
+        return self._means
 
     def first_free_block(self, candidate: str) -> int:
         """The lowest block of a candidate that is neither finished nor running."""
@@ -84,11 +102,14 @@ class Progress:
         return next(block for block in range(len(taken) + 1) if block not in taken)
 
     def start(self, start: Start, at: float) -> None:
-        """A run starts."""
+        """A run starts; at once superseded where another attempt at it has just been finished."""
         run = Run(len(self.runs), start, at)
         self.runs.append(run)
         self.attempts.setdefault(start.key, []).append(run.number)
         self.running[run.number] = run
+        if start.key in self.done:
+            self._end(run, "superseded", at)
+            return
         self.retries.pop(start.key, None)
         self.taken.setdefault(start.candidate, set()).add(start.block)
         if start.prunable:
@@ -105,12 +126,15 @@ class Progress:
         self._cover(run.started, at)
         self.retries.pop(key, None)
         self.taken[finish.candidate].add(finish.block)
-        self.finished += key not in self.given_up
+        self.done.add(key)
         self.given_up.discard(key)
         self.flops += finish.result.training_flops
         if finish.state == "complete":
             self.results.setdefault(finish.candidate, {})[finish.block] = finish.result
-        if finish.state != "pruned":
+            self._means.pop(finish.candidate, None)
+        if finish.state == "pruned":
+            self.pruned.add(finish.candidate)
+        elif run.start.prunable:
             self.pruned.discard(finish.candidate)
 
     def lose(self, finish: Finish, at: float) -> None:
@@ -124,7 +148,8 @@ class Progress:
             self._cover(run.started, at)
         if any(number in self.running for number in self.attempts[key]):
             return
-        self.pruned.discard(finish.candidate)
+        if run.start.prunable:
+            self.pruned.discard(finish.candidate)
         attempts = [self.runs[number] for number in self.attempts[key]]
         deaths = Counter(one.start.session for one in attempts if one.state == "died")
         if max(deaths.values(), default=0) < _DEATHS_IN_ONE_SESSION:
@@ -132,7 +157,7 @@ class Progress:
             self.taken[finish.candidate].discard(finish.block)
         else:
             self.given_up.add(key)
-            self.finished += 1
+            self.done.add(key)
 
     def _end(
         self,
@@ -142,16 +167,17 @@ class Progress:
         message: str = "",
         result: RunResult | None = None,
     ) -> Run:
-        self.running.pop(run.number, None)
+        if self.running.pop(run.number, None):
+            self.ended.append(run.number)
         ended = replace(
             run, state=state, finished=at, message=message, result=result or RunResult()
         )
         self.runs[run.number] = ended
-        self.ended.append(run.number)
         return ended
 
     def _cover(self, begin: float, end: float) -> None:
         """Add an interval to the union of those in which a run was under way."""
+        end = max(begin, end)  # where a clock was set back
         first = bisect_left(self._busy, begin, key=lambda interval: interval[1])
         last = bisect_right(self._busy, end, key=lambda interval: interval[0])
         merged = self._busy[first:last]
@@ -209,6 +235,8 @@ class State:
                     self._take_study_file(content)
                 case "confirmation":
                     self.confirmation = Confirmation.read(content)
+                case "reported":  # for pruners alone
+                    REPORT.validate_python(content)
                 case "started":
                     start = START.validate_python(content)
                     self.stages[start.stage].start(start, event.at)
@@ -218,6 +246,8 @@ class State:
                 case "lost":
                     finish = FINISH.validate_python(content)
                     self.stages[finish.stage].lose(finish, event.at)
+                case _:
+                    raise KeyError(event.kind)
         except (ValidationError, KeyError, IndexError, TypeError) as error:
             raise InvalidInput(
                 f"event {position} of the log ({event.kind}) is damaged, or was written by another"
@@ -236,7 +266,11 @@ class State:
             self.changes.append(change)
 
 
-def catch_up(log: Log, state: State, before: Callable[[Event], None] = lambda event: None) -> None:
+def catch_up(
+    log: Log,
+    state: State,
+    follow: Callable[[int, Event], None] = lambda position, event: None,
+) -> None:
     """Read what is new in a log.
 
     Parameters
@@ -244,12 +278,12 @@ def catch_up(log: Log, state: State, before: Callable[[Event], None] = lambda ev
     log : Log
     state : State
         Of the study, which takes each new event in.
-    before : callable
-        Called with each event before the state takes it in.
+    follow : callable
+        Called with the position and each event that the state has taken in.
     """
     for position, event in log.read(state.position):
-        before(event)
         state.apply(position, event)
+        follow(position, event)
 
 
 def begun(study_file: StudyFile, data: str) -> Event:

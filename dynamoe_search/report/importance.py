@@ -74,7 +74,7 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
     repetitions = table["repetition"].nunique()
     return [
         *sentences,
-        f"From {table['candidates'].iloc[0]} candidates, drawn anew {repetitions} times, each with"
+        f"From {table['candidates'].iloc[0]} candidates, drawn again {repetitions} times, each with"
         " another seed of the evaluator: the ranges hold 95 % of these. A parameter of pure chance"
         f" was put beside the others; what is above it in fewer than {percents(_SURE)} of the draws"
         " is not shown to differ from it.",

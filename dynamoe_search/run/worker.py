@@ -99,6 +99,7 @@ class Worker:
         self.plan = make_plan(loss_alone(study_file) if confirms else study_file, self.data)
         self.watcher = Watcher(job.grace)
         self.policy = self._begin_anew()
+        self._is_ahead = False  # whether the policy may have proposed what is not in the log
 
     def heartbeat(self) -> AbstractContextManager[None]:
         """Be seen to be alive until the block ends."""
@@ -106,24 +107,27 @@ class Worker:
 
     def catch_up(self) -> None:
         """Read what is new in the log."""
-        catch_up(self.log, self.state, lambda event: self.policy.follow(event, self.state))
+        catch_up(self.log, self.state, self.policy.follow)
 
     def start_next(self) -> Start | None:
         """Start the next run in the log; None where there is none now."""
         while True:
             with self.log.exclusive("decide", SECONDS_TO_DECIDE):
+                if self._is_ahead:
+                    self.policy = self._begin_anew()
                 self.release_the_dead()
+                self._is_ahead = True
                 start = self.policy.ask(self.state, self.name, self.job.session)
                 if start is None:
-                    self.policy = self._begin_anew()
                     return None
                 try:
                     self.log.append(started(start))
-                except Refused:  # another worker has just started it
-                    self.policy = self._begin_anew()
+                except Refused:  # another worker has just started a run
                     continue
                 self.catch_up()
-                return start
+                self._is_ahead = False
+                if start.number in self.state.stages[start.stage].running:
+                    return start
 
     def release_the_dead(self) -> None:
         """Let the runs of dead workers be tried again."""

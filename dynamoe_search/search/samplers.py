@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import optuna
@@ -19,6 +20,8 @@ from dynamoe_search.errors import InvalidInput
 
 # These keep something in the records besides trials and their values.
 KEEPS_STATE = ("cmaes", "nsga2", "nsga3", "qmc")
+# These note which rungs a run has reached, and must be asked about every point of every run.
+KEEPS_RUNGS = ("asha", "hyperband")
 _POPULATION = 20  # of the genetic samplers: studies are small, and a generation must pass to learn
 _REDUCTION = 3  # of ASHA and Hyperband: a third goes on at each rung
 
@@ -29,7 +32,8 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
     Most keep no state but their random numbers, so these are drawn anew from the study's seed, the
     number of trials asked so far, and how often it was asked in vain for the next: an interrupted
     study then goes on as it would have, but for the trials that were cut short, which count, too.
-    QMC and CMA-ES keep their state in the storage and need one seed throughout.
+    QMC and CMA-ES keep their state in the storage and need one seed throughout; what they cannot
+    choose, such as the expert width for CMA-ES, is drawn at random.
 
     Raises
     ------
@@ -37,6 +41,10 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
         For an unknown name.
     """
     drawn = int(np.random.SeedSequence([seed, asked, in_vain]).generate_state(1)[0])
+    others: dict[str, Any] = {
+        "independent_sampler": optuna.samplers.RandomSampler(seed=drawn),
+        "warn_independent_sampling": False,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match name:
@@ -51,9 +59,9 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
             case "nsga3":
                 return optuna.samplers.NSGAIIISampler(seed=drawn, population_size=_POPULATION)
             case "qmc":
-                return optuna.samplers.QMCSampler(seed=seed, scramble=True)
+                return optuna.samplers.QMCSampler(seed=seed, scramble=True, **others)
             case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed)
+                return optuna.samplers.CmaEsSampler(seed=seed, **others)
     raise InvalidInput(f"unknown sampler {name!r}")
 
 

@@ -20,11 +20,9 @@ from dynamoe_search.search.agenda import SearchAgenda
 from dynamoe_search.search.assignment import Assignment, next_assignment
 from dynamoe_search.search.draft import decide_in_memory
 
-from dynamoe_search.cli.console import open_study
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.log.begin import begin_study
-from dynamoe_search.log.storage import place_of
+from dynamoe_search.log.storage import begin_study, open_study, place_of
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
