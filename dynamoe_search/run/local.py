@@ -43,7 +43,7 @@ def run_locally(job: Job, overview: Overview, count: int) -> bool:
     RunFailed
         Where workers cannot go on.
     """
-    return _Workers(job, overview, count).watch()
+    return _Workers(job, overview, count).run()
 
 
 class _Workers:
@@ -56,7 +56,7 @@ class _Workers:
         self.processes: dict[int, tuple[ForkServerProcess, str]] = {}
         self.deaths, self.ended_at_last_death = 0, -1
 
-    def watch(self) -> bool:
+    def run(self) -> bool:
         """Start the workers, replace those that die, and wait for the last to end."""
         under_way, read_at = 0.0, 0.0
         with interrupts(self.finish, self.abort):

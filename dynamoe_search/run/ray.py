@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.log.heartbeat import Watcher, new_worker
+from dynamoe_search.log.heartbeat import FailureDetector, new_worker
 from dynamoe_search.run.progress import Overview, interrupts
 from dynamoe_search.run.worker import Job, Worker, one_thread
 
@@ -78,7 +78,7 @@ def run_on_ray(job: Job, overview: Overview, cluster: RayCluster) -> bool:
                 " postgresql://... or, on a file system that all of them mount, jsonl:///FILE"
             )
         _say_where_nothing_fits(ray, cluster)
-        return _Tasks(ray, job, overview, cluster).watch()
+        return _Tasks(ray, job, overview, cluster).run()
     finally:
         ray.shutdown()
 
@@ -103,10 +103,10 @@ class _Tasks:
         )
         self.job_on_ray = ray.put(job)
         self.pending: dict[Any, str] = {}
-        self.others = Watcher(job.grace)
+        self.others = FailureDetector(job.grace)
         self.deaths, self.ended_at_last_death = 0, -1
 
-    def watch(self) -> bool:
+    def run(self) -> bool:
         """Hand out runs as long as there are any, and wait for the last to end."""
         finish, abort = threading.Event(), threading.Event()
         nothing_to_start = False

@@ -16,7 +16,7 @@ from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.events import Event, Log
-from dynamoe_search.log.heartbeat import GRACE, Watcher
+from dynamoe_search.log.heartbeat import GRACE, FailureDetector
 from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
 from dynamoe_search.models import Model
@@ -180,7 +180,7 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
     """Train until nothing is left to do, or until the user stops it."""
     resources, directory = session.resources, session.data_directory
     overview = Overview(log, policy, session.on_progress)
-    overview.release(Watcher(resources.grace).is_dead)
+    overview.release(FailureDetector(resources.grace).is_dead)
     if overview.is_over():
         overview.report(under_way=0.0, workers=0, finishing=False)
         return "finished"

@@ -14,7 +14,7 @@ import torch
 from dynamoe_search.data import ImageData, TextData, load_data
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.events import Event, Log, Refused
-from dynamoe_search.log.heartbeat import GRACE, Watcher, heartbeat
+from dynamoe_search.log.heartbeat import GRACE, FailureDetector, heartbeat
 from dynamoe_search.log.runs import (
     FinalState,
     RunResult,
@@ -97,13 +97,13 @@ class Worker:
         check_data(self.state, self.data, job.storage)
         confirms = job.stage == "confirmation"
         self.plan = make_plan(loss_alone(study_file) if confirms else study_file, self.data)
-        self.watcher = Watcher(job.grace)
+        self.detector = FailureDetector(job.grace)
         self.policy = self._begin_anew()
         self._is_ahead = False  # whether the policy may have proposed what is not in the log
 
     def heartbeat(self) -> AbstractContextManager[None]:
         """Give heartbeats until the block ends."""
-        return heartbeat(self.log, self.name, self.watcher)
+        return heartbeat(self.log, self.name, self.detector)
 
     def catch_up(self) -> None:
         """Read what is new in the log."""
@@ -134,7 +134,7 @@ class Worker:
         self.catch_up()
         progress = self.state.stages[self.job.stage]
         for run in list(progress.running.values()):
-            if self.watcher.is_dead(run.start.worker):
+            if self.detector.is_dead(run.start.worker):
                 with suppress(Refused):
                     self.log.append(lost(run.start, "died"))
         self.catch_up()

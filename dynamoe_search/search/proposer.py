@@ -29,7 +29,7 @@ from dynamoe_search.search.space import suggest, suggest_settings
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
 _STUDY = "search"  # the same in all processes: Hyperband draws brackets by this name
-# After so many proposals in a row that need no run, nothing is left to train.
+# After this many proposals in a row that need no run, nothing is left to train.
 _MOST_PASSED_OVER = 50
 
 

@@ -66,7 +66,7 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
 
 
 def make_pruner(name: str, evaluations: int) -> BasePruner:
-    """The pruner of that name, for learning curves of so many points.
+    """The pruner of that name, for learning curves with this number of points.
 
     Rungs are the points of the curve: ASHA (arXiv 1810.05934) and Hyperband (arXiv 1603.06560) look
     at 1, 3, 9, ... of them. The median pruner (Vizier's stopping rule) compares with the median of
