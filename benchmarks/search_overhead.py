@@ -24,7 +24,7 @@ from statistics import mean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from dynamoe_search.run.results import load_runs
+from dynamoe_search.claims.units import load_runs
 from dynamoe_search.statistics.intervals import Noise, half_width
 
 STUDY = """\

@@ -1,11 +1,10 @@
-"""Samplers compared on recorded results: a search's own decisions, and nothing trained.
+"""Searches replayed on known losses: they decide as real ones do, and nothing is trained.
 
-A study that has trained every schedule, several times each, knows the answer to whatever a search
-may ask. So searches are replayed in a moment: each asks its agenda, as every search does
-(named patterns first, its leaders again in the last quarter), and is told what is recorded. After
-each training the schedule in its lead is judged by its regret: see `Recording.regrets`.
+Each search asks its policy, as every search does (named patterns first, its leaders again in the
+last quarter), and is given a known loss at once. After each run the schedule in its lead is judged
+by its regret: see `KnownLosses.regrets`.
 
-Repetitions differ in the sampler's seed and in the order of replicates, which is the same for all
+Repetitions differ in the sampler's seed and in the order of the blocks, which is the same for all
 schedules, as they share their seeds. They do not differ in the schedules and their losses: what is
 found holds for this study.
 """
@@ -22,97 +21,95 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.trial import TrialState
 
-from dynamoe_search.bench.recording import Recording
+from dynamoe_search.bench.known import KnownLosses
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.log.records import read_ledger, record_failure, record_result
+from dynamoe_search.log.runs import RunResult, finished, started
+from dynamoe_search.log.state import State
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.run.processes import Flag, end_with_parent, interrupts_put_off, worker_context
 from dynamoe_search.run.progress import Event
 from dynamoe_search.run.worker import one_thread
-from dynamoe_search.search.agenda import SearchAgenda
-from dynamoe_search.search.assignment import REPLICATION_SHARE, leaders
+from dynamoe_search.search.policy import FINAL_SHARE, SearchPolicy, leaders
 
 # The first is what the others are compared with.
 COMPARED_SAMPLERS = ("random", "tpe", "qmc", "cmaes", "gp", "nsga2")
 REPETITIONS = 30
-MOST_TRIALS_BY_DEFAULT = 100
+MOST_RUNS_BY_DEFAULT = 100
 
 
 def replay(
-    recording: Recording,
+    known: KnownLosses,
     sampler: str,
-    trials: int,
+    runs: int,
     repetition: int,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> pd.DataFrame:
-    """One search, told what is recorded in place of training.
+    """One search, given known losses in place of training.
 
     Parameters
     ----------
-    recording : Recording
+    known : KnownLosses
     sampler : str
-    trials : int
-        The trainings it may ask for.
+    runs : int
+        The training runs that it may ask for.
     repetition : int
-        Decides the sampler's seed, and in which order replicates are told.
+        Decides the sampler's seed, and the order of the blocks.
     is_stopped : callable
-        Asked before each training whether to end here.
+        Asked before each run whether to end here.
 
     Returns
     -------
     DataFrame
-        A row a training, as in `compare_samplers`. Where a search has nothing left to ask for, its
-        last word stands.
+        A row per run, as in `compare_samplers`. Where a search has nothing left to ask for, its
+        last leader stands.
     """
-    plan = _plan_of_a_search(recording, sampler, trials, repetition)
-    generator = np.random.default_rng([recording.plan.study.seed, repetition])
-    order = generator.permutation(recording.replicates)
-    search = plan.study.search
-    agenda = SearchAgenda(search)
-    study = optuna.create_study()
+    plan = _plan_of_a_search(known, sampler, runs, repetition)
+    generator = np.random.default_rng([known.plan.study.seed, repetition])
+    order = generator.permutation(known.blocks)
+    state, policy = State(), SearchPolicy(plan)
     recommended: list[str | None] = []
     unknown = 0
-    while len(recommended) < trials and unknown < trials and not is_stopped():
-        trials_so_far = study.get_trials(deepcopy=False)
-        assignment = agenda.next(study, trials_so_far, plan, worker="", run="")
-        if assignment is None:
+    while len(recommended) < runs and unknown < runs and not is_stopped():
+        start = policy.ask(state, worker="", session="")
+        if start is None:
             break
-        trial, claim = assignment.trial, assignment.claim
-        losses = recording.losses.get(claim.candidate)
+        losses = known.losses.get(start.candidate)
         if losses is None:
             unknown += 1
-            trial.set_user_attr("claim", None)  # as if it had never been asked for
-            study.tell(trial, state=TrialState.FAIL)
+            policy.forget_proposal()
+            state.search.pruned.add(start.candidate)  # which is not proposed again
             continue
         if losses:
-            result = {"validation_loss": losses[order[claim.replicate]], "training_flops": 0.0}
-            record_result(study, trial, claim, result, search)
+            result = RunResult(validation_loss=losses[order[start.block]])
+            end = finished(start, "complete", result)
         else:
-            record_failure(study, trial, "diverged", "as it is recorded")
-        in_order = leaders(read_ledger(study.get_trials(deepcopy=False)), search)
+            end = finished(start, "diverged", message="as is known")
+        for event in (started(start), end):
+            policy.follow(event, state)
+            state.apply(state.position + 1, event)
+        in_order = leaders(state.search, plan.study.search)
         recommended.append(in_order[0] if in_order else None)
-    recommended += recommended[-1:] * (trials - len(recommended))
+    recommended += recommended[-1:] * (runs - len(recommended))
     return pd.DataFrame(
         {
             "sampler": sampler,
             "repetition": repetition,
-            "trial": np.arange(1, len(recommended) + 1),
+            "run": np.arange(1, len(recommended) + 1),
             "recommended": recommended,
-            "regret": [recording.regrets.get(name or "", math.nan) for name in recommended],
+            "regret": [known.regrets.get(name or "", math.nan) for name in recommended],
             "unknown": unknown,
         }
     )
 
 
-def _plan_of_a_search(recording: Recording, sampler: str, trials: int, repetition: int) -> Plan:
-    study_file = recording.plan.study
+def _plan_of_a_search(known: KnownLosses, sampler: str, runs: int, repetition: int) -> Plan:
+    study_file = known.plan.study
     search = study_file.search.model_copy(
         update={
             "sampler": sampler,
-            "trials": trials,
-            "replicates": recording.replicates,
+            "runs": runs,
+            "blocks": known.blocks,
             "pruner": "none",
             "minutes": None,
             "training_flops": None,
@@ -121,63 +118,63 @@ def _plan_of_a_search(recording: Recording, sampler: str, trials: int, repetitio
     sequence = np.random.SeedSequence([study_file.seed, repetition])
     seed = int(sequence.generate_state(1)[0])
     update = {"seed": seed, "search": search}
-    return replace(recording.plan, study=study_file.model_copy(update=update))
+    return replace(known.plan, study=study_file.model_copy(update=update))
 
 
 def compare_samplers(
-    recording: Recording,
+    known: KnownLosses,
     samplers: Sequence[str] = COMPARED_SAMPLERS,
-    trials: int | None = None,
+    runs: int | None = None,
     repetitions: int = REPETITIONS,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> pd.DataFrame:
     """Replay searches by several samplers, and random search beside them.
 
-    In a repetition all samplers have the same seed and the same order of replicates, so they can be
-    compared pair by pair. Trainings are told with their final losses: nothing is pruned.
+    In a repetition all samplers have the same seed and the same order of blocks, so they can be
+    compared pair by pair. Searches are given final losses: nothing is pruned.
 
     Parameters
     ----------
-    recording : Recording
+    known : KnownLosses
     samplers : sequence of str
         Of `COMPARED_SAMPLERS`; random search is added where it is missing.
-    trials : int, optional
-        The trainings of each search; where it is None, 100, or the number of schedules if lower.
+    runs : int, optional
+        The training runs of each search; where it is None, 100, or the number of schedules if lower.
     repetitions : int
         Searches by each sampler, at least 2.
     workers : int, optional
-        Processes, each of one thread; one a core where it is None.
+        Processes, each of one thread; one per core where it is None.
     on_progress : callable
         Told how many searches are done, and of how many.
 
     Returns
     -------
     DataFrame
-        A row a training: ``sampler``, ``repetition`` (from 0), ``trial`` (from 1), ``recommended``
+        A row per training run: ``sampler``, ``repetition`` (from 0), ``run`` (from 1), ``recommended``
         (the schedule then in the lead; missing before any result) and its ``regret`` (in nats; NaN
         before any result). ``unknown`` says how often the whole search asked for a schedule that is
-        not recorded, which was not counted as a training.
+        not known, which does not count as a run.
 
     Raises
     ------
     InvalidInput
-        For an unknown sampler, fewer than 2 repetitions, or so few trials that a sampler has no
+        For an unknown sampler, fewer than 2 repetitions, or so few runs that a sampler has no
         choice.
     RunFailed
         Where a process dies.
     """
-    if trials is None:
-        trials = min(MOST_TRIALS_BY_DEFAULT, len(recording.losses))
-    _check_searches(recording, samplers, trials, repetitions)
+    if runs is None:
+        runs = min(MOST_RUNS_BY_DEFAULT, len(known.losses))
+    _check_searches(known, samplers, runs, repetitions)
     names = list(dict.fromkeys((COMPARED_SAMPLERS[0], *samplers)))
     tasks = [(name, repetition) for repetition in range(repetitions) for name in names]
-    searches = _replay_all(recording, trials, tasks, workers, on_progress)
+    searches = _replay_all(known, runs, tasks, workers, on_progress)
     return pd.concat(searches, ignore_index=True)
 
 
 def _check_searches(
-    recording: Recording, samplers: Sequence[str], trials: int, repetitions: int
+    known: KnownLosses, samplers: Sequence[str], runs: int, repetitions: int
 ) -> None:
     if strange := [name for name in samplers if name not in COMPARED_SAMPLERS]:
         raise InvalidInput(
@@ -185,18 +182,18 @@ def _check_searches(
         )
     if repetitions < 2:
         raise InvalidInput(f"repetitions is {repetitions}; an interval takes at least 2")
-    explored = 1 - REPLICATION_SHARE
-    if trials * explored <= recording.baselines:
+    explored = 1 - FINAL_SHARE
+    if runs * explored <= known.baselines:
         raise InvalidInput(
-            f"trials is {trials}: after the {recording.baselines} named schedules, and before the"
+            f"runs is {runs}: after the {known.baselines} named schedules, and before the"
             " last quarter, which trains leaders again, no sampler gets to choose; give at least"
-            f" {math.floor(recording.baselines / explored) + 1}"
+            f" {math.floor(known.baselines / explored) + 1}"
         )
 
 
 def _replay_all(
-    recording: Recording,
-    trials: int,
+    known: KnownLosses,
+    runs: int,
     tasks: list[tuple[str, int]],
     workers: int | None,
     on_progress: Callable[[int, int], None],
@@ -205,7 +202,7 @@ def _replay_all(
     context = worker_context()
     stop = Flag(context)
     workers = workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(workers, context, _begin, (recording, trials, stop)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin, (known, runs, stop)) as pool:
         try:
             with interrupts_put_off():  # processes that are just being started would be lost
                 futures = [pool.submit(_replay_task, *task) for task in tasks]
@@ -220,18 +217,18 @@ def _replay_all(
             pool.shutdown(cancel_futures=True)
 
 
-# What a process was begun with: the recording is sent to it once, not with every task.
-_replayed: tuple[Recording, int, Event]
+# What a process was begun with: the losses are sent to it once, not with every task.
+_replayed: tuple[KnownLosses, int, Event]
 
 
-def _begin(recording: Recording, trials: int, stop: Event) -> None:
+def _begin(known: KnownLosses, runs: int, stop: Event) -> None:
     global _replayed
     end_with_parent()
     one_thread()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    _replayed = recording, trials, stop
+    _replayed = known, runs, stop
 
 
 def _replay_task(sampler: str, repetition: int) -> pd.DataFrame:
-    recording, trials, stop = _replayed
-    return replay(recording, sampler, trials, repetition, stop.is_set)
+    known, runs, stop = _replayed
+    return replay(known, sampler, runs, repetition, stop.is_set)

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from dynamoe_search.bench import COLUMNS, Bench
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.definition import recorded_study_file
-from dynamoe_search.log.storage import open_study, place_of
-from dynamoe_search.plan.reader import study_path
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.run.results import load_runs
 from dynamoe_search.schedules import Schedule, count_schedules
 
 _NEEDED = ("gradients", "utilization")
 _OF_GRADIENTS = {"trace": "gradient_trace", "squared_norm": "gradient_squared_norm"}
 
 
-def tabulate(study: Path, storage: str | None = None, name: str | None = None) -> Bench:
-    """Make a bench of a study's records; it is named after its data, layers and experts.
+def tabulate(
+    runs: pd.DataFrame, study_file: StudyFile, changes: Sequence[str], where: str
+) -> Bench:
+    """Make a bench of a study; it is named after its data, layers and experts.
 
     Parameters
     ----------
-    study : Path
-        The study file, or its folder.
-    storage, name : str, optional
-        As in `dynamoe_search.run_study`.
+    runs : DataFrame
+        As `Study.training_runs` gives it.
+    study_file : StudyFile
+    changes : sequence of str
+        How the study file was changed after the study had begun.
+    where : str
+        What the study is called in messages.
 
     Raises
     ------
@@ -36,16 +37,13 @@ def tabulate(study: Path, storage: str | None = None, name: str | None = None) -
         Where not every schedule has been trained from the same seeds, under one study file, or
         something was not measured.
     """
-    place = place_of(study_path(study).parent, storage, name)
-    study_file = recorded_study_file(open_study(place), place)
     if missing := [measure for measure in _NEEDED if measure not in study_file.search.measure]:
         raise InvalidInput(
-            f"{place} has not measured {missing[0]}; a bench needs a study with"
+            f"{where} has not measured {missing[0]}; a bench needs a study with"
             f" search.measure = {list(_NEEDED)}".replace("'", '"')
         )
-    runs = load_runs(study, storage, name)
-    if runs.attrs["changes"]:
-        raise InvalidInput(f"{place} was changed after it was begun; begin anew (--name)")
+    if changes:
+        raise InvalidInput(f"{where} was changed after it was begun; begin anew (--name)")
     complete = runs[runs["state"] == "complete"].sort_values(["schedule", "block"])
     _check_that_all_are_there(complete, study_file)
     versions = {

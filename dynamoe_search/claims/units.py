@@ -25,13 +25,11 @@ from dynamoe_search.claims.source import (
     Unit,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.records import read_ledger
-from dynamoe_search.log.storage import open_study, place_of
 from dynamoe_search.measure.routing_variance import gradient_variance
+from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.reader import FILE_NAME, read_study_file
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.run.confirm import load_confirmation
 from dynamoe_search.run.result import commit, versions
 from dynamoe_search.run.worker import load_study_data
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
@@ -131,7 +129,7 @@ def _units(study: StudyFile, path: Path) -> list[Unit]:
     ]
 
 
-def load_trainings(table: ClaimTable) -> pd.DataFrame | None:
+def load_runs(table: ClaimTable) -> pd.DataFrame | None:
     """The trainings of a unit, as they are kept beside its study; None where there are none yet.
 
     Returns
@@ -167,41 +165,25 @@ def is_complete(trainings: pd.DataFrame | None, seeds: int) -> bool:
     return bool(trainings.groupby("baseline")["block"].nunique().min() >= seeds)
 
 
-def export_trainings(table: ClaimTable) -> None:
-    """Write the trainings of a study's confirmation beside it, if there is one.
+def export_runs(table: ClaimTable, runs: pd.DataFrame, confirmation: Confirmation) -> None:
+    """Write the training runs of a study's confirmation beside it.
 
     One row per baseline and planned seed, ended or not. A kept table with more ended runs, which
     came from elsewhere, is not replaced.
     """
-    place = place_of(table.folder)
-    try:
-        runs, confirmation = load_confirmation(table.folder)
-    except InvalidInput:
-        return  # nothing was confirmed here
-    taken = read_ledger(open_study(place.confirmation).get_runs(deepcopy=False)).taken
-    claimed = runs[runs["block"].notna()].sort_values("run")
-    claimed = claimed.assign(complete=claimed["state"] == "complete")
-    last = claimed.sort_values("complete", kind="stable").drop_duplicates(
-        ["candidate", "block"], keep="last"
-    )
-    by_training = {(row["candidate"], row["block"]): row for row in last.to_dict("records")}
+    ended = ~runs["state"].isin(["running", "died", "interrupted"])
+    by_run = runs[ended].set_index(["candidate", "block"]).to_dict("index")
     rows: list[dict[str, Any]] = []
-    for candidate, name in confirmation.names.items():
-        for baseline in [baseline for baseline in _BASELINES if baseline in _baselines_of(name)]:
+    for contender in confirmation.contenders:
+        for baseline in [name for name in _BASELINES if name in contender.baselines]:
             for block in range(confirmation.seeds[-1]):
-                training = by_training.get((candidate, block), {})
-                state = training.get("state", "to come")
-                ended = block in taken.get(candidate, ()) and state != "running"
-                keys = {"candidate": candidate, "baseline": baseline, "block": block}
-                rows.append({**keys, "state": state, "ended": ended, **_kept(training)})
-    found, kept = pd.DataFrame(rows), load_trainings(table)
+                run = by_run.get((contender.candidate, block), {})
+                keys = {"candidate": contender.candidate, "baseline": baseline, "block": block}
+                state = run.get("state", "to come")
+                rows.append({**keys, "state": state, "ended": bool(run), **_kept(run)})
+    found, kept = pd.DataFrame(rows), load_runs(table)
     if kept is None or kept["ended"].sum() <= found["ended"].sum():
         _write(table, found.assign(looks=len(confirmation.seeds)))
-
-
-def _baselines_of(name: str) -> set[str]:
-    """The baselines that a candidate of a confirmation is: patterns, or a dense network."""
-    return {part.partition(" (")[0] for part in name.split(" = ")}
 
 
 _MEASURED = (
@@ -253,7 +235,7 @@ def measure_routings(
     data = load_study_data(table.study, data_directory)
     plan = make_plan(table.study, data)
     network = plan.network_with(plan.baselines[table.unit.condition])
-    kept = load_trainings(table)
+    kept = load_runs(table)
     if kept is not None:
         kept = kept[kept["ended"]].drop(columns="looks")
         if set(kept["data_fingerprint"]) - {data.fingerprint}:

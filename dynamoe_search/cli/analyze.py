@@ -16,6 +16,7 @@ from dynamoe_search.cli.console import (
     Storage,
     StudyArgument,
     console,
+    open_study,
     save_plot,
     say,
     write_file,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from dynamoe_search.measure.network import NetworkAnalysis
     from dynamoe_search.models import Model
     from dynamoe_search.run.networks import TrainedNetwork
-    from dynamoe_search.training.loop import Data
+    from dynamoe_search.study import Study
     from dynamoe_search.training.settings import CurvePoint, Precision
 
 
@@ -67,22 +68,21 @@ def analyze(
     """
     from dynamoe_search.measure.network import analyze_network
     from dynamoe_search.report.network import network_sentences, network_tables
-    from dynamoe_search.run.networks import trained_network
+    from dynamoe_search.report.terminal import print_table
     from dynamoe_search.run.worker import one_thread
 
     if run is not None and schedule is not None:
         raise InvalidInput("--run and --schedule are both given; give one of them")
-    one_thread()  # as workers have: only so a training comes out the same
+    one_thread()  # as workers have: only then a run gives the same network
     follow = None if every is None else _Follower(every)
-    with console.status("reading the records") as status:
-        network = trained_network(
-            study,
-            run,
+    with console.status("reading the log") as status:
+        opened = open_study(study, storage, name, data_dir)
+        if follow is not None:
+            follow.begin(opened)
+        network = opened.network(
             schedule,
-            data_dir,
+            run,
             device,
-            storage,
-            name,
             on_start=lambda number, candidate: status.update(
                 f"training the network of run {number}, {candidate}, again"
             ),
@@ -93,7 +93,7 @@ def analyze(
         found = analyze_network(network.model, network.data, network.seed, precision)
     say("\n".join([*_which(network), *network_sentences(found)]))
     for table in network_tables(found):
-        console.print(table)
+        print_table(console, table)
     if follow is not None:
         say(f"Following it took {follow.seconds:.1f} s beside training.")
     if out is not None:
@@ -102,7 +102,7 @@ def analyze(
 
 def _which(network: TrainedNetwork) -> list[str]:
     sentences = [
-        f"Trial {network.trial}: {network.candidate}, block {network.block} (seed"
+        f"Run {network.run}: {network.candidate}, block {network.block} (seed"
         f" {network.seed}), validation loss {network.recorded_loss:.4f}. One network; others of its"
         " schedule differ from it."
     ]
@@ -110,7 +110,7 @@ def _which(network: TrainedNetwork) -> list[str]:
     if again is not None and again != network.recorded_loss:
         sentences.append(
             f"Trained again its loss is {again:.4f}: this machine, its versions or the study's"
-            " settings are not those of that training, so it is a like network, not the same."
+            " settings differ from those of that run, so this network is similar, not the same."
         )
     return sentences
 
@@ -123,26 +123,33 @@ class _Follower:
         self.seen, self.seconds = 0, 0.0
         self.gradients: list[Any] = []
         self.history: Any = None
+        self.data: Any = None
+        self.precision: Precision = "float32"
 
-    def __call__(self, point: CurvePoint, model: Model, data: Data, precision: Precision) -> None:
-        import time
-
-        from dynamoe_search.measure.measurements import gradients_now
+    def begin(self, study: Study) -> None:
+        """Load what it measures on."""
         from dynamoe_search.measure.recorder import TrainingRecorder
         from dynamoe_search.measure.routing_counts import count_routings
         from dynamoe_search.measure.utilization_tables import utilization_table
 
-        start = time.perf_counter()
-        self.history = self.history or TrainingRecorder(
-            lambda model: utilization_table(
-                count_routings(model, data.validation, precision=precision)
-            ),
+        self.data, self.precision = study.data, study.file.training.precision
+        split, precision = self.data.validation, self.precision
+        self.history = TrainingRecorder(
+            lambda model: utilization_table(count_routings(model, split, precision=precision)),
             self.every,
         )
+
+    def __call__(self, point: CurvePoint, model: Model) -> None:
+        import time
+
+        from dynamoe_search.measure.measurements import gradients_now
+
+        start = time.perf_counter()
         self.history(point, model)
         self.seen += 1
         if self.seen % self.every == 0 or point.fraction == 1:
-            self.gradients.append(gradients_now(model, data.train, point.fraction, 0, precision))
+            moment = gradients_now(model, self.data.train, point.fraction, 0, self.precision)
+            self.gradients.append(moment)
         self.seconds += time.perf_counter() - start
 
 
@@ -150,7 +157,8 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
     import pandas as pd
 
     from dynamoe_search.report.gradient_noise import plot_gradient_groups
-    from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilization
+    from dynamoe_search.report.representation import plot_representation
+    from dynamoe_search.report.utilization import plot_load, plot_utilization
 
     write_file(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
     tables = {

@@ -1,7 +1,8 @@
-"""The commands. One module a group of them; each parses, calls and prints."""
+"""The commands. One module per group of them; each parses, calls and prints."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -12,8 +13,10 @@ from dynamoe_search.cli import (
     bench,
     bounds,
     claims,
+    confirm,
+    dashboard,
     data,
-    evidence,
+    fidelity,
     report,
     samplers,
     schedule,
@@ -22,6 +25,14 @@ from dynamoe_search.cli import (
 from dynamoe_search.cli.console import console
 
 # What needs torch, optuna or pandas is imported where it is used, so that --help is quick.
+
+
+@dataclass
+class Settings:
+    """What holds for every command."""
+
+    debug: bool = False
+
 
 app = typer.Typer(
     help="Under a fixed budget, how many experts should each layer of a Mixture-of-Experts"
@@ -34,8 +45,9 @@ app.command()(study.run)
 app.command()(study.worker)
 app.command()(study.leaderboard)
 app.command()(report.report)
-app.command()(evidence.fidelity)
-app.command()(evidence.confirm)
+app.command()(dashboard.dashboard)
+app.command()(fidelity.fidelity)
+app.command()(confirm.confirm)
 app.command()(samplers.compare_samplers)
 app.command()(bench.bench)
 app.command()(claims.claims)
@@ -53,12 +65,17 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback where something fails.")
+        bool,
+        typer.Option(
+            "--debug", envvar="DYNAMOE_DEBUG", help="Show the traceback where something fails."
+        ),
     ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options of every command; they come before it."""
+    context.obj.debug = debug

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dynamoe_search.cli.console import Name, Storage, StudyArgument, say, write_file
+from dynamoe_search.cli.console import Name, Storage, StudyArgument, open_study, say, write_file
 
 
 def bench(
@@ -30,12 +30,13 @@ def bench(
     from dynamoe_search.bench import TABLES, write_bench
     from dynamoe_search.bench.tabulation import tabulate
     from dynamoe_search.report.bench_card import bench_card
-    from dynamoe_search.run.run import results_folder
 
-    table = tabulate(study, storage, name)
+    opened = open_study(study, storage, name)
+    runs, study_file = opened.training_runs(), opened.file
+    table = tabulate(runs, study_file, opened.changes, str(opened.storage))
     path = write_bench(table, folder or TABLES)
     say(f"wrote {path} ({path.stat().st_size:,} bytes)")
-    card = results_folder(study, name) / "README.md"
+    card = opened.folder / "README.md"
 
     def write() -> None:
         card.write_text(bench_card(table, f"dynamoe-search bench {study}"), encoding="utf-8")

@@ -15,6 +15,7 @@ from dynamoe_search.cli.console import (
     PlotFile,
     Storage,
     console,
+    open_study,
     save_plot,
     say,
     write_file,
@@ -137,14 +138,16 @@ def bounds(
     )
     from dynamoe_search.bounds.scaling_laws import extrapolate_budget
     from dynamoe_search.report import bounds as report
-    from dynamoe_search.report.bounds_table import bounds_table
+    from dynamoe_search.report.bounds import bounds_table
+    from dynamoe_search.report.terminal import print_table
 
     if study is not None:
         _refuse_beside_a_study(context)
         from dynamoe_search.cli.study_bounds import bounds_of_study
 
         machine = _machine(peak_flops, bandwidth, measure, one_thread=True)
-        bounds_of_study(study, data_dir, storage, name, machine, csv, json, plot)
+        opened = open_study(study, storage, name, data_dir)
+        bounds_of_study(opened, machine, csv, json, plot)
         return
     written = [Schedule.parse(text) for text in schedule or []]
     budget = ExpertBudget(
@@ -179,7 +182,7 @@ def bounds(
         sentences += report.machine_sentences(machine, compared, list(named), tokens)
     laws = [] if trained_tokens is None else extrapolate_budget(budget, trained_tokens)
     say("\n".join([*sentences, *report.extrapolation_lines(laws)]))
-    console.print(bounds_table(shown, extremes, times))
+    print_table(console, bounds_table(shown, extremes, times))
     table = shown if times is None else shown.join(times)
     if csv is not None:
         write_table(table, csv, "csv")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynamoe_search.cli.console import DataDirectory, Workers, console, save_plot, say, write_file
+from dynamoe_search.cli.console import DataDirectory, Workers, save_plot, say, write_file
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.run.processes import worker_context
 
 if TYPE_CHECKING:
     from dynamoe_search.claims.units import ClaimTable
-    from dynamoe_search.run.run import Resources
+    from dynamoe_search.study import Study
 
 _PLOT = "effects.png"
 
@@ -39,43 +39,34 @@ def claims(
 
     Example: `dynamoe-search claims studies/claims --run --data-dir data`
     """
-    if run:
-        worker_context()
-    from dynamoe_search.claims.units import claim_tables, export_trainings
-    from dynamoe_search.run.run import Resources
+    from dynamoe_search.claims.units import claim_tables
+    from dynamoe_search.study import Study
 
     tables = claim_tables(folder)
     names = sorted({table.folder.name for table in tables})
     if only is not None and (not run or only not in names):
         raise InvalidInput(f"--only goes with --run, and is one of {', '.join(names)}")
     to_run = [table for table in tables if run and only in (None, table.folder.name)]
-    to_the_end = all(_train(table, seeds, Resources(workers, data_dir)) for table in to_run)
+    to_the_end = all(_train(table, seeds, workers, data_dir) for table in to_run)
     for table in tables:
         if table.unit.about != "routing":
-            export_trainings(table)
+            _export(table, Study(table.folder))
     _write_page(folder, tables)
     if not to_the_end:
         say("Interrupted; the same command goes on.")
         raise typer.Exit(130)
 
 
-def _train(table: ClaimTable, seeds: int, resources: Resources) -> bool:
+def _train(table: ClaimTable, seeds: int, workers: int | None, data_dir: Path | None) -> bool:
     """Train what a unit lacks, and keep it; false where that was interrupted."""
     import torch
 
-    from dynamoe_search.claims.units import (
-        export_trainings,
-        is_complete,
-        load_trainings,
-        measure_routings,
-    )
+    from dynamoe_search.claims.units import is_complete, load_runs, measure_routings
     from dynamoe_search.report.claims import name_of
-    from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.run.confirm import confirm_study
-    from dynamoe_search.run.run import run_study
+    from dynamoe_search.study import Study
 
     title = f"{name_of(table.unit)} ({table.folder.name})"
-    if is_complete(load_trainings(table), seeds):
+    if is_complete(load_runs(table), seeds):
         say(f"{title}: complete")
         return True
     if table.unit.about == "routing":
@@ -85,28 +76,32 @@ def _train(table: ClaimTable, seeds: int, resources: Resources) -> bool:
             say(f"{title}: gradients with either routing, {done} of {seeds} seeds")
 
         try:
-            measure_routings(table, seeds, resources.data_directory, show)
+            measure_routings(table, seeds, data_dir, show)
         except KeyboardInterrupt:
             return False
         return True
     say(f"{title}: the named schedules once, then a confirmation from {seeds} seeds")
-    with SearchDisplay(console) as display:
-        outcome = run_study(table.folder, resources, on_progress=display.update)
-    if outcome.reason != "interrupted":
-        with SearchDisplay(console) as display:
-            outcome = confirm_study(
-                table.folder, seeds, resources=resources, on_progress=display.update
-            )
-        export_trainings(table)
-    return outcome.reason != "interrupted"
+    study = Study(table.folder, data_directory=data_dir)
+    ending = study.run(workers)
+    if ending != "interrupted":
+        ending = study.confirm(seeds, workers=workers)
+        _export(table, study)
+    return ending != "interrupted"
+
+
+def _export(table: ClaimTable, study: Study) -> None:
+    from dynamoe_search.claims.units import export_runs
+
+    with suppress(InvalidInput):  # where nothing was confirmed here
+        export_runs(table, study.training_runs("confirmation"), study.confirmation()[1])
 
 
 def _write_page(folder: Path, tables: list[ClaimTable]) -> None:
-    from dynamoe_search.claims.units import load_trainings
+    from dynamoe_search.claims.units import load_runs
     from dynamoe_search.claims.verdicts import judge
     from dynamoe_search.report.claims import claims_page, plot_claims
 
-    loaded = {table.unit: load_trainings(table) for table in tables}
+    loaded = {table.unit: load_runs(table) for table in tables}
     trainings = {unit: found for unit, found in loaded.items() if found is not None}
     verdicts = judge(list(loaded), trainings)
     figure = plot_claims(verdicts)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from dynamoe_search.study import Study
+
 # A pipe or a log has no width of its own; tables are made for more than 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 130)
 complaints = Console(stderr=True)
@@ -32,7 +34,7 @@ Storage = Annotated[
     str | None,
     typer.Option(
         envvar="DYNAMOE_STORAGE",
-        help="Where the records are kept: sqlite:///FILE, journal:///FILE or"
+        help="Where the log is kept: sqlite:///FILE, jsonl:///FILE or"
         " postgresql://USER@HOST/DATABASE; study.db beside the study file without it.",
     ),
 ]
@@ -42,14 +44,14 @@ Name = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes, of one thread each; one a core without it."),
+    typer.Option(min=1, help="Processes, of one thread each; one per core without it."),
 ]
 Device = Annotated[str, typer.Option(help="The torch device to train on.")]
 Grace = Annotated[
     float,
     typer.Option(
         min=1,
-        help="Seconds without a sign of life after which a worker elsewhere is given up; from 60 on"
+        help="Seconds without a heartbeat after which a worker elsewhere is given up; from 60 on"
         " commands need not agree about it.",
     ),
 ]
@@ -63,6 +65,15 @@ def say(text: str) -> None:
     console.print(escape(text), highlight=False, soft_wrap=True)
 
 
+def open_study(
+    study: Path, storage: str | None, name: str | None, data_dir: Path | None = None
+) -> Study:
+    """The study that the options name."""
+    from dynamoe_search.study import Study
+
+    return Study(study, storage, name, data_dir)
+
+
 def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> None:
     """Write a table as CSV or parquet: by `form`, or by the file's ending."""
     form = form or path.suffix.removeprefix(".")
@@ -74,7 +85,7 @@ def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> Non
 
 def save_plot(figure: Figure, path: Path) -> None:
     """Write a figure, and say so."""
-    from dynamoe_search.report.plots import save_figure
+    from dynamoe_search.report.figure import save_figure
 
     write_file(path, lambda: save_figure(figure, path))
     say(f"wrote {path}")

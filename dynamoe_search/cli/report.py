@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dynamoe_search.cli.console import DataDirectory, Name, Storage, StudyArgument, say, write_file
+from dynamoe_search.cli.console import (
+    DataDirectory,
+    Name,
+    Storage,
+    StudyArgument,
+    open_study,
+    say,
+)
 
 
 def report(
@@ -28,20 +35,4 @@ def report(
 
     Example: `dynamoe-search report studies/digits`
     """
-    from dynamoe_search.report.html.page import make_report
-    from dynamoe_search.run.run import results_folder
-
-    made = make_report(study, storage, name, data_dir)
-    path = out
-    if path is None:
-        folder = results_folder(study, name)
-        folder.mkdir(exist_ok=True)
-        path = folder / "report.html"
-
-    def write() -> None:
-        path.write_text(made.html, encoding="utf-8")
-
-    write_file(path, write)
-    say(f"wrote {path}")
-    if made.left_out:
-        say(f"Left out, as the report says why: {'; '.join(made.left_out)}.")
+    say(f"wrote {open_study(study, storage, name, data_dir).report(out)}")

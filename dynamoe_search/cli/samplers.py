@@ -15,6 +15,7 @@ from dynamoe_search.cli.console import (
     Storage,
     Workers,
     console,
+    open_study,
     save_plot,
     say,
     write_table,
@@ -53,11 +54,11 @@ def compare_samplers(
     storage: Storage = None,
     name: Name = None,
 ) -> None:
-    """Compare samplers with random search at equal cost, on recorded results: nothing is trained.
+    """Compare samplers with random search at equal cost, on known results: nothing is trained.
 
     Searches are replayed on a study that has trained every schedule, as one with
-    `sampler = "exhaustive"` does: they decide as a real search would, and are told what is
-    recorded. Shown is by how much the schedule in their lead is worse than the best, after so many
+    `sampler = "exhaustive"` does: they decide as a real search would, and are given the known
+    losses. Shown is by how much the schedule in their lead is worse than the best, after so many
     trainings, and whether that is less than random search's, with 95 % intervals over repetitions.
 
     The defaults take a few minutes on two cores, most of them for gp. Several blocks of each
@@ -66,9 +67,10 @@ def compare_samplers(
     Example: `dynamoe-search compare-samplers digits-4x12 --family free --plot samplers.png`
     """
     from dynamoe_search import bench
-    from dynamoe_search.bench.recording import bench_recording, load_recording
+    from dynamoe_search.bench.known import known_losses, known_losses_of_bench
     from dynamoe_search.bench.replay import compare_samplers
     from dynamoe_search.report.samplers import plot_samplers, sampler_sentences, samplers_table
+    from dynamoe_search.report.terminal import print_table
 
     columns = (
         TextColumn("{task.description}"),
@@ -78,14 +80,16 @@ def compare_samplers(
     )
     try:
         if not study.exists() and str(study) in bench.names():
-            recording = bench_recording(bench.load(str(study)), family, data_dir)
+            known = known_losses_of_bench(bench.load(str(study)), family, data_dir)
         else:
-            recording = load_recording(study, family, data_dir, storage, name)
+            opened = open_study(study, storage, name, data_dir)
+            found = (opened.training_runs(), opened.file, opened.data, str(opened.storage))
+            known = known_losses(*found, family)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("searches", total=None)
             names = [each.strip() for each in samplers.split(",")]
             table = compare_samplers(
-                recording,
+                known,
                 names,
                 runs,
                 repetitions,
@@ -95,10 +99,10 @@ def compare_samplers(
     except KeyboardInterrupt:
         console.print("Interrupted; nothing is kept.")
         raise typer.Exit(130) from None
-    console.print(samplers_table(table))
-    say("\n".join(sampler_sentences(table, recording)))
+    print_table(console, samplers_table(table))
+    say("\n".join(sampler_sentences(table, known)))
     if csv is not None:
         write_table(table, csv, "csv")
         say(f"wrote {csv}")
     if plot is not None:
-        save_plot(plot_samplers(table, recording), plot)
+        save_plot(plot_samplers(table, known), plot)

@@ -20,6 +20,7 @@ from dynamoe_search.cli.console import (
     Workers,
     complaints,
     console,
+    open_study,
     save_plot,
     say,
     write_table,
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dynamoe_search.plan.plan import Plan
-    from dynamoe_search.run.run import Outcome
+    from dynamoe_search.run.session import Ending
+    from dynamoe_search.study import Study
 
 
 class Engine(StrEnum):
-    """What carries out the trainings."""
+    """What carries out the training runs."""
 
     local = "local"
     ray = "ray"
@@ -56,60 +58,54 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="The Ray cluster; one of this machine alone without it.")
     ] = None,
-    trial_cpus: Annotated[
+    run_cpus: Annotated[
         float,
         typer.Option(
             min=0.01,
-            help="Ray: the part of a core that a training takes; it computes on one thread.",
+            help="Ray: the part of a core that a training run takes; it computes on one thread.",
         ),
     ] = 1.0,
-    trial_gpus: Annotated[float, typer.Option(min=0, help="Ray: devices of a training.")] = 0.0,
+    run_gpus: Annotated[float, typer.Option(min=0, help="Ray: devices of a training run.")] = 0.0,
     grace: Grace = 60.0,
 ) -> None:
     """Begin a search, or go on with it.
 
-    Results are kept in study.db beside the study file. Interrupt it (Ctrl-C) or kill it at any
+    The log is kept in study.db beside the study file. Interrupt it (Ctrl-C) or kill it at any
     moment; the same command goes on where it was. At the end it writes leaderboard.csv and
     leaderboard.parquet there.
 
-    With --storage the records are kept where several machines can reach them: other machines help
-    with `dynamoe-search worker --storage URL`.
+    With --storage the log is kept where several machines can reach it: other machines help with
+    `dynamoe-search worker --storage URL`.
 
     Example: `dynamoe-search run studies/digits/study.toml`
     """
-    from dynamoe_search.report.terminal import SearchDisplay
     from dynamoe_search.run.ray import RayCluster
-    from dynamoe_search.run.run import Resources, results_folder, run_study
+    from dynamoe_search.run.session import Resources
 
-    if engine == Engine.local and (address is not None or (trial_cpus, trial_gpus) != (1.0, 0.0)):
+    if engine == Engine.local and (address is not None or (run_cpus, run_gpus) != (1.0, 0.0)):
         raise InvalidInput(
             "--address, --run-cpus and --run-gpus belong to --engine ray; add it, or leave them out"
         )
-    cluster = RayCluster(address, trial_cpus, trial_gpus) if engine == Engine.ray else None
+    cluster = RayCluster(address, run_cpus, run_gpus) if engine == Engine.ray else None
     if cluster is not None and workers is not None:
         raise InvalidInput("--workers is for local processes; Ray takes --run-cpus")
-    with SearchDisplay(console) as display:
-        outcome = run_study(
-            study,
-            Resources(workers, data_dir, device, grace, cluster),
-            storage,
-            name,
-            allow_changes,
-            on_start=_say_plan,
-            on_progress=display.update,
-        )
-    runs = outcome.runs()
+    opened = open_study(study, storage, name, data_dir)
+    ending = opened.run(
+        allow_changes=allow_changes,
+        resources=Resources(workers, device, grace, cluster),
+        on_start=_say_plan,
+    )
+    runs = opened.training_runs()
     print_failures(runs)
-    if (runs["state"] == "complete").any():
-        folder = results_folder(study, name)
-        folder.mkdir(exist_ok=True)
-        board = show(runs, rows=10)
-        write_table(board, folder / "leaderboard.csv")
-        write_table(board, folder / "leaderboard.parquet")
-        say(f"All {len(board)} candidates: {folder / 'leaderboard.csv'}")
-    say_how_it_ended(outcome)
     if not (runs["state"] == "complete").any():
-        raise RunFailed("no training was completed; the reasons are above")
+        say_how_it_ended(ending)
+        raise RunFailed("no training run was completed; the reasons are above")
+    board = show(opened, runs, rows=10)
+    opened.folder.mkdir(exist_ok=True)
+    write_table(board, opened.folder / "leaderboard.csv")
+    write_table(board, opened.folder / "leaderboard.parquet")
+    say(f"All {len(board)} candidates: {opened.folder / 'leaderboard.csv'}")
+    say_how_it_ended(ending)
 
 
 def worker(
@@ -117,7 +113,7 @@ def worker(
         str,
         typer.Option(
             envvar="DYNAMOE_STORAGE",
-            help="Where the records are: sqlite:///FILE, journal:///FILE or"
+            help="Where the log is: sqlite:///FILE, jsonl:///FILE or"
             " postgresql://USER@HOST/DATABASE.",
         ),
     ],
@@ -131,25 +127,18 @@ def worker(
 ) -> None:
     """Help with a study that was begun elsewhere, or with its confirmation.
 
-    The study file comes from the records; the data must be on this machine. Join and leave at any
-    moment: a training that is lost with its worker is tried again by whoever is free. Networks that
+    The study file comes from the log; the data must be on this machine. Join and leave at any
+    moment: a run that is lost with its worker is tried again by the next free one. Networks that
     the study keeps are written to a folder of the study's name.
 
     Example: `dynamoe-search worker --storage postgresql://me@server/studies --name digits`
     """
-    from dynamoe_search.report.terminal import SearchDisplay
-    from dynamoe_search.run.join import join_study
-    from dynamoe_search.run.run import Resources
+    from dynamoe_search.run.session import Resources
+    from dynamoe_search.study import Study
 
-    with SearchDisplay(console) as display:
-        outcome = join_study(
-            storage,
-            name,
-            Resources(workers, data_dir, device, grace),
-            on_start=_say_plan,
-            on_progress=display.update,
-        )
-    say_how_it_ended(outcome)
+    resources = Resources(workers, device, grace)
+    ending = Study.at(storage, name, data_dir).work(resources=resources, on_start=_say_plan)
+    say_how_it_ended(ending)
     console.print("Nothing is left to train.")
 
 
@@ -169,91 +158,79 @@ def leaderboard(
     With several objectives: which candidates no other beats in all of them. Works while the search
     is running, too.
     """
-    from dynamoe_search.run.results import load_runs
-
-    runs = load_runs(study, storage, name)
-    board = show(runs, rows)
+    opened = open_study(study, storage, name)
+    runs = opened.training_runs()
+    board = show(opened, runs, rows)
     for path in (csv, parquet):
         if path is not None:
             write_table(board, path, "csv" if path is csv else "parquet")
             say(f"wrote {path}")
     if plot is None:
         return
-    if len(runs.attrs["objectives"]) == 1:
-        from dynamoe_search.report.plots import plot_search
+    objectives = opened.file.search.objectives
+    if len(objectives) == 1:
+        from dynamoe_search.report.history import plot_search
 
         save_plot(plot_search(runs), plot)
     else:
         from dynamoe_search.report.pareto import plot_pareto
 
-        save_plot(plot_pareto(board, runs.attrs["objectives"]), plot)
+        save_plot(plot_pareto(board, objectives), plot)
 
 
-def show(runs: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """Print what a study has found, and give the table of its candidates."""
+def show(study: Study, runs: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """Print what a study has found, and give its leaderboard."""
+    from dynamoe_search.report.leaderboard import leaderboard_table
     from dynamoe_search.report.measurements import cost_sentences, measured_tables
+    from dynamoe_search.report.pareto import pareto_table
+    from dynamoe_search.report.terminal import print_table
 
-    objectives = runs.attrs["objectives"]
-    if objectives == ["loss"]:
-        from dynamoe_search.decision.leaderboard import make_leaderboard
-        from dynamoe_search.report.leaderboard import answer
-        from dynamoe_search.report.terminal import leaderboard_table
-
-        board = make_leaderboard(runs)
-        table, sentences = leaderboard_table(board, rows), answer(runs, board)
+    board, search = study.leaderboard(), study.file.search
+    if search.objectives == ("loss",):
+        table = leaderboard_table(board, rows)
     else:
-        from dynamoe_search.measure.quantities import with_measured
-        from dynamoe_search.report.pareto import pareto_sentences, pareto_table
-        from dynamoe_search.statistics.pareto import make_pareto_table
-
-        board = with_measured(make_pareto_table(runs, objectives), runs)
-        table = pareto_table(board, objectives, rows)
-        sentences = pareto_sentences(board, objectives)
-    if runs.attrs["pruner"] != "none":
+        table = pareto_table(board, search.objectives, rows)
+    sentences = list(study.decision().sentences)
+    if search.pruner != "none":
         from dynamoe_search.report.fidelity import fidelity_sentences
 
         sentences += fidelity_sentences(runs)
     for one in (table, *measured_tables(board, rows)):
-        console.print(one)
+        print_table(console, one)
     say("\n".join([*sentences, *cost_sentences(runs)]))
     return board
 
 
-def say_how_it_ended(outcome: Outcome) -> None:
+def say_how_it_ended(ending: Ending) -> None:
     """Say why a run ended before its limit, if it did; exit status 130 where it was interrupted."""
-    match outcome.reason:
+    match ending:
         case "interrupted":
             console.print("Interrupted; the same command goes on.")
             raise typer.Exit(130)
         case "exhausted":
-            console.print("Every candidate that was asked for has had all its blocks.")
+            console.print("Every candidate that is proposed has had all its blocks.")
 
 
 def _say_plan(plan: Plan) -> None:
-    from dynamoe_search.report.terminal import plan_lines
+    from dynamoe_search.report.plan import plan_sentences
 
-    say("\n".join(plan_lines(plan)))
+    say("\n".join(plan_sentences(plan)))
 
 
 def print_failures(runs: pd.DataFrame) -> None:
-    """Say which trainings failed for good, and why."""
-    claimed = runs[runs["candidate"] != ""]
-    unfinished = ("died", "interrupted")
-    ended = claimed[~claimed["state"].isin(unfinished)].set_index(["candidate", "block"]).index
-    cut_short = claimed[claimed["state"].isin(unfinished)]
-    for (candidate, block), attempts in cut_short.groupby(["candidate", "block"]):
-        died = attempts.loc[attempts["state"] == "died", "run"].map(str)
-        if len(died) > 1 and (candidate, block) not in ended:
-            complaints.print(
-                f"runs {', '.join(died)} ({candidate}, block {block}) died: something"
-                " killed their workers, such as the system for want of memory",
-                highlight=False,
-                soft_wrap=True,
+    """Say which training runs failed for good, and why."""
+    ended = runs[~runs["state"].isin(["died", "interrupted"])].set_index(["candidate", "block"])
+    died = runs[runs["state"] == "died"]
+    for (candidate, block), attempts in died.groupby(["candidate", "block"]):
+        if len(attempts) > 1 and (candidate, block) not in ended.index:
+            _complain(
+                f"{candidate}, block {block}: {len(attempts)} workers died in this run; something"
+                " killed them, such as the system for want of memory"
             )
     failed = runs[runs["state"].isin(["diverged", "out of memory", "error"])]
     for row in failed.itertuples():
-        complaints.print(
-            f"run {row.trial} ({row.candidate}) {row.state}: {escape(row.message)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        _complain(f"run {row.run} ({row.candidate}) {row.state}: {escape(row.message)}")
+
+
+def _complain(text: str) -> None:
+    complaints.print(text, highlight=False, soft_wrap=True)

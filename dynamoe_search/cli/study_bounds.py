@@ -9,15 +9,13 @@ from dynamoe_search.cli.console import console, save_plot, say, write_file, writ
 
 if TYPE_CHECKING:
     from dynamoe_search.bounds.machine import Machine
+    from dynamoe_search.study import Study
 
 _LEADERS = 5
 
 
 def bounds_of_study(
-    study: Path,
-    data_directory: Path | None,
-    storage: str | None,
-    name: str | None,
+    study: Study,
     machine: Machine | None,
     csv: Path | None,
     json: Path | None,
@@ -28,37 +26,33 @@ def bounds_of_study(
     from dynamoe_search.bounds.measured import measured_bounds
     from dynamoe_search.decision.leaderboard import make_leaderboard
     from dynamoe_search.plan.candidate import parse_candidate
+    from dynamoe_search.plan.expert_budget import expert_budget
     from dynamoe_search.report import bounds as report
-    from dynamoe_search.report.between_bounds import (
+    from dynamoe_search.report.measured_bounds import (
         measured_bounds_table,
         measured_sentences,
         plot_measured_bounds,
     )
-    from dynamoe_search.run.networks import expert_budget, load_plan
-    from dynamoe_search.run.results import load_runs
+    from dynamoe_search.report.terminal import print_table
 
-    plan = load_plan(study, data_directory, storage, name)
-    runs = load_runs(study, storage, name)
+    plan, runs = study.plan, study.training_runs()
     if plan.study.training.precision != "float32":
         machine = None  # whose peak is that of float32
     board = make_leaderboard(runs)
     shown = board[(board["rank"] <= _LEADERS) | (board["pattern"] != "")]
-    candidates = (shown["schedule"] + " " + shown["settings"]).str.rstrip()
-    names = dict(zip(candidates, shown["pattern"], strict=True))
-    networks = {
-        candidate: plan.network_with(parse_candidate(candidate)) for candidate in candidates
-    }
+    names = dict(zip(shown["candidate"], shown["pattern"], strict=True))
+    networks = {candidate: plan.network_with(parse_candidate(candidate)) for candidate in names}
     table = measured_bounds(runs, networks, machine)
     sentences = measured_sentences(table)
     budget = expert_budget(plan)
     if budget is not None:
-        compared = {names[one] or one: budget.named(str(one)) for one in candidates}
+        compared = {names[one] or one: budget.named(str(one)) for one in names}
         scores, extremes = compare_schedules(budget, compared), budget_extremes(budget)
         say("\n".join(["What no schedule of the budget can beat:", ""]))
         say("\n".join(report.bounds_sentences(budget, scores, extremes)))
         say("")
     say("\n".join(["What was measured:", "", *sentences]))
-    console.print(measured_bounds_table(table, names))
+    print_table(console, measured_bounds_table(table, names))
     if csv is not None:
         write_table(table, csv, "csv")
         say(f"wrote {csv}")

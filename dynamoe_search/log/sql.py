@@ -53,11 +53,11 @@ _heartbeats = sa.Table(
 
 def sqlite_engine(file: Path, create: bool) -> sa.Engine:
     """Connect to an SQLite file, which is made only with `create`, and else may be read-only."""
+    writable = create or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
 
     def connect() -> sqlite3.Connection:
-        if create or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
-            mode = "rwc" if create else "rw"
-        else:
+        mode = "rwc" if create else "rw"
+        if not writable:
             # SQLite would have to make files beside it, even to read it, unless a writer has.
             written = file.with_name(file.name + "-wal").exists()
             mode = "ro" if written else "ro&immutable=1"
@@ -67,14 +67,13 @@ def sqlite_engine(file: Path, create: bool) -> sa.Engine:
             timeout=SECONDS_TO_WAIT_FOR_A_WRITER,
             check_same_thread=False,  # the pool sees to it
         )
-        if create:
-            connection.execute("PRAGMA journal_mode = WAL")
         # A process that is killed loses nothing; a machine without power, about a training run.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_SYNCS}")
         return connection
 
-    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+    pool = sa.QueuePool if writable else sa.NullPool  # which asks anew each time
+    return sa.create_engine("sqlite://", creator=connect, poolclass=pool)
 
 
 def postgresql_engine(url: sa.URL) -> sa.Engine:
@@ -99,6 +98,11 @@ class SqlLog(Log):
 
     def begin(self) -> None:
         """Make the tables where they are missing, and see that they can be written."""
+        if self._file is not None:
+            lock = self._file.with_name(f".{self._file.name}.begin.lock")
+            # One at a time: SQLite lets others fail at once, not wait.
+            with held(lock, SECONDS_TO_WAIT_FOR_A_WRITER), self._reading.connect() as connection:
+                connection.execute(sa.text("PRAGMA journal_mode = WAL"))
         with self._engine.begin() as connection:
             if self._file is None:
                 self._wait_for_others(connection, "tables")

@@ -15,7 +15,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.gradient_moments import GradientMoments, trained_parameters
 from dynamoe_search.models import Model
 from dynamoe_search.models.routing import Routing
-from dynamoe_search.training.evaluation import evaluation_mode, predict, tokens_a_sample
+from dynamoe_search.training.evaluation import evaluation_mode, predict, tokens_per_sample
 from dynamoe_search.training.settings import Precision
 
 
@@ -190,7 +190,7 @@ def _moments(
             f" {len(split):,}"
         )
     order = torch.Generator().manual_seed(seed)
-    moments = GradientMoments(model, batch, tokens_a_sample(split))
+    moments = GradientMoments(model, batch, tokens_per_sample(split))
     parameters = list(trained_parameters(model).values())
     with evaluation_mode(model):
         for inputs, labels in islice(split.batches(batch, order), micro_batches):

@@ -18,7 +18,7 @@ from dynamoe_search.measure.gradient_moments import GradientMoments, trained_par
 from dynamoe_search.models import Model, MoELayer
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Classifier, LanguageModel
-from dynamoe_search.training.evaluation import evaluation_mode, tokens_a_sample
+from dynamoe_search.training.evaluation import evaluation_mode, tokens_per_sample
 
 _BYTES_AT_ONCE = 2**28  # for the gradients and activations of the samples of one chunk
 
@@ -71,7 +71,7 @@ def per_sample_gradient_noise(
         raise InvalidInput(
             f"samples is {count:,}; it must be from 2 to the {len(split):,} of the split"
         )
-    moments = GradientMoments(model, batch=1, tokens=tokens_a_sample(split))
+    moments = GradientMoments(model, batch=1, tokens=tokens_per_sample(split))
     order = torch.Generator().manual_seed(seed)
     left = count
     for inputs, labels in split.batches(_samples_at_once(model, split), order):
@@ -110,10 +110,10 @@ def per_sample_gradients(
         For a network whose thresholds are not calibrated.
     """
     layers = [module for module in model.modules() if isinstance(module, MoELayer)]
-    if any(layer.cut is not None and bool(layer.cut[1].isnan()) for layer in layers):
+    if any(layer.thresholds is not None and bool(layer.thresholds[1].isnan()) for layer in layers):
         raise InvalidInput(
             "the network's thresholds are not calibrated, so the routing of a sample depends on its"
-            " neighbors; call settle_cuts with a batch of training data first"
+            " neighbors; call calibrate with a batch of training data first"
         )
 
     def loss(
@@ -159,5 +159,5 @@ def _samples_at_once(model: Model, split: ImageSplit | TextSplit) -> int:
             outputs, attended = s.vocabulary, s.heads * s.context
     hidden = count.experts // (2 * s.width)
     of_token = 8 * (hidden + outputs) + s.blocks.depth * (32 * s.width + 6 * attended)
-    values = count.total * 5 // 4 + tokens_a_sample(split) * of_token
+    values = count.total * 5 // 4 + tokens_per_sample(split) * of_token
     return max(1, _BYTES_AT_ONCE // (values * model.last_norm.weight.element_size()))

@@ -41,7 +41,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class DenseTwin:
+class DenseBaseline:
     """A dense network to compare with.
 
     Parameters
@@ -51,7 +51,7 @@ class DenseTwin:
 
     Examples
     --------
-    >>> str(DenseTwin((96, 96, 95)))
+    >>> str(DenseBaseline((96, 96, 95)))
     'dense 96x2-95'
     """
 
@@ -63,7 +63,7 @@ class DenseTwin:
         return f"{_DENSE} " + "-".join(parts)
 
 
-def parse_candidate(text: str) -> Candidate | DenseTwin:
+def parse_candidate(text: str) -> Candidate | DenseBaseline:
     """Read back what `str` of a candidate gave.
 
     Raises
@@ -80,7 +80,9 @@ def parse_candidate(text: str) -> Candidate | DenseTwin:
     try:
         if first == _DENSE:
             runs = [run.partition("x") for run in rest[0].split("-")]
-            return DenseTwin(tuple(int(w) for w, _, count in runs for _ in range(int(count or 1))))
+            return DenseBaseline(
+                tuple(int(w) for w, _, count in runs for _ in range(int(count or 1)))
+            )
         pairs = [setting.split("=") for setting in rest]
         return Candidate(Schedule.parse(first), tuple((name, float(v)) for name, v in pairs))
     except (ValueError, IndexError) as error:

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dynamoe_search.budgets import dense_twin, parameter_count
+from dynamoe_search.budgets import dense_baseline, parameter_count
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.candidate import DenseTwin
+from dynamoe_search.plan.candidate import DenseBaseline
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
@@ -179,9 +179,9 @@ def _dense_baselines(plan: Plan, mean_active: Mapping[str, Sequence[float]]) -> 
     measured = mean_active.get(str(uniform))
     found: dict[str, Contender] = {}
     for match, name in DENSE.items():
-        dense = dense_twin(network, "active" if match == "active" else "total", measured)
+        dense = dense_baseline(network, "active" if match == "active" else "total", measured)
         assert isinstance(dense.blocks, Dense)
-        candidate = str(DenseTwin(dense.blocks.hidden))
+        candidate = str(DenseBaseline(dense.blocks.hidden))
         shown = f"{name} ({parameter_count(dense).total:,})"
         same = found.get(candidate, Contender(candidate)).baselines
         found[candidate] = Contender(candidate, shown, "dense", (*same, name))

@@ -18,7 +18,7 @@ from dynamoe_search.budgets import (
     with_schedule,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.candidate import Candidate, DenseTwin, with_settings
+from dynamoe_search.plan.candidate import Candidate, DenseBaseline, with_settings
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import (
     PATTERNS_AND_UNIFORM,
@@ -91,9 +91,9 @@ class Plan:
         schedule = _schedule_of(profile, self.study, self.totals.get(hidden))
         return with_settings(schedule, settings)
 
-    def network_with(self, candidate: Candidate | DenseTwin) -> Specification:
+    def network_with(self, candidate: Candidate | DenseBaseline) -> Specification:
         """The proxy of a candidate, its routers held as the regime asks."""
-        if isinstance(candidate, DenseTwin):
+        if isinstance(candidate, DenseBaseline):
             return replace(self.network, blocks=Dense(candidate.hidden))
         schedule, settings = candidate.schedule, dict(candidate.settings)
         hidden = int(settings.pop("hidden", self.study.model.hidden))

@@ -125,7 +125,7 @@ class AlsoSection(_Section):
             raise ValueError(f"hidden names a width twice: {list(self.hidden)}")
         return self
 
-    def settled(self, name: str, value: float) -> float:
+    def rounded(self, name: str, value: float) -> float:
         """A value of a router's constant as candidates have it: in few decimals, inside."""
         low, high = self.intervals()[name]
         return min(max(round(value, _DECIMALS), low), high)
@@ -292,7 +292,7 @@ class StudyFile(_Section):
         for name, (low, _) in self.search.also.intervals().items():
             value = getattr(self.router, name)
             # A controller that is off has no target of its own.
-            own[name] = self.search.also.settled(name, low if value is None else value)
+            own[name] = self.search.also.rounded(name, low if value is None else value)
         return own
 
     def definition(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def trained_network(
     data: Data,
     folder: Path,
     device: str = "cpu",
-    on_start: Callable[[Run], None] = lambda run: None,
+    on_start: Callable[[int, str], None] = lambda run, candidate: None,
     on_evaluation: Callable[[CurvePoint, Model], None] | None = None,
 ) -> TrainedNetwork:
     """The network of a complete run: the one that was kept, or the same, trained again and kept.
@@ -80,7 +80,7 @@ def trained_network(
     device : str
         The torch device.
     on_start : callable
-        Called before it is trained again.
+        Told the run and the candidate before it is trained again.
     on_evaluation : callable, optional
         Called with each point of the learning curve and the network; then it is trained again in
         any case.
@@ -99,7 +99,7 @@ def trained_network(
     if kept is not None and on_evaluation is None:
         model, again = kept, None
     else:
-        on_start(run)
+        on_start(run.number, start.candidate)
         result = train(
             plan.network_with(parse_candidate(start.candidate)),
             data,

@@ -19,14 +19,17 @@ from dynamoe_search.log.events import Event, Log
 from dynamoe_search.log.heartbeat import GRACE, Watcher
 from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
+from dynamoe_search.models import Model
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone, plan_confirmation
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.local import run_locally
+from dynamoe_search.run.networks import TrainedNetwork, find_run, trained_network
 from dynamoe_search.run.progress import Overview, Snapshot
 from dynamoe_search.run.ray import RayCluster, run_on_ray
 from dynamoe_search.run.worker import Job, check_data, load_study_data
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
+from dynamoe_search.training.settings import CurvePoint
 
 Ending = Literal["finished", "exhausted", "interrupted"]
 """How a session ends. Exhausted: every candidate that is proposed has had all its blocks."""
@@ -130,13 +133,33 @@ def help_along(session: Session, on_start: Callable[[Plan], None]) -> Ending:
         return _carry_on(session, log, policy)
 
 
-def _read(session: Session, log: Log) -> tuple[State, StudyFile, ImageData | TextData]:
+def network_of_study(
+    session: Session,
+    candidate: str | None,
+    run: int | None,
+    on_start: Callable[[int, str], None],
+    on_evaluation: Callable[[CurvePoint, Model], None] | None,
+) -> TrainedNetwork:
+    """A network of a study; see `Study.network`."""
+    device = session.resources.device
+    check_device(device)
+    with open_log(session.storage, create=False) as log:
+        state, study_file, data = _read(session, log, device)
+    leading = leaders(state.search, study_file.search)
+    found = find_run(state.search, leading[0] if leading else None, run, candidate)
+    plan = make_plan(study_file, data)
+    return trained_network(found, plan, data, session.folder, device, on_start, on_evaluation)
+
+
+def _read(
+    session: Session, log: Log, device: str = "cpu"
+) -> tuple[State, StudyFile, ImageData | TextData]:
     """What a log says of a study, its file, and its data."""
     state = State()
     catch_up(log, state)
     if state.study_file is None:
         raise InvalidInput(f"{session.storage} holds no study yet; run it first")
-    data = load_study_data(state.study_file, session.data_directory)
+    data = load_study_data(state.study_file, session.data_directory, device)
     check_data(state, data, session.storage)
     return state, state.study_file, data
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dynamoe_search.log.runs import Run
@@ -19,7 +20,9 @@ from dynamoe_search.statistics.pareto import OBJECTIVES
 _STATES = {"running": TrialState.RUNNING, "pruned": TrialState.PRUNED}
 
 
-def optuna_study(progress: Progress, study_file: StudyFile, name: str) -> optuna.Study:
+def optuna_study(
+    progress: Progress, study_file: StudyFile, name: str, storage: BaseStorage | None = None
+) -> optuna.Study:
     """A complete in-memory study of Optuna.
 
     Parameters
@@ -28,6 +31,8 @@ def optuna_study(progress: Progress, study_file: StudyFile, name: str) -> optuna
         Of the search.
     study_file : StudyFile
     name : str
+    storage : BaseStorage, optional
+        Of Optuna, where the study is to be; one in memory where it is None.
 
     Returns
     -------
@@ -41,6 +46,7 @@ def optuna_study(progress: Progress, study_file: StudyFile, name: str) -> optuna
     objectives = [OBJECTIVES[objective] for objective in search.objectives]
     study = optuna.create_study(
         study_name=name,
+        storage=storage,
         directions=["minimize" if one.minimize else "maximize" for one in objectives],
     )
     study.set_metric_names(list(search.objectives))

@@ -92,6 +92,10 @@ class SearchPolicy:
             wanted.prunable,
         )
 
+    def forget_proposal(self) -> None:
+        """End the trial of what was proposed last, where no run of it starts."""
+        self.proposer.forget_proposal()
+
     def fraction(self, progress: Progress) -> float:
         """How much is done: 1 or more at the end."""
         return fraction_done(progress, self.plan.study.search)

@@ -85,6 +85,12 @@ class Proposer:
             self._answer(trial, candidate, progress)
         return None
 
+    def forget_proposal(self) -> None:
+        """End the trial of the last proposal, where no run of it starts."""
+        if self._proposed is not None:
+            self.study.tell(self._proposed[1], state=TrialState.FAIL)
+            self._proposed = None
+
     def follow(self, event: Event, progress: Progress) -> None:
         """Take in the next event of the log.
 

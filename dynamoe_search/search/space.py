@@ -57,5 +57,5 @@ def suggest_settings(
         if name == "k":
             settings[name] = trial.suggest_int(name, int(low), int(high))
         else:
-            settings[name] = also.settled(name, trial.suggest_float(name, low, high))
+            settings[name] = also.rounded(name, trial.suggest_float(name, low, high))
     return settings

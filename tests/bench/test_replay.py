@@ -7,19 +7,21 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-
 from dynamoe_search.bench.recording import Recording, load_recording
+from dynamoe_search.log.definition import record_study_file
+from dynamoe_search.log.records import record_failure, record_result
+from dynamoe_search.search.assignment import next_assignment
+
 from dynamoe_search.bench.replay import COMPARED_SAMPLERS, compare_samplers, replay
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.definition import check_data, record_study_file
-from dynamoe_search.log.records import record_failure, record_result
-from dynamoe_search.log.storage import begin_study, place_of
+from dynamoe_search.log.begin import begin_study
+from dynamoe_search.log.storage import place_of
 from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.report.samplers import compare_with_random
+from dynamoe_search.run.worker import check_data
 from dynamoe_search.schedules import Schedule, allocate, enumerate_schedules
-from dynamoe_search.search.assignment import next_assignment
 from dynamoe_search.search.samplers import make_sampler
 from tests.conftest import SMALL_STUDY
 

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dynamoe_search.bench.recording import bench_recording
+from dynamoe_search.run.run import run_study
 
 from dynamoe_search import bench
-from dynamoe_search.bench.recording import bench_recording
 from dynamoe_search.bench.tabulation import tabulate
+from dynamoe_search.claims.units import load_runs
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.bench_card import bench_card
-from dynamoe_search.run.results import load_runs
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.run.session import Resources
 from dynamoe_search.schedules import enumerate_schedules
 from tests.conftest import SMALL_STUDY, edit
 

@@ -81,7 +81,7 @@ def test_a_measured_mean_raises_the_floor_of_entropy() -> None:
     measured = schedule_bounds(blocks, width=32, mean_active=[4.0, 2.0, 1.0, 1.0])
     assert measured["entropy_floor"] == pytest.approx((np.log(4) + np.log(2)) / 4)
     assert measured["entropy_ceiling"] == pytest.approx((np.log(7) + np.log(3)) / 4)
-    with pytest.raises(InvalidInput, match="layer 1 is said to use"):
+    with pytest.raises(InvalidInput, match="active experts of layer 1 are"):
         schedule_bounds(blocks, width=32, mean_active=[4.0, 3.5, 1.0, 1.0])
 
 

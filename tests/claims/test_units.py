@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dynamoe_search.run.confirm import load_confirmation
 
 from dynamoe_search.claims import units as claims
 from dynamoe_search.claims.source import CLAIMS, DENSE_ACTIVE, DYNAMIC, Unit
@@ -19,7 +20,6 @@ from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.routing_variance import gradient_variance
 from dynamoe_search.plan.plan import make_plan
-from dynamoe_search.run.confirm import load_confirmation
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.specification import TopK, TopP
 from tests.conftest import edit

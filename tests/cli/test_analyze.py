@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dynamoe_search.run.run import run_study
 from typer.testing import CliRunner
 
+from dynamoe_search.claims.units import load_runs
 from dynamoe_search.cli.app import app
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.run.results import load_runs, measurement_table
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.log.table import measurement_table
+from dynamoe_search.run.session import Resources
 from tests.conftest import edit
 
 

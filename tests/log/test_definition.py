@@ -1,18 +1,15 @@
 from pathlib import Path
 
 import pytest
+from dynamoe_search.log.definition import changes_of, record_study_file, recorded_study_file
 
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.definition import (
-    changes_of,
-    check_data,
-    record_study_file,
-    recorded_study_file,
-)
-from dynamoe_search.log.storage import begin_study, place_of
+from dynamoe_search.log.begin import begin_study
+from dynamoe_search.log.storage import place_of
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.run.worker import check_data
 from tests.conftest import edit
 
 

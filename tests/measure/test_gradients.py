@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dynamoe_search.budgets import dense_twin, parameter_count
+from dynamoe_search.budgets import dense_baseline, parameter_count
 from dynamoe_search.data import ImageData, ImageSplit, TextSplit, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.gradient_moments import pool_gradients, with_ratios
@@ -19,7 +19,7 @@ from dynamoe_search.measure.gradients import (
     gradient_noise,
     gradient_noise_by_group,
 )
-from dynamoe_search.models import Model, build_model, settle_cuts
+from dynamoe_search.models import Model, build_model, calibrate
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Balance,
@@ -118,7 +118,7 @@ def test_all_samples_one_by_one_give_the_exact_noise(
     digits: ImageData, few: ImageSplit, router: Router, balance: Balance
 ) -> None:
     model = classifier(router=router, balance=balance)
-    settle_cuts(model, digits.train.images)
+    calibrate(model, digits.train.images)
     model.double()
     squared_norm, trace = exact(sample_by_sample(model, few))
     noise = gradient_noise(model, few, batch=1, micro_batches=24, seed=3)
@@ -196,7 +196,7 @@ def test_the_groups_add_up_to_the_network(
     for model, split in (
         (classifier(), digits.train),
         (build_model(LanguageModel(257, 16, 8, heads, EXPERTS)), windows),
-        (build_model(dense_twin(NETWORK, "total")), digits.train),
+        (build_model(dense_baseline(NETWORK, "total")), digits.train),
     ):
         table = gradient_noise_by_group(model, split, 2, 5, seed=1)
         noise = gradient_noise(model, split, 2, 5, seed=1)
@@ -252,7 +252,7 @@ def test_the_network_is_left_as_it_was(digits: ImageData, training: bool) -> Non
             torch.get_rng_state().tolist(),
         ]
 
-    # NaN, which an unsettled cut is, equals itself in print only.
+    # NaN, which an threshold that is not calibrated is, equals itself in print only.
     before = repr(everything())
     noise = gradient_noise(model, digits.train, batch=16, micro_batches=4, seed=0)
     assert repr(everything()) == before
@@ -287,7 +287,7 @@ def test_training_is_the_same_with_and_without_it(digits: ImageData) -> None:
 
 
 def test_dense_networks_frozen_parts_and_bfloat16(digits: ImageData, few: ImageSplit) -> None:
-    twin = build_model(dense_twin(NETWORK, "total"))
+    twin = build_model(dense_baseline(NETWORK, "total"))
     assert gradient_noise(twin, digits.train, 8, micro_batches=4, seed=0).trace > 0
     model = classifier()
     exact_noise = gradient_noise(model, digits.train, 16, micro_batches=8, seed=0)

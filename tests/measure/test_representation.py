@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import ImageSplit, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.representation import (
@@ -170,7 +170,7 @@ def entering(model: Model, images: Tensor) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("network", [NETWORK, dense_twin(NETWORK, "total")])
+@pytest.mark.parametrize("network", [NETWORK, dense_baseline(NETWORK, "total")])
 def test_of_a_network_it_is_what_enters_its_blocks(network: Classifier, images: ImageSplit) -> None:
     torch.manual_seed(0)
     model = build_model(network).eval()

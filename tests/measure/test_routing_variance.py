@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dynamoe_search.budgets import dense_twin, held_routers
+from dynamoe_search.budgets import dense_baseline, held_routers
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.measure.per_sample_gradients import per_sample_gradient_noise
@@ -197,8 +197,8 @@ def test_runs_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"seeds": [1]}, "give at least 2, all different"),
         ({"seeds": [1, 2, 1]}, "give at least 2, all different"),
         ({"quantity": "variance"}, "choose from trace, noise_scale"),
-        ({"active": 5}, "5 active experts a layer cannot be had with top_p"),
-        ({"network": dense_twin(NETWORK, "total")}, "the network is dense"),
+        ({"active": 5}, "5 active experts per layer are not possible with top_p"),
+        ({"network": dense_baseline(NETWORK, "total")}, "the network is dense"),
         ({"samples": 2000}, "from 2 to the 1,077"),
     ],
 )

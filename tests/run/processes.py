@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from dynamoe_search.log.definition import record_study_file
+from dynamoe_search.run.results import load_trials
+from dynamoe_search.run.run import directions_of
+from dynamoe_search.search.agenda import SearchAgenda
 from optuna.storages import JournalStorage, _CachedStorage
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.definition import record_study_file
+from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.heartbeat import GRACE, new_worker
-from dynamoe_search.log.storage import begin_study, place_of
+from dynamoe_search.log.storage import place_of
 from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import directions_of
 from dynamoe_search.run.worker import Job, Worker, one_thread
-from dynamoe_search.search.agenda import SearchAgenda
 
 SECONDS_TO_WAIT = 120.0
 WRITES = (

@@ -5,24 +5,22 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from dynamoe_search.log.records import read_ledger, record_failure, record_result, settle
+from dynamoe_search.run.confirm import confirm_study, load_confirmation
+from dynamoe_search.run.results import load_trials, table_of
+from dynamoe_search.run.run import run_study
+from dynamoe_search.search.agenda import ConfirmationAgenda
 
 from dynamoe_search.budgets import active_parameters, parameter_count
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.records import read_ledger, record_failure, record_result, settle
-from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
+from dynamoe_search.log.table import paired_results
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
+from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import SearchSection
-from dynamoe_search.run.confirm import (
-    Confirmation,
-    confirm_study,
-    load_confirmation,
-    paired_results,
-)
-from dynamoe_search.run.results import load_trials, table_of
-from dynamoe_search.run.run import Resources, run_study
-from dynamoe_search.search.agenda import ConfirmationAgenda
+from dynamoe_search.run.session import Resources
 from dynamoe_search.training.loop import train
 from tests.conftest import edit
 
@@ -223,7 +221,7 @@ def test_other_text_is_no_candidate(text: str) -> None:
 
 
 def test_dense_twins_are_written_shortly() -> None:
-    assert str(DenseTwin((5,) * 24)) == "dense 5x24"
+    assert str(DenseBaseline((5,) * 24)) == "dense 5x24"
 
 
 AGENDA = ConfirmationAgenda(("2-4", "3-3", "dense 9x2"), seeds=3)

@@ -12,15 +12,17 @@ from typing import Any
 import psycopg
 import pytest
 import torch
-
-from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.log.storage import begin_study, place_of
-from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.report.leaderboard import answer
-from dynamoe_search.run import run, worker
 from dynamoe_search.run.join import join_study
 from dynamoe_search.run.results import load_trials
 from dynamoe_search.run.run import run_study
+
+from dynamoe_search.cli.study import run
+from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.log.begin import begin_study
+from dynamoe_search.log.storage import place_of
+from dynamoe_search.plan.reader import read_study_file
+from dynamoe_search.report.leaderboard import answer
+from dynamoe_search.run import worker
 from dynamoe_search.run.worker import load_study_data
 from tests.conftest import edit
 from tests.run.processes import (

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from dynamoe_search.run.results import load_trials
+from dynamoe_search.run.run import run_study
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.run.networks import expert_budget, load_plan, trained_network
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.plan.expert_budget import expert_budget
+from dynamoe_search.run.networks import load_plan, trained_network
+from dynamoe_search.run.session import Resources
 from dynamoe_search.run.worker import one_thread
 from dynamoe_search.specification import Relative, TopK
 from dynamoe_search.training.checkpoint import read_about, save_model

@@ -9,10 +9,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-
-from dynamoe_search.budgets import experts_of, parameter_count
-from dynamoe_search.data import embedded_digits
-from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.records import (
     read_ledger,
     record_failure,
@@ -21,11 +17,16 @@ from dynamoe_search.log.records import (
     settle,
     state_of,
 )
+from dynamoe_search.run.run import directions_of
+from dynamoe_search.search.assignment import Assignment, next_assignment
+
+from dynamoe_search.budgets import experts_of, parameter_count
+from dynamoe_search.data import embedded_digits
+from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.constraints import parse_constraint
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.run.run import directions_of
-from dynamoe_search.search.assignment import Assignment, leaders, next_assignment
+from dynamoe_search.search.policy import leaders
 from dynamoe_search.search.samplers import make_pruner
 from tests.conftest import edit
 

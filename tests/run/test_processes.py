@@ -12,13 +12,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from dynamoe_search.run.run import directions_of
+from dynamoe_search.search.agenda import SearchAgenda
+
+from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.heartbeat import new_worker
-from dynamoe_search.log.storage import begin_study, place_of
+from dynamoe_search.log.storage import place_of
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.run.processes import end_with_parent
-from dynamoe_search.run.run import directions_of
 from dynamoe_search.run.worker import Job, Worker
-from dynamoe_search.search.agenda import SearchAgenda
 
 ASK = """
 import json, os, signal, sys

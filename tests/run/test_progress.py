@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import pytest
+from dynamoe_search.run.results import load_trials
+from dynamoe_search.run.run import run_study
+from dynamoe_search.search.agenda import SearchAgenda
 
-from dynamoe_search.log.storage import open_study, place_of
+from dynamoe_search.cli.console import open_study
+from dynamoe_search.log.storage import place_of
 from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.run.progress import Overview, Progress
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.run.session import Resources
 from dynamoe_search.run.worker import load_study_data
-from dynamoe_search.search.agenda import SearchAgenda
 from tests.conftest import edit
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dynamoe_search.run.results import load_trials
+from dynamoe_search.run.run import run_study
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.heartbeat import new_worker
 from dynamoe_search.run.observation import Observation
 from dynamoe_search.run.progress import Progress
 from dynamoe_search.run.ray import RayCluster, train_one
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.run.session import Resources
 from tests.conftest import edit
 from tests.run.processes import (
     another_process,

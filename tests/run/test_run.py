@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dynamoe_search.run.results import load_trials
+from dynamoe_search.run.run import run_study
 
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.storage import place_of
 from dynamoe_search.run.progress import Progress
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.run.session import Resources
 from tests.conftest import edit
 from tests.run.processes import (
     Command,

@@ -1,27 +1,21 @@
 """Workers that are really killed or frozen, wherever the records are."""
 
-import io
-import itertools
-import json
 import os
-import random
 import signal
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-
-from dynamoe_search.errors import RunFailed
-from dynamoe_search.log.journal import open_journal
-from dynamoe_search.log.lock import take_if_free
 from dynamoe_search.log.records import read_ledger
-from dynamoe_search.log.storage import open_study, place_of
-from dynamoe_search.run import worker
 from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import Resources, run_study
+from dynamoe_search.run.run import run_study
+
+from dynamoe_search.cli.console import open_study
+from dynamoe_search.errors import RunFailed
+from dynamoe_search.log.storage import place_of
+from dynamoe_search.run import worker
+from dynamoe_search.run.session import Resources
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from tests.conftest import edit
 from tests.fixtures import Server
@@ -273,43 +267,3 @@ def test_two_workers_find_what_one_finds(small_study: Path, tmp_path: Path, kind
     both = alone.index.intersection(together.index)
     assert len(both) >= len(PATTERNS_AND_UNIFORM)
     assert alone[both].tolist() == together[both].tolist()
-
-
-class InPieces(io.FileIO):
-    """A file on which a line takes its time, byte by byte."""
-
-    def write(self, line: bytes) -> int:
-        return sum(super(InPieces, self).write(line[i : i + 1]) for i in range(len(line)))
-
-
-def write_for_ever(path: Path, name: str) -> None:
-    study = optuna.load_study(study_name="s", storage=open_journal(path))
-    replace(
-        "pathlib.Path.open", lambda path, mode: (InPieces if mode == "ab" else open)(path, mode)
-    )
-    for count in itertools.count():
-        study.set_user_attr(name, [count] * 20_000)
-
-
-def test_writers_of_a_journal_killed_in_the_middle_of_a_line(tmp_path: Path) -> None:
-    path, chance = tmp_path / "records", random.Random(0)
-    study = optuna.create_study(study_name="s", storage=open_journal(path))
-    unfinished = 0
-    for name in map(str, range(8)):
-        with (
-            another_process(write_for_ever, path, name) as one,
-            another_process(write_for_ever, path, f"{name} too") as other,
-        ):
-            wait_for(lambda name=name: name in study.user_attrs)
-            time.sleep(chance.uniform(0, 0.05))
-            one.kill()
-            other.kill()
-        unfinished += not path.read_bytes().endswith(b"\n")
-        with (tmp_path / ".records.write.lock").open() as lock:
-            assert take_if_free(lock.fileno())
-        study.set_user_attr(f"after {name}", True)
-    assert unfinished > 0
-    again = optuna.load_study(study_name="s", storage=open_journal(path))
-    assert {f"after {number}" for number in range(8)} <= set(again.user_attrs)
-    for line in path.read_text().splitlines():
-        json.loads(line)

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-
-from dynamoe_search.data import embedded_digits
-from dynamoe_search.errors import RunFailed
 from dynamoe_search.log.records import (
     Ledger,
     read_ledger,
@@ -16,14 +13,14 @@ from dynamoe_search.log.records import (
     settle,
     state_of,
 )
+from dynamoe_search.search.assignment import Assignment, next_assignment
+
+from dynamoe_search.data import embedded_digits
+from dynamoe_search.errors import RunFailed
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import SearchSection
-from dynamoe_search.search.assignment import (
-    Assignment,
-    fraction_done,
-    next_assignment,
-)
+from dynamoe_search.search.policy import fraction_done
 from tests.conftest import edit
 
 FLOPS = 1e6

@@ -7,9 +7,6 @@ from typing import Any
 
 import optuna
 import pytest
-
-from dynamoe_search.data import embedded_digits
-from dynamoe_search.errors import RunFailed
 from dynamoe_search.log.records import (
     Claim,
     claim_of,
@@ -18,16 +15,21 @@ from dynamoe_search.log.records import (
     record_pruned,
     record_result,
 )
-from dynamoe_search.log.storage import begin_study, open_study, place_of
+from dynamoe_search.run.run import directions_of
+from dynamoe_search.search.agenda import SearchAgenda
+from dynamoe_search.search.assignment import Assignment, next_assignment
+from dynamoe_search.search.draft import decide_in_memory
+
+from dynamoe_search.cli.console import open_study
+from dynamoe_search.data import embedded_digits
+from dynamoe_search.errors import RunFailed
+from dynamoe_search.log.begin import begin_study
+from dynamoe_search.log.storage import place_of
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import SAMPLERS
-from dynamoe_search.run.run import directions_of
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.search.agenda import SearchAgenda
-from dynamoe_search.search.assignment import Assignment, next_assignment
-from dynamoe_search.search.draft import decide_in_memory
 from dynamoe_search.search.samplers import KEEPS_STATE, make_pruner, make_sampler
 from tests.conftest import edit
 

@@ -1,4 +1,4 @@
-"""What a study has recorded of all schedules: a table that answers in place of training."""
+"""The losses of all schedules of a budget: they answer a search in place of training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 import optuna
+import pandas as pd
 
 from dynamoe_search.bench import Bench
+from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.definition import check_data, recorded_study_file
-from dynamoe_search.log.records import claim_of, read_ledger, state_of
-from dynamoe_search.log.storage import Place, open_study, place_of
 from dynamoe_search.plan.plan import Plan, make_plan
-from dynamoe_search.plan.reader import study_path
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.worker import load_study_data
 from dynamoe_search.schedules import FAMILIES, count_schedules
@@ -28,8 +26,8 @@ _QUESTIONS = 1000  # that measure it
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What a study has recorded of its schedules.
+class KnownLosses:
+    """The losses of all schedules of a budget.
 
     Parameters
     ----------
@@ -75,70 +73,66 @@ class Recording:
         return dict(zip(names, (expected - expected.min()).tolist(), strict=True))
 
 
-def load_recording(
-    study: Path,
+def known_losses(
+    runs: pd.DataFrame,
+    study_file: StudyFile,
+    data: ImageData | TextData,
+    where: str,
     family: str | None = None,
-    data_directory: Path | None = None,
-    storage: str | None = None,
-    name: str | None = None,
-) -> Recording:
-    """Read what a study has recorded, for searches to be replayed on it.
+) -> KnownLosses:
+    """What a study has found of all schedules, for searches to be replayed on it.
 
     Parameters
     ----------
-    study : Path
-        The study file, or its folder.
+    runs : DataFrame
+        As `Study.training_runs` gives it.
+    study_file : StudyFile
+    data : ImageData or TextData
+    where : str
+        What the study is called in messages.
     family : str, optional
-        The family in which searches shall move; the study's where it is None.
-    data_directory : Path, optional
-        Where data files are; see `dynamoe_search.data.load_data`. Nothing is trained on them: they
-        say what networks the budget buys.
-    storage, name : str, optional
-        As in `dynamoe_search.run.run.run_study`.
+        The family in which searches move; the study's where it is None.
 
     Raises
     ------
     InvalidInput
-        Where the study seeks more than a low loss, schedules that searches would ask for are not
-        recorded, or nothing shows that schedules differ.
+        Where the study seeks more than a low loss, schedules that searches would propose are not
+        known, or nothing shows that schedules differ.
     """
-    place = place_of(study_path(study).parent, storage, name)
-    records = open_study(place)
-    study_file = recorded_study_file(records, place)
     _check_that_a_table_can_answer(study_file, family)
-    data = load_study_data(study_file, data_directory)
-    check_data(records, data, place)
     plan = make_plan(_moving_in(study_file, family), data)
-    losses = _recorded_losses(records.get_runs(deepcopy=False))
-    recording = Recording(plan, losses, _coverage(plan, losses))
-    _check_coverage(recording, place)
-    _check_that_schedules_differ(recording, str(place))
-    return recording
+    losses = _losses(runs)
+    known = KnownLosses(plan, losses, _coverage(plan, losses))
+    _check_coverage(known, where)
+    _check_that_schedules_differ(known, where)
+    return known
 
 
-def bench_recording(
+def known_losses_of_bench(
     bench: Bench, family: str | None = None, data_directory: Path | None = None
-) -> Recording:
+) -> KnownLosses:
     """A tabular benchmark, for searches to be replayed on it.
 
     Parameters
     ----------
     bench : Bench
-    family, data_directory
-        As in `load_recording`.
+    family : str, optional
+        As for `known_losses`.
+    data_directory : Path, optional
+        Where data files are: they say what networks the budget buys.
 
     Raises
     ------
     InvalidInput
-        As `load_recording`.
+        As for `known_losses`.
     """
     study_file = StudyFile.model_validate_json(bench.study)
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), load_study_data(study_file, data_directory))
     losses = {name: tuple(row) for name, *row in bench.losses.itertuples()}
-    recording = Recording(plan, losses, coverage=1.0)
-    _check_that_schedules_differ(recording, bench.name)
-    return recording
+    known = KnownLosses(plan, losses, coverage=1.0)
+    _check_that_schedules_differ(known, bench.name)
+    return known
 
 
 def _check_that_a_table_can_answer(study_file: StudyFile, family: str | None) -> None:
@@ -162,21 +156,13 @@ def _moving_in(study_file: StudyFile, family: str | None) -> StudyFile:
     return study_file.model_copy(update={"search": search})
 
 
-def _recorded_losses(runs: list[optuna.trial.FrozenTrial]) -> dict[str, tuple[float, ...]]:
-    results = read_ledger(runs).results
-    if not results:
-        return {}
-    common = sorted(set.intersection(*(set(blocks) for blocks in results.values())))
-    if not common:
-        return {}
-    losses: dict[str, tuple[float, ...]] = {
-        claim.candidate: ()
-        for run in runs
-        if (claim := claim_of(run)) and state_of(run) in ("diverged", "out of memory")
-    }
-    for schedule, blocks in results.items():
-        losses[schedule] = tuple(blocks[i]["validation_loss"] for i in common)
-    return losses
+def _losses(runs: pd.DataFrame) -> dict[str, tuple[float, ...]]:
+    """By candidate, the losses of the blocks that all have; none where a run failed for good."""
+    complete = runs[runs["state"] == "complete"]
+    losses = complete.pivot(index="candidate", columns="block", values="validation_loss")
+    found = {name: tuple(row) for name, *row in losses.dropna(axis=1).itertuples()}
+    failed = runs.loc[runs["state"].isin(["diverged", "out of memory"]), "candidate"]
+    return {**dict.fromkeys(failed, ()), **{k: v for k, v in found.items() if v}}
 
 
 def _coverage(plan: Plan, losses: dict[str, tuple[float, ...]]) -> float:
@@ -188,30 +174,30 @@ def _coverage(plan: Plan, losses: dict[str, tuple[float, ...]]) -> float:
     return sum(schedule in losses for schedule in asked) / _QUESTIONS
 
 
-def _check_coverage(recording: Recording, place: Place) -> None:
-    plan, losses = recording.plan, recording.losses
+def _check_coverage(known: KnownLosses, where: str) -> None:
+    plan, losses = known.plan, known.losses
     baselines_are_there = all(str(baseline) in losses for baseline in plan.baselines.values())
-    if baselines_are_there and recording.coverage >= _COVERAGE_NEEDED:
+    if baselines_are_there and known.coverage >= _COVERAGE_NEEDED:
         return
     assert plan.solution is not None  # without a total, it has been refused
     budget = plan.study.budget
     count = count_schedules(plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
     raise InvalidInput(
-        f"{place} has recorded {len(losses):,} of the budget's {count:,} schedules, and"
-        f" {recording.coverage:.1%} of what the {plan.family.name} family asks for;"
+        f"{where} has results of {len(losses):,} of the budget's {count:,} schedules, and"
+        f" {known.coverage:.1%} of what the {plan.family.name} family asks for;"
         f" {_COVERAGE_NEEDED:.0%}, and all named schedules, are needed. With search.sampler"
         f' "exhaustive" and runs = {count:,} or a multiple of it, `dynamoe-search run` trains'
         " every schedule, and goes on where it was"
     )
 
 
-def _check_that_schedules_differ(recording: Recording, where: str) -> None:
-    found = recording.means
+def _check_that_schedules_differ(known: KnownLosses, where: str) -> None:
+    found = known.means
     if math.isnan(found.p_value) or found.p_value <= 1 - CONFIDENCE:
         return
     raise InvalidInput(
         f"nothing shows that the schedules in {where} differ (p = {found.p_value:.2f}): their means"
-        f" of {recording.blocks} blocks scatter by {found.means.std(ddof=1):.4f} nats, and"
+        f" of {known.blocks} blocks scatter by {found.means.std(ddof=1):.4f} nats, and"
         f" by noise alone would by {found.error:.4f}, so there is nothing for a search to find;"
         " record more blocks, or train for longer"
     )

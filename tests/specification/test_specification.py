@@ -40,10 +40,10 @@ EXPERTS = Experts(8, Schedule((1, 2)))
         (lambda: Experts(8, Schedule((1, 2)), (TopK(),)), "1 routers are given for the 2 layers"),
         (lambda: Classifier(0, 10, 8, EXPERTS), "inputs is 0"),
         (lambda: LanguageModel(257, 16, 10, 3, EXPERTS), "heads is 3; it must be 0, or divide"),
-        (lambda: LanguageModel(257, 16, 6, 2, EXPERTS), "heads is 2; .* into even parts"),
+        (lambda: LanguageModel(257, 16, 6, 2, EXPERTS), "heads is 2; .* into parts of even size"),
         (lambda: LanguageModel(257, 0, 8, 2, EXPERTS), "context is 0"),
         (lambda: Dense((8, 0)), "hidden is"),
-        (lambda: Dense(()), "one width of at least 1 a block"),
+        (lambda: Dense(()), "give one width of at least 1 per block"),
     ],
 )
 def test_bad_values_are_named(make, message: str) -> None:
