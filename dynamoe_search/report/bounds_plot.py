@@ -66,8 +66,8 @@ def _plot_row(
     """A dot for each schedule between the least and the most of the budget."""
     names = list(scores["name"])
     if family is not None:
-        row, look = [len(names)] * len(family), {"ms": 11, "mew": 0.5, "alpha": 0.5}
-        axes.plot(family[quantity], row, "|", color=GRAY, **look)
+        row = [len(names)] * len(family)
+        axes.plot(family[quantity], row, "|", color=GRAY, ms=11, mew=0.5, alpha=0.5)
         names.append(_FAMILY_ROW)
     axes.scatter(scores[quantity], range(len(scores)), s=42, c=_colors(scores), zorder=3)
     _finish(axes, names, *extremes.loc[quantity, ["least", "most"]])

@@ -32,7 +32,7 @@ LOOKS: Sequence[tuple[str, Any, str]] = (
 # colors, which a dark page exchanges; on a color they must stay.
 INK, PAPER = "#010101", "#fefefe"
 COLOR_MAP = "cividis"  # read equally well with every kind of color vision, and in gray
-_STYLE = {
+_STYLE: Any = {
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color"), ".15"),
     **dict.fromkeys(("xtick.color", "ytick.color"), ".15"),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
@@ -94,7 +94,7 @@ def legend_below(axes: Axes, columns: int = 2) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     under = axes.transAxes + ScaledTranslation(0, -0.5, axes.figure.figure.dpi_scale_trans)
-    where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    where: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
     axes.legend(fontsize=8, frameon=False, ncols=columns, **where)
 
 
@@ -140,7 +140,7 @@ def label_points(axes: Axes, labels: Sequence[str], labeled: ArrayLike, others: 
     ways = np.column_stack([np.cos(angles), np.sin(angles)])
     distances = pixels * np.repeat(_DISTANCES, len(_ANGLES))[:, None]
     arrow = {"arrowstyle": "-", "color": ORANGE, "lw": 0.6, "shrinkA": 0, "shrinkB": 3}
-    style = {"fontsize": 8, "color": ORANGE, "ha": "center", "va": "center", "zorder": 4}
+    style: Any = {"fontsize": 8, "color": ORANGE, "ha": "center", "va": "center", "zorder": 4}
     outline = [withStroke(linewidth=2, foreground="white")]
     taken: list[Bbox] = []
     for text, (x, y) in zip(labels, np.asarray(labeled, dtype=np.float64), strict=True):

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -114,7 +116,7 @@ def plot_regret(curve: pd.DataFrame, board: pd.DataFrame, axes: Axes | None = No
         curve["completed"], curve["regret"], where="post", color=BLUE, label="leader at the time"
     )
     equal = curve[curve["indistinguishable"]]
-    dots = {"s": 14, "c": GREEN, "zorder": 3, "label": "within noise of the best"}
+    dots: Any = {"s": 14, "c": GREEN, "zorder": 3, "label": "within noise of the best"}
     axes.scatter(equal["completed"], equal["regret"], **dots)
     named = board[board["feasible"] & (board["pattern"] != "")]
     for best in named.head(1).itertuples():

@@ -7,7 +7,7 @@ candidates are called that have a name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -150,7 +150,7 @@ def _plot_quantity(axes: Axes, quantity: str, rows: pd.DataFrame, candidates: li
     starts = rows["floor"].fillna(rows["measured"])
     axes.barh(places, ends - starts, left=starts, height=0.55, color=GRAY, alpha=0.35)
     width = (rows["high"] - rows["measured"]).fillna(0.0)
-    look = {"fmt": "o", "ms": 4, "color": BLUE, "capsize": 2, "lw": 1.2}
+    look: Any = {"fmt": "o", "ms": 4, "color": BLUE, "capsize": 2, "lw": 1.2}
     axes.errorbar(rows["measured"], places, xerr=width, **look)
     about = MEASURED_AND_BOUNDED[quantity]
     axes.set_xlabel(f"{about.label} ({about.unit})" if about.unit else about.label, fontsize=9)

@@ -182,8 +182,8 @@ def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     for layer, state in enumerate(reversed(_STATES)):
         part = table[finite & (states == state)]
         colors = np.where(part["pattern"] != "", ORANGE, _color(state)).tolist()
-        bars = {"fmt": "none", "ecolor": colors, "elinewidth": 1, "alpha": 0.4}
-        ends = {"xerr": _both_ways(part, x), "yerr": _both_ways(part, y)}
+        bars: Any = {"fmt": "none", "ecolor": colors, "elinewidth": 1, "alpha": 0.4}
+        ends: Any = {"xerr": _both_ways(part, x), "yerr": _both_ways(part, y)}
         axes.errorbar(part[x], part[y], **ends, **bars, zorder=2 + layer / 10)
         axes.scatter(
             part[x],

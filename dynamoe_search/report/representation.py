@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def _plot_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
     width = int(ranks["width"].iloc[0])
     axes.plot(ranks["layer"], ranks["effective_rank"], "o-", color=BLUE)
     axes.axhline(width, color=GRAY, lw=0.8, ls="--")
-    look = {"ha": "right", "va": "top", "fontsize": 8, "color": "dimgray"}
+    look: Any = {"ha": "right", "va": "top", "fontsize": 8, "color": "dimgray"}
     place = axes.get_yaxis_transform()
     axes.text(1, 0.98 * width, f"width d = {width}", transform=place, **look)
     axes.set_ylim(0, 1.05 * width)

@@ -114,14 +114,15 @@ def enumerated(parts: Sequence[str]) -> str:
 
 def paragraph(text: str) -> str:
     """A paragraph of Markdown, in lines of at most 100 characters."""
-    return fill(text, 100, break_long_words=False, break_on_hyphens=False)
+    return _filled(text, "", "")
 
 
-def items(texts: Sequence[str]) -> str:
+def bullets(texts: Sequence[str]) -> str:
     """A list of Markdown, likewise."""
-    return "\n".join(
-        fill(
-            f"- {text}", 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-        for text in texts
-    )
+    return "\n".join(_filled(text, "- ", "  ") for text in texts)
+
+
+def _filled(text: str, first: str, others: str) -> str:
+    words = " ".join(text.split())
+    indents = {"initial_indent": first, "subsequent_indent": others}
+    return fill(words, 100, break_long_words=False, break_on_hyphens=False, **indents)

@@ -10,7 +10,7 @@ from dynamoe_search.log.events import Event, Log
 from dynamoe_search.log.runs import RunResult, finished, started
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log
-from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.confirmation import loss_alone, plan_confirmation
 from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.reader import read_study_file
@@ -71,7 +71,7 @@ def made_up_result(
     """What a run might have found: the more experts early, the lower the loss."""
     parsed = parse_candidate(candidate)
     generator = np.random.default_rng([seed, *candidate.encode()])
-    counts = (4, 4, 4, 4) if isinstance(parsed, DenseTwin) else parsed.schedule.counts
+    counts = (4, 4, 4, 4) if isinstance(parsed, DenseBaseline) else parsed.schedule.counts
     tilt = float(np.dot(counts, np.linspace(-1, 1, len(counts)))) / sum(counts)
     loss = 0.5 + 0.2 * tilt + 0.004 * float(generator.standard_normal())
     parts = ("deciding", "training", "evaluation", "measuring")

@@ -13,7 +13,7 @@ from dynamoe_search.report.html.evidence import Evidence
 from dynamoe_search.report.html.reproduction import reproduction
 from dynamoe_search.report.html.sections import MakeSection, Section
 from dynamoe_search.report.html.svg import Picture, draw
-from dynamoe_search.report.html.tables import environment
+from dynamoe_search.report.rendering import render
 
 if TYPE_CHECKING:
     from dynamoe_search.study import Study
@@ -74,8 +74,7 @@ def make_report(study: Study) -> str:
     """
     evidence = Evidence(study, study.training_runs())
     parts = [_part(anchor, *about, evidence) for anchor, about in SECTIONS.items()]
-    template = environment().get_template("report.html")
-    return template.render(title=study.title, version=__version__, parts=parts)
+    return render("report.html", title=study.title, version=__version__, parts=parts)
 
 
 def _part(anchor: str, title: str, make: MakeSection, evidence: Evidence) -> Part:
