@@ -18,7 +18,7 @@ from dynamoe_search.claims.verdicts import (
     UNDECIDED,
     VERDICTS,
 )
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, intervals, panels
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, forest, panels
 from dynamoe_search.report.rendering import render
 from dynamoe_search.report.wording import span
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
@@ -32,6 +32,12 @@ Runs = Mapping[Unit, pd.DataFrame]
 
 _NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 _LOGARITHMIC = ("log_trace", "log_noise_scale")
+_LOOKS = {
+    SUPPORTED: (BLUE, "o"),
+    NOT_SUPPORTED: (ORANGE, "D"),
+    EQUIVALENT: (GREEN, "s"),
+    UNDECIDED: (GRAY, "o"),
+}
 
 
 def claims_page(
@@ -223,33 +229,15 @@ def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
 
 
 def _draw(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
-    rows = rows.reset_index(drop=True)
     outcome = OUTCOMES[rows["outcome"].iloc[0]]
-    for end in ("effect", "low", "high"):
-        rows[end] *= outcome.scale
-    margin = outcome.scale * outcome.margin
-    axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0)
-    axes.axvline(0, color="black", lw=0.8)
-    found = []
-    for verdict, color, marker in (
-        (SUPPORTED, BLUE, "o"),
-        (NOT_SUPPORTED, ORANGE, "D"),
-        (EQUIVALENT, GREEN, "s"),
-        (UNDECIDED, GRAY, "o"),
-    ):
-        part = rows[rows["verdict"] == verdict]
-        if part.empty:
-            continue
-        found.append(f"{len(part)} {verdict}")
-        spread = (part["low"], part["effect"], part["high"])
-        face = "white" if verdict == UNDECIDED else color
-        intervals(axes, *spread, part.index, color, c=face, marker=marker)
+    scaled = rows.assign(**{end: outcome.scale * rows[end] for end in ("low", "effect", "high")})
+    counts = forest(axes, scaled, "effect", outcome.scale * outcome.margin, _LOOKS)
+    found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     labels = [name_of(Unit(row.about, row.data, row.condition)) for row in rows.itertuples()]
     axes.set_yticks(np.arange(len(rows)), labels, fontsize=8)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="x", labelsize=8)
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(
         f"advantage in {outcome.unit}, 95 % interval; above 0 as claimed; green: margin", fontsize=8
     )
-    axes.set_title(f"{heading}\n{', '.join(found)}", fontsize=9, loc="right")
+    axes.set_title(f"{heading}\n{found}", fontsize=9, loc="right")

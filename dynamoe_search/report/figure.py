@@ -6,11 +6,12 @@ modules with plots, do not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
@@ -81,6 +82,36 @@ def intervals(
     """Points with their intervals, one above the other; `marks` are those of `Axes.scatter`."""
     axes.hlines(place, low, high, colors=color, lw=1.5)
     axes.scatter(middle, place, edgecolors=color, zorder=3, **{"s": 34, "c": color} | marks)
+
+
+def forest(
+    axes: Axes, rows: pd.DataFrame, middle: str, margin: float, looks: Mapping[str, tuple[str, str]]
+) -> dict[str, int]:
+    """Differences with their intervals beside a margin, and how many there are of each verdict.
+
+    Parameters
+    ----------
+    axes : Axes
+    rows : DataFrame
+        From the top down: ``low``, the column that `middle` names, ``high``, and ``verdict``.
+    middle : str
+    margin : float
+    looks : mapping of str to (str, str)
+        By verdict, the color and the marker. The last one is drawn hollow.
+    """
+    axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0, label=f"margin ±{margin:.4f}")
+    axes.axvline(0, color="black", lw=0.8)
+    found = {}
+    for verdict, (color, marker) in looks.items():
+        place = np.flatnonzero(rows["verdict"] == verdict)
+        part = rows.iloc[place]
+        found[verdict] = len(part)
+        if len(part):
+            spread = (part["low"], part[middle], part["high"])
+            face = "white" if verdict == list(looks)[-1] else color
+            intervals(axes, *spread, place, color, c=face, marker=marker, label=verdict)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    return found
 
 
 def write_in_cell(axes: Axes, x: float, y: float, text: str, is_dark: bool) -> None:

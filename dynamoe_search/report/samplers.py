@@ -83,37 +83,23 @@ def compare_with_random(table: pd.DataFrame) -> pd.DataFrame:
     """
     grouped = table.groupby(["sampler", "repetition"], sort=False)["regret"]
     spans = {"end": grouped.last(), "whole": grouped.mean()}
-    parts = [
-        _compared(values.unstack("sampler")).assign(span=span) for span, values in spans.items()
-    ]
-    found = pd.concat(parts, ignore_index=True)
-    return found[["span", *found.columns.drop("span")]]
+    parts = {span: _compared(values.unstack("sampler")) for span, values in spans.items()}
+    return pd.concat(parts, names=["span"]).reset_index("span").reset_index(drop=True)
 
 
 def _compared(regrets: pd.DataFrame) -> pd.DataFrame:
-    """Of regrets, a row a repetition and a column a sampler."""
+    """Of regrets, a row for each repetition and a column for each sampler."""
     rows = []
     for sampler in regrets.columns.drop(_REFERENCE):
         pairs = regrets[[sampler, _REFERENCE]].dropna()
         difference = pairs[sampler] - pairs[_REFERENCE]
-        rows.append(
-            {
-                "sampler": sampler,
-                "regret": pairs[sampler].mean(),
-                "random": pairs[_REFERENCE].mean(),
-                "difference": difference.mean(),
-                "margin": float(_margin(difference.sem(), len(pairs))),
-                "p": float(difference_p_value(difference)),
-            }
-        )
+        margin, p = _margin(difference.sem(), len(pairs)), difference_p_value(difference)
+        rows.append((sampler, *pairs.mean(), difference.mean(), float(margin), float(p)))
     columns = ["sampler", "regret", "random", "difference", "margin", "p"]
     found = pd.DataFrame(rows, columns=columns).sort_values("regret", kind="stable")
     found["p_holm"] = holm(found["p"])
-    is_real = found["p_holm"] <= ERROR_RATE
-    found["verdict"] = np.select(
-        [is_real & (found["difference"] < 0), is_real], ["better", "worse"], "undecided"
-    )
-    return found
+    verdict = np.where(found["difference"] < 0, "better", "worse")
+    return found.assign(verdict=np.where(found["p_holm"] <= ERROR_RATE, verdict, "undecided"))
 
 
 def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
