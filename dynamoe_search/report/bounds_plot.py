@@ -33,12 +33,9 @@ def plot_bounds(
     Parameters
     ----------
     budget : ExpertBudget
-    scores : DataFrame
-        As `dynamoe_search.bounds.budget.compare_schedules` gives it.
-    extremes : DataFrame
-        As `budget_extremes` gives it: the ends of the shaded ranges.
-    family : DataFrame, optional
-        As `family_bounds` gives it, for a row of its own.
+    scores, extremes, family : DataFrame
+        As `compare_schedules`, `budget_extremes` and `family_bounds` give them: the schedules, the
+        ends of the shaded ranges, and what gets a row of its own.
     """
     figure, ((ways, flops), (entropy, touched)) = panels(2, 2, 11, 3.4 + 0.5 * (len(scores) + 1))
     _plot_row(ways, "log2_configurations", scores, extremes, family)

@@ -49,14 +49,10 @@ def claims_page(
     ----------
     verdicts : DataFrame
         As `dynamoe_search.claims.verdicts.judge` gives it.
-    units : sequence of Unit
-        All that were planned.
-    runs : mapping of Unit to DataFrame
-        The training runs of those that were begun.
-    command : str
-        That makes the page; with ``--run`` it trains what is missing.
-    plot : str or None
-        The name of the picture beside the page.
+    units, runs
+        All units that were planned, and the training runs of those that were begun.
+    command, plot : str
+        What makes the page, and the name of the picture beside it, if there is one.
     """
     families = verdicts["family"].value_counts()
     counts = verdicts.loc[verdicts["family"] == "primary", "verdict"].value_counts()

@@ -87,17 +87,10 @@ def intervals(
 def forest(
     axes: Axes, rows: pd.DataFrame, middle: str, margin: float, looks: Mapping[str, tuple[str, str]]
 ) -> dict[str, int]:
-    """Differences with their intervals beside a margin, and how many there are of each verdict.
+    """Draw differences from the top down, beside a margin; give the count of each verdict.
 
-    Parameters
-    ----------
-    axes : Axes
-    rows : DataFrame
-        From the top down: ``low``, the column that `middle` names, ``high``, and ``verdict``.
-    middle : str
-    margin : float
-    looks : mapping of str to (str, str)
-        By verdict, the color and the marker. The last one is drawn hollow.
+    `rows` have ``low``, the column `middle`, ``high`` and ``verdict``; `looks` are a color and a
+    marker for each verdict, of which the last one is drawn hollow.
     """
     axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0, label=f"margin ±{margin:.4f}")
     axes.axvline(0, color="black", lw=0.8)
@@ -151,15 +144,8 @@ _ANGLES = np.deg2rad([45, 135, -45, -135, 0, 180, 90, -90])
 def label_points(axes: Axes, labels: Sequence[str], labeled: ArrayLike, others: ArrayLike) -> None:
     """Write a label beside each point, off the other labels, and off as many points as possible.
 
-    Parameters
-    ----------
-    axes : Axes
-        Of a figure that is laid out; see `lay_out`.
-    labels : sequence of str
-    labeled : array_like of float, shape (labels, 2)
-        In the axes' units.
-    others : array_like of float, shape (points, 2)
-        All points, the labeled ones among them.
+    The figure must be laid out; see `lay_out`. Places are of shape (n, 2), in the axes' units;
+    `others` are all points, the labeled ones among them.
     """
     from matplotlib.patheffects import withStroke
     from matplotlib.text import Text

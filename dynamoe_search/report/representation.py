@@ -72,11 +72,8 @@ def plot_rank_shares(
     axes.set_xlabel("layer that the tokens enter")
     axes.set_ylabel("effective rank over the width (1: all directions)")
     first, last = shares.iloc[0].iloc[[0, -1]]
-    axes.set_title(
-        f"{names[str(shares.index[0])]}: tokens fill {first:.0%} of the directions at the first"
-        f" layer,\n{last:.0%} at the last",
-        fontsize=10,
-    )
+    title = f"{names[str(shares.index[0])]}: tokens fill {first:.0%} of the directions"
+    axes.set_title(f"{title} at the first layer,\n{last:.0%} at the last", fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     return figure
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel
 from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import p_value
 from dynamoe_search.statistics.comparison import ERROR_RATE, difference_p_value, holm
@@ -159,14 +159,11 @@ def _verdicts(comparison: pd.DataFrame, words: str) -> list[str]:
 def _unknown(table: pd.DataFrame) -> list[str]:
     searches = table.drop_duplicates(["sampler", "repetition"])
     passed_over = searches.groupby("sampler", sort=False)["unknown"].sum()
-    named = ", ".join(
-        f"{sampler} {count:,}" for sampler, count in passed_over[passed_over > 0].items()
+    by = ", ".join(
+        f"{sampler} {times:,}" for sampler, times in passed_over[passed_over > 0].items()
     )
-    if not named:
-        return []
-    return [
-        f"Proposals that were passed over, as the loss of their schedule is not known: {named}."
-    ]
+    sentence = f"Proposals that were passed over, as the loss of their schedule is not known: {by}."
+    return [sentence] if by else []
 
 
 def _difference(row: Any) -> str:
@@ -175,7 +172,8 @@ def _difference(row: Any) -> str:
 
 def samplers_table(table: pd.DataFrame) -> Table:
     """The regret of each sampler along the search, and its difference to random search."""
-    runs = _quarters(int(table["run"].max()))
+    most = int(table["run"].max())
+    runs = sorted({max(1, round(most * part)) for part in (0.25, 0.5, 1)})
     summary = summarize_regret(table).set_index(["sampler", "run"])
     whole = table.groupby("sampler")["regret"].mean()
     comparison = compare_with_random(table).set_index(["sampler", "span"])
@@ -191,20 +189,14 @@ def samplers_table(table: pd.DataFrame) -> Table:
         cells = [f"{point['regret']:.4f} ± {point['margin']:.4f}" for point in along]
         rows.append([sampler, *cells, *at_end, f"{whole[sampler]:.4f}", *over_all])
     compared = ("less random's", "p")
-    columns = [
-        Column("sampler", is_name=True),
-        *numbers(*map(str, runs), *compared, "all", *compared),
-    ]
+    headers = (*map(str, runs), *compared, "all", *compared)
+    columns = [Column("sampler", is_name=True), *numbers(*headers)]
     caption = (
         "mean regret in nats after so many training runs, and over all of them, ± 95 %; less"
         " random's: paired by repetition; p: of no difference, after Holm"
     )
     emphasized = {list(in_order).index(_REFERENCE)}
     return Table(columns, rows, "", caption, emphasized)
-
-
-def _quarters(runs: int) -> list[int]:
-    return sorted({max(1, round(runs * part)) for part in (0.25, 0.5, 1)})
 
 
 def plot_samplers(table: pd.DataFrame, known: KnownLosses, axes: Axes | None = None) -> Figure:
@@ -221,7 +213,7 @@ def plot_samplers(table: pd.DataFrame, known: KnownLosses, axes: Axes | None = N
     axes.set_xlabel("training runs")
     axes.set_ylabel("regret (nats), mean and 95 % band")
     axes.set_title(_finding(table, known), fontsize=10, pad=16)
-    axes.legend(fontsize=9, frameon=False, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    legend_below(axes, columns=6)
     return figure
 
 

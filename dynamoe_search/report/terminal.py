@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from importlib.util import find_spec
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import rich.table
@@ -99,12 +98,7 @@ class ProgressDisplay:
         self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
     def update(self, snapshot: Snapshot) -> None:

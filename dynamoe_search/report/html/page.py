@@ -39,17 +39,7 @@ SECTIONS: Mapping[str, tuple[str, MakeSection]] = {
 
 @dataclass(frozen=True)
 class Part:
-    """A section, ready to be laid out.
-
-    Parameters
-    ----------
-    anchor, title : str
-    section : Section
-    pictures : sequence of Picture
-        The section's figures, drawn.
-    missing : str
-        Why it is left out; empty where it is not.
-    """
+    """A section with its figures drawn; or why it is left out, in `missing`."""
 
     anchor: str
     title: str

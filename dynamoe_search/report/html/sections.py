@@ -40,17 +40,7 @@ _LEADERS = 5  # that are shown between their bounds
 
 @dataclass(frozen=True)
 class Section:
-    """What a section says and shows, in this order.
-
-    Parameters
-    ----------
-    sentences : sequence of str
-    figures : mapping of str to Figure
-        By caption.
-    tables : sequence of Table
-    texts : mapping of str to str
-        By title, to be shown letter by letter.
-    """
+    """What a section says and shows, in this order: figures by caption, verbatim texts by title."""
 
     sentences: Sequence[str] = ()
     figures: Mapping[str, Figure] = field(default_factory=dict)
