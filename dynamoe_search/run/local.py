@@ -123,7 +123,7 @@ class _Workers:
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
             self._give_up(
                 f"{self.deaths} workers died one after another without finishing a run; try"
-                " --workers 1"
+                " --workers 1. A script must call run() below: if __name__ == '__main__'"
             )
         if not self.finish.is_set():
             self._start(index)
