@@ -19,11 +19,7 @@ _EVEN = 0.95  # of ln N
 
 
 def network_sentences(found: NetworkAnalysis) -> list[str]:
-<<<<<<< HEAD
-    """How experts are used, where the gradient's noise comes from, how tokens change by layer."""
-=======
     """How the experts are used, where the gradient noise comes from, how varied the tokens are."""
->>>>>>> part-report
     return [*_use(found.utilization), _noise(found), _variety(found.ranks)]
 
 
