@@ -1,7 +1,7 @@
 """The noise of the gradients over the training: in sentences, and as plots.
 
 All take ``gradients``, the `dynamoe_search.measurement_table` of that name; ``names`` are the
-candidates to show, at most six in a plot, and what each is called.
+candidates to show, at most six in a plot, and what each is called; ``candidate`` is one of them.
 """
 
 from __future__ import annotations

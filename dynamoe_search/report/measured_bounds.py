@@ -1,6 +1,6 @@
 """Trained networks between their bounds: sentences, a table, a plot.
 
-All take the table of `dynamoe_search.bounds.measured.measured_bounds`; ``names`` are what those
+All take the ``table`` of `dynamoe_search.bounds.measured_bounds`; ``names`` are what those
 candidates are called that have a name.
 """
 

@@ -1,6 +1,6 @@
 """A search for several objectives: sentences, a table, and plots of the Pareto front.
 
-All take the table of `dynamoe_search.statistics.pareto.make_pareto_table` and the names of the
+All take the ``table`` of `dynamoe_search.make_pareto_table` and the names of the
 ``objectives`` that it was made for.
 """
 

@@ -159,9 +159,8 @@ def _verdicts(comparison: pd.DataFrame, words: str) -> list[str]:
 def _unknown(table: pd.DataFrame) -> list[str]:
     searches = table.drop_duplicates(["sampler", "repetition"])
     passed_over = searches.groupby("sampler", sort=False)["unknown"].sum()
-    by = ", ".join(
-        f"{sampler} {times:,}" for sampler, times in passed_over[passed_over > 0].items()
-    )
+    times = passed_over[passed_over > 0]
+    by = ", ".join(f"{sampler} {count:,}" for sampler, count in times.items())
     sentence = f"Proposals that were passed over, as the loss of their schedule is not known: {by}."
     return [sentence] if by else []
 

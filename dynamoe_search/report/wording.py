@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from textwrap import fill
+from textwrap import TextWrapper
+
+_PARAGRAPH = TextWrapper(100, break_long_words=False, break_on_hyphens=False)
+_BULLET = TextWrapper(100, "- ", "  ", break_long_words=False, break_on_hyphens=False)
 
 
 def number(value: float, form: str) -> str:
@@ -84,15 +87,9 @@ def enumerated(parts: Sequence[str]) -> str:
 
 def paragraph(text: str) -> str:
     """A paragraph of Markdown, in lines of at most 100 characters."""
-    return _filled(text, "", "")
+    return _PARAGRAPH.fill(" ".join(text.split()))
 
 
 def bullets(texts: Sequence[str]) -> str:
     """A list of Markdown, likewise."""
-    return "\n".join(_filled(text, "- ", "  ") for text in texts)
-
-
-def _filled(text: str, first: str, others: str) -> str:
-    words = " ".join(text.split())
-    indents = {"initial_indent": first, "subsequent_indent": others}
-    return fill(words, 100, break_long_words=False, break_on_hyphens=False, **indents)
+    return "\n".join(_BULLET.fill(" ".join(text.split())) for text in texts)

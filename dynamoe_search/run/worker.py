@@ -228,8 +228,8 @@ class Worker:
             return finished(start, "pruned", result)
         except NonFiniteLoss as error:
             return finished(start, "diverged", RunResult(error.flops), str(error))
-        except LOG_ERRORS:
-            raise  # no fault of the run: it is tried again
+        except (RunFailed, *LOG_ERRORS):
+            raise  # of the log, and no fault of the run: it is tried again
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             return finished(start, _state_of(error), message=message)

@@ -82,7 +82,7 @@ class Proposer:
         self._columns = [*self._objectives, *(c.key for c in search.constraint_list)]
         self._started: set[Key] = set()
         self._followed: dict[Key, _Followed] = {}
-        self._untold: deque[tuple[int, Finish]] = deque()
+        self._untold: deque[tuple[int, Finish, _Followed | None]] = deque()
         self._results: dict[str, list[RunResult]] = {}
         self._proposed: tuple[str, optuna.Trial] | None = None
 
@@ -125,7 +125,8 @@ class Proposer:
             case "finished":
                 finish = FINISH.validate_python(event.content)
                 if finish.stage == "search":
-                    self._untold.append((position, finish))
+                    followed = self._followed.pop((finish.candidate, finish.block), None)
+                    self._untold.append((position, finish, followed))
 
     def is_unpromising(self, start: Start) -> bool:
         """Whether the pruner ends a run at its last reported point."""
@@ -220,10 +221,9 @@ class Proposer:
     def _tell_until(self, position: int) -> None:
         """Tell the sampler the results up to a position in the log."""
         while self._untold and self._untold[0][0] <= position:
-            _, finish = self._untold.popleft()
+            _, finish, followed = self._untold.popleft()
             if finish.state == "complete":
                 self._results.setdefault(finish.candidate, []).append(finish.result)
-            followed = self._followed.pop((finish.candidate, finish.block), None)
             if followed is not None and finish.state == "complete":
                 self._tell(followed.trial, finish.result)
             elif followed is not None:
