@@ -71,7 +71,7 @@ def schedule_show(
         title = str(schedule)
     console.print(
         f"[bold]{title}[/bold]  {schedule.depth} layers, {schedule.total} experts,"
-        f" {min(schedule)} to {max(schedule)} a layer",
+        f" {min(schedule)} to {max(schedule)} per layer",
         highlight=False,
     )
     console.print("\n".join(bars(schedule)), highlight=False)
