@@ -43,7 +43,7 @@ def tabulate(
             f" search.measure = {list(_NEEDED)}".replace("'", '"')
         )
     if changes:
-        raise InvalidInput(f"{where} was changed after it was begun; begin anew (--name)")
+        raise InvalidInput(f"{where} was changed after it was begun; begin another study (--name)")
     complete = runs[runs["state"] == "complete"].sort_values(["schedule", "block"])
     _check_that_all_are_there(complete, study_file)
     versions = {

@@ -159,7 +159,7 @@ def load_runs(table: ClaimTable) -> pd.DataFrame | None:
 
 
 def is_complete(runs: pd.DataFrame | None, seeds: int) -> bool:
-    """Whether all training runs have ended, from so many seeds or more."""
+    """Whether all training runs have ended, from at least this many seeds."""
     if runs is None or not runs["ended"].all():
         return False
     return bool(runs.groupby("baseline")["block"].nunique().min() >= seeds)
@@ -241,7 +241,7 @@ def measure_routings(
     if kept is not None:
         kept = kept[kept["ended"]].drop(columns="looks")
         if set(kept["data_fingerprint"]) - {data.fingerprint}:
-            raise InvalidInput(f"{table.path} was made from other data; delete it to begin anew")
+            raise InvalidInput(f"{table.path} was made from other data; delete it to begin again")
     done = 0 if kept is None else int(kept["block"].max()) + 1
     for first in range(done, seeds, _SEEDS_AT_ONCE):
         on_progress(first)

@@ -59,8 +59,9 @@ def compare_samplers(
 
     Searches are replayed on a study that has trained every schedule, as one with
     `sampler = "exhaustive"` does: they decide as a real search would, and are given the known
-    losses. Shown is by how much the schedule in their lead is worse than the best, after so many
-    runs, and whether that is less than random search's, with 95 % intervals over repetitions.
+    losses. The table shows by how much the schedule in the lead is worse than the best, after
+    several numbers of runs, and whether that is less than with random search, with 95 % intervals
+    over repetitions.
 
     The defaults take a few minutes on two cores, most of them for gp. Train several blocks of each
     schedule, so that luck is not taken for merit.

@@ -39,16 +39,13 @@ def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
     ('tilt', 0.8, True)
     """
     wide = table.pivot(index=["evaluator", "repetition"], columns="parameter", values="importance")
-    above = wide.gt(wide[CHANCE], axis=0)
-    long = wide.stack().rename("importance").to_frame()
-    long["above"] = above.stack()
-    grouped = long.groupby(["evaluator", "parameter"], sort=False)
+    grouped = wide.groupby("evaluator")
     found = pd.DataFrame(
         {
-            "mean": grouped["importance"].mean(),
-            "low": grouped["importance"].quantile((1 - _SURE) / 2),
-            "high": grouped["importance"].quantile((1 + _SURE) / 2),
-            "above_chance": grouped["above"].mean(),
+            "mean": grouped.mean().stack(),
+            "low": grouped.quantile((1 - _SURE) / 2).stack(),
+            "high": grouped.quantile((1 + _SURE) / 2).stack(),
+            "above_chance": wide.gt(wide[CHANCE], axis=0).groupby("evaluator").mean().stack(),
         }
     )
     found["is_sure"] = found["above_chance"] >= _SURE

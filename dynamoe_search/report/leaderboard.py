@@ -13,7 +13,7 @@ import pandas as pd
 
 from dynamoe_search.decision.leaderboard import differences_by_noise
 from dynamoe_search.report.figure import BLUE, ORANGE, intervals, one_panel
-from dynamoe_search.report.html.tables import table_html
+from dynamoe_search.report.rendering import table_html
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import counted, named, plus_minus

@@ -29,30 +29,30 @@ UNITS = [
 def made_up(unit: Unit, seeds: int = 8) -> pd.DataFrame:
     """Trainings in which whoever has a claim is a little better, but for one regime."""
     generator = np.random.default_rng(len(name_of(unit)))
-    arms = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
+    baselines = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
     if unit.about == "routing":
-        arms = (DYNAMIC, FIXED)
+        baselines = (DYNAMIC, FIXED)
     gains = {
         "descending": {"paper": 0.03, "parameters": -0.03, "compute": 0.0}.get(unit.condition, 0),
         DYNAMIC: 0.5,
         "ascending": 0.002 * (unit.about == "small"),
     }
     rows = []
-    for arm in arms:
+    for baseline in baselines:
         for seed in range(seeds):
-            value = 1 + 0.1 * seed - gains.get(arm, 0.0) + 0.003 * generator.standard_normal()
+            value = 1 + 0.1 * seed - gains.get(baseline, 0.0) + 0.003 * generator.standard_normal()
             rows.append(
                 {
                     "data": unit.data,
-                    "arm": arm,
-                    "candidate": f"network {arm}",
+                    "baseline": baseline,
+                    "candidate": f"network {baseline}",
                     "block": seed,
                     "ended": True,
                     **dict.fromkeys(("test_loss", "curve_loss"), value),
                     "test_accuracy": 1.5 - value / 2,
                     **dict.fromkeys(("log_trace", "log_noise_scale"), value),
                     "samples": 40_000,
-                    **dict.fromkeys(("parameters", "total_parameters"), 4000 + len(arm)),
+                    **dict.fromkeys(("parameters", "total_parameters"), 4000 + len(baseline)),
                     **dict.fromkeys(("mean_active", "active_experts"), 2.0),
                     "flops_per_token": 4000.0,
                     "looks": 1,
@@ -125,7 +125,7 @@ def test_failures_and_looks_are_said(trainings: dict[Unit, pd.DataFrame]) -> Non
     unit = UNITS[0]
     failed = trainings[unit].assign(looks=2)
     outcomes = ["test_loss", "curve_loss", "test_accuracy"]
-    failed.loc[(failed["arm"] == "uniform") & (failed["block"] == 2), outcomes] = np.nan
+    failed.loc[(failed["baseline"] == "uniform") & (failed["block"] == 2), outcomes] = np.nan
     page = page_of(trainings | {unit: failed})
     assert "| MNIST, paper | 8 | 72 of 72 | 1 |" in page
     assert re.search(r"\| MNIST, paper \| .* \| 7 of 8 \| uniform \|", page)
