@@ -198,7 +198,7 @@ def _replay_all(
     workers: int | None,
     on_progress: Callable[[int, int], None],
 ) -> list[pd.DataFrame]:
-    """Each task's search, carried out by so many processes."""
+    """Each task's search, carried out by this number of processes."""
     context = worker_context()
     stop = Flag(context)
     workers = workers or len(os.sched_getaffinity(0))

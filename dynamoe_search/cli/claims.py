@@ -1,4 +1,4 @@
-"""The command that puts the source's claims to the test: ``claims``."""
+"""The command ``claims``, which tests the source's claims."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def claims(
 
     Writes README.md, with a verdict for each claim and condition, and a plot of all effects. With
     --run it first trains what is missing: interrupt it at any moment; the same command goes on.
-    What verdicts need of each study is kept beside it, in trainings.parquet, so that nothing has to
-    be trained again where that file is.
+    What verdicts need of each study is kept beside it, in runs.parquet: where that file is, nothing
+    has to be trained again.
 
     Example: `dynamoe-search claims studies/claims --run --data-dir data`
     """
@@ -85,7 +85,6 @@ def _train(table: ClaimTable, seeds: int, workers: int | None, data_dir: Path | 
     ending = study.run(workers)
     if ending != "interrupted":
         ending = study.confirm(seeds, workers=workers)
-        _export(table, study)
     return ending != "interrupted"
 
 
@@ -102,15 +101,15 @@ def _write_page(folder: Path, tables: list[ClaimTable]) -> None:
     from dynamoe_search.report.claims import claims_page, plot_claims
 
     loaded = {table.unit: load_runs(table) for table in tables}
-    trainings = {unit: found for unit, found in loaded.items() if found is not None}
-    verdicts = judge(list(loaded), trainings)
+    runs = {unit: found for unit, found in loaded.items() if found is not None}
+    verdicts = judge(list(loaded), runs)
     figure = plot_claims(verdicts)
     if figure is not None:
         save_plot(figure, folder / _PLOT)
     page = claims_page(
         verdicts,
         list(loaded),
-        trainings,
+        runs,
         command=f"dynamoe-search claims {folder}",
         plot=_PLOT if figure is not None else None,
     )

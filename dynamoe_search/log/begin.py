@@ -11,7 +11,8 @@ from dynamoe_search.log.state import State, begun, catch_up, changed
 from dynamoe_search.log.storage import Storage
 from dynamoe_search.plan.study_file import StudyFile
 
-# What a candidate is, and what is equal between candidates: with other values it is another study.
+# These decide what a candidate is, and what is equal between candidates. With other values it is
+# another study.
 _FIXED = (
     *("data.", "model.", "budget.", "router.name"),
     *("search.objectives", "search.constraints", "search.also."),
@@ -33,7 +34,7 @@ def begin_study(
     ----------
     log : Log
     state : State
-        As the log has it; it is caught up.
+        Of the study; it is brought up to date with the log.
     study_file : StudyFile
     data : str
         The fingerprint of the data.

@@ -113,8 +113,8 @@ class Log(Heartbeats, Protocol):
 
 
 def of_version_0_1(where: str, elsewhere: str) -> InvalidInput:
-    """The error for a log that this version cannot read; `elsewhere` says where to begin anew."""
+    """The error for a log that this version cannot read; `elsewhere` says where to begin again."""
     return InvalidInput(
         f"{where} holds a log of version 0.1, which this version cannot read: finish the study"
-        f" with version 0.1, or begin it anew {elsewhere}"
+        f" with version 0.1, or begin it again {elsewhere}"
     )

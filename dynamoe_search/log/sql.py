@@ -206,7 +206,7 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
         f"{file.as_uri()}?mode={mode}",
         uri=True,
         timeout=SECONDS_TO_WAIT_FOR_A_WRITER,
-        check_same_thread=False,  # the pool sees to it
+        check_same_thread=False,  # the pool takes care of it
     )
     # A process that is killed loses nothing; a machine without power, about a training run.
     connection.execute("PRAGMA synchronous = NORMAL")

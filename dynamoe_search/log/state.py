@@ -1,4 +1,4 @@
-"""The state of a study: what its events add up to."""
+"""The state of a study, computed from its events."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Key = tuple[str, int]  # candidate and block
 
 @dataclass
 class Progress:
-    """How far one stage of a study is.
+    """The progress of one stage of a study.
 
     Attributes
     ----------
@@ -194,7 +194,7 @@ class State:
     Attributes
     ----------
     position : int
-        Of the last event that was taken in.
+        The position of the last event that was applied.
     study_file : StudyFile, optional
         None until the study is begun.
     data : str
@@ -217,16 +217,16 @@ class State:
 
     @property
     def search(self) -> Progress:
-        """How far the search is."""
+        """The progress of the search."""
         return self.stages["search"]
 
     def apply(self, position: int, event: Event) -> None:
-        """Take in the next event.
+        """Apply the next event.
 
         Raises
         ------
         InvalidInput
-            Where the event is none that this version writes.
+            Where this version does not write such an event.
         """
         content = event.content
         try:
@@ -235,7 +235,7 @@ class State:
                     self._take_study_file(content)
                 case "confirmation":
                     self.confirmation = Confirmation.read(content)
-                case "reported":  # for pruners alone
+                case "reported":  # only pruners need it
                     REPORT.validate_python(content)
                 case "started":
                     start = START.validate_python(content)
@@ -277,9 +277,9 @@ def catch_up(
     ----------
     log : Log
     state : State
-        Of the study, which takes each new event in.
+        Of the study; each new event is applied to it.
     follow : callable
-        Called with the position and each event that the state has taken in.
+        Called with the position and the event after each event that was applied.
     """
     for position, event in log.read(state.position):
         state.apply(position, event)

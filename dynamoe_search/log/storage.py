@@ -17,7 +17,7 @@ from dynamoe_search.log.jsonlines import JsonLinesLog
 from dynamoe_search.log.sql import SqlLog, postgresql_engine, sqlite_engine
 
 DATABASE = "study.db"
-# What is raised where a log cannot be read or written.
+# The errors where a log cannot be read or written.
 LOG_ERRORS = (SQLAlchemyError, OSError)
 _NAME, _NAME_IN_VERSION_0_1 = "study", "dynamoe_search"
 _FORMS = "sqlite:///FILE, jsonl:///FILE or postgresql://USER@HOST/DATABASE"
@@ -133,7 +133,7 @@ def study_names(storage: Storage) -> list[str]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What was wrong with a log, in one line."""
+    """Why a log failed, in one line."""
     # What SQLAlchemy adds to the words of a driver is long, and of no help to users.
     while error.__cause__ is not None:
         error = error.__cause__

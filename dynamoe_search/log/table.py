@@ -28,7 +28,7 @@ TABLES = ("gradients", "utilization", "load", "representation")
 _PARTS = ("deciding", "training", "evaluation", "measuring")
 _SECONDS = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
 _WITH_RESULT = ("complete", "pruned")
-_NO_RUN = Run(0, Start("search", "", 0, 0, 0, "", ""), 0.0)  # which shows the columns
+_NO_RUN = Run(0, Start("search", "", 0, 0, 0, "", ""), 0.0)  # gives an empty table its columns
 
 
 def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
@@ -133,7 +133,7 @@ def confirmation_table(runs: pd.DataFrame, confirmation: Confirmation) -> pd.Dat
 
 
 def paired_results(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of each candidate and block the one run that counts, for `compare_with_reference`.
+    """The one run that counts per candidate and block, for `compare_with_reference`.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def baselines_of(candidates: Iterable[Candidate], study_file: StudyFile) -> dict
 
 
 def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
-    """What a row says of the run itself."""
+    """The columns about the run itself."""
     start, result = run.start, run.result
     known = run.state in _WITH_RESULT
     return {

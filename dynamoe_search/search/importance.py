@@ -22,8 +22,8 @@ from dynamoe_search.plan.plan import Plan
 from dynamoe_search.search.space import suggest, suggest_settings
 
 CHANCE = "(chance)"
-"""A parameter that means nothing, drawn at random: what has no more importance than it, has none
-that is shown."""
+"""A random parameter without meaning. A parameter of no greater importance is not shown to
+matter."""
 
 EVALUATORS: Mapping[str, str] = {
     "fanova": "what the loss depends on, over the whole space (fANOVA)",

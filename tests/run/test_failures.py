@@ -209,7 +209,7 @@ def test_a_network_that_cannot_be_kept_ends_the_session_and_loses_nothing(
 
 def become_nobody() -> None:
     if os.getuid() == 0:
-        os.seteuid(NOBODY)
+        os.setresuid(NOBODY, NOBODY, 0)
 
 
 def is_refused(path: Path) -> None:
@@ -302,14 +302,15 @@ def test_other_data_are_refused(small_study: Path, tmp_path: Path) -> None:
     )
     runs_are(small_study, 1)
     for place in ("here", "there"):
+        text = "\n\n".join(f"{number} experts {place}. " * 300 for number in range(60))
         (tmp_path / place).mkdir()
-        documents = [f"{number} experts {place}. " * 20 for number in range(60)]
-        prepare_text(documents, tmp_path / place / "corpus.tokens")
+        (tmp_path / place / "corpus.txt").write_text(text)
+        prepare_text(tmp_path / place / "corpus.txt", tmp_path / place / "corpus.tokens")
     here, there = (Study(small_study, data_directory=tmp_path / at) for at in ("here", "there"))
     assert here.run(workers=1, progress=False) == "finished"
     elsewhere = Study.at(f"sqlite:///{here.storage.file}", data_directory=tmp_path / "there")
     nowhere = Study.at(f"sqlite:///{here.storage.file}", data_directory=tmp_path)
-    message = r"corpus\.tokens here is not the data .*; check --data-dir"
+    message = r"corpus here is not the data .*; check --data-dir"
     for act in (there.run, there.confirm, elsewhere.work):
         with pytest.raises(InvalidInput, match=message):
             act(progress=False)
