@@ -50,7 +50,10 @@ def panels(
 
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+        grid = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        axes.title.set_wrap(True)
+    return figure, grid
 
 
 def equal_panels(
