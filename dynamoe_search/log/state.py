@@ -8,13 +8,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event, Log
-from dynamoe_search.log.runs import FINISH, START, Finish, Run, RunResult, RunState, Stage, Start
+from dynamoe_search.log.runs import (
+    FINISH,
+    START,
+    FinalState,
+    Finish,
+    Run,
+    RunResult,
+    RunState,
+    Stage,
+    Start,
+)
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.study_file import StudyFile
 
@@ -24,6 +34,8 @@ FORMAT = 3
 # A run is tried again after its worker has died, but not after two deaths in one session: the run
 # itself may be what kills its workers.
 _DEATHS_IN_ONE_SESSION = 2
+
+_FINAL = get_args(FinalState)
 
 Key = tuple[str, int]  # candidate and block
 
@@ -84,11 +96,13 @@ class Progress:
         return next(block for block in range(len(taken) + 1) if block not in taken)
 
     def start(self, start: Start, at: float) -> None:
-        """A run starts."""
-        run = Run(len(self.runs), start, at)
+        """A run starts; it is superseded at once where an earlier attempt has just finished it."""
+        run, earlier = Run(len(self.runs), start, at), self.attempts.setdefault(start.key, [])
         self.runs.append(run)
-        self.attempts.setdefault(start.key, []).append(run.number)
         self.running[run.number] = run
+        if any(self.runs[number].state in _FINAL for number in earlier):
+            self._end(run, "superseded", at)
+        earlier.append(run.number)
         self.retries.pop(start.key, None)
         self.taken.setdefault(start.candidate, set()).add(start.block)
         if start.prunable:
