@@ -147,6 +147,7 @@ class Study:
     def _begin(self, data_directory: Path | str | None) -> None:
         self.data_directory = None if data_directory is None else Path(data_directory)
         self._state = State()
+        self._tables: dict[str, pd.DataFrame] = {}
         self._data: ImageData | TextData | None = None
 
     @property
@@ -210,31 +211,34 @@ class Study:
             ``worker``, ``data`` (the fingerprint), ``commit``, the versions, and the parameters
             that Optuna proposed, each in a column ``parameter_...``.
         """
-        study_file, progress = self._read_file(), self._state.stages[stage]
-        return runs_table(
-            progress.runs, study_file if stage == "search" else loss_alone(study_file)
-        )
+        study_file, runs = self._read_file(), self._state.stages[stage].runs
+        if stage == "confirmation":
+            study_file = loss_alone(study_file)
+        return self._kept(stage, lambda: runs_table(runs, study_file))
 
     def leaderboard(self) -> pd.DataFrame:
         """The candidates by rank; with several objectives, those on the front come first.
 
         See `dynamoe_search.make_leaderboard` and `dynamoe_search.make_pareto_table`.
         """
-        runs, objectives = self.training_runs(), self.file.search.objectives
+        runs, objectives = self.training_runs(), self._read_file().search.objectives
         if objectives == ("loss",):
-            return make_leaderboard(runs)
-        return with_measured(make_pareto_table(runs, objectives), runs)
+            return self._kept("leaderboard", lambda: make_leaderboard(runs))
+        return self._kept(
+            "leaderboard", lambda: with_measured(make_pareto_table(runs, objectives), runs)
+        )
 
     def decision(self) -> Decision:
         """What the study has found so far, and how sure it is."""
-        from dynamoe_search.report.leaderboard import answer
-        from dynamoe_search.report.pareto import pareto_sentences
-
-        board, objectives = self.leaderboard(), self.file.search.objectives
+        board, objectives = self.leaderboard(), self._read_file().search.objectives
         if objectives == ("loss",):
+            from dynamoe_search.report.leaderboard import answer
+
             sentences = answer(self.training_runs(), board, self.changes)
             equals = board.loc[board["indistinguishable"], "candidate"]
         else:
+            from dynamoe_search.report.pareto import pareto_sentences
+
             sentences = pareto_sentences(board, objectives)
             equals = board.loc[board["on_front"], "candidate"]
         best = str(board["candidate"].iloc[0])
@@ -473,9 +477,18 @@ class Study:
 
     def _read(self) -> State:
         """The study as its log is now; `InvalidInput` where it has not begun."""
+        before = self._state.position
         with open_log(self.storage, create=False) as log:
             catch_up(log, self._state)
+        if self._state.position != before:
+            self._tables.clear()
         return self._state
+
+    def _kept(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """A table of the study as it was last read, made once."""
+        if name not in self._tables:
+            self._tables[name] = make()
+        return self._tables[name].copy()
 
     def _read_file(self) -> StudyFile:
         """The study file that the log has."""

@@ -45,9 +45,7 @@ def analyze(
     ] = None,
     every: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Train it again, and follow it at every so many points of its curve."
-        ),
+        typer.Option(min=1, help="Train it again, and measure it at each N-th point of its curve."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write all tables and plots to this folder.")

@@ -71,7 +71,7 @@ def schedule_show(
         title = str(schedule)
     console.print(
         f"[bold]{title}[/bold]  {schedule.depth} layers, {schedule.total} experts,"
-        f" {min(schedule)} to {max(schedule)} a layer",
+        f" {min(schedule)} to {max(schedule)} per layer",
         highlight=False,
     )
     console.print("\n".join(bars(schedule)), highlight=False)
@@ -119,7 +119,7 @@ def schedule_enumerate(
     experts: Experts = 12,
     minimum: Minimum = 1,
     maximum: Maximum = None,
-    rows: Annotated[int, typer.Option(min=0, help="Show at most so many.")] = 20,
+    rows: Annotated[int, typer.Option(min=0, help="Show at most this number.")] = 20,
     csv: Annotated[Path | None, typer.Option(help="Write all of them to this file.")] = None,
 ) -> None:
     """Count every schedule of a total, and list them."""

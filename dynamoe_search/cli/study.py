@@ -144,7 +144,7 @@ def worker(
 
 def leaderboard(
     study: StudyArgument,
-    rows: Annotated[int, typer.Option(min=1, help="Show so many of the best.")] = 20,
+    rows: Annotated[int, typer.Option(min=1, help="Show this number of the best.")] = 20,
     csv: Annotated[Path | None, typer.Option(help="Write all rows to this CSV file.")] = None,
     parquet: Annotated[
         Path | None, typer.Option(help="Write all rows to this parquet file.")

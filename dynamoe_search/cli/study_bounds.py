@@ -1,4 +1,4 @@
-"""``bounds --study``: what was measured, beside what it had to be and could have been."""
+"""``bounds --study``: what was measured, between its lower and upper bounds."""
 
 from __future__ import annotations
 

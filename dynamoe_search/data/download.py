@@ -227,7 +227,7 @@ def _fetch(
 
 
 def _complete(part: Path, file: RemoteFile, address: str, on_progress: Progress | None) -> None:
-    """Append the rest to a part, or write it anew if the server sends only the whole file."""
+    """Append the rest to a part, or replace it if the server sends only the whole file."""
     have = part.stat().st_size if part.exists() else 0
     if have >= file.size:
         return  # complete; the checksum decides

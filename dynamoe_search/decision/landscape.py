@@ -13,6 +13,7 @@ from scipy.linalg import cho_solve
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from threadpoolctl import threadpool_limits
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule, pattern_shape
@@ -215,7 +216,8 @@ def _fit(places: Floats, losses: Floats, error: Floats) -> GaussianProcessRegres
     process = GaussianProcessRegressor(
         kernel, alpha=(error / scale) ** 2 + 1e-9, n_restarts_optimizer=3, random_state=0
     )
-    with warnings.catch_warnings():
+    # Threads wait for each other longer than such small matrices take.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
         # A width at its bound is a valid result: the loss hardly changes over the map.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return process.fit(places, (losses - losses.mean()) / scale)

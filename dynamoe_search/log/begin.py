@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput
@@ -10,7 +11,8 @@ from dynamoe_search.log.state import State, begun, catch_up, changed
 from dynamoe_search.log.storage import Storage
 from dynamoe_search.plan.study_file import StudyFile
 
-# What a candidate is, and what is equal between candidates: with other values it is another study.
+# These decide what a candidate is, and what is equal between candidates. With other values it is
+# another study.
 _FIXED = (
     *("data.", "model.", "budget.", "router.name"),
     *("search.objectives", "search.constraints", "search.also."),
@@ -32,7 +34,7 @@ def begin_study(
     ----------
     log : Log
     state : State
-        As the log has it; it is caught up.
+        Of the study; it is brought up to date with the log.
     study_file : StudyFile
     data : str
         The fingerprint of the data.
@@ -47,10 +49,8 @@ def begin_study(
         Where the study file does not fit; the message shows the difference.
     """
     if state.study_file is None:
-        try:
+        with suppress(Refused):  # where another command has just begun it
             log.append(begun(study_file, data))
-        except Refused:  # another command has just begun it
-            pass
         catch_up(log, state)
     assert state.study_file is not None
     before, now = _flat(state.study_file), _flat(study_file)

@@ -34,10 +34,15 @@ class Start:
         Of the block.
     worker, session : str
         Who trains it, and the command that this worker belongs to.
+    number : int
+        Of the attempt in its stage, from 0. The log takes one start of each number, so that of two
+        workers that decide at once one decides again.
     parameters : mapping of str to float, optional
         The candidate in the search space of Optuna; None where it lies outside the family.
-    passed_over : int, optional
-        The proposals before this one that needed no run; None where no sampler was asked.
+    seen : int, optional
+        The position in the log up to which the sampler knew results; None where none was asked.
+    passed_over : int
+        The sampler's proposals before this one that needed no run.
     prunable : bool
         Whether it may be ended early.
     """
@@ -49,8 +54,10 @@ class Start:
     seed: int
     worker: str
     session: str
+    number: int = 0
     parameters: Mapping[str, float] | None = None
-    passed_over: int | None = None
+    seen: int | None = None
+    passed_over: int = 0
     prunable: bool = False
 
     @property
@@ -61,12 +68,12 @@ class Start:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a training run has found and cost; the columns of `Study.training_runs`.
+    """The results and the cost of a training run; the columns of `Study.training_runs`.
 
     Parameters
     ----------
     training_flops : float
-        Counted from the measured K; of a run that was ended early, as far as it came.
+        Counted from the measured K; of a run that was ended early, up to its end.
     samples : int
         Images, or windows of text, seen.
     fraction : float
@@ -153,7 +160,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Finish:
-    """The end of a run, or its loss: what the log keeps of either."""
+    """What the log keeps of the end of a run, or of an attempt that was lost."""
 
     stage: Stage
     candidate: str
@@ -164,20 +171,29 @@ class Finish:
     result: RunResult = RunResult()
 
 
+@dataclass(frozen=True)
+class Report:
+    """A point of a run's learning curve, which pruners read."""
+
+    candidate: str
+    block: int
+    step: int
+    loss: float
+
+
 START: TypeAdapter[Start] = TypeAdapter(Start)
+REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 FINISH: TypeAdapter[Finish] = TypeAdapter(Finish)
 
 
 def started(start: Start) -> Event:
-    """The event that a run starts; the log refuses a second start of the same attempt."""
-    key = f"started {start.stage} {start.candidate} {start.block} {start.attempt}"
-    return Event("started", asdict(start), key)
+    """The event that a run starts; the log refuses a second start of the same number."""
+    return Event("started", asdict(start), f"started {start.stage} {start.number}")
 
 
 def reported(start: Start, step: int, loss: float) -> Event:
-    """The event that a run has reached a point of its learning curve; pruners go by these."""
-    content = {"candidate": start.candidate, "block": start.block, "attempt": start.attempt}
-    return Event("reported", {**content, "step": step, "loss": loss})
+    """The event that a run has reached a point of its learning curve; pruners read these."""
+    return Event("reported", asdict(Report(start.candidate, start.block, step, loss)))
 
 
 def finished(

@@ -1,4 +1,4 @@
-"""The state of a study: what its events add up to."""
+"""The state of a study, computed from its events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,8 +16,8 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event, Log
 from dynamoe_search.log.runs import (
     FINISH,
+    REPORT,
     START,
-    FinalState,
     Finish,
     Run,
     RunResult,
@@ -35,14 +35,12 @@ FORMAT = 3
 # itself may be what kills its workers.
 _DEATHS_IN_ONE_SESSION = 2
 
-_FINAL = get_args(FinalState)
-
 Key = tuple[str, int]  # candidate and block
 
 
 @dataclass
 class Progress:
-    """How far one stage of a study is.
+    """The progress of one stage of a study.
 
     Attributes
     ----------
@@ -59,8 +57,8 @@ class Progress:
         By candidate and block, the last attempt at each run that must be tried again.
     running : dict of int to Run
         The attempts under way, by number.
-    finished : int
-        Runs that have ended for good.
+    done : set of (str, int)
+        By candidate and block, the runs that have ended for good.
     given_up : set of (str, int)
         Of these, the runs that killed their workers.
     flops : float
@@ -75,20 +73,28 @@ class Progress:
     pruned: set[str] = field(default_factory=set)
     retries: dict[Key, Run] = field(default_factory=dict)
     running: dict[int, Run] = field(default_factory=dict)
-    finished: int = 0
+    done: set[Key] = field(default_factory=set)
     given_up: set[Key] = field(default_factory=set)
     flops: float = 0.0
     seconds: float = 0.0
     attempts: dict[Key, list[int]] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
     _busy: list[tuple[float, float]] = field(default_factory=list)
+    _means: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
+
+    @property
+    def finished(self) -> int:
+        """The number of runs that have ended for good."""
+        return len(self.done)
 
     def means(self, columns: Sequence[str]) -> dict[str, dict[str, float]]:
         """The means of some quantities over the blocks of each candidate."""
-        return {
-            candidate: {name: fmean(r.value(name) for r in blocks.values()) for name in columns}
-            for candidate, blocks in self.results.items()
-        }
+        for candidate, blocks in self.results.items():
+            known = self._means.setdefault(candidate, {})
+            for name in columns:
+                if name not in known:
+                    known[name] = fmean(result.value(name) for result in blocks.values())
+        return self._means
 
     def first_free_block(self, candidate: str) -> int:
         """The lowest block of a candidate that is neither finished nor running."""
@@ -96,13 +102,14 @@ class Progress:
         return next(block for block in range(len(taken) + 1) if block not in taken)
 
     def start(self, start: Start, at: float) -> None:
-        """A run starts; it is superseded at once where an earlier attempt has just finished it."""
-        run, earlier = Run(len(self.runs), start, at), self.attempts.setdefault(start.key, [])
+        """A run starts; at once superseded where another attempt at it has just been finished."""
+        run = Run(len(self.runs), start, at)
         self.runs.append(run)
+        self.attempts.setdefault(start.key, []).append(run.number)
         self.running[run.number] = run
-        if any(self.runs[number].state in _FINAL for number in earlier):
+        if start.key in self.done:
             self._end(run, "superseded", at)
-        earlier.append(run.number)
+            return
         self.retries.pop(start.key, None)
         self.taken.setdefault(start.candidate, set()).add(start.block)
         if start.prunable:
@@ -119,12 +126,15 @@ class Progress:
         self._cover(run.started, at)
         self.retries.pop(key, None)
         self.taken[finish.candidate].add(finish.block)
-        self.finished += key not in self.given_up
+        self.done.add(key)
         self.given_up.discard(key)
         self.flops += finish.result.training_flops
         if finish.state == "complete":
             self.results.setdefault(finish.candidate, {})[finish.block] = finish.result
-        if finish.state != "pruned":
+            self._means.pop(finish.candidate, None)
+        if finish.state == "pruned":
+            self.pruned.add(finish.candidate)
+        elif run.start.prunable:
             self.pruned.discard(finish.candidate)
 
     def lose(self, finish: Finish, at: float) -> None:
@@ -138,7 +148,8 @@ class Progress:
             self._cover(run.started, at)
         if any(number in self.running for number in self.attempts[key]):
             return
-        self.pruned.discard(finish.candidate)
+        if run.start.prunable:
+            self.pruned.discard(finish.candidate)
         attempts = [self.runs[number] for number in self.attempts[key]]
         deaths = Counter(one.start.session for one in attempts if one.state == "died")
         if max(deaths.values(), default=0) < _DEATHS_IN_ONE_SESSION:
@@ -146,7 +157,7 @@ class Progress:
             self.taken[finish.candidate].discard(finish.block)
         else:
             self.given_up.add(key)
-            self.finished += 1
+            self.done.add(key)
 
     def _end(
         self,
@@ -156,16 +167,17 @@ class Progress:
         message: str = "",
         result: RunResult | None = None,
     ) -> Run:
-        self.running.pop(run.number, None)
+        if self.running.pop(run.number, None):
+            self.ended.append(run.number)
         ended = replace(
             run, state=state, finished=at, message=message, result=result or RunResult()
         )
         self.runs[run.number] = ended
-        self.ended.append(run.number)
         return ended
 
     def _cover(self, begin: float, end: float) -> None:
         """Add an interval to the union of those in which a run was under way."""
+        end = max(begin, end)  # where a clock was set back
         first = bisect_left(self._busy, begin, key=lambda interval: interval[1])
         last = bisect_right(self._busy, end, key=lambda interval: interval[0])
         merged = self._busy[first:last]
@@ -182,7 +194,7 @@ class State:
     Attributes
     ----------
     position : int
-        Of the last event that was taken in.
+        The position of the last event that was applied.
     study_file : StudyFile, optional
         None until the study is begun.
     data : str
@@ -205,16 +217,16 @@ class State:
 
     @property
     def search(self) -> Progress:
-        """How far the search is."""
+        """The progress of the search."""
         return self.stages["search"]
 
     def apply(self, position: int, event: Event) -> None:
-        """Take in the next event.
+        """Apply the next event.
 
         Raises
         ------
         InvalidInput
-            Where the event is none that this version writes.
+            Where this version does not write such an event.
         """
         content = event.content
         try:
@@ -223,6 +235,8 @@ class State:
                     self._take_study_file(content)
                 case "confirmation":
                     self.confirmation = Confirmation.read(content)
+                case "reported":  # only pruners need it
+                    REPORT.validate_python(content)
                 case "started":
                     start = START.validate_python(content)
                     self.stages[start.stage].start(start, event.at)
@@ -232,6 +246,8 @@ class State:
                 case "lost":
                     finish = FINISH.validate_python(content)
                     self.stages[finish.stage].lose(finish, event.at)
+                case _:
+                    raise KeyError(event.kind)
         except (ValidationError, KeyError, IndexError, TypeError) as error:
             raise InvalidInput(
                 f"event {position} of the log ({event.kind}) is damaged, or was written by another"
@@ -250,20 +266,24 @@ class State:
             self.changes.append(change)
 
 
-def catch_up(log: Log, state: State, before: Callable[[Event], None] = lambda event: None) -> None:
+def catch_up(
+    log: Log,
+    state: State,
+    follow: Callable[[int, Event], None] = lambda position, event: None,
+) -> None:
     """Read what is new in a log.
 
     Parameters
     ----------
     log : Log
     state : State
-        Of the study, which takes each new event in.
-    before : callable
-        Called with each event before the state takes it in.
+        Of the study; each new event is applied to it.
+    follow : callable
+        Called with the position and the event after each event that was applied.
     """
     for position, event in log.read(state.position):
-        before(event)
         state.apply(position, event)
+        follow(position, event)
 
 
 def begun(study_file: StudyFile, data: str) -> Event:

@@ -52,8 +52,8 @@ def per_sample_gradient_noise(
     Raises
     ------
     InvalidInput
-        For fewer than 2 samples, or more than the split has; for a network that `calibrate` has
-        still to settle.
+        For fewer than 2 samples, or more than the split has; for a network whose thresholds are
+        not calibrated.
 
     Examples
     --------
@@ -107,14 +107,13 @@ def per_sample_gradients(
     Raises
     ------
     InvalidInput
-        For a network that `calibrate` has still to settle: without cuts of its own, a sample is
-        routed by its neighbors.
+        For a network whose thresholds are not calibrated.
     """
     layers = [module for module in model.modules() if isinstance(module, MoELayer)]
     if any(layer.thresholds is not None and bool(layer.thresholds[1].isnan()) for layer in layers):
         raise InvalidInput(
-            "the network has no settled cuts, so the routing of a sample hangs on its neighbors;"
-            " call calibrate with a batch of training data first"
+            "the network's thresholds are not calibrated, so the routing of a sample depends on its"
+            " neighbors; call calibrate with a batch of training data first"
         )
 
     def loss(

@@ -36,7 +36,7 @@ class Candidate:
 
     @property
     def settings_text(self) -> str:
-        """What stands after the schedule; empty where nothing else is searched."""
+        """The settings as text; empty where nothing else is searched."""
         return " ".join(f"{name}={value:g}" for name, value in self.settings)
 
 
@@ -64,12 +64,12 @@ class DenseBaseline:
 
 
 def parse_candidate(text: str) -> Candidate | DenseBaseline:
-    """Read back what `str` of a candidate gave.
+    """A candidate or dense baseline from its text.
 
     Raises
     ------
     InvalidInput
-        Where it is neither.
+        Where the text is neither.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def parse_candidate(text: str) -> Candidate | DenseBaseline:
         pairs = [setting.split("=") for setting in rest]
         return Candidate(Schedule.parse(first), tuple((name, float(v)) for name, v in pairs))
     except (ValueError, IndexError) as error:
-        raise InvalidInput(f"{text!r} is no candidate; expected such as '8-6-4-2 k=2'") from error
+        raise InvalidInput(f"{text!r} is no candidate; write it as '8-6-4-2 k=2'") from error
 
 
 def with_settings(schedule: Schedule, settings: Mapping[str, float]) -> Candidate:

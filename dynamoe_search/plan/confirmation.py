@@ -1,4 +1,4 @@
-"""The plan of a confirmation: who is trained on fresh blocks, and compared with whom."""
+"""The plan of a confirmation: the candidates to train on fresh blocks, and their reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dynamoe_search.specification import Dense
 FINALISTS = 3
 SEEDS = 8
 MARGIN = 0.01
-"""In nats: one percent in the probability that is given to the right answer."""
+"""In nats: one percent of the probability that is given to the right answer."""
 DENSE = {"active": "dense, active parameters", "total": "dense, total parameters"}
 """The dense baselines: networks of as many active, or total, parameters as uniform."""
 
@@ -36,7 +36,7 @@ class Contender:
         As it is shown, such as "descending"; empty for a schedule without a name.
     group : {"pattern", "uniform", "dense", "searched"}
     baselines : tuple of str
-        The baselines that it is: pattern names, "uniform", or one of `DENSE`.
+        The names of the baselines that it equals: patterns, "uniform", or one of `DENSE`.
     """
 
     candidate: str
@@ -58,9 +58,9 @@ class Confirmation:
     margin : float
         The difference of losses that does not matter, in nats.
     seeds : tuple of int
-        The numbers of seeds that were asked for, one after another.
+        Each number of seeds that was asked for, in order.
     settings : dict
-        The study file without its section search: what must not change any more.
+        The study file without its section search. It must not change any more.
     """
 
     reference: str
@@ -101,12 +101,12 @@ def plan_confirmation(
     seeds: int | None,
     margin: float | None,
 ) -> Confirmation:
-    """What is confirmed: as it was fixed, but for more seeds; else by what the search has found.
+    """What is confirmed: as it was fixed before, perhaps with more seeds; else the search's best.
 
     Parameters
     ----------
     begun : Confirmation or None
-        As the log has it.
+        From the log; None where none has begun.
     plan : Plan
     leaders : sequence of str
         The candidates of the search, the best first.
@@ -120,7 +120,7 @@ def plan_confirmation(
     Raises
     ------
     InvalidInput
-        Where nothing is found yet, or what was fixed is to be changed.
+        Where no run is complete yet, or what was fixed is to be changed.
     """
     settings = plan.study.definition()
     del settings["search"]
@@ -141,7 +141,7 @@ def plan_confirmation(
 
 
 def loss_alone(study_file: StudyFile) -> StudyFile:
-    """The study file of a confirmation: all that counts is the loss."""
+    """The study file of a confirmation, in which only the loss counts."""
     search = {"objectives": ("loss",), "constraints": (), "pruner": "none", "measure": ()}
     return study_file.model_copy(update={"search": study_file.search.model_copy(update=search)})
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from dynamoe_search.bench import COLUMNS, Bench
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.report.wording import items, p_value, paragraph
+from dynamoe_search.report.rendering import render
+from dynamoe_search.report.wording import p_value
 from dynamoe_search.statistics.fidelity import rank_correlations
 from dynamoe_search.statistics.pairwise import PairwiseComparison, compare_pairs
 
@@ -28,82 +29,34 @@ def bench_card(bench: Bench, made_by: str) -> str:
     bench : Bench
     made_by : str
         The command that makes the card.
-
-    Returns
-    -------
-    str
-        Markdown.
     """
     study = StudyFile.model_validate_json(bench.study)
-    first = bench.schedules[0]
-    title = f"{bench.name}: every schedule of {first.total} experts in {first.depth} layers"
-    return "\n\n".join(
-        [
-            f"# {title}",
-            f"<!-- Made by `{made_by}` from the table alone; change that, not this. -->",
-            paragraph(_what(bench)),
-            _usage(bench),
-            "## How it was made",
-            paragraph(_how(bench, study)),
-            "## What the noise allows",
-            items(_noise(bench)),
-            "## Columns",
-            "A row per training run, in the order of schedules and seed blocks.",
-            _columns(),
-            "## Limits",
-            items(_limits(bench, study)),
-            "## Data and license",
-            paragraph(_SOURCES.get(study.data.name, "See the source of the data set.")),
-            "## How to cite",
-            paragraph(_citation(bench, title)) + "\n",
-        ]
-    )
-
-
-def _what(bench: Bench) -> str:
-    answer = bench.ask(bench.schedules[0])
-    return (
-        f"All {len(bench.schedules):,} schedules, each trained {len(answer.losses)} times from the"
-        f" same seeds: {len(bench.runs):,} training runs of a small Mixture-of-Experts network,"
-        " each with its learning curve, active FLOPs, measured K, how the experts are used, and the"
-        " noise of the gradients. So a search method can be tried on it without any training, and"
-        " questions about schedules are answered by a look into the table."
-    )
-
-
-def _usage(bench: Bench) -> str:
-    example = bench.schedules[len(bench.schedules) // 2]
-    return f"""\
-```python
-from dynamoe_search import bench
-
-table = bench.load("{bench.name}")  # checked against its checksum
-found = table.ask("{example}")  # or a tuple, or a Schedule
-found.loss, found.low, found.high  # the mean in nats, and its 95 % interval
-found.losses  # of each seed block
-found.curve  # the mean learning curve, a DataFrame
-table.runs  # everything, as Study.training_runs gives it; leaderboards and plots take it
-```
-
-```console
-$ dynamoe-search compare-samplers {bench.name} --family free --plot samplers.png
-```"""
-
-
-def _how(bench: Bench, study: StudyFile) -> str:
-    model, training, router = study.model, study.training, study.router
-    constants = ", ".join(f"{key} = {value}" for key, value in asdict(router).items())
-    rows = bench.runs
-    versions = ", ".join(f"{name} {version}" for name, version in bench.versions.items())
-    return (
-        f"By `study.toml`, beside this card: {model.depth} blocks of experts of width"
-        f" {model.width}, each expert of hidden width {model.hidden}, router ({constants}),"
-        f" {rows['total_parameters'].iloc[0]:,.0f} parameters whatever the schedule; AdamW,"
-        f" learning rate {training.learning_rate}, batch {training.batch}, {training.epochs}"
-        " epochs. Seeds:"
-        f" {', '.join(map(str, rows['seed'].unique()))}, the same for every schedule. Together"
-        f" {rows['training_seconds'].sum() / 60:.0f} minutes of training on one core. Made with"
-        f" {versions} (a plus: with changes not committed); data fingerprint {bench.data}."
+    rows, first = bench.runs, bench.schedules[0]
+    curves = [bench.ask(schedule).curve["loss"].iloc[-2:] for schedule in bench.schedules]
+    before, after = np.mean(curves, axis=0)
+    return render(
+        "bench_card.md",
+        title=f"{bench.name}: every schedule of {first.total} experts in {first.depth} layers",
+        made_by=made_by,
+        name=bench.name,
+        example=bench.schedules[len(bench.schedules) // 2],
+        schedules=f"{len(bench.schedules):,}",
+        runs=f"{len(rows):,}",
+        seeds=rows["seed"].unique().tolist(),
+        model=study.model,
+        training=study.training,
+        router=", ".join(f"{key} = {value}" for key, value in asdict(study.router).items()),
+        parameters=f"{rows['total_parameters'].iloc[0]:,.0f}",
+        minutes=f"{rows['training_seconds'].sum() / 60:.0f}",
+        versions=", ".join(f"{name} {version}" for name, version in bench.versions.items()),
+        data=bench.data,
+        noise=_noise(bench),
+        columns=COLUMNS,
+        before=f"{before:.4f}",
+        after=f"{after:.4f}",
+        source=_SOURCES.get(study.data.name, "See the source of the data set."),
+        version=bench.versions["dynamoe_search"],
+        commit=bench.versions["commit"][:12],
     )
 
 
@@ -178,36 +131,4 @@ def _fidelity(bench: Bench) -> str:
         f" {half['block_high']:.2f}); ranks by the means of all seeds after"
         f" {half['fraction']:.0%} of the training agree with those at its end with"
         f" {half['tau']:.2f}."
-    )
-
-
-def _limits(bench: Bench, study: StudyFile) -> list[str]:
-    first = bench.schedules[0]
-    curves = [bench.ask(schedule).curve["loss"].iloc[-2:] for schedule in bench.schedules]
-    before, after = np.mean(curves, axis=0)
-    return [
-        "Training runs are short. Over the last part of the curve the mean loss of all still falls"
-        f" from {before:.4f} to {after:.4f} nats, so differences are in part of learning speed.",
-        f"One data set, one small network, one router ({study.router.name}) and one way of"
-        " training: what is good here need not be good elsewhere.",
-        "Losses and accuracies are of the validation split; the test split was not looked at.",
-        f"The intervals are over the {len(bench.losses.columns)} seeds of training: the split of"
-        " the data is the same in all.",
-        f"A search on the table sees {len(bench.schedules):,} schedules of {first.depth} layers;"
-        " large spaces may reward other methods.",
-        "Seconds are of one machine under load; everything else repeats bit for bit only with the"
-        " same versions on a processor of the same kind.",
-    ]
-
-
-def _columns() -> str:
-    lines = [f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items()]
-    return "\n".join(["| column | meaning, unit |", "| --- | --- |", *lines])
-
-
-def _citation(bench: Bench, title: str) -> str:
-    return (
-        f"{title}. A tabular benchmark of dynamoe_search {bench.versions['dynamoe_search']},"
-        f" commit {bench.versions['commit'][:12]}. Please give the commit, and the checksum of the"
-        " table in `dynamoe_search/bench/tables/SHA256SUMS`."
     )

@@ -233,18 +233,7 @@ def _distinct(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
 def machine_sentences(
     machine: Machine, times: pd.DataFrame, names: Sequence[str], tokens: int
 ) -> list[str]:
-    """The least times by the roofline, of the fastest and the slowest of the compared.
-
-    Parameters
-    ----------
-    machine : Machine
-    times : DataFrame
-        As `dynamoe_search.bounds.machine.roofline` gives it.
-    names : sequence of str
-        Of its schedules.
-    tokens : int
-        Of the batch.
-    """
+    """The least times by `roofline`, of the fastest and the slowest of the named schedules."""
     kinds = {
         "training_seconds": f"a training step of {tokens:,} tokens",
         "decoding_seconds": "decoding one token",
@@ -319,36 +308,23 @@ def bounds_table(
     """
     most = extremes.loc["log2_configurations", "most"]
     headers = ["K", "FLOPs", "ways", "short", "entropy", "touched"]
-    if times is not None:
-        headers += ["step", "decode", "batch"]
+    headers += [] if times is None else ["step", "decode", "batch"]
     rows = []
     for place, score in enumerate(scores.itertuples()):
-        cells = [
-            score.name,
-            str(score.schedule),
-            sparkline(score.schedule),
-            _spread(score, "active", "{:.3g}".format),
-            _spread(score, "flops", engineering),
-            f"2^{score.log2_configurations:.1f}",
-            f"{max(0.0, most - score.log2_configurations):.2f}",
-            f"{score.entropy_ceiling:.3f}",
-            f"{score.distinct_experts:.1f}",
-        ]
-        if times is not None:
-            cells += [f"{engineering(value)}s" for value in times.iloc[place]]
-        rows.append(cells)
-    columns = [
-        *texts("name"),
-        Column("schedule", is_name=True),
-        *texts("shape"),
-        *numbers(*headers),
-    ]
+        cost = [_spread(score, "active", "{:.3g}".format), _spread(score, "flops", engineering)]
+        short = max(0.0, most - score.log2_configurations)
+        ways = [f"2^{score.log2_configurations:.1f}", f"{short:.2f}"]
+        use = [f"{score.entropy_ceiling:.3f}", f"{score.distinct_experts:.1f}"]
+        least = [] if times is None else [f"{engineering(x)}s" for x in times.iloc[place]]
+        names = [score.name, str(score.schedule), sparkline(score.schedule)]
+        rows.append([*names, *cost, *ways, *use, *least])
+    schedule = [*texts("name"), Column("schedule", is_name=True), *texts("shape")]
     caption = (
         "K: active experts per layer, and FLOPs of a token, forward: fewest to most (expected);"
         " ways: routing configurations, and how many bits short of the most; entropy: its ceiling,"
         " nats per layer; touched: experts that a batch uses, if it uses all equally"
     )
-    return Table(columns, rows, "", caption)
+    return Table([*schedule, *numbers(*headers)], rows, "", caption)
 
 
 def _spread(score: Any, name: str, form: Callable[[float], str]) -> str:

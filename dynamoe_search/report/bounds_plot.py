@@ -33,12 +33,9 @@ def plot_bounds(
     Parameters
     ----------
     budget : ExpertBudget
-    scores : DataFrame
-        As `dynamoe_search.bounds.budget.compare_schedules` gives it.
-    extremes : DataFrame
-        As `budget_extremes` gives it: the ends of the shaded ranges.
-    family : DataFrame, optional
-        As `family_bounds` gives it, for a row of its own.
+    scores, extremes, family : DataFrame
+        As `compare_schedules`, `budget_extremes` and `family_bounds` give them: the schedules, the
+        ends of the shaded ranges, and what gets a row of its own.
     """
     figure, ((ways, flops), (entropy, touched)) = panels(2, 2, 11, 3.4 + 0.5 * (len(scores) + 1))
     _plot_row(ways, "log2_configurations", scores, extremes, family)
@@ -66,8 +63,8 @@ def _plot_row(
     """A dot for each schedule between the least and the most of the budget."""
     names = list(scores["name"])
     if family is not None:
-        row, look = [len(names)] * len(family), {"ms": 11, "mew": 0.5, "alpha": 0.5}
-        axes.plot(family[quantity], row, "|", color=GRAY, **look)
+        row = [len(names)] * len(family)
+        axes.plot(family[quantity], row, "|", color=GRAY, ms=11, mew=0.5, alpha=0.5)
         names.append(_FAMILY_ROW)
     axes.scatter(scores[quantity], range(len(scores)), s=42, c=_colors(scores), zorder=3)
     _finish(axes, names, *extremes.loc[quantity, ["least", "most"]])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, intervals, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, forest, one_panel
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import counted, named, number, p_value
 from dynamoe_search.statistics.comparison import ERROR_RATE, MOST_SEEDS, POWER
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERDICT_LOOKS = {
+_LOOKS = {
     "better": (BLUE, "o"),
     "worse": (ORANGE, "D"),
     "equivalent": (GREEN, "s"),
@@ -169,25 +169,14 @@ def plot_confirmation(
     table: pd.DataFrame, reference: str, margin: float, axes: Axes | None = None
 ) -> Figure:
     """The differences to the reference with their intervals, beside the margin: a forest plot."""
-    table = table.reset_index(drop=True)
     figure, axes = one_panel(axes, 8.0, 1.9 + 0.3 * len(table))
-    axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0, label=f"margin ±{margin:.4f}")
-    axes.axvline(0, color="black", lw=0.8)
-    found = []
-    for verdict, (color, marker) in VERDICT_LOOKS.items():
-        rows = table[table["verdict"] == verdict]
-        found.append(f"{len(rows)} {verdict}")
-        if len(rows):
-            spread = (rows["low"], rows["difference"], rows["high"])
-            face = "white" if verdict == "undecided" else color
-            intervals(axes, *spread, rows.index, color, c=face, marker=marker, label=verdict)
+    counts = forest(axes, table, "difference", margin, _LOOKS)
+    found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     names = table["name"] if "name" in table else table["candidate"]
     labels = names.where(names != "", table["candidate"]) + "  (" + table["seeds"].map(str) + "x)"
     axes.set_yticks(range(len(table)), labels, fontsize=8)
-    axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("test loss less the reference's (nats), mean and 95 % interval; above 0: worse")
-    axes.set_title(
-        f"Of {len(table)} candidates: {', '.join(found)}\ncompared with {reference}", fontsize=10
-    )
+    title = f"Of {len(table)} candidates: {found}\ncompared with {reference}"
+    axes.set_title(title, fontsize=10)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -1,16 +1,17 @@
 """Figures: their colors, panels, marks and labels.
 
-Matplotlib is imported when the first figure is made, so that sentences and tables, which share
-modules with plots, do not wait for it.
+Seaborn and matplotlib are imported when the first figure is made, so that sentences and tables,
+which share modules with plots, do not wait for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
@@ -32,24 +33,22 @@ LOOKS: Sequence[tuple[str, Any, str]] = (
 # colors, which a dark page exchanges; on a color they must stay.
 INK, PAPER = "#010101", "#fefefe"
 COLOR_MAP = "cividis"  # read equally well with every kind of color vision, and in gray
-_STYLE = {
-    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color"), ".15"),
-    **dict.fromkeys(("xtick.color", "ytick.color"), ".15"),
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
-    "axes.axisbelow": True,
-}
 
 
 def panels(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, Any]:
     """A new figure of a size in inches, and its axes: an array of shape (rows, columns)."""
-    from matplotlib import rc_context
+    import seaborn as sns
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    with sns.axes_style("ticks"):
+        grid = figure.subplots(rows, columns, squeeze=False, **options)
+    sns.despine(figure)
+    for axes in grid.flat:
+        axes.title.set_wrap(True)
+    return figure, grid
 
 
 def equal_panels(
@@ -83,6 +82,29 @@ def intervals(
     axes.scatter(middle, place, edgecolors=color, zorder=3, **{"s": 34, "c": color} | marks)
 
 
+def forest(
+    axes: Axes, rows: pd.DataFrame, middle: str, margin: float, looks: Mapping[str, tuple[str, str]]
+) -> dict[str, int]:
+    """Draw differences from the top down, beside a margin; give the count of each verdict.
+
+    `rows` have ``low``, the column `middle`, ``high`` and ``verdict``; `looks` are a color and a
+    marker for each verdict, of which the last one is drawn hollow.
+    """
+    axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0, label=f"margin ±{margin:.4f}")
+    axes.axvline(0, color="black", lw=0.8)
+    found = {}
+    for verdict, (color, marker) in looks.items():
+        place = np.flatnonzero(rows["verdict"] == verdict)
+        part = rows.iloc[place]
+        found[verdict] = len(part)
+        if len(part):
+            spread = (part["low"], part[middle], part["high"])
+            face = "white" if verdict == list(looks)[-1] else color
+            intervals(axes, *spread, place, color, c=face, marker=marker, label=verdict)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    return found
+
+
 def write_in_cell(axes: Axes, x: float, y: float, text: str, is_dark: bool) -> None:
     """Write on a cell of a heat map, in a color that can be read on it."""
     ink = PAPER if is_dark else INK
@@ -94,7 +116,7 @@ def legend_below(axes: Axes, columns: int = 2) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     under = axes.transAxes + ScaledTranslation(0, -0.5, axes.figure.figure.dpi_scale_trans)
-    where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    where: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
     axes.legend(fontsize=8, frameon=False, ncols=columns, **where)
 
 
@@ -120,15 +142,8 @@ _ANGLES = np.deg2rad([45, 135, -45, -135, 0, 180, 90, -90])
 def label_points(axes: Axes, labels: Sequence[str], labeled: ArrayLike, others: ArrayLike) -> None:
     """Write a label beside each point, off the other labels, and off as many points as possible.
 
-    Parameters
-    ----------
-    axes : Axes
-        Of a figure that is laid out; see `lay_out`.
-    labels : sequence of str
-    labeled : array_like of float, shape (labels, 2)
-        In the axes' units.
-    others : array_like of float, shape (points, 2)
-        All points, the labeled ones among them.
+    The figure must be laid out; see `lay_out`. Places are of shape (n, 2), in the axes' units;
+    `others` are all points, the labeled ones among them.
     """
     from matplotlib.patheffects import withStroke
     from matplotlib.text import Text
@@ -140,7 +155,7 @@ def label_points(axes: Axes, labels: Sequence[str], labeled: ArrayLike, others: 
     ways = np.column_stack([np.cos(angles), np.sin(angles)])
     distances = pixels * np.repeat(_DISTANCES, len(_ANGLES))[:, None]
     arrow = {"arrowstyle": "-", "color": ORANGE, "lw": 0.6, "shrinkA": 0, "shrinkB": 3}
-    style = {"fontsize": 8, "color": ORANGE, "ha": "center", "va": "center", "zorder": 4}
+    style: Any = {"fontsize": 8, "color": ORANGE, "ha": "center", "va": "center", "zorder": 4}
     outline = [withStroke(linewidth=2, foreground="white")]
     taken: list[Bbox] = []
     for text, (x, y) in zip(labels, np.asarray(labeled, dtype=np.float64), strict=True):

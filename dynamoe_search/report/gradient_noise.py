@@ -1,7 +1,7 @@
 """The noise of the gradients over the training: in sentences, and as plots.
 
 All take ``gradients``, the `dynamoe_search.measurement_table` of that name; ``names`` are the
-candidates to show, at most six in a plot, and what each is called.
+candidates to show, at most six in a plot, and what each is called; ``candidate`` is one of them.
 """
 
 from __future__ import annotations
@@ -60,10 +60,8 @@ def plot_gradient_noise(
     InvalidInput
         Where none of them was measured.
     """
-    whole = gradients[(gradients["group"] == NETWORK) & gradients["candidate"].isin(list(names))]
-    course = noise_course(whole, "candidate")
-    lines = {names[candidate]: candidate for candidate in names}
-    return _plot(course.rename(columns={"candidate": "line"}), lines, "", axes)
+    whole = gradients[gradients["group"] == NETWORK]
+    return _plot(noise_course(whole, "candidate").set_index("candidate"), names, "", axes)
 
 
 def plot_gradient_groups(
@@ -77,19 +75,19 @@ def plot_gradient_groups(
         Where it was not measured.
     """
     own = gradients[gradients["candidate"] == candidate]
-    course = noise_course(own, "group").rename(columns={"group": "line"})
-    return _plot(course, {group: group for group in own["group"].unique()}, f"{candidate}: ", axes)
+    names = {group: group for group in own["group"].unique()}
+    return _plot(noise_course(own, "group").set_index("group"), names, f"{candidate}: ", axes)
 
 
 def _plot(
-    course: pd.DataFrame, lines: Mapping[str, str], subject: str, axes: Axes | None
+    course: pd.DataFrame, names: Mapping[str, str], subject: str, axes: Axes | None
 ) -> Figure:
-    known = {name: line for name, line in lines.items() if (course["line"] == line).any()}
+    """A line for each of the names that the course has in its index."""
+    known = {name: course.loc[[line]] for line, name in names.items() if line in course.index}
     if not known:
         raise InvalidInput("the gradient noise of none of them was measured, or all is noise")
     figure, axes = one_panel(axes, 5.4, 4.0)
-    for (name, line), (color, dash, marker) in zip(known.items(), LOOKS, strict=False):
-        points = course[course["line"] == line]
+    for (name, points), (color, dash, marker) in zip(known.items(), LOOKS, strict=False):
         look = {"marker": marker, "ls": dash, "ms": 4, "color": color, "label": name}
         axes.plot(100 * points["fraction"], points["noise_scale"], **look)
     axes.set_yscale("log")
@@ -98,16 +96,13 @@ def _plot(
     axes.set_xlim(0, 102)
     axes.set_xlabel("part of the training (%)")
     axes.set_ylabel("gradient noise scale (samples)")
-    axes.set_title(subject + _finding(course, known), fontsize=10)
+    last = {name: float(points["noise_scale"].iloc[-1]) for name, points in known.items()}
+    axes.set_title(subject + _finding(last), fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     return figure
 
 
-def _finding(course: pd.DataFrame, lines: Mapping[str, str]) -> str:
-    last = {
-        name: float(course.loc[course["line"] == line, "noise_scale"].iloc[-1])
-        for name, line in lines.items()
-    }
+def _finding(last: Mapping[str, float]) -> str:
     most, least = max(last, key=last.__getitem__), min(last, key=last.__getitem__)
     if most == least:
         return f"{most}: at the end a noise scale of {_samples(last[most])} samples"

@@ -1,9 +1,12 @@
 """How a search went: its runs one after another, and the regret of who led.
 
-``runs`` are those of `Study.training_runs`; complete ones are shown.
+``runs`` are those of `Study.training_runs`, of which complete ones are shown; ``curve`` is their
+`dynamoe_search.decision.regret.search_curve`, and ``board`` their leaderboard.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,40 +47,24 @@ def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     ):
         losses = complete["validation_loss"][mask]
         axes.scatter(number[mask], losses, s=26, c=color, marker=marker, label=label, zorder=3)
-    axes.step(number, _leading_means(complete), where="post", color=GREEN, label="leader's mean")
+    so_far = complete.set_axis(number).pivot(columns="candidate", values="validation_loss")
+    leading = so_far.expanding().mean().min(axis=1)
+    axes.step(number, leading, where="post", color=GREEN, label="leader's mean")
     # A few that diverge should not flatten the rest.
     lowest, high = complete["validation_loss"].quantile([0, 0.95])
     top = high + max(0.25 * (high - lowest), 0.01 * high)
     axes.set_ylim(top=top)
     hidden = int((complete["validation_loss"] > top).sum())
-    axes.set_xlabel(
-        f"training run ({hidden} of higher loss not shown)" if hidden else "training run"
-    )
+    beyond = f" ({hidden} of higher loss not shown)" if hidden else ""
+    axes.set_xlabel(f"training run{beyond}")
     axes.set_ylabel("validation loss (nats)")
     axes.set_title("Each training run, and the mean of the leading candidate", fontsize=10)
     legend_below(axes)
     return figure
 
 
-def _leading_means(complete: pd.DataFrame) -> list[float]:
-    losses: dict[str, list[float]] = {}
-    means: dict[str, float] = {}
-    leading = []
-    for candidate, loss in zip(complete["candidate"], complete["validation_loss"], strict=True):
-        losses.setdefault(candidate, []).append(loss)
-        means[candidate] = float(np.mean(losses[candidate]))
-        leading.append(min(means.values()))
-    return leading
-
-
 def regret_sentences(curve: pd.DataFrame) -> list[str]:
-    """How soon a search had found what is not distinguishable from its best.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        As `dynamoe_search.decision.regret.search_curve` gives it.
-    """
+    """How soon a search had found what is not distinguishable from its best."""
     final = curve["candidate"].iloc[-1]
     led = curve["candidate"].eq(final)
     return [
@@ -100,21 +87,12 @@ def _finding(curve: pd.DataFrame) -> str:
 
 
 def plot_regret(curve: pd.DataFrame, board: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The regret of the leader after each run, against the best of the study.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        As `dynamoe_search.decision.regret.search_curve` gives it.
-    board : DataFrame
-        The leaderboard of the same runs, as `make_leaderboard` gives it.
-    """
+    """The regret of the leader after each run, against the best of the study."""
     figure, axes = one_panel(axes, 5.4, 3.8)
-    axes.step(
-        curve["completed"], curve["regret"], where="post", color=BLUE, label="leader at the time"
-    )
+    label = "leader at the time"
+    axes.step(curve["completed"], curve["regret"], where="post", color=BLUE, label=label)
     equal = curve[curve["indistinguishable"]]
-    dots = {"s": 14, "c": GREEN, "zorder": 3, "label": "within noise of the best"}
+    dots: Any = {"s": 14, "c": GREEN, "zorder": 3, "label": "within noise of the best"}
     axes.scatter(equal["completed"], equal["regret"], **dots)
     named = board[board["feasible"] & (board["pattern"] != "")]
     for best in named.head(1).itertuples():

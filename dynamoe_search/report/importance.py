@@ -39,16 +39,13 @@ def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
     ('tilt', 0.8, True)
     """
     wide = table.pivot(index=["evaluator", "repetition"], columns="parameter", values="importance")
-    above = wide.gt(wide[CHANCE], axis=0)
-    long = wide.stack().rename("importance").to_frame()
-    long["above"] = above.stack()
-    grouped = long.groupby(["evaluator", "parameter"], sort=False)
+    grouped = wide.groupby("evaluator")
     found = pd.DataFrame(
         {
-            "mean": grouped["importance"].mean(),
-            "low": grouped["importance"].quantile((1 - _SURE) / 2),
-            "high": grouped["importance"].quantile((1 + _SURE) / 2),
-            "above_chance": grouped["above"].mean(),
+            "mean": grouped.mean().stack(),
+            "low": grouped.quantile((1 - _SURE) / 2).stack(),
+            "high": grouped.quantile((1 + _SURE) / 2).stack(),
+            "above_chance": wide.gt(wide[CHANCE], axis=0).groupby("evaluator").mean().stack(),
         }
     )
     found["is_sure"] = found["above_chance"] >= _SURE
@@ -74,7 +71,7 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
     repetitions = table["repetition"].nunique()
     return [
         *sentences,
-        f"From {table['candidates'].iloc[0]} candidates, drawn anew {repetitions} times, each with"
+        f"From {table['candidates'].iloc[0]} candidates, drawn again {repetitions} times, each with"
         " another seed of the evaluator: the ranges hold 95 % of these. A parameter of pure chance"
         f" was put beside the others; what is above it in fewer than {percents(_SURE)} of the draws"
         " is not shown to differ from it.",

@@ -48,7 +48,7 @@ def landscape_sentences(landscape: Landscape) -> list[str]:
     if 1 - early - central > _NOTHING:
         sentences.append(
             f"The other {percents(1 - early - central)} is not on the map: schedules at one place"
-            " are not all alike, and waves lie near uniform, which is in the middle."
+            " can differ, and waves lie near uniform, which is in the middle."
         )
     sentences.append(_trust(landscape))
     if landscape.noise.degrees:
@@ -125,9 +125,8 @@ def plot_landscape(
     label = "95 % margin of the fitted loss (± nats)" if uncertainty else "fitted loss (nats)"
     figure.colorbar(cells, ax=axes, label=label)
     unnamed = candidates[candidates["pattern"] == ""]
-    axes.scatter(
-        unnamed["x"], unnamed["y"], s=8 + 6 * unnamed["blocks"], c=PAPER, edgecolors=INK, lw=0.7
-    )
+    size = 8 + 6 * unnamed["blocks"]
+    axes.scatter(unnamed["x"], unnamed["y"], s=size, c=PAPER, edgecolors=INK, lw=0.7)
     patterns = candidates[candidates["pattern"] != ""]
     axes.scatter(patterns["x"], patterns["y"], s=42, marker="D", c=ORANGE, edgecolors=PAPER, lw=0.8)
     if landscape.predictive_r2 > 0:

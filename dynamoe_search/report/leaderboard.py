@@ -13,7 +13,7 @@ import pandas as pd
 
 from dynamoe_search.decision.leaderboard import differences_by_noise
 from dynamoe_search.report.figure import BLUE, ORANGE, intervals, one_panel
-from dynamoe_search.report.html.tables import table_html
+from dynamoe_search.report.rendering import table_html
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import counted, named, plus_minus
@@ -103,7 +103,7 @@ def _described(row: pd.Series) -> str:
 
 
 def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
-    """So many of the first rows, and the named schedules below them."""
+    """The first rows, up to this number, and the named schedules below them."""
     is_text = bool(board["bits_per_byte"].notna().any())
     quality = "bits/byte" if is_text else "accuracy"
     missed = "" if board["feasible"].all() else " x: misses a constraint;"

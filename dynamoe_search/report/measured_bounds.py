@@ -1,13 +1,13 @@
 """Trained networks between their bounds: sentences, a table, a plot.
 
-All take the table of `dynamoe_search.bounds.measured.measured_bounds`; ``names`` are what those
+All take the ``table`` of `dynamoe_search.bounds.measured_bounds`; ``names`` are what those
 candidates are called that have a name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from dynamoe_search.bounds.measured import MEASURED_AND_BOUNDED
 from dynamoe_search.report.bounds import nearly_equal
 from dynamoe_search.report.figure import BLUE, GRAY, panels
 from dynamoe_search.report.table import Column, Table, numbers
-from dynamoe_search.report.wording import engineering, percents, plus_minus, span
+from dynamoe_search.report.wording import engineering, percents, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FORMS: Mapping[str, Callable[[float], str]] = {
     "active_experts": "{:.2f}".format,
-    "flops_per_token": lambda value: f"{engineering(value)}FLOPs",
+    "flops_per_token": lambda value: engineering(value).strip(),
     "entropy": "{:.3f}".format,
     "training_seconds": "{:.2f}".format,
 }
@@ -70,9 +70,8 @@ def _reached(rows: pd.DataFrame) -> str:
 def measured_bounds_table(table: pd.DataFrame, names: Mapping[str, str]) -> Table:
     """A row for each candidate; floor, measured and ceiling of each quantity."""
     quantities = list(table["quantity"].unique())
-    table, prefix = _with_prefix(table)
-    labels = [MEASURED_AND_BOUNDED[quantity] for quantity in quantities]
-    headers = [f"{about.label}\n({about.unit or f'{prefix}FLOPs'})" for about in labels]
+    about = [MEASURED_AND_BOUNDED[quantity] for quantity in quantities]
+    headers = [f"{one.label}\n({one.unit})" if one.unit else one.label for one in about]
     rows = []
     for candidate, of_it in table.groupby("candidate", sort=False):
         cells = {row["quantity"]: _cell(row) for row in of_it.to_dict("records")}
@@ -84,24 +83,11 @@ def measured_bounds_table(table: pd.DataFrame, names: Mapping[str, str]) -> Tabl
     return Table(columns, rows, "", caption)
 
 
-def _with_prefix(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """FLOPs in thousands, or millions, and so on; and the prefix of that."""
-    flops = table["quantity"] == "flops_per_token"
-    _, _, prefix = engineering(table.loc[flops, "measured"].max()).partition(" ")
-    factor = 1000.0 ** " kMGTP".index(prefix or " ")
-    columns = ["floor", "measured", "low", "high", "ceiling"]
-    scaled = table[columns].where(~flops, table[columns] / factor)
-    return table.assign(**{name: scaled[name] for name in columns}), prefix
-
-
 def _cell(row: Mapping[str, float]) -> str:
     form = _FORMS[str(row["quantity"])]
-    if form is _FORMS["flops_per_token"]:
-        form = "{:.3g}".format
-    measured = form(row["measured"])
-    width = row["high"] - row["measured"]
+    measured, width = form(row["measured"]), row["high"] - row["measured"]
     if not nearly_equal(row["measured"], row["measured"] + abs(width)):
-        measured += plus_minus(width, ".2g")
+        measured += " ± ?" if np.isnan(width) else f" ± {form(width)}"
     if nearly_equal(row["floor"], row["ceiling"]):
         return measured
     floor = "" if np.isnan(row["floor"]) else f"{form(row['floor'])} < "
@@ -127,7 +113,7 @@ def plot_measured_bounds(table: pd.DataFrame, names: Mapping[str, str]) -> Figur
     labels = [names.get(candidate) or candidate for candidate in candidates]
     row[0].set_yticks(range(len(candidates)), labels, fontsize=8)
     row[0].invert_yaxis()
-    figure.suptitle(_finding(groups), fontsize=10)
+    figure.suptitle(_finding(groups), fontsize=10, wrap=True)
     return figure
 
 
@@ -150,7 +136,7 @@ def _plot_quantity(axes: Axes, quantity: str, rows: pd.DataFrame, candidates: li
     starts = rows["floor"].fillna(rows["measured"])
     axes.barh(places, ends - starts, left=starts, height=0.55, color=GRAY, alpha=0.35)
     width = (rows["high"] - rows["measured"]).fillna(0.0)
-    look = {"fmt": "o", "ms": 4, "color": BLUE, "capsize": 2, "lw": 1.2}
+    look: Any = {"fmt": "o", "ms": 4, "color": BLUE, "capsize": 2, "lw": 1.2}
     axes.errorbar(rows["measured"], places, xerr=width, **look)
     about = MEASURED_AND_BOUNDED[quantity]
     axes.set_xlabel(f"{about.label} ({about.unit})" if about.unit else about.label, fontsize=9)

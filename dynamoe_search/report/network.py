@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from dynamoe_search.measure.gradient_moments import pool_gradients
 from dynamoe_search.measure.quantities import GROUPS
-from dynamoe_search.report.table import Column, Table, numbers
+from dynamoe_search.report.table import Column, Table
 from dynamoe_search.report.wording import percents, span
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _EVEN = 0.95  # of ln N
 
 
 def network_sentences(found: NetworkAnalysis) -> list[str]:
-    """How the experts are used, where the gradient's noise comes from, how tokens change by layer."""
+    """How the experts are used, where the gradient noise comes from, how varied the tokens are."""
     return [*_use(found.utilization), _noise(found), _variety(found.ranks)]
 
 
@@ -42,7 +43,7 @@ def _use(table: pd.DataFrame) -> list[str]:
             f"Layer {least['layer']:.0f} is used least evenly: {least['effective_experts']:.1f}"
             f" effective of {least['experts']:.0f} experts, entropy {evenness}."
         )
-    information = chosen["mutual_information"] - chosen["chance_information"]
+    information = _information(chosen)
     most = information.idxmax()
     sentence = (
         f"The choice of experts in layer {chosen['layer'][most]:.0f} says most of a token's group"
@@ -85,63 +86,58 @@ def _variety(ranks: pd.DataFrame) -> str:
     return f"{sentence}: the early input is {ways} varied here."
 
 
+_LAYERS = {
+    "layer": "{0.layer}",
+    "N": "{0.experts}",
+    "K": "{0.mean_active:.2f} ± {0.deviation:.2f}",
+    "entropy": "{0.normalized_entropy:.3f}",
+    "effective": "{0.effective_experts:.2f}",
+    "dead": "{0.dead_experts}",
+    "MaxVio": "{0.maximum_violation:.2f}",
+    "Gini": "{0.gini:.2f}",
+    "indecision": "{0.router_entropy:.3f}",
+    "information": "{0.information:.3f}",
+    "rank": "{0.rank:.1f}",
+}
+_GRADIENTS = {
+    "layer": "{0.layer}",
+    "group": "{0.group}",
+    "parameters": "{0.parameters:,}",
+    "variance": "{0.trace:.3g}",
+    "squared norm": "{0.squared_norm:.3g}",
+    "noise scale": "{0.noise_scale:.3g}",
+    "noise scale\n(tokens)": "{0.token_noise_scale:.3g}",
+}
+
+
 def network_tables(found: NetworkAnalysis) -> list[Table]:
     """Use of experts and variety of tokens by layer, and gradient noise by layer and group."""
-    return [_layers(found), _gradients(found.gradients)]
-
-
-def _layers(found: NetworkAnalysis) -> Table:
-    headers = ("N", "K", "entropy", "effective", "dead", "MaxVio", "Gini", "indecision")
-    columns = [
-        Column("layer", is_number=True, is_name=True),
-        *numbers(*headers, "information", "rank"),
-    ]
-    rows = [
-        (
-            str(row.layer),
-            str(row.experts),
-            f"{row.mean_active:.2f} ± {row.active_variance**0.5:.2f}",
-            f"{row.normalized_entropy:.3f}",
-            f"{row.effective_experts:.2f}",
-            str(row.dead_experts),
-            f"{row.maximum_violation:.2f}",
-            f"{row.gini:.2f}",
-            f"{row.router_entropy:.3f}",
-            f"{row.mutual_information - row.chance_information:.3f}",
-            f"{rank:.1f}",
-        )
-        for row, rank in zip(
-            found.utilization.itertuples(), found.ranks["effective_rank"], strict=True
-        )
-    ]
-    caption = (
+    layers = found.utilization.assign(
+        deviation=found.utilization["active_variance"] ** 0.5,
+        information=_information(found.utilization),
+        rank=found.ranks["effective_rank"].to_numpy(),
+    )
+    about_layers = (
         "entropy: of the load, over ln N; indecision: entropy of a token's gates, nats;"
         " information: what experts say of classes or tokens beyond chance, nats; rank: effective"
         " rank of the tokens that enter"
     )
-    return Table(columns, rows, "layers", caption)
-
-
-def _gradients(gradients: pd.DataFrame) -> Table:
-    columns = [
-        Column("layer", is_number=True, is_name=True),
-        Column("group", is_name=True),
-        *numbers("parameters", "variance", "squared norm", "noise scale", "noise scale\n(tokens)"),
-    ]
-    rows = [
-        (
-            str(row.layer),
-            row.group,
-            f"{row.parameters:,}",
-            f"{row.trace:.3g}",
-            f"{row.squared_norm:.3g}",
-            f"{row.noise_scale:.3g}",
-            f"{row.token_noise_scale:.3g}",
-        )
-        for row in gradients.itertuples()
-    ]
-    caption = (
+    about_noise = (
         "layer 0: outside the layers; noise scale: variance over squared norm of the mean; that of"
         " a token does not depend on how rarely an expert is used"
     )
-    return Table(columns, rows, "gradient noise", caption)
+    return [
+        _table(layers, _LAYERS, "layers", about_layers),
+        _table(found.gradients, _GRADIENTS, "gradient noise", about_noise),
+    ]
+
+
+def _table(table: pd.DataFrame, forms: Mapping[str, str], title: str, caption: str) -> Table:
+    columns = [Column(name, name != "group", name in ("layer", "group")) for name in forms]
+    rows = [[form.format(row) for form in forms.values()] for row in table.itertuples()]
+    return Table(columns, rows, title, caption)
+
+
+def _information(utilization: pd.DataFrame) -> pd.Series:
+    """What the experts of a layer say of a token's group, in nats beyond chance."""
+    return utilization["mutual_information"] - utilization["chance_information"]

@@ -1,6 +1,6 @@
 """A search for several objectives: sentences, a table, and plots of the Pareto front.
 
-All take the table of `dynamoe_search.statistics.pareto.make_pareto_table` and the names of the
+All take the ``table`` of `dynamoe_search.make_pareto_table` and the names of the
 ``objectives`` that it was made for.
 """
 
@@ -36,7 +36,7 @@ _FRONT, _MAYBE, _DOMINATED, _INFEASIBLE = _STATES = (
     "misses a constraint",
 )
 _MARKS = dict(zip(_STATES, "●≈ ✗", strict=True))
-# An axis is logarithmic where the largest value is more than so many times the smallest.
+# An axis is logarithmic where the largest value is more than this many times the smallest.
 _SPAN_OF_A_LINEAR_AXIS = 30
 
 
@@ -106,7 +106,7 @@ def _number(value: float, scale: float) -> str:
 
 
 def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int = 20) -> Table:
-    """So many of the first rows, and below them the first of each named schedule."""
+    """The first rows, up to this number, and below them the first of each named schedule."""
     units = "; ".join(f"{name} ({OBJECTIVES[name].unit})" for name in objectives)
     marks = "; ".join(f"{mark} {state}" for state, mark in _MARKS.items() if mark.strip())
     caption = f"{marks}; {units}; means over the seed blocks trained, ± 95 %"
@@ -140,9 +140,7 @@ def _plus_minus(row: pd.Series, name: str) -> str:
         return ""
     # One end can be cut off, at 0 or at the largest possible value.
     width = max(row[f"{name}_high"] - row[name], row[name] - row[f"{name}_low"])
-    if width == 0:
-        return ""
-    return " ± " + _number(width, row[name])
+    return "" if width == 0 else f" ± {_number(width, row[name])}"
 
 
 def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
@@ -162,15 +160,19 @@ def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
     figure, grid = panels(rows, columns, *size)
     for axes, (y, x) in zip(grid.flat, pairs, strict=True):
         _plot_candidates(axes, table, x, y)
-        if len(pairs) == 1:
-            _plot_front(axes, table, x, y)
-    figure.suptitle(_finding(table), fontsize=10)
-    figure.legend(
-        handles=_handles(table), fontsize=8, frameon=False, ncols=5, loc="outside lower center"
-    )
+    if len(pairs) == 1:  # steps over the best y that is reached at each x
+        front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
+        style = "steps-post" if OBJECTIVES[x].minimize else "steps-pre"
+        axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
+    figure.suptitle(_finding(table), fontsize=10, wrap=True)
+    look: Any = {"fontsize": 8, "frameon": False, "ncols": 5, "loc": "outside lower center"}
+    figure.legend(handles=_handles(table), **look)
     lay_out(figure)
     for axes, (y, x) in zip(grid.flat, pairs, strict=True):
-        _label_named(axes, table, x, y)
+        finite = table[_is_finite(table, x, y)]
+        first = finite[_is_first_of_its_name(finite)]
+        labels = (first["pattern"] + " " + first["settings"]).str.strip()
+        label_points(axes, list(labels), first[[x, y]], finite[[x, y]])
     return figure
 
 
@@ -182,8 +184,8 @@ def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     for layer, state in enumerate(reversed(_STATES)):
         part = table[finite & (states == state)]
         colors = np.where(part["pattern"] != "", ORANGE, _color(state)).tolist()
-        bars = {"fmt": "none", "ecolor": colors, "elinewidth": 1, "alpha": 0.4}
-        ends = {"xerr": _both_ways(part, x), "yerr": _both_ways(part, y)}
+        bars: Any = {"fmt": "none", "ecolor": colors, "elinewidth": 1, "alpha": 0.4}
+        ends: Any = {"xerr": _both_ways(part, x), "yerr": _both_ways(part, y)}
         axes.errorbar(part[x], part[y], **ends, **bars, zorder=2 + layer / 10)
         axes.scatter(
             part[x],
@@ -224,13 +226,6 @@ def _both_ways(part: pd.DataFrame, name: str) -> NDArray[np.float64]:
     return np.asarray(np.nan_to_num(np.stack([end.to_numpy(dtype=np.float64) for end in ends])))
 
 
-def _plot_front(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    """Steps over the best y that is reached at each x."""
-    front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
-    style = "steps-post" if OBJECTIVES[x].minimize else "steps-pre"
-    axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
-
-
 def _handles(table: pd.DataFrame) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
@@ -244,11 +239,3 @@ def _handles(table: pd.DataFrame) -> list[Line2D]:
     if (table["pattern"] != "").any():
         handles.append(Line2D([], [], linestyle="", marker="s", color=ORANGE, label="named"))
     return handles
-
-
-def _label_named(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    """A label beside the first point of each named schedule."""
-    finite = table[_is_finite(table, x, y)]
-    first = finite[_is_first_of_its_name(finite)]
-    labels = (first["pattern"] + " " + first["settings"]).str.strip()
-    label_points(axes, list(labels), first[[x, y]], finite[[x, y]])

@@ -1,8 +1,9 @@
-"""Plots of how varied the tokens are that enter each layer, and how alike those of two layers."""
+"""Plots of how varied the tokens are that enter each layer, and how similar those of two layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ _DARK = 0.6  # of the color scale: white can be read on it up to here, black bey
 
 
 def plot_representation(ranks: pd.DataFrame, likeness: pd.DataFrame) -> Figure:
-    """How varied the tokens are that enter each layer, and how alike those of two layers.
+    """How varied the tokens are that enter each layer, and how similar those of two layers.
 
     Parameters
     ----------
@@ -71,11 +72,8 @@ def plot_rank_shares(
     axes.set_xlabel("layer that the tokens enter")
     axes.set_ylabel("effective rank over the width (1: all directions)")
     first, last = shares.iloc[0].iloc[[0, -1]]
-    axes.set_title(
-        f"{names[str(shares.index[0])]}: tokens fill {first:.0%} of the directions at the first"
-        f" layer,\n{last:.0%} at the last",
-        fontsize=10,
-    )
+    title = f"{names[str(shares.index[0])]}: tokens fill {first:.0%} of the directions"
+    axes.set_title(f"{title} at the first layer,\n{last:.0%} at the last", fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     return figure
 
@@ -84,7 +82,7 @@ def _plot_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
     width = int(ranks["width"].iloc[0])
     axes.plot(ranks["layer"], ranks["effective_rank"], "o-", color=BLUE)
     axes.axhline(width, color=GRAY, lw=0.8, ls="--")
-    look = {"ha": "right", "va": "top", "fontsize": 8, "color": "dimgray"}
+    look: Any = {"ha": "right", "va": "top", "fontsize": 8, "color": "dimgray"}
     place = axes.get_yaxis_transform()
     axes.text(1, 0.98 * width, f"width d = {width}", transform=place, **look)
     axes.set_ylim(0, 1.05 * width)

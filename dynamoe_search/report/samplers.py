@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel
 from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import p_value
 from dynamoe_search.statistics.comparison import ERROR_RATE, difference_p_value, holm
@@ -64,7 +64,7 @@ def summarize_regret(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _margin(error: Any, count: Any) -> Any:
-    """Half the width of the 95 % interval of a mean of so many; NaN for fewer than 2."""
+    """Half the width of the 95 % interval of a mean of this many; NaN for fewer than 2."""
     return stats.t.isf(ERROR_RATE / 2, np.maximum(count - 1, 0)) * error
 
 
@@ -83,37 +83,23 @@ def compare_with_random(table: pd.DataFrame) -> pd.DataFrame:
     """
     grouped = table.groupby(["sampler", "repetition"], sort=False)["regret"]
     spans = {"end": grouped.last(), "whole": grouped.mean()}
-    parts = [
-        _compared(values.unstack("sampler")).assign(span=span) for span, values in spans.items()
-    ]
-    found = pd.concat(parts, ignore_index=True)
-    return found[["span", *found.columns.drop("span")]]
+    parts = {span: _compared(values.unstack("sampler")) for span, values in spans.items()}
+    return pd.concat(parts, names=["span"]).reset_index("span").reset_index(drop=True)
 
 
 def _compared(regrets: pd.DataFrame) -> pd.DataFrame:
-    """Of regrets, a row a repetition and a column a sampler."""
+    """Of regrets, a row for each repetition and a column for each sampler."""
     rows = []
     for sampler in regrets.columns.drop(_REFERENCE):
         pairs = regrets[[sampler, _REFERENCE]].dropna()
         difference = pairs[sampler] - pairs[_REFERENCE]
-        rows.append(
-            {
-                "sampler": sampler,
-                "regret": pairs[sampler].mean(),
-                "random": pairs[_REFERENCE].mean(),
-                "difference": difference.mean(),
-                "margin": float(_margin(difference.sem(), len(pairs))),
-                "p": float(difference_p_value(difference)),
-            }
-        )
+        margin, p = _margin(difference.sem(), len(pairs)), difference_p_value(difference)
+        rows.append((sampler, *pairs.mean(), difference.mean(), float(margin), float(p)))
     columns = ["sampler", "regret", "random", "difference", "margin", "p"]
     found = pd.DataFrame(rows, columns=columns).sort_values("regret", kind="stable")
     found["p_holm"] = holm(found["p"])
-    is_real = found["p_holm"] <= ERROR_RATE
-    found["verdict"] = np.select(
-        [is_real & (found["difference"] < 0), is_real], ["better", "worse"], "undecided"
-    )
-    return found
+    verdict = np.where(found["difference"] < 0, "better", "worse")
+    return found.assign(verdict=np.where(found["p_holm"] <= ERROR_RATE, verdict, "undecided"))
 
 
 def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
@@ -136,8 +122,8 @@ def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
     sentences += _unknown(table)
     return [
         *sentences,
-        "This holds for the schedules of this study and this number of runs: repetitions draw the"
-        " samplers' seeds and the order of the seed blocks anew, and nothing else.",
+        "This holds for the schedules of this study and this number of runs: repetitions differ"
+        " only in the samplers' seeds and in the order of the seed blocks.",
     ]
 
 
@@ -173,14 +159,10 @@ def _verdicts(comparison: pd.DataFrame, words: str) -> list[str]:
 def _unknown(table: pd.DataFrame) -> list[str]:
     searches = table.drop_duplicates(["sampler", "repetition"])
     passed_over = searches.groupby("sampler", sort=False)["unknown"].sum()
-    named = ", ".join(
-        f"{sampler} {count:,}" for sampler, count in passed_over[passed_over > 0].items()
-    )
-    if not named:
-        return []
-    return [
-        f"Proposals that were passed over, as the loss of their schedule is not known: {named}."
-    ]
+    times = passed_over[passed_over > 0]
+    by = ", ".join(f"{sampler} {count:,}" for sampler, count in times.items())
+    sentence = f"Proposals that were passed over, as the loss of their schedule is not known: {by}."
+    return [sentence] if by else []
 
 
 def _difference(row: Any) -> str:
@@ -189,7 +171,8 @@ def _difference(row: Any) -> str:
 
 def samplers_table(table: pd.DataFrame) -> Table:
     """The regret of each sampler along the search, and its difference to random search."""
-    runs = _quarters(int(table["run"].max()))
+    most = int(table["run"].max())
+    runs = sorted({max(1, round(most * part)) for part in (0.25, 0.5, 1)})
     summary = summarize_regret(table).set_index(["sampler", "run"])
     whole = table.groupby("sampler")["regret"].mean()
     comparison = compare_with_random(table).set_index(["sampler", "span"])
@@ -205,20 +188,14 @@ def samplers_table(table: pd.DataFrame) -> Table:
         cells = [f"{point['regret']:.4f} ± {point['margin']:.4f}" for point in along]
         rows.append([sampler, *cells, *at_end, f"{whole[sampler]:.4f}", *over_all])
     compared = ("less random's", "p")
-    columns = [
-        Column("sampler", is_name=True),
-        *numbers(*map(str, runs), *compared, "all", *compared),
-    ]
+    headers = (*map(str, runs), *compared, "all", *compared)
+    columns = [Column("sampler", is_name=True), *numbers(*headers)]
     caption = (
-        "mean regret in nats after so many training runs, and over all of them, ± 95 %; less"
+        "mean regret in nats after each number of training runs, and over all of them, ± 95 %; less"
         " random's: paired by repetition; p: of no difference, after Holm"
     )
     emphasized = {list(in_order).index(_REFERENCE)}
     return Table(columns, rows, "", caption, emphasized)
-
-
-def _quarters(runs: int) -> list[int]:
-    return sorted({max(1, round(runs * part)) for part in (0.25, 0.5, 1)})
 
 
 def plot_samplers(table: pd.DataFrame, known: KnownLosses, axes: Axes | None = None) -> Figure:
@@ -235,7 +212,7 @@ def plot_samplers(table: pd.DataFrame, known: KnownLosses, axes: Axes | None = N
     axes.set_xlabel("training runs")
     axes.set_ylabel("regret (nats), mean and 95 % band")
     axes.set_title(_finding(table, known), fontsize=10, pad=16)
-    axes.legend(fontsize=9, frameon=False, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    legend_below(axes, columns=6)
     return figure
 
 

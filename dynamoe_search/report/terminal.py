@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from importlib.util import find_spec
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import rich.table
@@ -27,30 +26,22 @@ _SECONDS_BETWEEN_LINES = 10.0
 def print_table(console: Console, table: Table) -> None:
     """Print a table; where it is too wide, without its last columns, which the caption then names.
 
-    The columns up to the name of the rows are always there. Were even they too wide, the name goes
-    on in a second line.
-
-    Parameters
-    ----------
-    console : Console
-    table : Table
+    The columns up to the name of the rows are always there. Where even they are too wide, the name
+    goes on in a second line.
     """
     always = 1 + max((n for n, column in enumerate(table.columns) if column.is_name), default=0)
     count = len(table.columns)
     unlimited = console.options.update(width=_WIDER_THAN_ANY)
-    while count > always:
-        shown = console.measure(_drawn(table, count), options=unlimited)
-        if shown.maximum <= console.width:
-            break
+    while count > always and (
+        console.measure(_drawn(table, count), options=unlimited).maximum > console.width
+    ):
         count -= 1
     console.print(_drawn(table, count))
-    sentences = [table.caption] if table.caption else []
-    if count < len(table.columns):
-        left_out = [" ".join(column.header.split()) for column in table.columns[count:]]
-        sentences.append(f"Left out, as the terminal is narrow: {', '.join(left_out)}.")
-    if sentences:
-        caption = Text("\n".join(sentences), style="table.caption")
-        console.print(Padding(caption, (0, 0, 1, 1)))
+    left_out = ", ".join(" ".join(column.header.split()) for column in table.columns[count:])
+    narrow = f"Left out, as the terminal is narrow: {left_out}." if left_out else ""
+    caption = "\n".join(filter(None, (table.caption, narrow)))
+    if caption:
+        console.print(Padding(Text(caption, style="table.caption"), (0, 0, 1, 1)))
 
 
 def _drawn(table: Table, count: int) -> rich.table.Table:
@@ -107,12 +98,7 @@ class ProgressDisplay:
         self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
     def update(self, snapshot: Snapshot) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from textwrap import fill
+from textwrap import TextWrapper
+
+_PARAGRAPH = TextWrapper(100, break_long_words=False, break_on_hyphens=False)
+_BULLET = TextWrapper(100, "- ", "  ", break_long_words=False, break_on_hyphens=False)
 
 
 def number(value: float, form: str) -> str:
@@ -19,24 +22,12 @@ def number(value: float, form: str) -> str:
 
 
 def plus_minus(width: float, form: str) -> str:
-    """Half an interval, to be written after its middle.
-
-    Examples
-    --------
-    >>> plus_minus(0.25, ".2f"), plus_minus(float("nan"), ".2f")
-    (' ± 0.25', ' ± ?')
-    """
+    """Half an interval, to be written after its middle."""
     return f" ± {number(width, form)}"
 
 
 def percents(share: float) -> str:
-    """A share in whole percents.
-
-    Examples
-    --------
-    >>> percents(0.256)
-    '26 %'
-    """
+    """A share in whole percents."""
     return f"{100 * share:.0f} %"
 
 
@@ -69,24 +60,12 @@ def engineering(value: float) -> str:
 
 
 def span(low: str, high: str) -> str:
-    """From one to the other; once where they are the same.
-
-    Examples
-    --------
-    >>> span("1.0", "2.5"), span("1.0", "1.0")
-    ('1.0 to 2.5', '1.0')
-    """
+    """From one to the other; once where they are the same."""
     return low if low == high else f"{low} to {high}"
 
 
 def counted(count: int, thing: str) -> str:
-    """A count and its noun.
-
-    Examples
-    --------
-    >>> counted(1, "seed"), counted(2400, "seed")
-    ('1 seed', '2,400 seeds')
-    """
+    """A count and its noun."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
@@ -102,26 +81,15 @@ def named(name: str, candidate: str) -> str:
 
 
 def enumerated(parts: Sequence[str]) -> str:
-    """A list in a sentence.
-
-    Examples
-    --------
-    >>> enumerated(["loss"]), enumerated(["a", "b", "c"])
-    ('loss', 'a, b and c')
-    """
+    """A list in a sentence."""
     return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
 def paragraph(text: str) -> str:
     """A paragraph of Markdown, in lines of at most 100 characters."""
-    return fill(text, 100, break_long_words=False, break_on_hyphens=False)
+    return _PARAGRAPH.fill(" ".join(text.split()))
 
 
-def items(texts: Sequence[str]) -> str:
+def bullets(texts: Sequence[str]) -> str:
     """A list of Markdown, likewise."""
-    return "\n".join(
-        fill(
-            f"- {text}", 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-        for text in texts
-    )
+    return "\n".join(_BULLET.fill(" ".join(text.split())) for text in texts)

@@ -16,7 +16,7 @@ from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.events import Event, Log
-from dynamoe_search.log.heartbeat import GRACE, Watcher
+from dynamoe_search.log.heartbeat import GRACE, FailureDetector
 from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
 from dynamoe_search.models import Model
@@ -37,7 +37,7 @@ Ending = Literal["finished", "exhausted", "interrupted"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What trains a study, and where.
+    """The processes, device and cluster that train a study.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Session:
     data_directory : Path or None
     resources : Resources
     on_progress : callable
-        Told how the study stands, a few times a second.
+        Called with the progress, a few times per second.
     """
 
     storage: Storage
@@ -154,7 +154,7 @@ def network_of_study(
 def _read(
     session: Session, log: Log, device: str = "cpu"
 ) -> tuple[State, StudyFile, ImageData | TextData]:
-    """What a log says of a study, its file, and its data."""
+    """The state of a study, its file, and its data."""
     state = State()
     catch_up(log, state)
     if state.study_file is None:
@@ -166,7 +166,7 @@ def _read(
 
 @contextmanager
 def _alone(log: Log, storage: Storage) -> Iterator[None]:
-    """Be the one command that runs a study; `RunFailed` where another is."""
+    """Be the only command that runs a study; `RunFailed` where there is another."""
     with log.exclusive("run", 0.0) as alone:
         if not alone:
             raise RunFailed(
@@ -180,7 +180,7 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
     """Train until nothing is left to do, or until the user stops it."""
     resources, directory = session.resources, session.data_directory
     overview = Overview(log, policy, session.on_progress)
-    overview.release(Watcher(resources.grace).is_dead)
+    overview.release(FailureDetector(resources.grace).is_dead)
     if overview.is_over():
         overview.report(under_way=0.0, workers=0, finishing=False)
         return "finished"

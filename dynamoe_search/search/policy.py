@@ -1,16 +1,16 @@
-"""What is trained next, decided from the log alone.
+"""What to train next, decided from the log alone.
 
-A search goes in this order: runs that were lost are tried again; each named pattern, uniform and
-each preset that the study lists is trained once, whether or not the family reaches it; the sampler
-explores; and the last quarter of a study trains its leaders on further blocks, best first, so that
-the winner is not merely the luckiest seed. A confirmation trains every contender on the same fresh
+A search goes in this order: it tries lost runs again; it trains each named pattern, uniform and
+each preset that the study lists once, whether or not the family reaches it; the sampler explores;
+and the last quarter of the study trains the leaders on further blocks, best first, so that the
+winner is not only the luckiest seed. A confirmation trains every contender on the same fresh
 blocks, one block after another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from dynamoe_search.log.runs import Stage, Start
 from dynamoe_search.log.state import Progress, State
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.confirmation import Confirmation
+from dynamoe_search.plan.constraints import Constraint
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import SearchSection
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
@@ -39,12 +40,13 @@ class _Wanted:
 
     candidate: str
     parameters: Mapping[str, float] | None
-    passed_over: int | None = None
+    seen: int | None = None
+    passed_over: int = 0
     prunable: bool = False
 
 
 class SearchPolicy:
-    """What a search trains next.
+    """Decides what a search trains next.
 
     Parameters
     ----------
@@ -57,12 +59,19 @@ class SearchPolicy:
         self.plan = plan
         self.proposer = Proposer(plan)
 
-    def follow(self, event: Event, state: State) -> None:
-        """Take in the next event, before `state` does."""
-        self.proposer.follow(event, state.search)
+    def follow(self, position: int, event: Event) -> None:
+        """Take in the next event."""
+        self.proposer.follow(position, event)
 
     def ask(self, state: State, worker: str, session: str) -> Start | None:
         """The next run to start; None where there is none now.
+
+        Parameters
+        ----------
+        state : State
+            Up to the last event that was followed.
+        worker, session : str
+            The worker that asks, and its session.
 
         Raises
         ------
@@ -75,7 +84,7 @@ class SearchPolicy:
             return retry(progress, worker, session)
         if fraction_done(progress, search, count_running=True) >= 1:
             return None
-        wanted = self._wanted(progress)
+        wanted = self._wanted(progress, state.position)
         if wanted is None:
             return None
         block = progress.first_free_block(wanted.candidate)
@@ -87,24 +96,26 @@ class SearchPolicy:
             self.plan.seed(block),
             worker,
             session,
+            len(progress.runs),
             wanted.parameters,
+            wanted.seen,
             wanted.passed_over,
             wanted.prunable,
         )
 
     def forget_proposal(self) -> None:
-        """End the trial of what was proposed last, where no run of it starts."""
+        """End Optuna's trial of the last proposal, where no run of it starts."""
         self.proposer.forget_proposal()
 
     def fraction(self, progress: Progress) -> float:
-        """How much is done: 1 or more at the end."""
+        """The part of the search that is done: 1 or more at the end."""
         return fraction_done(progress, self.plan.study.search)
 
     def fraction_of_one_run(self) -> float:
-        """What one more run adds to that, where it is known before the run ends."""
+        """What one more run adds to `fraction`; 0 where only the end of the run decides."""
         return 1 / self.plan.study.search.runs if self.plan.study.search.runs else 0.0
 
-    def _wanted(self, progress: Progress) -> _Wanted | None:
+    def _wanted(self, progress: Progress, position: int) -> _Wanted | None:
         search = self.plan.study.search
         for name, candidate in self.plan.baselines.items():
             if str(candidate) not in progress.taken:
@@ -116,12 +127,12 @@ class SearchPolicy:
             if leader is not None:
                 first = progress.runs[progress.attempts[leader, 0][0]]
                 return _Wanted(leader, first.start.parameters)
-        proposal = self.proposer.propose(progress)
+        proposal = self.proposer.propose(progress, position)
         if proposal is None:
             return None
         candidate, parameters = str(proposal.candidate), proposal.parameters
         prunable = search.pruner != "none" and progress.first_free_block(candidate) == 0
-        return _Wanted(candidate, parameters, proposal.passed_over, prunable)
+        return _Wanted(candidate, parameters, position, proposal.passed_over, prunable)
 
     def _parameters(self, name: str, candidate: Candidate) -> Mapping[str, float] | None:
         """A baseline in Optuna's search space; None where the family does not reach it."""
@@ -135,7 +146,7 @@ class SearchPolicy:
         return encode(location.parameters, plan.family, plan.depth) | settings
 
     def _next_of_all(self, progress: Progress) -> _Wanted | None:
-        """Of all schedules of the budget, the first that has been trained least."""
+        """Of all schedules of the budget, the first of those with the fewest blocks."""
         plan, budget = self.plan, self.plan.study.budget
         assert plan.solution is not None  # the study file asks for a total
         bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
@@ -158,7 +169,7 @@ class SearchPolicy:
 
 
 class ConfirmationPolicy:
-    """What a confirmation trains next.
+    """Decides what a confirmation trains next.
 
     Parameters
     ----------
@@ -173,8 +184,8 @@ class ConfirmationPolicy:
         self.candidates = [contender.candidate for contender in confirmation.contenders]
         self.seeds = confirmation.seeds[-1]
 
-    def follow(self, event: Event, state: State) -> None:
-        """Take in the next event, before `state` does: nothing here depends on it."""
+    def follow(self, position: int, event: Event) -> None:
+        """Take in the next event: nothing here depends on it."""
 
     def ask(self, state: State, worker: str, session: str) -> Start | None:
         """The next run to start; None where there is none now.
@@ -195,14 +206,14 @@ class ConfirmationPolicy:
         if block >= self.seeds:
             return None
         seed, candidate = self.plan.confirmation_seed(block), self.candidates[place]
-        return Start("confirmation", candidate, block, 0, seed, worker, session)
+        return Start("confirmation", candidate, block, 0, seed, worker, session, len(progress.runs))
 
     def fraction(self, progress: Progress) -> float:
-        """How much is done: 1 at the end."""
-        return progress.finished * self.fraction_of_one_run()
+        """The part of the confirmation that is done: 1 at the end."""
+        return progress.finished / (len(self.candidates) * self.seeds)
 
     def fraction_of_one_run(self) -> float:
-        """What one more run adds to that."""
+        """What one more run adds to `fraction`."""
         return 1 / (len(self.candidates) * self.seeds)
 
 
@@ -210,7 +221,7 @@ Policy = SearchPolicy | ConfirmationPolicy
 
 
 def fraction_done(progress: Progress, limits: SearchSection, count_running: bool = False) -> float:
-    """How far a search is towards the first of its limits: 1 or more where it is over."""
+    """The part done, up to the first limit that is reached: 1 or more where the search is over."""
     runs = progress.finished + (len(progress.running) if count_running else 0)
     done = (
         (runs, limits.runs),
@@ -223,7 +234,7 @@ def fraction_done(progress: Progress, limits: SearchSection, count_running: bool
 def leaders(progress: Progress, search: SearchSection) -> list[str]:
     """The candidates with results, best first; those that meet the constraints before the others.
 
-    With several objectives, those on the front of the means come first. Equals go by name.
+    With several objectives, those on the front of the means come first. Ties are sorted by name.
     """
     quantities = [OBJECTIVES[name] for name in search.objectives]
     columns = [quantity.column for quantity in quantities]
@@ -232,7 +243,8 @@ def leaders(progress: Progress, search: SearchSection) -> list[str]:
     if not names:
         return []
     values = np.array([[means[name][column] for column in columns] for name in names])
-    feasible = np.array([_is_feasible(progress, name, search) for name in names])
+    constraints = search.constraint_list
+    feasible = np.array([_is_feasible(progress, name, constraints) for name in names])
     front = np.zeros(len(names), dtype=bool)
     front[feasible] = pareto_front(values[feasible], [q.minimize for q in quantities])
     first = values[:, 0] if quantities[0].minimize else -values[:, 0]
@@ -242,17 +254,12 @@ def leaders(progress: Progress, search: SearchSection) -> list[str]:
 def retry(progress: Progress, worker: str, session: str) -> Start:
     """The next attempt at the first run that was lost."""
     lost = next(iter(progress.retries.values())).start
-    return Start(
-        lost.stage,
-        lost.candidate,
-        lost.block,
-        len(progress.attempts[lost.key]),
-        lost.seed,
-        worker,
-        session,
-        lost.parameters,
-        None,
-        lost.prunable,
+    return replace(
+        lost,
+        attempt=len(progress.attempts[lost.key]),
+        worker=worker,
+        session=session,
+        number=len(progress.runs),
     )
 
 
@@ -267,11 +274,12 @@ def stop_at_repeated_errors(progress: Progress, session: str) -> None:
         )
 
 
-def _is_feasible(progress: Progress, candidate: str, search: SearchSection) -> bool:
+def _is_feasible(progress: Progress, candidate: str, constraints: Sequence[Constraint]) -> bool:
     """Whether most blocks of a candidate meet the constraints."""
-    results = progress.results[candidate].values()
+    if not constraints:
+        return True
     met = [
-        all(c.violation(result.value(c.key)) <= 0 for c in search.constraint_list)
-        for result in results
+        all(c.violation(result.value(c.key)) <= 0 for c in constraints)
+        for result in progress.results[candidate].values()
     ]
     return sum(met) > len(met) / 2

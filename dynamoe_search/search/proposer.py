@@ -2,38 +2,40 @@
 
 It holds a trial for each run of the search whose candidate lies in the family. What a sampler
 proposes, and what a pruner ends, is a function of the log and of the study's seed: every process
-that reads the same events has the same study in memory.
+that reads the same events has the same study in memory. For that, a sampler gets results when it
+is asked, not when they arrive: other processes may have read more by then, but each start says
+which results its sampler had seen.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.trial import TrialState
 
 from dynamoe_search.log.events import Event
-from dynamoe_search.log.runs import FINISH, START, Finish, RunResult, Start
-from dynamoe_search.log.state import Progress
+from dynamoe_search.log.runs import FINISH, REPORT, START, Finish, Report, RunResult, Start
+from dynamoe_search.log.state import Key, Progress
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan
-from dynamoe_search.search.samplers import KEEPS_STATE, make_pruner, make_sampler
+from dynamoe_search.search.samplers import KEEPS_RUNGS, KEEPS_STATE, make_pruner, make_sampler
 from dynamoe_search.search.space import suggest, suggest_settings
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
 _STUDY = "search"  # the same in all processes: Hyperband draws brackets by this name
-# After so many proposals in a row that need no run, nothing is left to train.
+# After this many proposals in a row that need no run, nothing is left to train.
 _MOST_PASSED_OVER = 50
-Attempt = tuple[str, int, int]  # candidate, block, attempt
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a sampler proposes.
+    """A sampler's proposal.
 
     Parameters
     ----------
@@ -47,6 +49,15 @@ class Proposal:
     candidate: Candidate
     parameters: Mapping[str, float]
     passed_over: int
+
+
+@dataclass
+class _Followed:
+    """A run that is not finished, as Optuna has it: one trial for all attempts."""
+
+    trial: optuna.Trial
+    step: int = 0
+    unpromising: bool = False
 
 
 class Proposer:
@@ -67,22 +78,33 @@ class Proposer:
             directions=["minimize" if one.minimize else "maximize" for one in objectives],
             pruner=make_pruner(search.pruner, training.evaluations),
         )
-        self._columns = [objective.column for objective in objectives]
-        self._trials: dict[Attempt, optuna.Trial] = {}
-        self._proposed: tuple[Candidate, optuna.Trial] | None = None
-        self._unpromising: set[Attempt] = set()
+        self._objectives = [objective.column for objective in objectives]
+        self._columns = [*self._objectives, *(c.key for c in search.constraint_list)]
+        self._started: set[Key] = set()
+        self._followed: dict[Key, _Followed] = {}
+        self._untold: deque[tuple[int, Finish, _Followed | None]] = deque()
+        self._results: dict[str, list[RunResult]] = {}
+        self._proposed: tuple[str, optuna.Trial] | None = None
 
-    def propose(self, progress: Progress) -> Proposal | None:
+    def propose(self, progress: Progress, position: int) -> Proposal | None:
         """The next candidate that needs a run; None where the sampler finds no more.
 
         Follow the log before the next proposal: this one is expected in the next ``started`` event.
+
+        Parameters
+        ----------
+        progress : Progress
+            Of the search.
+        position : int
+            Of the last event that was followed.
         """
+        self._tell_until(position)
         for passed_over in range(_MOST_PASSED_OVER + 1):
-            candidate, trial = self._ask(progress, passed_over)
+            candidate, trial = self._ask(passed_over)
             if needs_run(str(candidate), progress, self.plan.study.search.blocks):
-                self._proposed = candidate, trial
+                self._proposed = str(candidate), trial
                 return Proposal(candidate, trial.params, passed_over)
-            self._answer(trial, candidate, progress)
+            self._answer(trial, candidate)
         return None
 
     def forget_proposal(self) -> None:
@@ -91,80 +113,93 @@ class Proposer:
             self.study.tell(self._proposed[1], state=TrialState.FAIL)
             self._proposed = None
 
-    def follow(self, event: Event, progress: Progress) -> None:
-        """Take in the next event of the log.
-
-        Parameters
-        ----------
-        event : Event
-        progress : Progress
-            Of the search, before this event.
-        """
-        content = event.content
+    def follow(self, position: int, event: Event) -> None:
+        """Follow the next event of the log. A lost run keeps its trial for the next attempt."""
         match event.kind:
             case "started":
-                start = START.validate_python(content)
-                if start.stage == "search" and start.parameters is not None:
-                    self._trials[_attempt(content)] = self._follow_start(start, progress)
+                start = START.validate_python(event.content)
+                if start.stage == "search" and start.key not in self._started:
+                    self._follow_start(start)
             case "reported":
-                self._follow_report(content)
-            case "finished" | "lost":
-                finish = FINISH.validate_python(content)
+                self._follow_report(REPORT.validate_python(event.content))
+            case "finished":
+                finish = FINISH.validate_python(event.content)
                 if finish.stage == "search":
-                    self._follow_end(finish, for_good=event.kind == "finished")
+                    followed = self._followed.pop((finish.candidate, finish.block), None)
+                    self._untold.append((position, finish, followed))
 
     def is_unpromising(self, start: Start) -> bool:
         """Whether the pruner ends a run at its last reported point."""
-        return (start.candidate, start.block, start.attempt) in self._unpromising
+        followed = self._followed.get(start.key)
+        if followed is None:
+            return False
+        if self.plan.study.search.pruner in KEEPS_RUNGS:
+            return followed.unpromising
+        return followed.trial.should_prune()
 
-    def _ask(self, progress: Progress, passed_over: int) -> tuple[Candidate, optuna.Trial]:
-        """Ask the sampler; a random one after a proposal in vain.
+    def _ask(self, passed_over: int) -> tuple[Candidate, optuna.Trial]:
+        """Ask the sampler; after a proposal that needs no run, ask a random one.
 
-        A sampler that proposes what is known is told its mean, which only draws it there again.
+        A sampler that proposes a known candidate gets its mean, and would propose it again.
         """
         search = self.plan.study.search
         name = "random" if passed_over else search.sampler
-        asked = len(progress.runs)
-        self.study.sampler = make_sampler(name, self.plan.study.seed, asked, passed_over)
+        self.study.sampler = self._sampler(name, passed_over)
         trial = self.study.ask()
         parameters = suggest(trial, self.plan.family, self.plan.depth)
         return self.plan.candidate(parameters, suggest_settings(trial, search.also)), trial
 
-    def _answer(self, trial: optuna.Trial, candidate: Candidate, progress: Progress) -> None:
+    def _sampler(self, name: str, passed_over: int) -> optuna.samplers.BaseSampler:
+        return make_sampler(name, self.plan.study.seed, len(self._started), passed_over)
+
+    def _answer(self, trial: optuna.Trial, candidate: Candidate) -> None:
         """End a trial that needs no run.
 
-        Samplers that build on their own proposals are told the mean of what is known.
+        Samplers that build on their own proposals get the mean of the known results.
         """
-        results = list(progress.results.get(str(candidate), {}).values())
+        results = self._results.get(str(candidate))
         if self.plan.study.search.sampler not in KEEPS_STATE or not results:
             self.study.tell(trial, state=TrialState.FAIL)
             return
-        columns = [*self._columns, *(c.key for c in self.plan.study.search.constraint_list)]
-        means = {name: sum(r.value(name) for r in results) / len(results) for name in columns}
+        means = {name: sum(r.value(name) for r in results) / len(results) for name in self._columns}
         self._tell(trial, RunResult(measured=means))
 
-    def _follow_start(self, start: Start, progress: Progress) -> optuna.Trial:
-        proposed, self._proposed = self._proposed, None
-        if proposed is not None and str(proposed[0]) == start.candidate:
-            return proposed[1]
-        if start.passed_over is not None:
-            for passed_over in range(start.passed_over + 1):
-                if self.plan.study.search.sampler in KEEPS_STATE:
-                    candidate, trial = self._ask(progress, passed_over)
-                    if passed_over == start.passed_over:
-                        return trial
-                    self._answer(trial, candidate, progress)
-                elif passed_over < start.passed_over:
-                    self.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
-        return self._ask_for(start, len(progress.runs))
+    def _follow_start(self, start: Start) -> None:
+        if start.parameters is not None:
+            self._followed[start.key] = _Followed(self._trial_of(start))
+        self._started.add(start.key)
 
-    def _ask_for(self, start: Start, asked: int) -> optuna.Trial:
+    def _trial_of(self, start: Start) -> optuna.Trial:
+        proposed, self._proposed = self._proposed, None
+        if proposed is not None and proposed[0] == start.candidate:
+            return proposed[1]
+        if start.seen is not None:
+            self._tell_until(start.seen)
+            if self.plan.study.search.sampler in KEEPS_STATE:
+                return self._ask_again(start)
+            for _ in range(start.passed_over):
+                self.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+        return self._ask_for(start)
+
+    def _ask_again(self, start: Start) -> optuna.Trial:
+        """Ask as another process has asked, so that the sampler is in the same state."""
+        for passed_over in range(start.passed_over):
+            candidate, trial = self._ask(passed_over)
+            self._answer(trial, candidate)
+        _, trial = self._ask(start.passed_over)
+        if trial.params == start.parameters:
+            return trial
+        # The study file had another sampler then.
+        self.study.tell(trial, state=TrialState.FAIL)
+        return self._ask_for(start)
+
+    def _ask_for(self, start: Start) -> optuna.Trial:
         """A trial of given parameters."""
         assert start.parameters is not None
         search = self.plan.study.search
         sampler: optuna.samplers.BaseSampler = RandomSampler(seed=0)
         if search.sampler in KEEPS_STATE:  # it counts this trial, too
-            sampler = make_sampler(search.sampler, self.plan.study.seed, asked, 0)
+            sampler = self._sampler(search.sampler, 0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.sampler = PartialFixedSampler(dict(start.parameters), sampler)
@@ -173,38 +208,39 @@ class Proposer:
         suggest_settings(trial, search.also)
         return trial
 
-    def _follow_report(self, content: dict[str, Any]) -> None:
-        trial = self._trials.get(_attempt(content))
-        if trial is None:
+    def _follow_report(self, report: Report) -> None:
+        followed = self._followed.get((report.candidate, report.block))
+        if followed is None:
             return
-        trial.report(content["loss"], content["step"])
-        if trial.should_prune():  # asked of every run, as pruners note what they have seen
-            self._unpromising.add(_attempt(content))
+        if report.step > followed.step:  # a second attempt passes the same points
+            followed.trial.report(report.loss, report.step)
+            followed.step = report.step
+        if self.plan.study.search.pruner in KEEPS_RUNGS:
+            followed.unpromising = followed.trial.should_prune()
 
-    def _follow_end(self, finish: Finish, for_good: bool) -> None:
-        """End the trial of an attempt; those of all attempts at a run that has ended for good."""
-        key = finish.candidate, finish.block
-        ended = [one for one in self._trials if one[:2] == key] if for_good else []
-        for attempt in ended or [(*key, finish.attempt)]:
-            trial = self._trials.pop(attempt, None)
-            if trial is not None and finish.state == "complete" and attempt == (ended or [0])[0]:
-                self._tell(trial, finish.result)
-            elif trial is not None:
+    def _tell_until(self, position: int) -> None:
+        """Tell the sampler the results up to a position in the log."""
+        while self._untold and self._untold[0][0] <= position:
+            _, finish, followed = self._untold.popleft()
+            if finish.state == "complete":
+                self._results.setdefault(finish.candidate, []).append(finish.result)
+            if followed is not None and finish.state == "complete":
+                self._tell(followed.trial, finish.result)
+            elif followed is not None:
                 state = TrialState.PRUNED if finish.state == "pruned" else TrialState.FAIL
-                self.study.tell(trial, state=state)
+                self.study.tell(followed.trial, state=state)
 
     def _tell(self, trial: optuna.Trial, result: RunResult) -> None:
+        if any(math.isnan(result.value(column)) for column in self._columns):
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
         for constraint in self.plan.study.search.constraint_list:
             trial.set_constraint(
                 str(constraint), constraint.violation(result.value(constraint.key))
             )
-        self.study.tell(trial, [result.value(column) for column in self._columns])
+        self.study.tell(trial, [result.value(column) for column in self._objectives])
 
 
 def needs_run(candidate: str, progress: Progress, blocks: int) -> bool:
     """Whether a candidate may be trained on another block."""
     return candidate not in progress.pruned and progress.first_free_block(candidate) < blocks
-
-
-def _attempt(content: Mapping[str, Any]) -> Attempt:
-    return content["candidate"], content["block"], content["attempt"]

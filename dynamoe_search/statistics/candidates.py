@@ -57,5 +57,5 @@ def describe_candidates(complete: pd.DataFrame) -> pd.DataFrame:
     grouped = complete.groupby("candidate", sort=True)
     table = grouped[[name for name in _DESCRIPTION if name in complete]].first()
     table["blocks"] = grouped.size()
-    table["feasible"] = grouped["feasible"].mean() > 0.5
+    table["feasible"] = (grouped["feasible"].mean() > 0.5).astype(bool)
     return table

@@ -295,10 +295,7 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
         for row in table.itertuples()
     ]
     table["seeds_to_decide"] = pd.array(seeds, dtype="Int64")
-    order = ["candidate", "seeds", "missing", "mean", "reference_mean"]
-    order += ["difference", "low", "high", "deviation"]
-    order += ["p_difference", "p_difference_holm", "p_equivalence", "p_equivalence_holm"]
-    return table[[*order, "verdict", "within_margin", "seeds_to_decide"]]
+    return table
 
 
 def _paired_losses(results: pd.DataFrame, reference: str, margin: float) -> pd.DataFrame:

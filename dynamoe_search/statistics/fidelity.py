@@ -75,7 +75,7 @@ def compute_saved(runs: pd.DataFrame) -> Savings:
 def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
     """How well the order of candidates early in training agrees with the final order.
 
-    With pruning, only the survivors reach the full budget. They are alike in the early loss, so tau
+    With pruning, only the survivors reach the full budget. Their early losses are similar, so tau
     tends to be smaller than among all candidates (restriction of range). The same holds for the
     candidates with two blocks, where a search trains its leaders again.
 

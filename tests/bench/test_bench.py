@@ -101,7 +101,7 @@ def test_what_is_not_in_the_table_is_refused(
         table.ask(schedule)
 
 
-def test_an_unknown_name_is_told_what_there_is(tmp_path: Path) -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=rf"did you mean '{NAME}'\? Tables there: {NAME}"):
         bench.load("digits-4x21")
     with pytest.raises(InvalidInput, match="Tables there: none; `dynamoe-search bench STUDY`"):

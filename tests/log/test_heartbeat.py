@@ -11,12 +11,12 @@ import pytest
 from dynamoe_search.errors import RunFailed
 from dynamoe_search.log import heartbeat as module
 from dynamoe_search.log.events import Event, Log
-from dynamoe_search.log.heartbeat import Watcher, heartbeat, new_worker
+from dynamoe_search.log.heartbeat import FailureDetector, heartbeat, new_worker
 from dynamoe_search.log.storage import Storage, open_log
 
 
 def live(storage: Storage, worker: str, ready: Any) -> None:
-    with open_log(storage, create=True) as log, heartbeat(log, worker, Watcher(grace=0.6)):
+    with open_log(storage, create=True) as log, heartbeat(log, worker, FailureDetector(grace=0.6)):
         ready.set()
         time.sleep(60)
 
@@ -40,13 +40,13 @@ def test_names_are_never_the_same() -> None:
 
 def test_on_this_machine_death_is_known_at_once(other: tuple[Any, str, Log]) -> None:
     process, worker, _ = other
-    watcher = Watcher(grace=1e9)
-    assert not watcher.is_dead(worker)
+    detector = FailureDetector(grace=1e9)
+    assert not detector.is_dead(worker)
     os.kill(process.pid, signal.SIGSTOP)
-    assert not watcher.is_dead(worker)
+    assert not detector.is_dead(worker)
     process.kill()
     process.join()
-    assert watcher.is_dead(worker)
+    assert detector.is_dead(worker)
 
 
 def test_elsewhere_a_heartbeat_that_stands_still_counts_as_dead(
@@ -55,13 +55,13 @@ def test_elsewhere_a_heartbeat_that_stands_still_counts_as_dead(
     process, worker, log = other
     # As from another machine: its lock cannot be seen.
     monkeypatch.setattr(module, "_lock_of", lambda name: tmp_path / "elsewhere" / name)
-    watcher = Watcher(grace=1.0)
+    detector = FailureDetector(grace=1.0)
 
     def dies_within(seconds: float) -> bool:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            watcher.look(log.heartbeats())
-            if watcher.is_dead(worker):
+            detector.look(log.heartbeats())
+            if detector.is_dead(worker):
                 return True
             time.sleep(0.05)
         return False
@@ -86,53 +86,53 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_a_worker_that_was_never_seen_is_given_the_grace(clock: Callable[[float], None]) -> None:
-    watcher = Watcher(grace=60)
-    assert not watcher.is_dead("elsewhere-1-00")
+    detector = FailureDetector(grace=60)
+    assert not detector.is_dead("elsewhere-1-00")
     for seconds in range(0, 60, 10):
-        assert not watcher.is_dead("elsewhere-1-00"), seconds
+        assert not detector.is_dead("elsewhere-1-00"), seconds
         clock(10)
-        watcher.look({})
+        detector.look({})
     clock(1)
-    watcher.look({})
-    assert watcher.is_dead("elsewhere-1-00")
+    detector.look({})
+    assert detector.is_dead("elsewhere-1-00")
 
 
 def test_a_watcher_that_was_frozen_itself_gives_nobody_up(clock: Callable[[float], None]) -> None:
-    watcher = Watcher(grace=60)
-    watcher.look({"elsewhere-1-00": 41})
+    detector = FailureDetector(grace=60)
+    detector.look({"elsewhere-1-00": 41})
     clock(1000)
     # Before it has looked again, after it has, and where the other was frozen just as long.
-    assert not watcher.is_dead("elsewhere-1-00")
-    watcher.look({"elsewhere-1-00": 41})
-    assert not watcher.is_dead("elsewhere-1-00")
+    assert not detector.is_dead("elsewhere-1-00")
+    detector.look({"elsewhere-1-00": 41})
+    assert not detector.is_dead("elsewhere-1-00")
     for _ in range(7):
         clock(10)
-        watcher.look({"elsewhere-1-00": 41})
-    assert watcher.is_dead("elsewhere-1-00")
+        detector.look({"elsewhere-1-00": 41})
+    assert detector.is_dead("elsewhere-1-00")
 
 
 def test_a_heartbeat_that_goes_on_is_not_dead(clock: Callable[[float], None]) -> None:
-    watcher = Watcher(grace=60)
+    detector = FailureDetector(grace=60)
     for count in range(20):
-        watcher.look({"elsewhere-1-00": count})
-        assert not watcher.is_dead("elsewhere-1-00")
+        detector.look({"elsewhere-1-00": count})
+        assert not detector.is_dead("elsewhere-1-00")
         clock(25)
 
 
 def test_clocks_need_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    watcher = Watcher(grace=10)
-    watcher.look({"elsewhere-1-00": 41})
+    detector = FailureDetector(grace=10)
+    detector.look({"elsewhere-1-00": 41})
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    assert not watcher.is_dead("elsewhere-1-00")
+    assert not detector.is_dead("elsewhere-1-00")
 
 
 def test_a_worker_that_ends_well_leaves_nothing(log: Log) -> None:
-    worker, watcher = new_worker(), Watcher(grace=0.06)
-    with heartbeat(log, worker, watcher):
+    worker, detector = new_worker(), FailureDetector(grace=0.06)
+    with heartbeat(log, worker, detector):
         path = module._lock_of(worker)
         assert path.name == f"{worker}.lock"
         assert path.exists()
-        assert not Watcher(grace=0).is_dead(worker)
+        assert not FailureDetector(grace=0).is_dead(worker)
         deadline = time.monotonic() + 60
         while log.heartbeats().get(worker, 0) < 3:
             assert time.monotonic() < deadline
@@ -143,9 +143,9 @@ def test_a_worker_that_ends_well_leaves_nothing(log: Log) -> None:
 
 def test_a_worker_that_ends_badly_is_known_to_be_dead(log: Log) -> None:
     worker = new_worker()
-    with pytest.raises(RunFailed), heartbeat(log, worker, Watcher()):
+    with pytest.raises(RunFailed), heartbeat(log, worker, FailureDetector()):
         raise RunFailed("the server is gone")
-    assert Watcher(grace=1e9).is_dead(worker)
+    assert FailureDetector(grace=1e9).is_dead(worker)
 
 
 def test_a_heartbeat_survives_a_storage_that_fails() -> None:
@@ -162,7 +162,7 @@ def test_a_heartbeat_survives_a_storage_that_fails() -> None:
         def forget(self, worker: str) -> None:
             raise OSError("disk full")
 
-    with heartbeat(Broken(), new_worker(), Watcher(grace=0.06)):
+    with heartbeat(Broken(), new_worker(), FailureDetector(grace=0.06)):
         deadline = time.monotonic() + 60
         while len(calls) < 3:
             assert time.monotonic() < deadline

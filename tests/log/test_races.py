@@ -24,7 +24,15 @@ from dynamoe_search.log import jsonlines, sql
 from dynamoe_search.log.events import Event, Log, Refused
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of, storage_of
 from tests.fixtures import Server
-from tests.processes import another_process, context, freeze_before, is_frozen, replace, wait_for
+from tests.processes import (
+    SECONDS_TO_WAIT,
+    another_process,
+    context,
+    freeze_before,
+    is_frozen,
+    replace,
+    wait_for,
+)
 
 ROUNDS = 150
 
@@ -42,7 +50,7 @@ def race(storage: Storage, name: str, rounds: Any) -> None:
 
 
 def test_of_two_writers_of_one_key_one_wins(storage: Storage, log: Log) -> None:
-    rounds = context.Barrier(2)
+    rounds = context.Barrier(2, timeout=SECONDS_TO_WAIT)
     with (
         another_process(race, storage, "one", rounds) as one,
         another_process(race, storage, "other", rounds) as other,
@@ -82,7 +90,7 @@ def test_of_those_who_begin_a_study_at_once_one_has_begun_it(
             storage = storage_of(tmp_path, database)
         else:
             storage = changed(storage, file=tmp_path / f"log {number}")
-        start = context.Barrier(3)
+        start = context.Barrier(3, timeout=SECONDS_TO_WAIT)
         processes = [context.Process(target=begin, args=(storage, start)) for _ in range(3)]
         for process in processes:
             process.start()

@@ -183,7 +183,7 @@ def test_a_log_of_version_0_1_is_refused_and_kept(storage: Storage) -> None:
         study.tell(study.ask(), 1.0)
     message = (
         r"holds a log of version 0\.1, which this version cannot read: finish the study with"
-        r" version 0\.1, or begin it anew (under another --name|with another --storage)$"
+        r" version 0\.1, or begin it again (under another --name|with another --storage)$"
     )
     before = storage.file.read_bytes() if storage.file else None
     for create in (False, True):

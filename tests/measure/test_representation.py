@@ -129,7 +129,7 @@ def test_tokens_in_so_many_equal_directions_have_that_rank(rank: int) -> None:
     assert rank_of(normal(500, rank) @ normal(rank, 16)) <= rank + 1e-3
 
 
-def test_alike_tokens_have_neither() -> None:
+def test_equal_tokens_have_neither() -> None:
     sums = RepresentationSums.of([normal(1, 3, seed=7).repeat(50, 1), normal(50, 3)])
     assert np.isnan(effective_ranks(sums)).tolist() == [True, False]
     assert np.isnan(linear_cka(sums)).tolist() == [[True, True], [True, False]]

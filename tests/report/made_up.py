@@ -53,7 +53,7 @@ def _fill(log: Log, policy: Policy, data: str, most: int, measured: bool) -> Non
     state = State()
 
     def read() -> None:
-        catch_up(log, state, lambda event: policy.follow(event, state))
+        catch_up(log, state, policy.follow)
 
     read()
     for _ in range(most):

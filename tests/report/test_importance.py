@@ -48,7 +48,7 @@ def test_no_more_is_claimed_than_beyond_chance() -> None:
     assert whole.startswith("What the loss depends on, over the whole space (fANOVA): more than")
     assert "tilt (80 %, " in whole
     assert "peak" not in whole + best
-    assert "From 50 candidates, drawn anew 20 times" in how
+    assert "From 50 candidates, drawn again 20 times" in how
     assert "not which way" in caveat
     whole, *_ = importance_sentences(made_up(tilt=0.3))
     assert "no parameter is shown to matter more than chance" in whole

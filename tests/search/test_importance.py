@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
+from dynamoe_search.run.results import load_trials
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.run.results import load_trials
 from dynamoe_search.search.importance import CHANCE, EVALUATORS, parameter_importance
 from tests.conftest import edit
 from tests.report import made_up

@@ -33,7 +33,7 @@ def test_wide_differences_are_significant() -> None:
     assert found.error == pytest.approx(1 / np.sqrt(6), rel=0.4)
 
 
-def test_the_best_of_many_alike_is_expected_to_be_like_all() -> None:
+def test_the_best_of_many_equals_is_expected_to_be_like_all() -> None:
     losses = losses_of(np.random.default_rng(2), np.zeros(100), seeds=5)
     found = compare_pairs(losses)
     means = losses.mean(axis=1)
@@ -46,7 +46,7 @@ def test_the_best_of_many_alike_is_expected_to_be_like_all() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.floats(-5, 5), st.floats(0.1, 10))
-def test_what_a_seed_does_to_all_tells_nothing(seed: int, shift: float, scale: float) -> None:
+def test_effects_of_seeds_change_nothing(seed: int, shift: float, scale: float) -> None:
     losses = losses_of(np.random.default_rng(seed), np.linspace(0, 4, 6), seeds=3)
     of_seed = np.array([shift, 0, -2 * shift])
     found, other = compare_pairs(losses), compare_pairs(scale * (losses + of_seed))

@@ -28,7 +28,7 @@ def test_the_analysis_of_variance_is_that_of_nested_linear_models() -> None:
     assert found.p_value == pytest.approx(stats.f.sf(ratio, candidates - 1, degrees))
 
 
-def test_what_a_seed_does_to_all_alike_is_no_noise() -> None:
+def test_effects_of_seeds_are_no_noise() -> None:
     shifted = paired_means(TABLE + np.array([100.0, -50.0, 7.0]))
     assert shifted.error == pytest.approx(paired_means(TABLE).error)
     assert shifted.p_value == pytest.approx(paired_means(TABLE).p_value)

@@ -13,7 +13,7 @@ from dynamoe_search.report.html.evidence import Evidence
 from dynamoe_search.report.html.reproduction import reproduction
 from dynamoe_search.report.html.sections import MakeSection, Section
 from dynamoe_search.report.html.svg import Picture, draw
-from dynamoe_search.report.html.tables import environment
+from dynamoe_search.report.rendering import render
 
 if TYPE_CHECKING:
     from dynamoe_search.study import Study
@@ -23,15 +23,15 @@ SECTIONS: Mapping[str, tuple[str, MakeSection]] = {
     "answer": ("The answer", sections.the_answer),
     "confirmation": ("Confirmed from fresh seeds", sections.confirmed),
     "schedules": ("The best schedules, and the named ones", sections.best_schedules),
-    "pareto": ("Pareto front", sections.pareto),
-    "history": ("History and regret", sections.history),
-    "landscape": ("The family's landscape", sections.landscape),
-    "importance": ("What the loss depends on", sections.importance),
-    "utilization": ("How the experts are used", sections.utilization),
-    "gradients": ("Gradient noise over the training", sections.gradients),
-    "representations": ("How varied the tokens are", sections.representations),
-    "bounds": ("Measured against bounds", sections.bounds),
-    "fidelity": ("How far an early look can be trusted", sections.fidelity),
+    "pareto": ("Pareto front", sections.pareto_front),
+    "history": ("History and regret", sections.how_it_went),
+    "landscape": ("The family's landscape", sections.family_landscape),
+    "importance": ("What the loss depends on", sections.what_matters),
+    "utilization": ("How the experts are used", sections.use_of_experts),
+    "gradients": ("Gradient noise over the training", sections.noise_of_gradients),
+    "representations": ("How varied the tokens are", sections.variety_of_tokens),
+    "bounds": ("Measured against bounds", sections.between_bounds),
+    "fidelity": ("How far an early look can be trusted", sections.early_looks),
     "reproduction": ("How to reproduce it", reproduction),
 }
 """By the anchor of each: its title, and what makes it. The order is that of the page."""
@@ -39,17 +39,7 @@ SECTIONS: Mapping[str, tuple[str, MakeSection]] = {
 
 @dataclass(frozen=True)
 class Part:
-    """A section, ready to be laid out.
-
-    Parameters
-    ----------
-    anchor, title : str
-    section : Section
-    pictures : sequence of Picture
-        The section's figures, drawn.
-    missing : str
-        Why it is left out; empty where it is not.
-    """
+    """A section with its figures drawn; or why it is left out, in `missing`."""
 
     anchor: str
     title: str
@@ -74,8 +64,7 @@ def make_report(study: Study) -> str:
     """
     evidence = Evidence(study, study.training_runs())
     parts = [_part(anchor, *about, evidence) for anchor, about in SECTIONS.items()]
-    template = environment().get_template("report.html")
-    return template.render(title=study.title, version=__version__, parts=parts)
+    return render("report.html", title=study.title, version=__version__, parts=parts)
 
 
 def _part(anchor: str, title: str, make: MakeSection, evidence: Evidence) -> Part:

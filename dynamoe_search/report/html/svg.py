@@ -30,16 +30,7 @@ _PIXELS_OF_A_POINT = 96 / 72
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, drawn.
-
-    Parameters
-    ----------
-    svg : Markup
-        To stand in a page as it is.
-    caption : str
-    width : int
-        At which text has its own size, in pixels of CSS.
-    """
+    """A figure, drawn; its width in pixels of CSS is that at which text has its own size."""
 
     svg: Markup
     caption: str

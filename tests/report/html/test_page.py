@@ -103,7 +103,7 @@ def test_what_the_sections_say(rich: str, rich_study: Path) -> None:
     says("pareto", "Left out: the study has one objective; name several in objectives")
     says("history", "From run", "Regret is measured against the best of this study")
     says("landscape", "To the right, the first layers", "One training run scatters by")
-    says("importance", "drawn anew 20 times", "pure chance")
+    says("importance", "drawn again 20 times", "pure chance")
     says("utilization", "Measuring took")
     says("gradients", "a noise scale of")
     says("bounds", "Measured active experts K")
