@@ -148,7 +148,7 @@ class Study:
         self.data_directory = None if data_directory is None else Path(data_directory)
         self._state = State()
         self._tables: dict[str, pd.DataFrame] = {}
-        self._data: ImageData | TextData | None = None
+        self._data: tuple[object, ImageData | TextData] | None = None
 
     @property
     def file(self) -> StudyFile:
@@ -163,11 +163,13 @@ class Study:
     @property
     def data(self) -> ImageData | TextData:
         """The data that the study file names."""
-        if self._data is None:
+        study_file = self.file
+        asked = study_file.data, study_file.model.context
+        if self._data is None or self._data[0] != asked:
             from dynamoe_search.run.worker import load_study_data
 
-            self._data = load_study_data(self.file, self.data_directory)
-        return self._data
+            self._data = asked, load_study_data(study_file, self.data_directory)
+        return self._data[1]
 
     @property
     def plan(self) -> Plan:
@@ -221,7 +223,8 @@ class Study:
 
         See `dynamoe_search.make_leaderboard` and `dynamoe_search.make_pareto_table`.
         """
-        runs, objectives = self.training_runs(), self._read_file().search.objectives
+        # The runs are read last, so that the table is kept only until something newer is read.
+        objectives, runs = self._read_file().search.objectives, self.training_runs()
         if objectives == ("loss",):
             return self._kept("leaderboard", lambda: make_leaderboard(runs))
         return self._kept(
