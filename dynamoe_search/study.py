@@ -364,7 +364,7 @@ class Study:
         Parameters
         ----------
         workers : int, optional
-            Processes, each of one thread; one per core where it is None.
+            Processes, each of one thread, at least 1; one per core where it is None.
         device : str
             The torch device to train on.
         allow_changes : bool
@@ -418,7 +418,8 @@ class Study:
         Parameters
         ----------
         seeds : int, optional
-            On how many blocks each is trained: 8 where it is None. It can be raised later.
+            On how many blocks each is trained, at least 2; 8 where it is None. It can be raised
+            later.
         margin : float, optional
             The difference of losses, in nats, that does not matter: 0.01 where it is None, which is
             one percent in the probability given to the right answer. The first call fixes it.

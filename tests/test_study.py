@@ -157,7 +157,7 @@ def test_changes_are_told(small_study: Path) -> None:
     assert study.changes == []
     before = study.position
     edit(small_study, ("5e-3", "4e-3"))
-    with pytest.raises(InvalidInput, match="training.learning_rate: was 0.005, is 0.004"):
+    with pytest.raises(InvalidInput, match=r"training\.learning_rate: was 0\.005, is 0\.004"):
         study.run(workers=1, progress=False)
     assert study.position == before
     assert study.run(workers=1, progress=False, allow_changes=True) == "finished"
@@ -215,7 +215,7 @@ def test_tables_are_copies(finished: Path, two_objectives: Path, table: str) -> 
         first: pd.DataFrame = getattr(study, table)()
         before = first.copy()
         first["candidate"] = "none"
-        first.drop(columns=first.columns[-1], inplace=True)
+        first["another"] = 1
         pd.testing.assert_frame_equal(getattr(study, table)(), before)
 
 

@@ -123,7 +123,7 @@ def plan_confirmation(
         Where no run is complete yet, or what was fixed is to be changed.
     """
     if seeds is not None and seeds < 2:
-        raise InvalidInput(f"seeds is {seeds}; it must be at least 2, as differences vary")
+        raise InvalidInput(f"seeds is {seeds}; it must be at least 2, to see how results vary")
     settings = plan.study.definition()
     del settings["search"]
     if begun is None:
