@@ -65,7 +65,7 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path, small_study: Path)
 
 
 def test_a_killed_command_goes_on(small_study: Path, command: Command) -> None:
-    edit(small_study, SLOWER, ("runs = 14", "runs = 16"))
+    edit(small_study, SLOWER, ("runs = 14", "runs = 10"))
     study = Study(small_study)
     for at_least in (2, 5):
         run = command("run", small_study, "--workers", "2")
@@ -75,7 +75,7 @@ def test_a_killed_command_goes_on(small_study: Path, command: Command) -> None:
         run.wait()
     before = complete(study)
     assert study.run(workers=2, progress=False) == "finished"
-    assert_accounted_for(study, 16)
+    assert_accounted_for(study, 10)
     after = study.training_runs().set_index("run")
     kept = after.loc[before["run"], "validation_loss"]
     assert kept.tolist() == before["validation_loss"].tolist()
@@ -83,13 +83,13 @@ def test_a_killed_command_goes_on(small_study: Path, command: Command) -> None:
 
 
 def test_killed_workers_are_replaced(small_study: Path, command: Command) -> None:
-    edit(small_study, ("epochs = 2", "epochs = 30"))
+    edit(small_study, ("epochs = 2", "epochs = 30"), ("runs = 14", "runs = 6"))
     study = Study(small_study)
     run = command("run", small_study, "--workers", "2")
     for _ in range(2):
         kill_in_training(study, of=run.pid)
     output_of(run)
-    assert_accounted_for(study, 14)
+    assert_accounted_for(study, 6)
     states = Counter(study.training_runs()["state"])
     assert states["died"] == 2
 
