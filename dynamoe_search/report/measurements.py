@@ -1,4 +1,4 @@
-"""What a study had measured of its networks, beside their loss: tables, and what that cost."""
+"""What a study has measured of its networks beside their loss: tables, and what that cost."""
 
 from __future__ import annotations
 

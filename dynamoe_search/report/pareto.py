@@ -164,7 +164,7 @@ def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
         front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
         style = "steps-post" if OBJECTIVES[x].minimize else "steps-pre"
         axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
-    figure.suptitle(_finding(table), fontsize=10)
+    figure.suptitle(_finding(table), fontsize=10, wrap=True)
     look: Any = {"fontsize": 8, "frameon": False, "ncols": 5, "loc": "outside lower center"}
     figure.legend(handles=_handles(table), **look)
     lay_out(figure)

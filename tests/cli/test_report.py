@@ -1,0 +1,20 @@
+from pathlib import Path
+
+from tests.cli.calls import error_of, output_of
+from tests.report import made_up
+
+
+def test_a_report_is_written(finished: Path, tmp_path: Path) -> None:
+    path = finished / "report.html"
+    assert output_of("report", finished) == f"wrote {path}\n"
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    elsewhere = tmp_path / "new" / "other.html"
+    assert output_of("report", finished / "study.toml", "--out", elsewhere)
+    assert elsewhere.read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
+
+
+def test_mistakes_are_told(small_study: Path) -> None:
+    assert "holds no results yet" in error_of("report", small_study)
+    made_up.search(small_study, most=1)
+    inside = small_study / "report.html"  # which is no folder
+    assert f"{inside} cannot be written" in error_of("report", small_study, "--out", inside)
