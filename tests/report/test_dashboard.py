@@ -180,9 +180,7 @@ def get(address: str) -> bytes:
 
 
 @contextmanager
-def served(
-    study: Study, on_question: Callable[[int], None] = lambda number: None
-) -> Iterator[str]:
+def served(study: Study, on_question: Callable[[int], None] = lambda number: None) -> Iterator[str]:
     """The address of a server; `on_question` is told before each answer how many were asked."""
     with make_server(study, 0) as server:
         application = server.get_app()
