@@ -40,6 +40,7 @@ class History:
         self.log = MemoryLog()
         self.starts: list[Start] = []
         self.at: list[float] = []
+        self.interrupted: set[int] = set()
         self.now = 1000.0
 
     def add(self, *events: Event) -> bool:
@@ -57,14 +58,18 @@ class History:
             self.start(pick, session="ab"[kind % 2])
         elif self.starts:
             start = self.starts[pick % len(self.starts)]
+            if start.number in self.interrupted:
+                return  # by its own worker, which does not go on
             if what == "finish":
                 state = FINAL[kind % len(FINAL)]
                 if state == "pruned" and not start.prunable:
                     state = "complete"
                 result = RunResult(training_flops=float(kind), validation_loss=float(pick))
                 self.add(finished(start, state, result, "so it ended"))  # type: ignore[arg-type]
-            else:
-                self.add(lost(start, ("died", "interrupted")[kind % 2]))  # type: ignore[arg-type]
+            elif kind % 2:
+                self.add(lost(start, "died"))
+            elif self.add(lost(start, "interrupted")):
+                self.interrupted.add(start.number)
 
     def start(self, pick: int, session: str) -> None:
         candidate, block = KEYS[pick % len(KEYS)]
@@ -77,7 +82,7 @@ class History:
                 number=len(self.starts),
                 prunable=block == 0,
             )
-            assert self.add(started(start))
+            self.add(started(start))
             self.starts.append(start)
             self.at.append(self.now)
 
