@@ -53,7 +53,7 @@ blocks = 4
 COMMAND = [sys.executable, "-m", "dynamoe_search", "run"]
 STORAGES = ("sqlite", "jsonl")
 WORKERS = (1, 2)
-PARTS = ("training", "evaluation", "start", "deciding", "recording", "end")
+PARTS = ("training", "evaluation", "start", "deciding", "log", "end")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def search(kind: str, workers: int, runs: int, epochs: int) -> Search:
     until_first = (first["started"] - begun).dt.total_seconds() - first["deciding_seconds"]
     parts["start"] = float(until_first.sum())
     parts["end"] = float((ended - last).dt.total_seconds().sum())
-    parts["recording"] = workers * wall - sum(parts.values())
+    parts["log"] = workers * wall - sum(parts.values())
     return Search(workers, len(done), wall, parts)
 
 
