@@ -171,8 +171,12 @@ class Study:
 
     @property
     def plan(self) -> Plan:
-        """What follows from the study file and the data before any training."""
-        return make_plan(self.file, self.data)
+        """What follows from the study file and the data before any training.
+
+        A study that has begun keeps all that it takes in its log; before that, the data are loaded.
+        """
+        study_file = self.file
+        return make_plan(study_file, self._state.shape or self.data)
 
     @property
     def changes(self) -> list[str]:

@@ -19,7 +19,7 @@ SECONDS_TO_WAIT = 120.0
 
 # Forked from one process that has imported everything, so that a worker starts in no time.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload([__name__, "dynamoe_search.run.session", "psycopg"])
+context.set_forkserver_preload([__name__, "tests.run.processes", "tests.ready", "psycopg"])
 
 
 def dying_with_this(signal_name: str) -> list[str]:

@@ -98,7 +98,9 @@ def bounds(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a batch.")] = 32,
     trained_tokens: Annotated[
         float | None,
-        typer.Option(help="Also extrapolate published scaling laws to so many training tokens."),
+        typer.Option(
+            help="Also extrapolate published scaling laws to this number of training tokens."
+        ),
     ] = None,
     peak_flops: Annotated[
         float | None, typer.Option(help="The machine's FLOP/s, for times; with --bandwidth.")

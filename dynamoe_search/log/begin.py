@@ -9,6 +9,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Log, Refused
 from dynamoe_search.log.state import State, begun, catch_up, changed
 from dynamoe_search.log.storage import Storage
+from dynamoe_search.plan.plan import DataShape
 from dynamoe_search.plan.study_file import StudyFile
 
 # These decide what a candidate is, and what is equal between candidates. With other values it is
@@ -27,6 +28,7 @@ def begin_study(
     data: str,
     storage: Storage,
     allow_changes: bool = False,
+    shape: DataShape | None = None,
 ) -> None:
     """Begin a study in its log, or go on with it if the study file still fits.
 
@@ -42,6 +44,8 @@ def begin_study(
         Where the log is, for messages.
     allow_changes : bool
         Whether to pool runs from before and after a change.
+    shape : DataShape, optional
+        Of the data, so that a plan can be made from the log alone.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def begin_study(
     """
     if state.study_file is None:
         with suppress(Refused):  # where another command has just begun it
-            log.append(begun(study_file, data))
+            log.append(begun(study_file, data, shape))
         catch_up(log, state)
     assert state.study_file is not None
     before, now = _flat(state.study_file), _flat(study_file)

@@ -6,7 +6,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -26,6 +26,7 @@ from dynamoe_search.log.runs import (
     Start,
 )
 from dynamoe_search.plan.confirmation import Confirmation
+from dynamoe_search.plan.plan import DataShape
 from dynamoe_search.plan.study_file import StudyFile
 
 FORMAT = 3
@@ -199,6 +200,8 @@ class State:
         None until the study is begun.
     data : str
         The fingerprint of its data.
+    shape : DataShape, optional
+        What the networks depend on in the data.
     changes : list of dict
         The changes of the study file: ``after_runs``, and ``changes``, a list of sentences.
     confirmation : Confirmation, optional
@@ -209,6 +212,7 @@ class State:
     position: int = 0
     study_file: StudyFile | None = None
     data: str = ""
+    shape: DataShape | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     confirmation: Confirmation | None = None
     stages: dict[Stage, Progress] = field(
@@ -261,6 +265,8 @@ class State:
         # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
         self.study_file = StudyFile.model_validate_json(json.dumps(content["study_file"]))
         self.data = content.get("data", self.data)
+        if "shape" in content:
+            self.shape = DataShape(**content["shape"])
         if content.get("changes"):
             change = {"after_runs": len(self.search.runs), "changes": content["changes"]}
             self.changes.append(change)
@@ -286,9 +292,11 @@ def catch_up(
         follow(position, event)
 
 
-def begun(study_file: StudyFile, data: str) -> Event:
+def begun(study_file: StudyFile, data: str, shape: DataShape | None = None) -> Event:
     """The event that a study begins; the log refuses a second one."""
     content = {"format": FORMAT, "study_file": _dump(study_file), "data": data}
+    if shape is not None:
+        content["shape"] = asdict(shape)
     return Event("begun", content, "begun")
 
 

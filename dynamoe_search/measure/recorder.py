@@ -21,7 +21,7 @@ class TrainingRecorder:
         Takes the network and returns a table, such as that of `gradient_noise_by_group` or
         `utilization_table`. It must not change the network.
     every : int
-        Measure at every so many evaluations, and at the last one.
+        Measure at each N-th evaluation, for this N, and at the last one.
 
     Attributes
     ----------

@@ -110,7 +110,7 @@ def gradient_variance(
     samples : int, optional
         The number of samples of the training split to measure on; by default all.
     every : int
-        Measure at every so many evaluations, and at the last one.
+        Measure at each N-th evaluation, for this N, and at the last one.
 
     Raises
     ------

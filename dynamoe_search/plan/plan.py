@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -47,6 +47,30 @@ if TYPE_CHECKING:
 
 ALPHA_LORA = "alpha_lora"
 _MOST_TO_ENUMERATE = 10_000
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a study's network depends on in its data.
+
+    Parameters
+    ----------
+    inputs, classes : int
+        Of images; 0 for text.
+    vocabulary, context : int
+        Of text; 0 for images.
+    """
+
+    inputs: int = 0
+    classes: int = 0
+    vocabulary: int = 0
+    context: int = 0
+
+    @staticmethod
+    def of(data: ImageData | TextData) -> DataShape:
+        """The shape of loaded data."""
+        names = (field.name for field in fields(DataShape))
+        return DataShape(**{name: getattr(data, name, 0) for name in names})
 
 
 @dataclass(frozen=True)
@@ -114,7 +138,7 @@ class Plan:
         return int(sequence.generate_state(1)[0])
 
 
-def make_plan(study: StudyFile, data: ImageData | TextData) -> Plan:
+def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
     """Make the plan of a study for its data.
 
     Raises
@@ -216,14 +240,14 @@ def groups_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
     return groups
 
 
-def _network(study: StudyFile, data: ImageData | TextData) -> Specification:
+def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specification:
     model = study.model
     thinnest = Schedule((study.budget.minimum,) * model.depth)
     blocks = Experts(model.hidden, thinnest, study.router, study.balance)
     if study.data.is_text:
-        text = cast("TextData", data)
+        text = cast(DataShape, data)
         return LanguageModel(text.vocabulary, text.context, model.width, model.heads, blocks)
-    images = cast("ImageData", data)
+    images = cast(DataShape, data)
     return Classifier(images.inputs, images.classes, model.width, blocks)
 
 

@@ -1,7 +1,7 @@
 """Figures: their colors, panels, marks and labels.
 
-Matplotlib is imported when the first figure is made, so that sentences and tables, which share
-modules with plots, do not wait for it.
+Seaborn and matplotlib are imported when the first figure is made, so that sentences and tables,
+which share modules with plots, do not wait for them.
 """
 
 from __future__ import annotations
@@ -33,24 +33,22 @@ LOOKS: Sequence[tuple[str, Any, str]] = (
 # colors, which a dark page exchanges; on a color they must stay.
 INK, PAPER = "#010101", "#fefefe"
 COLOR_MAP = "cividis"  # read equally well with every kind of color vision, and in gray
-_STYLE: Any = {
-    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color"), ".15"),
-    **dict.fromkeys(("xtick.color", "ytick.color"), ".15"),
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
-    "axes.axisbelow": True,
-}
 
 
 def panels(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, Any]:
     """A new figure of a size in inches, and its axes: an array of shape (rows, columns)."""
-    from matplotlib import rc_context
+    import seaborn as sns
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    with sns.axes_style("ticks"):
+        grid = figure.subplots(rows, columns, squeeze=False, **options)
+    sns.despine(figure)
+    for axes in grid.flat:
+        axes.title.set_wrap(True)
+    return figure, grid
 
 
 def equal_panels(

@@ -48,7 +48,7 @@ def landscape_sentences(landscape: Landscape) -> list[str]:
     if 1 - early - central > _NOTHING:
         sentences.append(
             f"The other {percents(1 - early - central)} is not on the map: schedules at one place"
-            " are not all alike, and waves lie near uniform, which is in the middle."
+            " can differ, and waves lie near uniform, which is in the middle."
         )
     sentences.append(_trust(landscape))
     if landscape.noise.degrees:

@@ -103,7 +103,7 @@ def _described(row: pd.Series) -> str:
 
 
 def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
-    """So many of the first rows, and the named schedules below them."""
+    """The first rows, up to this number, and the named schedules below them."""
     is_text = bool(board["bits_per_byte"].notna().any())
     quality = "bits/byte" if is_text else "accuracy"
     missed = "" if board["feasible"].all() else " x: misses a constraint;"

@@ -113,7 +113,7 @@ def plot_measured_bounds(table: pd.DataFrame, names: Mapping[str, str]) -> Figur
     labels = [names.get(candidate) or candidate for candidate in candidates]
     row[0].set_yticks(range(len(candidates)), labels, fontsize=8)
     row[0].invert_yaxis()
-    figure.suptitle(_finding(groups), fontsize=10)
+    figure.suptitle(_finding(groups), fontsize=10, wrap=True)
     return figure
 
 

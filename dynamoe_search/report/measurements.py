@@ -1,4 +1,4 @@
-"""What a study had measured of its networks, beside their loss: tables, and what that cost."""
+"""What a study has measured of its networks beside their loss: tables, and what that cost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def measured_tables(
     board : DataFrame
         A leaderboard, or a Pareto table, with the columns of `measured_means`.
     rows : int
-        Show so many of the first, and the named schedules below them.
+        Show this number of the first, and the named schedules below them.
     measures : sequence of str
         Of `dynamoe_search.measure.quantities.MEASURES`, those to show.
     """

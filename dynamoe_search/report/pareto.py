@@ -36,7 +36,7 @@ _FRONT, _MAYBE, _DOMINATED, _INFEASIBLE = _STATES = (
     "misses a constraint",
 )
 _MARKS = dict(zip(_STATES, "●≈ ✗", strict=True))
-# An axis is logarithmic where the largest value is more than so many times the smallest.
+# An axis is logarithmic where the largest value is more than this many times the smallest.
 _SPAN_OF_A_LINEAR_AXIS = 30
 
 
@@ -106,7 +106,7 @@ def _number(value: float, scale: float) -> str:
 
 
 def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int = 20) -> Table:
-    """So many of the first rows, and below them the first of each named schedule."""
+    """The first rows, up to this number, and below them the first of each named schedule."""
     units = "; ".join(f"{name} ({OBJECTIVES[name].unit})" for name in objectives)
     marks = "; ".join(f"{mark} {state}" for state, mark in _MARKS.items() if mark.strip())
     caption = f"{marks}; {units}; means over the seed blocks trained, ± 95 %"
@@ -164,7 +164,7 @@ def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
         front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
         style = "steps-post" if OBJECTIVES[x].minimize else "steps-pre"
         axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
-    figure.suptitle(_finding(table), fontsize=10)
+    figure.suptitle(_finding(table), fontsize=10, wrap=True)
     look: Any = {"fontsize": 8, "frameon": False, "ncols": 5, "loc": "outside lower center"}
     figure.legend(handles=_handles(table), **look)
     lay_out(figure)

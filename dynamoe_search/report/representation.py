@@ -1,4 +1,4 @@
-"""Plots of how varied the tokens are that enter each layer, and how alike those of two layers."""
+"""Plots of how varied the tokens are that enter each layer, and how similar those of two layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DARK = 0.6  # of the color scale: white can be read on it up to here, black bey
 
 
 def plot_representation(ranks: pd.DataFrame, likeness: pd.DataFrame) -> Figure:
-    """How varied the tokens are that enter each layer, and how alike those of two layers.
+    """How varied the tokens are that enter each layer, and how similar those of two layers.
 
     Parameters
     ----------

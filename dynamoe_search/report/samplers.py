@@ -64,7 +64,7 @@ def summarize_regret(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _margin(error: Any, count: Any) -> Any:
-    """Half the width of the 95 % interval of a mean of so many; NaN for fewer than 2."""
+    """Half the width of the 95 % interval of a mean of this many; NaN for fewer than 2."""
     return stats.t.isf(ERROR_RATE / 2, np.maximum(count - 1, 0)) * error
 
 
@@ -122,8 +122,8 @@ def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
     sentences += _unknown(table)
     return [
         *sentences,
-        "This holds for the schedules of this study and this number of runs: repetitions draw the"
-        " samplers' seeds and the order of the seed blocks anew, and nothing else.",
+        "This holds for the schedules of this study and this number of runs: repetitions differ"
+        " only in the samplers' seeds and in the order of the seed blocks.",
     ]
 
 
@@ -191,7 +191,7 @@ def samplers_table(table: pd.DataFrame) -> Table:
     headers = (*map(str, runs), *compared, "all", *compared)
     columns = [Column("sampler", is_name=True), *numbers(*headers)]
     caption = (
-        "mean regret in nats after so many training runs, and over all of them, ± 95 %; less"
+        "mean regret in nats after each number of training runs, and over all of them, ± 95 %; less"
         " random's: paired by repetition; p: of no difference, after Holm"
     )
     emphasized = {list(in_order).index(_REFERENCE)}

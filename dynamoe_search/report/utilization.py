@@ -136,7 +136,7 @@ def plot_utilization(history: pd.DataFrame) -> Figure:
     dead = by_quantity["dead_experts"]
     dead.set_ylim(-0.05, max(1, history["dead_experts"].max()) + 0.05)
     dead.yaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(_history_title(history), fontsize=11)
+    figure.suptitle(_history_title(history), fontsize=11, wrap=True)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     return figure

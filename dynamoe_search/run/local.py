@@ -43,7 +43,11 @@ def run_locally(job: Job, overview: Overview, count: int) -> bool:
     RunFailed
         Where workers cannot go on.
     """
-    return _Workers(job, overview, count).run()
+    workers = _Workers(job, overview, count)
+    try:
+        return workers.run()
+    finally:
+        workers.end()
 
 
 class _Workers:
@@ -85,6 +89,13 @@ class _Workers:
                 sentinels = [process.sentinel for process, _ in self.processes.values()]
                 wait(sentinels, _SECONDS_BETWEEN_LOOKS)
 
+    def end(self) -> None:
+        """Stop the workers that are left, as there are where something went wrong."""
+        self.finish.set()
+        self.abort.set()
+        for process, _ in self.processes.values():
+            process.join()
+
     def _start(self, index: int) -> None:
         name = new_worker()
         arguments = (
@@ -119,21 +130,14 @@ class _Workers:
         self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
         self.ended_at_last_death = ended
         if not self.complaints.empty():
-            self._give_up(self.complaints.get())
+            raise RunFailed(self.complaints.get())
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
-            self._give_up(
+            raise RunFailed(
                 f"{self.deaths} workers died one after another without finishing a run; try"
-                " --workers 1"
+                " --workers 1. A script must call run() below: if __name__ == '__main__'"
             )
         if not self.finish.is_set():
             self._start(index)
-
-    def _give_up(self, reason: str) -> None:
-        self.finish.set()
-        self.abort.set()
-        for process, _ in self.processes.values():
-            process.join()
-        raise RunFailed(reason)
 
 
 def _work(

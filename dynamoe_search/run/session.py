@@ -21,7 +21,7 @@ from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
 from dynamoe_search.models import Model
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone, plan_confirmation
-from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.local import run_locally
 from dynamoe_search.run.networks import TrainedNetwork, find_run, trained_network
@@ -93,7 +93,15 @@ def run_search(
     state = State()
     with open_log(session.storage, create=True) as log, _alone(log, session.storage):
         catch_up(log, state)
-        begin_study(log, state, study_file, data.fingerprint, session.storage, allow_changes)
+        begin_study(
+            log,
+            state,
+            study_file,
+            data.fingerprint,
+            session.storage,
+            allow_changes,
+            DataShape.of(data),
+        )
         check_data(state, data, session.storage)
         on_start(plan)
         return _carry_on(session, log, SearchPolicy(plan))

@@ -98,7 +98,7 @@ class Worker:
         confirms = job.stage == "confirmation"
         self.plan = make_plan(loss_alone(study_file) if confirms else study_file, self.data)
         self.detector = FailureDetector(job.grace)
-        self.policy = self._begin_anew()
+        self.policy = self._start_over()
         self._is_ahead = False  # whether the policy may have proposed what is not in the log
 
     def heartbeat(self) -> AbstractContextManager[None]:
@@ -114,7 +114,7 @@ class Worker:
         while True:
             with self.log.exclusive("decide", SECONDS_TO_DECIDE):
                 if self._is_ahead:
-                    self.policy = self._begin_anew()
+                    self.policy = self._start_over()
                 self.release_the_dead()
                 self._is_ahead = True
                 start = self.policy.ask(self.state, self.name, self.job.session)
@@ -257,7 +257,7 @@ class Worker:
                 " it, then run the same command again"
             ) from error
 
-    def _begin_anew(self) -> Policy:
+    def _start_over(self) -> Policy:
         """A new policy that has followed the log, and has proposed nothing that is not in it."""
         self.state = State()
         self.policy = make_policy(self.job.stage, self.plan, self.log)

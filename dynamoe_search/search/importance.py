@@ -33,7 +33,10 @@ EVALUATORS: Mapping[str, str] = {
 
 REPETITIONS = 20
 FEWEST_CANDIDATES = 15
-_TREES, _DEPTH = 8, 5  # of a forest; there is one for each repetition
+# Of a forest; there is one for each repetition. In simulated studies of 70 candidates a parameter
+# without effect was above chance in 95 % of the repetitions in 6 % of the studies; with forests of
+# 32 deep trees, which take five times as long, in 27 %.
+_TREES, _DEPTH = 8, 5
 _LOSS = "validation_loss"
 
 

@@ -130,9 +130,9 @@ class SearchPolicy:
         proposal = self.proposer.propose(progress, position)
         if proposal is None:
             return None
-        candidate, parameters = str(proposal.candidate), proposal.parameters
-        prunable = search.pruner != "none" and progress.first_free_block(candidate) == 0
-        return _Wanted(candidate, parameters, position, proposal.passed_over, prunable)
+        name, parameters = str(proposal.candidate), proposal.parameters
+        prunable = search.pruner != "none" and progress.first_free_block(name) == 0
+        return _Wanted(name, parameters, position, proposal.passed_over, prunable)
 
     def _parameters(self, name: str, candidate: Candidate) -> Mapping[str, float] | None:
         """A baseline in Optuna's search space; None where the family does not reach it."""

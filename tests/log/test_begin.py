@@ -1,64 +1,102 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dynamoe_search.log.definition import changes_of, record_study_file, recorded_study_file
 
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.begin import begin_study
-from dynamoe_search.log.storage import place_of
+from dynamoe_search.log.state import State, begun, catch_up
+from dynamoe_search.log.storage import Storage, storage_of
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.worker import check_data
 from tests.conftest import edit
+from tests.search.driver import MemoryLog
+
+DATA = "the fingerprint"
 
 
 @pytest.fixture
-def begun(small_study: Path):
-    place = place_of(small_study.parent)
-    study = begin_study(place, ["minimize"])
-    record_study_file(study, read_study_file(small_study), place)
-    return study, place
+def storage(tmp_path: Path) -> Storage:
+    return storage_of(tmp_path)
 
 
-def test_the_file_comes_back_from_the_records(begun, small_study: Path) -> None:
-    assert recorded_study_file(*begun) == read_study_file(small_study)
+def begin(
+    log: MemoryLog, study_file: StudyFile, storage: Storage, allow_changes: bool = False
+) -> State:
+    """Begin a study or go on with it, and read it again from the beginning."""
+    begin_study(log, State(), study_file, DATA, storage, allow_changes)
+    state = State()
+    catch_up(log, state)
+    return state
+
+
+def test_the_file_comes_back_from_the_log(small_study: Path, storage: Storage) -> None:
+    log = MemoryLog()
+    state = begin(log, read_study_file(small_study), storage)
+    assert state.study_file == read_study_file(small_study)
+    assert state.data == DATA
+    assert begin(log, read_study_file(small_study), storage).position == 1
 
 
 @pytest.mark.parametrize(
     "path", sorted(Path("studies").glob("*/study.toml")), ids=lambda path: path.parent.name
 )
-def test_the_committed_studies_come_back(path: Path, tmp_path: Path) -> None:
-    place = place_of(tmp_path)
-    study, study_file = begin_study(place, ["minimize"]), read_study_file(path)
-    record_study_file(study, study_file, place)
-    assert recorded_study_file(study, place) == study_file
+def test_the_committed_studies_come_back(path: Path, storage: Storage) -> None:
+    study_file = read_study_file(path)
+    assert begin(MemoryLog(), study_file, storage).study_file == study_file
 
 
-def test_how_long_it_runs_may_change(begun, small_study: Path) -> None:
-    edit(small_study, ("trials = 14", "trials = 99\nminutes = 1.5"))
+def test_of_two_that_begin_at_once_one_begins(small_study: Path, storage: Storage) -> None:
+    class Raced(MemoryLog):
+        def append(self, *events: object) -> None:
+            if not self.events:  # another command is faster
+                super().append(begun(read_study_file(small_study), DATA))
+            super().append(*events)
+
+    log = Raced()
+    assert begin(log, read_study_file(small_study), storage).position == 1
+    edit(small_study, ("hidden = 8", "hidden = 16"))
+    with pytest.raises(InvalidInput, match="another study"):
+        begin(Raced(log.events), read_study_file(small_study), storage)
+
+
+def test_how_long_it_runs_may_change(small_study: Path, storage: Storage) -> None:
+    log = MemoryLog()
+    begin(log, read_study_file(small_study), storage)
+    edit(small_study, ("runs = 14", "runs = 99\nminutes = 1.5"), ("blocks = 2", "blocks = 3"))
     changed = read_study_file(small_study)
-    record_study_file(begun[0], changed, begun[1])
-    assert recorded_study_file(*begun) == changed
-    assert changes_of(begun[0]) == []
+    state = begin(log, changed, storage)
+    assert state.study_file == changed
+    assert state.changes == []
 
 
-def refuse(begun, study_file: StudyFile, message: str, allow_changes: bool = False) -> None:
-    before = recorded_study_file(*begun)
+def refuse(
+    log: MemoryLog,
+    study_file: StudyFile,
+    storage: Storage,
+    message: str,
+    allow_changes: bool = False,
+) -> None:
+    before = list(log.events)
     with pytest.raises(InvalidInput, match=message):
-        record_study_file(begun[0], study_file, begun[1], allow_changes)
-    assert recorded_study_file(*begun) == before
+        begin(log, study_file, storage, allow_changes)
+    assert log.events == before
 
 
-def test_a_change_is_shown_and_must_be_allowed(begun, small_study: Path) -> None:
+def test_a_change_is_shown_and_must_be_allowed(small_study: Path, storage: Storage) -> None:
+    log = MemoryLog()
+    begin(log, read_study_file(small_study), storage)
     edit(small_study, ("epochs = 2", "epochs = 5"), ('"random"', '"tpe"'))
     changed = read_study_file(small_study)
-    refuse(begun, changed, r"training\.epochs: was 2, is 5\n .*sampler: was 'random', is 'tpe'")
-    refuse(begun, changed, r"--allow-changes")
-    record_study_file(begun[0], changed, begun[1], allow_changes=True)
-    assert recorded_study_file(*begun) == changed
-    (change,) = changes_of(begun[0])
-    assert change["after_trials"] == 0
+    message = r"training\.epochs: was 2, is 5\n .*sampler: was 'random', is 'tpe'"
+    refuse(log, changed, storage, message)
+    refuse(log, changed, storage, r"--allow-changes")
+    state = begin(log, changed, storage, allow_changes=True)
+    assert state.study_file == changed
+    (change,) = state.changes
+    assert change["after_runs"] == 0
     assert change["changes"][0] == "training.epochs: was 2, is 5"
 
 
@@ -75,23 +113,24 @@ def test_a_change_is_shown_and_must_be_allowed(begun, small_study: Path) -> None
     ],
 )
 def test_another_study_needs_another_name(
-    begun, small_study: Path, old: str, new: str, key: str
+    small_study: Path, storage: Storage, old: str, new: str, key: str
 ) -> None:
+    log = MemoryLog()
+    begin(log, read_study_file(small_study), storage)
     edit(small_study, (old, new))
     message = rf"(?s){key}: was .*it is another study.*\(--name\)"
-    refuse(begun, read_study_file(small_study), message, allow_changes=True)
+    refuse(log, read_study_file(small_study), storage, message, allow_changes=True)
 
 
-def test_records_of_another_version_are_named_as_such(begun) -> None:
-    study, place = begun
-    study.set_user_attr("format", 1)
+def test_a_log_of_another_version_is_named_as_such(small_study: Path, storage: Storage) -> None:
+    event = begun(read_study_file(small_study), DATA)
+    log = MemoryLog([replace(event, content=event.content | {"format": 1})])
     with pytest.raises(InvalidInput, match="another version of dynamoe_search"):
-        recorded_study_file(study, place)
+        catch_up(log, State())
 
 
-def test_other_data_are_refused(begun) -> None:
-    study, place = begun
-    check_data(study, embedded_digits(seed=0), place)
-    check_data(study, embedded_digits(seed=0), place)
+def test_other_data_are_refused(storage: Storage) -> None:
+    data = embedded_digits(seed=0)
+    check_data(State(data=data.fingerprint), data, storage)
     with pytest.raises(InvalidInput, match=r"digits here is not the data .* check --data-dir"):
-        check_data(study, embedded_digits(seed=1), place)
+        check_data(State(data=data.fingerprint), embedded_digits(seed=1), storage)

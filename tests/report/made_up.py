@@ -12,7 +12,7 @@ from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log
 from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.confirmation import loss_alone, plan_confirmation
-from dynamoe_search.plan.plan import make_plan
+from dynamoe_search.plan.plan import DataShape, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
 from dynamoe_search.study import Study
@@ -26,7 +26,9 @@ def begin(path: Path, name: str | None = None, storage: str | None = None) -> St
     study = Study(path, storage, name)
     with open_log(study.storage, create=True) as log:
         study_file = read_study_file(path)
-        begin_study(log, State(), study_file, study.data.fingerprint, study.storage)
+        data = study.data
+        shape = DataShape.of(data)
+        begin_study(log, State(), study_file, data.fingerprint, study.storage, shape=shape)
     return study
 
 

@@ -18,7 +18,7 @@ MARGIN = 0.01
 
 
 def made_up(*rows: tuple[str, str, str, float], **columns: object) -> pd.DataFrame:
-    """Candidates by name, schedule, verdict and difference, all else alike unless it is given."""
+    """Candidates by name, schedule, verdict and difference, all else equal unless it is given."""
     table = pd.DataFrame(rows, columns=["name", "candidate", "verdict", "difference"])
     table = table.assign(
         seeds=8,
@@ -67,10 +67,10 @@ def test_nothing_is_claimed_without_a_verdict() -> None:
 
 
 def test_groups_are_one_sentence_each() -> None:
-    alike = [("", f"{i}-{8 - i}", "equivalent", 0.001 * i) for i in range(1, 6)]
+    similar = [("", f"{i}-{8 - i}", "equivalent", 0.001 * i) for i in range(1, 6)]
     unknown = [("", f"{i}-{9 - i}", "undecided", 0.01 * i) for i in range(1, 7)]
     wanted = [None] * 5 + [24, 130, 2400, None, 60, 1]
-    table = made_up(*alike, *unknown, seeds_to_decide=pd.array(wanted, dtype="Int64"))
+    table = made_up(*similar, *unknown, seeds_to_decide=pd.array(wanted, dtype="Int64"))
     table.loc[9, "seeds"] = 1
     sentences = confirmation_sentences(table, "5-3", MARGIN)
     assert len(sentences) == 5

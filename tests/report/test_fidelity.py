@@ -39,7 +39,7 @@ def agreeing(candidates: int, blocks: int = 1) -> pd.DataFrame:
 
 
 def scrambled(candidates: int, blocks: int = 1) -> pd.DataFrame:
-    """Full trainings agree, early looks are mere chance."""
+    """Full runs agree, early looks are mere chance."""
     early = np.random.default_rng(2).permutation(candidates * blocks)
     runs = agreeing(candidates, blocks)
     for curve, loss in zip(runs["curve"], early, strict=True):
@@ -67,7 +67,7 @@ def test_what_was_saved_is_said() -> None:
     assert fidelity_sentences(agreeing(7))[0] == "None of the 7 training runs was pruned."
 
 
-def test_the_rungs_where_trainings_were_pruned_are_spoken_of() -> None:
+def test_the_rungs_where_runs_were_pruned_are_spoken_of() -> None:
     runs = pd.concat([agreeing(12), PRUNED.iloc[:2]], ignore_index=True)
     row = rank_correlations(runs).iloc[1]
     text = "\n".join(fidelity_sentences(runs))
@@ -160,7 +160,7 @@ def test_the_plot_shows_every_training(tmp_path) -> None:
     assert (tmp_path / "fidelity.png").stat().st_size > 10_000
 
 
-def test_the_plot_without_pruned_or_repeated_trainings() -> None:
+def test_the_plot_without_pruned_or_repeated_runs() -> None:
     agreement, curves = plot_fidelity(agreeing(3)).axes
     assert curves.get_title() == "None of the 3 training runs was pruned"
     assert "interval unknown" in agreement.get_title()

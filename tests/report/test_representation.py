@@ -28,21 +28,21 @@ def likeness(*rows: list[float]) -> pd.DataFrame:
 def test_representations_are_drawn_as_they_are(tmp_path: Path) -> None:
     rows = [[1, 0.8, -0.1], [0.8, 1, 0.7], [-0.1, 0.7, 1]]
     figure = plot_representation(ranks(5.5, 6.5, 3.0), likeness(*rows))
-    variety, alike = figure.axes[:2]
+    variety, likeness_map = figure.axes[:2]
     assert variety.lines[0].get_ydata().tolist() == [5.5, 6.5, 3.0]
     assert variety.get_title() == (
         "The most varied tokens enter layer 2, of effective rank 6.5,\n"
         "the least varied layer 3, of 3.0"
     )
     assert texts(variety) == ["width d = 8"]
-    assert cells(alike).tolist() == rows
-    assert alike.collections[0].get_clim() == (-0.1, 1)
-    assert texts(alike)[:3] == ["1.00", "0.80", "-0.10"]
-    assert alike.get_title() == (
+    assert cells(likeness_map).tolist() == rows
+    assert likeness_map.collections[0].get_clim() == (-0.1, 1)
+    assert texts(likeness_map)[:3] == ["1.00", "0.80", "-0.10"]
+    assert likeness_map.get_title() == (
         "Tokens of the first and the last layer have a CKA of -0.10,\n"
         "those of two neighbors at least 0.70"
     )
-    assert alike.yaxis_inverted()
+    assert likeness_map.yaxis_inverted()
     assert is_drawn(figure, tmp_path)
 
 

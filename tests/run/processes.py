@@ -22,6 +22,7 @@ from dynamoe_search.log.events import Event
 from dynamoe_search.log.heartbeat import GRACE, new_worker
 from dynamoe_search.log.jsonlines import JsonLinesLog
 from dynamoe_search.log.sql import SqlLog
+from dynamoe_search.run.progress import Snapshot
 from dynamoe_search.run.worker import Job, Worker, one_thread
 from dynamoe_search.study import Study
 from tests.processes import (
@@ -224,6 +225,17 @@ def _call(
         sending.send(error)
 
 
+def acting(*acts: Callable[[], object]) -> Callable[[Snapshot], None]:
+    """What a study's progress is told to, to do something each time it is told."""
+    left = list(acts)
+
+    def act(snapshot: Snapshot) -> None:
+        if left:
+            left.pop(0)()
+
+    return act
+
+
 def pid_of(worker: str) -> int | None:
     """The process that holds a worker's lock: the workers of all engines do while they train."""
     for link in Path("/proc").glob("[0-9]*/fd/*"):
@@ -231,15 +243,6 @@ def pid_of(worker: str) -> int | None:
             if link.readlink().name == f"{worker}.lock":
                 return int(link.parts[2])
     return None
-
-
-def descends(process: int, ancestor: int) -> bool:
-    """Whether a process was started by another, or by one that it started."""
-    while process > 1:
-        if process == ancestor:
-            return True
-        process = parent_of(process)
-    return False
 
 
 def parent_of(process: int) -> int:
@@ -269,7 +272,7 @@ def training(study: Study, of: int | None = None, retries: bool = True) -> dict[
     ----------
     study : Study
     of : int, optional
-        Only those that this process has started.
+        Only those that this process has named, and started.
     retries : bool
         Whether runs that are tried again count.
     """
@@ -278,8 +281,7 @@ def training(study: Study, of: int | None = None, retries: bool = True) -> dict[
         under_way = (runs["state"] == "running") & (retries | ~runs.duplicated(KEY))
         found = {}
         for worker in runs.loc[under_way, "worker"]:
-            process = pid_of(worker)
-            if process and (of is None or descends(process, of)):
+            if (of is None or f"-{of}-" in worker) and (process := pid_of(worker)):
                 found[worker] = process
         return found
     return {}

@@ -26,6 +26,7 @@ from dynamoe_search.study import Study
 from tests.conftest import edit
 from tests.processes import another_process
 from tests.run.processes import (
+    acting,
     assert_accounted_for,
     begin,
     call,
@@ -155,16 +156,17 @@ def test_a_full_disk(small_study: Path, tmp_path: Path, kind: str) -> None:
 def test_a_log_that_is_gone(small_study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mounted"
     folder.mkdir()
-    url = f"jsonl:///{folder / 'log'}"
     edit(small_study, ("epochs = 2", "epochs = 10"))
     runs_are(small_study, 4)
-    study = begin(small_study, url)
-    with call(small_study, url) as run:
+    study = begin(small_study, f"jsonl:///{folder / 'log'}")
+
+    def unmount() -> None:
         wait_for_runs(study, 1)
         folder.rename(tmp_path / "away")
-        with pytest.raises(RunFailed, match=r"the log .*cannot be .*No such file"):
-            run.ending()
-        assert not folder.exists()
+
+    with pytest.raises(RunFailed, match=r"the log .*cannot be .*No such file"):
+        study.run(workers=1, progress=acting(unmount))
+    assert not folder.exists()
     (tmp_path / "away").rename(folder)
     assert study.run(workers=1, progress=False) == "finished"
     assert_accounted_for(study, 4)
@@ -212,7 +214,7 @@ def become_nobody() -> None:
         os.setresuid(NOBODY, NOBODY, 0)
 
 
-def is_refused(path: Path) -> None:
+def is_refused_there(path: Path) -> None:
     # Nobody may not be able to read what is installed.
     data = load_study_data(read_study_file(path), None)
     session.load_study_data = lambda *_: data
@@ -225,7 +227,7 @@ def test_a_folder_that_cannot_be_written(small_study: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         study = small_study.rename(Path(folder) / "study.toml")
         Path(folder).chmod(0o555)
-        with another_process(is_refused, study) as process:
+        with another_process(is_refused_there, study) as process:
             process.join()
         assert process.exitcode == 0
         assert list(Path(folder).iterdir()) == [study]
@@ -329,17 +331,29 @@ def test_other_data_are_refused(small_study: Path, tmp_path: Path) -> None:
 # Several calls.
 
 
-def test_two_runs_of_one_study(small_study: Path, url: str) -> None:
+def test_two_runs_of_one_study(small_study: Path) -> None:
     edit(small_study, ENDLESS)
-    study = begin(small_study, url)
-    with call(small_study, url) as first:
+    study = begin(small_study)
+    with call(small_study) as first:
         wait_for_training(study)
-        for act in (study.run, study.confirm):
-            with pytest.raises(RunFailed, match="another command is working on this study") as told:
-                act(progress=False)
-            assert "dynamoe-search worker" in str(told.value)
+        is_refused_as_another_runs(study)
         assert not first.is_over()
         assert len(training(study)) == 1
+
+
+def test_one_runs_a_study_wherever_its_log_is(small_study: Path, url: str) -> None:
+    study = begin(small_study, url)
+    with open_log(study.storage, create=False) as log, log.exclusive("run", 0.0) as alone:
+        assert alone
+        is_refused_as_another_runs(study)
+    assert study.training_runs().empty
+
+
+def is_refused_as_another_runs(study: Study) -> None:
+    for act in (study.run, study.confirm):
+        with pytest.raises(RunFailed, match="another command is working on this study") as told:
+            act(progress=False)
+        assert "dynamoe-search worker" in str(told.value)
 
 
 def test_help_where_there_is_no_study(url: str, tmp_path: Path) -> None:

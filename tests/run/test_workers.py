@@ -1,5 +1,6 @@
 """Workers that are really killed or stopped, on a log of each kind."""
 
+import multiprocessing
 import os
 import signal
 from collections import Counter
@@ -32,6 +33,7 @@ from tests.processes import (
 )
 from tests.run.processes import (
     KEY,
+    acting,
     assert_accounted_for,
     begin,
     call,
@@ -48,7 +50,7 @@ from tests.run.processes import (
     wait_for_training,
 )
 
-SLOWER = ("epochs = 2", "epochs = 10")
+SLOWER = ("epochs = 2", "epochs = 30")
 SHORT = ("epochs = 2", "epochs = 1\nevaluations = 2")
 PROPOSE = "dynamoe_search.search.proposer.Proposer.propose"
 STARTED = "dynamoe_search.run.worker.started"
@@ -365,14 +367,13 @@ def test_two_workers_find_what_one_finds(small_study: Path, tmp_path: Path, kind
 
 def test_a_killed_worker_and_a_killed_call(small_study: Path, url: str) -> None:
     edit(small_study, SLOWER)
-    runs_are(small_study, 6)
+    runs_are(small_study, 3)
     study = begin(small_study, url)
-    with call(small_study, url) as run, call(small_study, url, "work") as helper:
-        kill_in_training(study, helper.pid)
+    with call(small_study, url) as run:
         wait_for_training(study, run.pid)
-        run.kill()
-        assert helper.ending() == "finished"
-    runs = assert_accounted_for(study, 6)
+        acts = acting(lambda: kill_in_training(study, os.getpid()), run.kill)
+        assert Study.at(url).work(workers=1, progress=acts) == "finished"
+    runs = assert_accounted_for(study, 3)
     assert 1 <= (runs["state"] == "died").sum() <= 2
     assert runs["worker"].nunique() == 3
 
@@ -380,14 +381,14 @@ def test_a_killed_worker_and_a_killed_call(small_study: Path, url: str) -> None:
 def test_a_killed_helper(small_study: Path, tmp_path: Path) -> None:
     url = f"jsonl:///{tmp_path / 'log'}"
     edit(small_study, SLOWER)
-    runs_are(small_study, 6)
+    runs_are(small_study, 3)
     study = begin(small_study, url)
-    with call(small_study, url, "work") as helper, call(small_study, url) as run:
+    with call(small_study, url, "work") as helper:
         wait_for_training(study, helper.pid)
-        helper.kill()
-        assert run.ending() == "finished"
-    runs = assert_accounted_for(study, 6)
+        assert study.run(workers=1, progress=acting(helper.kill)) == "finished"
+    runs = assert_accounted_for(study, 3)
     assert (runs["state"] == "died").sum() <= 1
+    assert runs["worker"].nunique() == 2
 
 
 def test_a_killed_fork_server_leaves_no_worker_behind(small_study: Path) -> None:
@@ -408,16 +409,19 @@ def test_a_killed_fork_server_leaves_no_worker_behind(small_study: Path) -> None
 def test_a_server_that_crashes(small_study: Path, server: Server) -> None:
     url = server.new_database()
     edit(small_study, SLOWER)
-    runs_are(small_study, 4)
+    runs_are(small_study, 2)
     study = begin(small_study, url)
-    with call(small_study, url) as run:
+
+    def stop() -> None:
         wait_for_training(study)
         server.stop()
-        with pytest.raises(RunFailed, match=r"Nothing recorded is lost; .* run the same command"):
-            run.ending()
+
+    with pytest.raises(RunFailed, match=r"Nothing recorded is lost; .* run the same command"):
+        study.run(workers=1, progress=acting(stop))
+    assert multiprocessing.active_children() == []
     server.start()
     assert study.run(workers=1, progress=False) == "finished"
-    runs = assert_accounted_for(study, 4)
+    runs = assert_accounted_for(study, 2)
     assert runs["state"].value_counts()["died"] == 1
 
 
