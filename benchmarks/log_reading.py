@@ -59,7 +59,7 @@ def result_of(start: Start) -> RunResult:
 
 
 def history(plan: Plan, runs: int) -> list[Event]:
-    """The events of a study that has finished so many runs."""
+    """The events of a study that has finished this number of runs."""
     state, policy = State(), SearchPolicy(plan)
     events = [begun(plan.study, "data")]
     state.apply(1, events[0])

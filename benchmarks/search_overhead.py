@@ -1,13 +1,13 @@
-"""What a search takes beside its training runs, and what a second worker gains.
+"""What a search takes besides its training runs, and what a second worker gains.
 
-python benchmarks/search_overhead.py               forty minutes on two cores
-python benchmarks/search_overhead.py --runs 30     a quick look, where the start weighs more
+python benchmarks/search_overhead.py                          forty minutes on two cores
+python benchmarks/search_overhead.py --runs 30 --repeats 2    a quick look: the start weighs more
 
-The command line runs one study of short runs: on SQLite and on JSON lines, with one worker and with
-two. With two it does so several times, since by chance both end together, or one waits for the
-other's last run. The parts are of the workers' time, which is their number times the wall time of
-the whole command. The aim is under 4 % outside training and evaluation. The machine should have
-nothing else to do.
+One study of short training runs, as the command line runs it: on SQLite and on JSON lines, with one
+worker and with two, the latter several times, as it is chance whether both end together, or one
+waits for the other's last run. The parts are of the workers' time, which is their number times the
+wall time of the whole command. The aim: under 4 % outside of training and evaluation, for 200 runs
+of two seconds. The machine should have nothing else to do.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from statistics import mean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from dynamoe_search import Study
 from dynamoe_search.statistics.intervals import Noise, half_width
+from dynamoe_search.study import Study
 
 STUDY = """\
 seed = 0
@@ -50,7 +50,8 @@ sampler = "tpe"
 runs = {runs}
 blocks = 4
 """
-COMMAND = (sys.executable, "-m", "dynamoe_search")
+COMMAND = [sys.executable, "-m", "dynamoe_search", "run"]
+STORAGES = ("sqlite", "jsonl")
 WORKERS = (1, 2)
 PARTS = ("training", "evaluation", "start", "deciding", "log", "end")
 
@@ -65,12 +66,12 @@ class Search:
     parts: dict[str, float]
 
     def share(self, *parts: str) -> float:
-        """The share of some parts in the workers' time."""
+        """What some parts took of the workers' time."""
         return sum(self.parts[part] for part in parts) / (self.workers * self.wall)
 
 
 def epochs_of(seconds: float) -> int:
-    """The epochs with which a run takes this time, with evaluations and two workers."""
+    """How many epochs make a run take so long, evaluations included, with two workers."""
     epochs = 10
     done = search("sqlite", max(WORKERS), runs=16, epochs=epochs)
     of_epochs, of_evaluations = (done.parts[part] / done.runs for part in PARTS[:2])
@@ -81,19 +82,18 @@ def search(kind: str, workers: int, runs: int, epochs: int) -> Search:
     """Run the study from beginning to end."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "study.toml").write_text(STUDY.format(epochs=epochs, runs=runs))
-        storage = f"{kind}:///{folder}/study.log"
-        command = [*COMMAND, "run", folder, "--workers", str(workers), "--storage", storage]
+        storage = f"{kind}:///{folder}/log"
+        options = ["--workers", str(workers), "--storage", storage]
         begun, start = datetime.now(), time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*COMMAND, folder, *options], check=True, stdout=subprocess.DEVNULL)
         wall, ended = time.perf_counter() - start, datetime.now()
         done = Study(folder, storage).training_runs()
     done = done[done["state"] == "complete"].sort_values("started")
     parts = {part: float(done[f"{part}_seconds"].sum()) for part in PARTS[:2] + PARTS[3:4]}
-    by_worker = done.groupby("worker")
-    first = by_worker.first()
-    until_decided = (first["started"] - begun).dt.total_seconds()
-    parts["start"] = float((until_decided - first["deciding_seconds"]).sum())
-    parts["end"] = (ended - by_worker["finished"].max()).dt.total_seconds().sum()
+    first, last = done.groupby("worker").first(), done.groupby("worker")["finished"].max()
+    until_first = (first["started"] - begun).dt.total_seconds() - first["deciding_seconds"]
+    parts["start"] = float(until_first.sum())
+    parts["end"] = float((ended - last).dt.total_seconds().sum())
     parts["log"] = workers * wall - sum(parts.values())
     return Search(workers, len(done), wall, parts)
 
@@ -122,24 +122,23 @@ def with_interval(values: list[float]) -> str:
 
 def main() -> None:
     """Run the study in every way, and print the table."""
-    parser = argparse.ArgumentParser(description="What a search takes beside its training runs.")
-    parser.add_argument("--runs", type=int, default=200)
+    parser = argparse.ArgumentParser(description="What a search takes besides its training runs.")
+    parser.add_argument("--runs", type=int, default=200, help="training runs of a search")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a training run")
-    parser.add_argument("--repetitions", type=int, default=3, help="with two workers, per storage")
+    parser.add_argument("--repeats", type=int, default=3, help="with two workers, of each storage")
     arguments = parser.parse_args()
     epochs = epochs_of(arguments.seconds)
     console = Console(width=110)
-    console.print(f"{arguments.runs} runs of {epochs} epochs; parts in %, ± 95 %")
-    table = Table("storage", "workers", "searches", "one run, s", "speed", "outside", *PARTS[2:])
-    for kind in ("sqlite", "jsonl"):
+    console.print(f"{arguments.runs} training runs of {epochs} epochs; parts in %, ± 95 %")
+    table = Table("log", "workers", "searches", "a run, s", "speed", "outside", *PARTS[2:])
+    for kind in STORAGES:
         alone = 0.0
-        for workers, repetitions in zip(WORKERS, (1, arguments.repetitions), strict=True):
+        for workers, repeats in zip(WORKERS, (1, arguments.repeats), strict=True):
             done = []
-            for _ in range(repetitions):
-                last = search(kind, workers, arguments.runs, epochs)
-                outside = f"{last.share(*PARTS[2:]):.2%} outside"
-                console.print(f"{kind}, workers: {workers}, {last.wall:.1f} s, {outside}")
-                done.append(last)
+            for _ in range(repeats):
+                done.append(search(kind, workers, arguments.runs, epochs))
+                outside = f"{done[-1].share(*PARTS[2:]):.2%} outside"
+                console.print(f"{kind}, workers: {workers}, {done[-1].wall:.1f} s, {outside}")
             alone = alone or done[0].wall
             table.add_row(*row(kind, done, alone))
     console.print(table)

@@ -148,7 +148,7 @@ class Study:
         self.data_directory = None if data_directory is None else Path(data_directory)
         self._state = State()
         self._tables: dict[str, pd.DataFrame] = {}
-        self._data: ImageData | TextData | None = None
+        self._data: tuple[object, ImageData | TextData] | None = None
 
     @property
     def file(self) -> StudyFile:
@@ -163,11 +163,13 @@ class Study:
     @property
     def data(self) -> ImageData | TextData:
         """The data that the study file names."""
-        if self._data is None:
+        study_file = self.file
+        asked = study_file.data, study_file.model.context
+        if self._data is None or self._data[0] != asked:
             from dynamoe_search.run.worker import load_study_data
 
-            self._data = load_study_data(self.file, self.data_directory)
-        return self._data
+            self._data = asked, load_study_data(study_file, self.data_directory)
+        return self._data[1]
 
     @property
     def plan(self) -> Plan:
@@ -225,7 +227,8 @@ class Study:
 
         See `dynamoe_search.make_leaderboard` and `dynamoe_search.make_pareto_table`.
         """
-        runs, objectives = self.training_runs(), self._read_file().search.objectives
+        # The runs are read last, so that the table is kept only until something newer is read.
+        objectives, runs = self._read_file().search.objectives, self.training_runs()
         if objectives == ("loss",):
             return self._kept("leaderboard", lambda: make_leaderboard(runs))
         return self._kept(
@@ -365,7 +368,7 @@ class Study:
         Parameters
         ----------
         workers : int, optional
-            Processes, each of one thread; one per core where it is None.
+            Processes, each of one thread, at least 1; one per core where it is None.
         device : str
             The torch device to train on.
         allow_changes : bool
@@ -419,7 +422,8 @@ class Study:
         Parameters
         ----------
         seeds : int, optional
-            On how many blocks each is trained: 8 where it is None. It can be raised later.
+            On how many blocks each is trained, at least 2; 8 where it is None. It can be raised
+            later.
         margin : float, optional
             The difference of losses, in nats, that does not matter: 0.01 where it is None, which is
             one percent in the probability given to the right answer. The first call fixes it.

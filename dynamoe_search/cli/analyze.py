@@ -57,7 +57,7 @@ def analyze(
 ) -> None:
     """Look into one network of a study: its experts, its gradients, its representations.
 
-    How evenly each layer uses its experts and what they tell of classes or tokens; how noisy the
+    How evenly each layer uses its experts and what they say about classes or tokens; how noisy the
     gradient is, by layer and group of parameters; how varied the tokens are that enter each layer.
     A network that was not kept (search.keep_models) is trained again from its seed, which gives the
     same network, and then kept. It is one network: others of its schedule differ from it.

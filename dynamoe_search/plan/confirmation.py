@@ -113,7 +113,7 @@ def plan_confirmation(
     mean_active : mapping of str to sequence of float
         The measured K per layer, by candidate.
     seeds : int, optional
-        8 where it is None.
+        At least 2; 8 where it is None.
     margin : float, optional
         0.01 where it is None.
 
@@ -122,6 +122,8 @@ def plan_confirmation(
     InvalidInput
         Where no run is complete yet, or what was fixed is to be changed.
     """
+    if seeds is not None and seeds < 2:
+        raise InvalidInput(f"seeds is {seeds}; it must be at least 2, to see how results vary")
     settings = plan.study.definition()
     del settings["search"]
     if begun is None:

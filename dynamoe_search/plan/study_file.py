@@ -184,8 +184,8 @@ class SearchSection(_Section):
             raise ValueError(f"measure names one twice: {', '.join(self.measure)}")
         if self.pruner != "none" and self.objectives != ("loss",):
             raise ValueError(
-                f"pruner {self.pruner} goes by the loss alone; set objectives to it, or leave out"
-                " the pruner"
+                f"pruner {self.pruner} compares losses only; set objectives to the loss, or leave"
+                " out the pruner"
             )
         if len(self.objectives) > 1 and self.sampler in _OF_ONE_OBJECTIVE:
             raise ValueError(

@@ -57,6 +57,10 @@ class Resources:
     grace: float = GRACE
     ray: RayCluster | None = None
 
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise InvalidInput(f"workers is {self.workers}; it must be at least 1")
+
 
 @dataclass(frozen=True)
 class Session:

@@ -145,7 +145,8 @@ def test_a_worker_finds_imported_what_takes_long(small_study: Path) -> None:
     begin(small_study)
     trained, imported = answer_of(ask(train_one, small_study.parent))
     assert trained
-    late = ("torch._", "sympy", "optuna", "alembic", "sqlalchemy.orm", "scipy", "dynamoe_search")
+    # What torch itself imports with the first optimizer is left to each worker.
+    late = ("optuna", "alembic", "sqlalchemy.orm", "scipy", "pandas", "dynamoe_search")
     assert [module for module in imported if module.startswith(late)] == []
 
 

@@ -40,10 +40,14 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-") as folder:
-        head = NODE | {"include_dashboard": False, "temp_dir": folder}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", folder)
+        (Path(folder) / "ray").mkdir()  # the cluster notes its address there
+        cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
         cluster.add_node(**NODE)
         yield cluster
         cluster.shutdown()
