@@ -80,7 +80,7 @@ def test_what_was_not_measured_is_told(study: Study) -> None:
 
 
 def test_a_study_that_was_changed_is_refused(study: Study) -> None:
-    with pytest.raises(InvalidInput, match=r"it was changed after it was begun; begin anew"):
+    with pytest.raises(InvalidInput, match="it was changed after it was begun; begin another"):
         tabulate(study.training_runs(), study.file, ("epochs",), "it")
 
 

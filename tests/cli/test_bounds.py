@@ -46,7 +46,7 @@ def test_times_family_and_laws_on_request(tmp_path: Path) -> None:
         *("--trained-tokens", 1e9),
         *("--peak-flops", 1e11, "--bandwidth", 1.5e10, "--json", tmp_path / "b.json"),
     )
-    assert "schedules met in the blend family" in shown
+    assert "schedules found in the blend family" in shown
     assert "With 100 GFLOP/s and 15 Gbyte/s" in shown
     record = json.loads((tmp_path / "b.json").read_text())
     assert record["machine"] == {"peak_flops": 1e11, "bandwidth": 1.5e10}
