@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import warnings
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +19,6 @@ from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
-_STATES = {"running": TrialState.RUNNING, "pruned": TrialState.PRUNED}
 
 
 def optuna_study(
@@ -49,7 +50,9 @@ def optuna_study(
         storage=storage,
         directions=["minimize" if one.minimize else "maximize" for one in objectives],
     )
-    study.set_metric_names(list(search.objectives))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(search.objectives))
     by_candidate: dict[str, list[Run]] = {}
     for run in progress.runs:
         by_candidate.setdefault(run.start.candidate, []).append(run)
@@ -97,15 +100,13 @@ def _trial(
 ) -> FrozenTrial:
     search = study_file.search
     complete = [run.result for run in runs if run.state == "complete"]
-    last = runs[-1]
-    state = TrialState.COMPLETE if complete else _STATES.get(last.state, TrialState.FAIL)
     columns = [OBJECTIVES[objective].column for objective in search.objectives]
-    curve = last.result.curve if state == TrialState.PRUNED else ()
+    values = [_mean([r.value(column) for r in complete]) for column in columns]
+    state = _state(runs, values)
+    curves = [run.result.curve for run in runs if run.state == "pruned"]
     trial = create_trial(
         state=state,
-        values=[_mean([r.value(column) for r in complete]) for column in columns]
-        if complete
-        else None,
+        values=values if state == TrialState.COMPLETE else None,
         params={
             name: int(value) if isinstance(distributions[name], IntDistribution) else value
             for name, value in _parameters(candidate).items()
@@ -116,7 +117,9 @@ def _trial(
             "blocks": len(complete),
             "family": dict(runs[0].start.parameters or {}),
         },
-        intermediate_values={step: point.loss for step, point in enumerate(curve, start=1)},
+        intermediate_values={
+            step: point.loss for curve in curves for step, point in enumerate(curve, start=1)
+        },
         constraints={
             str(c): _mean([c.violation(r.value(c.key)) for r in complete])
             for c in search.constraint_list
@@ -130,5 +133,15 @@ def _trial(
     return trial
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _state(runs: Sequence[Run], values: Sequence[float]) -> TrialState:
+    """Complete where there are values; else what its runs have come to."""
+    states = {run.state for run in runs}
+    if not any(math.isnan(value) for value in values):
+        return TrialState.COMPLETE
+    if "running" in states:
+        return TrialState.RUNNING
+    return TrialState.PRUNED if "pruned" in states else TrialState.FAIL
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
