@@ -1,4 +1,4 @@
-"""A million profiles of 12 layers and 96 experts: the batched allocation against a loop.
+"""The batched allocation against a loop: a million profiles of 12 layers and 96 experts.
 
 python benchmarks/allocation.py
 """
@@ -34,8 +34,8 @@ def main() -> None:
 
         assert np.array_equal(batched[:LOOPED], np.array(looped))
         print(
-            f"{name:31} batch {batch_seconds:5.2f} s a million,"
-            f" loop {loop_seconds:6.1f} s a million, ratio {loop_seconds / batch_seconds:5.0f}"
+            f"{name:31} batch {batch_seconds:5.2f} s per million,"
+            f" loop {loop_seconds:6.1f} s per million, ratio {loop_seconds / batch_seconds:5.0f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""A million schedules of 12 layers and 96 experts: their bounds by one table, against a loop.
+"""Bounds of a million schedules of 12 layers and 96 experts: one table against a loop.
 
 python benchmarks/bounds.py
 """
@@ -19,7 +19,7 @@ LOOPED = 200
 
 
 def main() -> None:
-    """Time both forms and the extremes of the budget in one run, and print the table."""
+    """Time both ways and the extremes of the budget, and print the results."""
     profiles = np.random.default_rng(0).exponential(1, (SCHEDULES, LAYERS)) + 0.05
     counts = allocate_batch(profiles, EXPERTS)
     routers: tuple[Router, ...] = (TopK(k=2), Percentile(), TopP(p=0.7))

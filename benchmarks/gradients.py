@@ -1,9 +1,9 @@
-"""Gradients of 512 images one by one, by vmap and by a loop: the network of studies/digits.
+"""Per-sample gradients of 512 images, by vmap and by a loop, for the network of studies/digits.
 
 python benchmarks/gradients.py
 
-On one thread. Both take turns, and the shortest of their times counts. The loop computes the
-experts densely, as vmap does, and sorted, as networks are trained.
+On one thread. Both take turns, and the shortest time of each counts. The loop computes the experts
+dense, as vmap does, and sorted, as in training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 from dynamoe_search.data import ImageSplit, embedded_digits
 from dynamoe_search.measure.per_sample_gradients import per_sample_gradient_noise
-from dynamoe_search.models import Dispatch, Model, build_model, settle_cuts
+from dynamoe_search.models import Dispatch, Model, build_model, calibrate
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import Classifier, Experts, Percentile, Router, TopK, TopP
 
@@ -25,7 +25,7 @@ DISPATCHES: tuple[Dispatch, ...] = ("dense", "sorted")
 
 
 def loop(model: Model, split: ImageSplit) -> float:
-    """The trace of the covariance by a backward pass a sample."""
+    """The trace of the covariance, with one backward pass per sample."""
     parameters = list(model.parameters())
     squares = torch.zeros((), dtype=torch.float64)
     summed = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=torch.float64)
@@ -50,7 +50,7 @@ def main() -> None:
             torch.manual_seed(0)
             network = Classifier(64, 10, 32, Experts(64, schedule, router))
             model = build_model(network).to(dtype)
-            settle_cuts(model, data.validation.images.to(dtype))
+            calibrate(model, data.validation.images.to(dtype))
             split = ImageSplit(data.train.images[:SAMPLES].to(dtype), data.train.labels[:SAMPLES])
             seconds = dict.fromkeys(("vmap", *DISPATCHES), math.inf)
             for _ in range(TURNS):

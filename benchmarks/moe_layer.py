@@ -3,8 +3,8 @@
 python benchmarks/moe_layer.py
 
 Against its dense form, itself in bfloat16, Mixtral's block of the transformers library (where the
-`benchmark` extra is installed), and the machine's own rate of matrix products. Each time is the
-shortest of many runs that take turns, so that ratios are of one machine in one state.
+`benchmark` extra is installed), and the machine's own rate of matrix products. The layers
+take turns, and the shortest of many times counts, so that ratios do not depend on the load.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROUTER, SORTING, PRODUCTS, SCATTERING = PARTS = (
     "experts' products",
     "scattering",
 )
-FIXED = "a step of hardly any tokens"
+FIXED = "a step with very few tokens"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Size:
         return f"{self.tokens} tokens, {self.width}/{self.hidden}/{self.experts}/{self.active}"
 
     def flops(self, matrices: int = 2) -> float:
-        """A step's useful operations: products of chosen experts, of so many matrices, and router.
+        """The useful operations of a step: the chosen experts' products, and the router's.
 
-        The way back takes twice the way there.
+        The backward pass takes twice as many as the forward pass.
         """
         experts = self.active * matrices * self.width * self.hidden
         return 3 * 2 * self.tokens * experts + self.router_flops()
@@ -87,7 +87,7 @@ class Row:
 
 
 def rows_of(size: Size) -> tuple[dict[str, Row], dict[str, str]]:
-    """The layers to time, all of one router, and the reasons why others are left out."""
+    """The layers to time, all with the same router, and why others are left out."""
     sorts, dense = ours(size, "sorted"), ours(size, "dense")
     dense.load_state_dict(sorts.state_dict())
     rows, left_out = {DENSE: Row(dense), SORTED: Row(sorts)}, {}
@@ -110,9 +110,9 @@ def ours(size: Size, dispatch: Dispatch) -> MoELayer:
 
 
 def mixtral(size: Size, implementation: str, gate: Tensor) -> nn.Module:
-    """Mixtral's block, whose experts are gated: three matrices each, to our two.
+    """Mixtral's block; its gated experts have three matrices each, ours have two.
 
-    Unless told otherwise, whole models use its grouped_mm form, and the block alone the eager one.
+    By default whole models use its grouped_mm form, and the block alone the eager form.
     """
     transformers: Any = importlib.import_module("transformers")
     modeling: Any = importlib.import_module("transformers.models.mixtral.modeling_mixtral")
@@ -133,7 +133,7 @@ def mixtral(size: Size, implementation: str, gate: Tensor) -> nn.Module:
 
 
 def require_agreement(rows: Mapping[str, Row], x: Tensor, incoming: Tensor) -> None:
-    """Stop unless rows that should compute the same do, forward and backward."""
+    """Check that equal rows agree, forward and backward."""
     found = {name: row.step(x, incoming) for name, row in rows.items()}
     for one, other in ((SORTED, DENSE), ("Mixtral, grouped_mm", "Mixtral, eager")):
         if one in rows:
@@ -144,7 +144,7 @@ def require_agreement(rows: Mapping[str, Row], x: Tensor, incoming: Tensor) -> N
 
 
 def plain_product(m: int, k: int, n: int, dtype: torch.dtype) -> Callable[[], object]:
-    """(m, k) @ (k, n), into memory that is there."""
+    """(m, k) @ (k, n), into existing memory."""
     left, right = torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype)
     output = torch.empty(m, n, dtype=dtype)
     return lambda: torch.mm(left, right, out=output)
@@ -269,7 +269,7 @@ def table_of_parts(m: Measured) -> Table:
 
 
 def what_limits(m: Measured) -> str:
-    """What the numbers of a small size say."""
+    """A sentence on the limits of the small size."""
     step, products, fixed = m.times[SORTED], m.times[PRODUCTS], m.times[FIXED]
     best, _ = m.best[torch.float32]
     count, router = 6 * m.size.experts, m.size.router_flops()
@@ -278,10 +278,10 @@ def what_limits(m: Measured) -> str:
     return (
         f"At {best:.0f} GFLOP/s the experts' {count} products, of {1e-6 * flops / count:.1f} MFLOP"
         f" each, would take {ideal:.2f} of the {step:.2f} ms; {step - ideal:.2f} are lost."
-        f" Being small, they reach {1e-6 * flops / products:.0f} GFLOP/s and lose"
-        f" {products - ideal:.2f} of that. The same step of only {m.size.experts} tokens, which has"
-        f" hardly anything to compute, takes {fixed:.2f}: the fixed cost of many small operations"
-        f" is {fixed / (step - ideal):.0%} of the loss. The router is the dearest of them,"
+        f" Because they are small, they reach {1e-6 * flops / products:.0f} GFLOP/s and lose"
+        f" {products - ideal:.2f} of that. The same step with only {m.size.experts} tokens takes"
+        f" {fixed:.2f}: the fixed cost of many small operations is"
+        f" {fixed / (step - ideal):.0%} of the loss. The router costs most of them,"
         f" {m.times[ROUTER] / step:.0%} of the time for {router / m.size.flops():.0%} of the"
         " arithmetic."
     )

@@ -1,12 +1,13 @@
-"""What a search takes besides its trainings, and what a second worker gains.
+"""What a search takes besides its training runs, and what a second worker gains.
 
-python benchmarks/search_overhead.py               forty minutes on two cores
-python benchmarks/search_overhead.py --runs 30   a quick look, where the start weighs more
+python benchmarks/search_overhead.py                          forty minutes on two cores
+python benchmarks/search_overhead.py --runs 30 --repeats 2    a quick look: the start weighs more
 
-One study of short trainings, as the command line runs it: on SQLite and on a journal file, with
-one worker and with two, the latter several times: chance has it whether both end together, or one
-waits for the other's last training. The parts are of the workers' time, which is their number
-times the wall time of the whole command. The machine should have nothing else to do.
+One study of short training runs, as the command line runs it: on SQLite and on JSON lines, with one
+worker and with two, the latter several times, as it is chance whether both end together, or one
+waits for the other's last run. The parts are of the workers' time, which is their number times the
+wall time of the whole command. The aim: under 4 % outside of training and evaluation, for 200 runs
+of two seconds. The machine should have nothing else to do.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from statistics import mean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from dynamoe_search.run.results import load_runs
 from dynamoe_search.statistics.intervals import Noise, half_width
+from dynamoe_search.study import Study
 
 STUDY = """\
 seed = 0
@@ -49,17 +50,18 @@ sampler = "tpe"
 runs = {runs}
 blocks = 4
 """
-COMMAND = Path(sys.executable).with_name("dynamoe-search")
+COMMAND = [sys.executable, "-m", "dynamoe_search", "run"]
+STORAGES = ("sqlite", "jsonl")
 WORKERS = (1, 2)
-PARTS = ("training", "evaluation", "start", "deciding", "recording", "end")
+PARTS = ("training", "evaluation", "start", "deciding", "log", "end")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run of the study: its wall time, and the seconds of its workers that each part took."""
+class Search:
+    """A whole search: its wall time, and the seconds of its workers that each part took."""
 
     workers: int
-    trainings: int
+    runs: int
     wall: float
     parts: dict[str, float]
 
@@ -69,37 +71,38 @@ class Run:
 
 
 def epochs_of(seconds: float) -> int:
-    """How many epochs make a training take so long, evaluations included, with two workers."""
+    """How many epochs make a run take so long, evaluations included, with two workers."""
     epochs = 10
-    trained = run("sqlite", max(WORKERS), runs=16, epochs=epochs)
-    of_epochs, of_evaluations = (trained.parts[part] / trained.trainings for part in PARTS[:2])
+    done = search("sqlite", max(WORKERS), runs=16, epochs=epochs)
+    of_epochs, of_evaluations = (done.parts[part] / done.runs for part in PARTS[:2])
     return max(1, round(epochs * (seconds - of_evaluations) / of_epochs))
 
 
-def run(storage: str, workers: int, runs: int, epochs: int) -> Run:
+def search(kind: str, workers: int, runs: int, epochs: int) -> Search:
     """Run the study from beginning to end."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "study.toml").write_text(STUDY.format(epochs=epochs, runs=runs))
-        options = {"sqlite": [], "journal": ["--storage", f"journal:///{folder}/study.journal"]}
-        command = [str(COMMAND), "run", folder, "--workers", str(workers), *options[storage]]
+        storage = f"{kind}:///{folder}/log"
+        options = ["--workers", str(workers), "--storage", storage]
         begun, start = datetime.now(), time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*COMMAND, folder, *options], check=True, stdout=subprocess.DEVNULL)
         wall, ended = time.perf_counter() - start, datetime.now()
-        done = load_runs(Path(folder), *options[storage][1:])
-    done = done[done["state"] == "complete"]
+        done = Study(folder, storage).training_runs()
+    done = done[done["state"] == "complete"].sort_values("started")
     parts = {part: float(done[f"{part}_seconds"].sum()) for part in PARTS[:2] + PARTS[3:4]}
-    by_worker = done.groupby("worker")
-    parts["start"] = (by_worker["started"].min() - begun).dt.total_seconds().sum()
-    parts["end"] = (ended - by_worker["finished"].max()).dt.total_seconds().sum()
-    parts["recording"] = workers * wall - sum(parts.values())
-    return Run(workers, len(done), wall, parts)
+    first, last = done.groupby("worker").first(), done.groupby("worker")["finished"].max()
+    until_first = (first["started"] - begun).dt.total_seconds() - first["deciding_seconds"]
+    parts["start"] = float(until_first.sum())
+    parts["end"] = float((ended - last).dt.total_seconds().sum())
+    parts["log"] = workers * wall - sum(parts.values())
+    return Search(workers, len(done), wall, parts)
 
 
-def row(storage: str, done: list[Run], alone: float) -> list[str]:
-    """A line of the table: the means of runs of one kind."""
-    trained = [(one.parts["training"] + one.parts["evaluation"]) / one.trainings for one in done]
+def row(kind: str, done: list[Search], alone: float) -> list[str]:
+    """A line of the table: the means of searches of one kind."""
+    trained = [(one.parts["training"] + one.parts["evaluation"]) / one.runs for one in done]
     return [
-        storage,
+        kind,
         str(done[0].workers),
         str(len(done)),
         f"{mean(trained):.2f}",
@@ -119,26 +122,25 @@ def with_interval(values: list[float]) -> str:
 
 def main() -> None:
     """Run the study in every way, and print the table."""
-    parser = argparse.ArgumentParser(description="What a search takes besides its trainings.")
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a training")
-    parser.add_argument("--runs", type=int, default=3, help="with two workers, of each storage")
+    parser = argparse.ArgumentParser(description="What a search takes besides its training runs.")
+    parser.add_argument("--runs", type=int, default=200, help="training runs of a search")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a training run")
+    parser.add_argument("--repeats", type=int, default=3, help="with two workers, of each storage")
     arguments = parser.parse_args()
     epochs = epochs_of(arguments.seconds)
     console = Console(width=110)
-    console.print(f"{arguments.runs} trainings of {epochs} epochs; parts in %, ± 95 %")
-    table = Table("records", "workers", "runs", "a training, s", "speed", "outside", *PARTS[2:])
-    for storage in ("sqlite", "journal"):
+    console.print(f"{arguments.runs} training runs of {epochs} epochs; parts in %, ± 95 %")
+    table = Table("log", "workers", "searches", "a run, s", "speed", "outside", *PARTS[2:])
+    for kind in STORAGES:
         alone = 0.0
-        for workers, runs in zip(WORKERS, (1, arguments.runs), strict=True):
+        for workers, repeats in zip(WORKERS, (1, arguments.repeats), strict=True):
             done = []
-            for _ in range(runs):
-                last = run(storage, workers, arguments.runs, epochs)
-                outside = f"{last.share(*PARTS[2:]):.2%} outside"
-                console.print(f"{storage}, workers: {workers}, {last.wall:.1f} s, {outside}")
-                done.append(last)
+            for _ in range(repeats):
+                done.append(search(kind, workers, arguments.runs, epochs))
+                outside = f"{done[-1].share(*PARTS[2:]):.2%} outside"
+                console.print(f"{kind}, workers: {workers}, {done[-1].wall:.1f} s, {outside}")
             alone = alone or done[0].wall
-            table.add_row(*row(storage, done, alone))
+            table.add_row(*row(kind, done, alone))
     console.print(table)
 
 

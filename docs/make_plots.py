@@ -1,7 +1,7 @@
 """Draw the pictures of docs/plots.md: run its code, and keep each figure.
 
-Run it in the root of the repository: python docs/make_plots.py. It trains the study of the page
-first, where its records are not there.
+Run it in the root of the repository: python docs/make_plots.py. It runs the study of the page
+first, unless that is done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dynamoe_search.run.run import run_study
+from dynamoe_search import Study
 
 PAGE = Path(__file__).with_name("plots.md")
 FOLDER = Path(__file__).with_name("plots")
@@ -32,8 +32,8 @@ def figures(code: str) -> Iterator[tuple[str, Figure]]:
 
 
 def main() -> None:
-    """Train the study, and draw."""
-    run_study(FOLDER / "study.toml")
+    """Run the study, and draw."""
+    Study(FOLDER).run()
     for name, figure in figures(PAGE.read_text(encoding="utf-8")):
         drawn = io.BytesIO()
         figure.savefig(drawn, dpi=_DOTS_AN_INCH)

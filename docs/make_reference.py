@@ -1,6 +1,6 @@
-"""Writes the reference pages from the code: docs/study-file.md and docs/command-line.md.
+"""Write the reference pages from the code: docs/study-file.md and docs/command-line.md.
 
-python docs/make_reference.py
+Run it in the root of the repository: python docs/make_reference.py
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
@@ -21,6 +21,7 @@ from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.specification import Router
 
 DOCS = Path(__file__).parent
+HEADER = ["| key | what it may be | default | |", "| --- | --- | --- | --- |"]
 NOTE = "<!-- Made by `python docs/make_reference.py` from the code; change that, not this. -->"
 
 
@@ -31,20 +32,20 @@ def study_file_page() -> str:
         "",
         NOTE,
         "",
-        "TOML; `README.md` has a whole one. A key that does not exist, or a value that it cannot"
-        " have, is answered with its line and what was expected.",
+        "A study file is TOML; `README.md` shows a whole one. A mistake in it is answered with its"
+        " line and what was expected.",
     ]
     for name, field in StudyFile.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             lines += section(f"[{name}]", kind)
         elif isinstance(kind, type) and is_dataclass(kind):
-            lines += ["", f"## `[{name}]`", "", *summary(kind), "", *dataclass_table(kind)]
+            lines += ["", f"## `[{name}]`", "", summary(kind), "", *dataclass_table(kind)]
         elif get_origin(kind) is UnionType:
-            lines += ["", f"## `[{name}]`", "", "`name` says which, and the others are its own:"]
+            lines += ["", f"## `[{name}]`", "", "`name` says which router; each has its own keys."]
             for router in get_args(Router):
                 title = f'### `name = "{router.name}"`'
-                lines += ["", title, "", *summary(router), "", *dataclass_table(router)]
+                lines += ["", title, "", summary(router), "", *dataclass_table(router)]
         else:
             lines += ["", f"## `{name}`", "", f"{field.description} (default {shown(field)})."]
     return "\n".join(lines) + "\n"
@@ -52,8 +53,8 @@ def study_file_page() -> str:
 
 def section(title: str, model: type[BaseModel]) -> Iterator[str]:
     """A section's table, and those of sections within it."""
-    yield from ["", f"## `{title}`", "", *summary(model), ""]
-    yield from ["| key | what it may be | default | |", "| --- | --- | --- | --- |"]
+    yield from ["", f"## `{title}`", "", summary(model), ""]
+    yield from HEADER
     within = []
     for name, field in model.model_fields.items():
         kind = field.annotation
@@ -67,11 +68,12 @@ def section(title: str, model: type[BaseModel]) -> Iterator[str]:
 
 def dataclass_table(kind: type) -> Iterator[str]:
     """The fields of a dataclass, described by its docstring."""
-    about = described(kind)
-    yield from ["| key | default | |", "| --- | --- | --- |"]
+    about, kinds = described(kind), get_type_hints(kind)
+    yield from HEADER
     for field in fields(kind):
         if field.name != "name" or "name" in about:
-            yield f"| `{field.name}` | {default(field)} | {about.get(field.name, '')} |"
+            may_be = in_words(kinds[field.name])
+            yield f"| `{field.name}` | {may_be} | {default(field)} | {about[field.name]} |"
 
 
 def described(kind: type) -> dict[str, str]:
@@ -86,24 +88,26 @@ def described(kind: type) -> dict[str, str]:
     return found
 
 
-def summary(kind: type) -> list[str]:
+def summary(kind: type) -> str:
     """The first paragraphs of a docstring, up to its sections."""
     text = re.split(r"\n\s+(?:Parameters|Examples)\n\s+---", kind.__doc__ or "")[0]
-    return [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
 
 
 def allowed(field: FieldInfo) -> str:
     """The type of a key, and its bounds, in words."""
-    choices = choices_of(field.annotation)
-    if choices:
-        return ", ".join(f"`{choice}`" for choice in choices)
-    words = [readable(field.annotation)]
+    words = [in_words(field.annotation)]
     signs = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
     for constraint in field.metadata:
         for name, sign in signs.items():
             if hasattr(constraint, name):
                 words.append(f"{sign} {getattr(constraint, name)}")
     return " ".join(words)
+
+
+def in_words(kind: Any) -> str:
+    """The values of a Literal; else the type."""
+    return ", ".join(f"`{choice}`" for choice in choices_of(kind)) or readable(kind)
 
 
 def choices_of(kind: Any) -> tuple[Any, ...]:
@@ -150,24 +154,29 @@ def toml(value: Any) -> str:
 
 
 def command_line_page() -> str:
-    """What --help says of every command."""
-    lines = ["# The command line", "", NOTE]
+    """What --help says of every command, and the options of all of them."""
     group = typer.main.get_command(app)
+    lines = ["# The command line", "", NOTE, ""]
+    lines += ["Two options come before the command, as in `dynamoe-search --debug run STUDY`:", ""]
+    lines += parameter_table(group)
     for path, command in sorted(commands("dynamoe-search", group)):
-        help_text = "\n\n".join(
-            " ".join(part.split()) for part in (command.help or "").split("\n\n")
-        )
-        lines += ["", f"## `{path}`", "", help_text, ""]
-        lines += ["| | default | |", "| --- | --- | --- |"]
-        for parameter in command.params:
-            if parameter.name in ("help", "install_completion", "show_completion"):
-                continue
-            names = ", ".join(parameter.opts + parameter.secondary_opts)
-            if parameter.param_type_name == "argument":
-                names = parameter.metavar or str(parameter.name).upper()
-            text = " ".join((getattr(parameter, "help", None) or "").split())
-            lines.append(f"| `{names}` | {shown_default(parameter)} | {text} |")
+        paragraphs = (command.help or "").split("\n\n")
+        help_text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        lines += ["", f"## `{path}`", "", help_text, "", *parameter_table(command)]
     return "\n".join(lines) + "\n"
+
+
+def parameter_table(command: Any) -> Iterator[str]:
+    """The arguments and options of a command, with their defaults."""
+    yield from ["| | default | |", "| --- | --- | --- |"]
+    for parameter in command.params:
+        if parameter.name in ("help", "install_completion", "show_completion"):
+            continue
+        names = ", ".join(parameter.opts + parameter.secondary_opts)
+        if parameter.param_type_name == "argument":
+            names = parameter.metavar or str(parameter.name).upper()
+        text = " ".join((getattr(parameter, "help", None) or "").split())
+        yield f"| `{names}` | {shown_default(parameter)} | {text} |"
 
 
 def commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:

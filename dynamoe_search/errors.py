@@ -1,12 +1,12 @@
-"""The two ways in which a command can end badly."""
+"""The two errors for users."""
 
 
 class InvalidInput(ValueError):
-    """A mistake in what the user gave: the message says what, where, and how to mend it.
+    """A mistake in the user's input. The message says what and where it is, and how to correct it.
 
-    The command line turns it into exit status 2.
+    The command line exits with status 2.
     """
 
 
 class RunFailed(RuntimeError):
-    """A run that was asked for correctly and could not be completed: exit status 1."""
+    """A correct request that could not be completed. The command line exits with status 1."""

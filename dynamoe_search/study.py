@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dynamoe_search.decision.decision import Decision
 from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.events import Log
 from dynamoe_search.log.runs import Stage
-from dynamoe_search.log.state import Progress, State, catch_up
-from dynamoe_search.log.storage import Storage, open_log, storage_of, study_names
+from dynamoe_search.log.state import State, catch_up
+from dynamoe_search.log.storage import open_log, storage_of, study_names
 from dynamoe_search.log.table import confirmation_table, runs_table
 from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone
@@ -58,7 +57,8 @@ class Study:
     Raises
     ------
     InvalidInput
-        Where there is no such file, or the address is none.
+        Where there is no such file, or the address is none. Methods that read raise it where the
+        study has not begun, or has no complete training run yet.
 
     Examples
     --------
@@ -126,7 +126,7 @@ class Study:
     def at(
         cls, storage: str, name: str | None = None, data_directory: Path | str | None = None
     ) -> Study:
-        """A study that was begun elsewhere, from its log alone.
+        """A study that was begun elsewhere, from its log alone; `work` helps with it.
 
         Parameters
         ----------
@@ -136,60 +136,63 @@ class Study:
             The study's name there; the only one where it is None.
         data_directory : Path or str, optional
             Where data files are on this machine.
-
-        Raises
-        ------
-        InvalidInput
-            Where there is no such study.
         """
         study = cls.__new__(cls)
-        name = name or _only_name(storage)
-        study.path, study.folder, study.title = None, Path(name), name
-        study.storage = storage_of(Path(), storage, name)
+        study.path, study.title = None, name or _only_name(storage)
+        study.folder, study.storage = Path(study.title), storage_of(Path(), storage, study.title)
         study._begin(data_directory)
-        study._progress("search")
+        study._read()
         return study
 
     def _begin(self, data_directory: Path | str | None) -> None:
         self.data_directory = None if data_directory is None else Path(data_directory)
         self._state = State()
-        self._data: ImageData | TextData | None = None
-
-    # What the study is.
+        self._tables: dict[str, pd.DataFrame] = {}
+        self._data: tuple[object, ImageData | TextData] | None = None
 
     @property
     def file(self) -> StudyFile:
-        """The study file as it was begun; as it stands in the folder before that."""
-        with self._log_if_begun() as log:
-            if log is None and self.path is not None:
-                return read_study_file(self.path)
-            return self._begun_file()
+        """The study file as the study was begun; as it stands in the folder before that."""
+        try:
+            return self._read_file()
+        except InvalidInput:
+            if self.path is None:
+                raise
+            return read_study_file(self.path)
 
     @property
     def data(self) -> ImageData | TextData:
         """The data that the study file names."""
-        if self._data is None:
+        study_file = self.file
+        asked = study_file.data, study_file.model.context
+        if self._data is None or self._data[0] != asked:
             from dynamoe_search.run.worker import load_study_data
 
-            self._data = load_study_data(self.file, self.data_directory)
-        return self._data
+            self._data = asked, load_study_data(study_file, self.data_directory)
+        return self._data[1]
 
     @property
     def plan(self) -> Plan:
-        """What follows from the study file and the data before any training."""
-        return make_plan(self.file, self.data)
+        """What follows from the study file and the data before any training.
+
+        A study that has begun keeps all that it takes in its log; before that, the data are loaded.
+        """
+        study_file = self.file
+        return make_plan(study_file, self._state.shape or self.data)
 
     @property
     def changes(self) -> list[str]:
         """Sentences on how the study file was changed after the study had begun."""
-        self._progress("search")
         return [
             f"The study file was changed after {change['after_runs']} training runs"
             f" ({'; '.join(change['changes'])}): results from before and after are pooled."
-            for change in self._state.changes
+            for change in self._read().changes
         ]
 
-    # What it has found.
+    @property
+    def position(self) -> int:
+        """The position of the last event in the log: it grows whenever something happens."""
+        return self._read().position
 
     def training_runs(self, stage: Stage = "search") -> pd.DataFrame:
         """Each attempt at a training run, a row each.
@@ -213,49 +216,36 @@ class Study:
             measurements (see `dynamoe_search.measurement_table`), ``started``, ``finished``,
             ``worker``, ``data`` (the fingerprint), ``commit``, the versions, and the parameters
             that Optuna proposed, each in a column ``parameter_...``.
-
-        Raises
-        ------
-        InvalidInput
-            Where the study has not begun.
         """
-        progress, study_file = self._progress(stage), self._begun_file()
+        study_file, runs = self._read_file(), self._state.stages[stage].runs
         if stage == "confirmation":
             study_file = loss_alone(study_file)
-        return runs_table(progress.runs, study_file)
+        return self._kept(stage, lambda: runs_table(runs, study_file))
 
     def leaderboard(self) -> pd.DataFrame:
         """The candidates by rank; with several objectives, those on the front come first.
 
         See `dynamoe_search.make_leaderboard` and `dynamoe_search.make_pareto_table`.
-
-        Raises
-        ------
-        InvalidInput
-            Where no training run is complete.
         """
-        runs = self.training_runs()
-        objectives = self._begun_file().search.objectives
+        # The runs are read last, so that the table is kept only until something newer is read.
+        objectives, runs = self._read_file().search.objectives, self.training_runs()
         if objectives == ("loss",):
-            return make_leaderboard(runs)
-        return with_measured(make_pareto_table(runs, objectives), runs)
+            return self._kept("leaderboard", lambda: make_leaderboard(runs))
+        return self._kept(
+            "leaderboard", lambda: with_measured(make_pareto_table(runs, objectives), runs)
+        )
 
     def decision(self) -> Decision:
-        """What the study has found so far.
-
-        Raises
-        ------
-        InvalidInput
-            Where no training run is complete.
-        """
-        from dynamoe_search.report.leaderboard import answer
-        from dynamoe_search.report.pareto import pareto_sentences
-
-        board, objectives = self.leaderboard(), self._begun_file().search.objectives
+        """What the study has found so far, and how sure it is."""
+        board, objectives = self.leaderboard(), self._read_file().search.objectives
         if objectives == ("loss",):
+            from dynamoe_search.report.leaderboard import answer
+
             sentences = answer(self.training_runs(), board, self.changes)
             equals = board.loc[board["indistinguishable"], "candidate"]
         else:
+            from dynamoe_search.report.pareto import pareto_sentences
+
             sentences = pareto_sentences(board, objectives)
             equals = board.loc[board["on_front"], "candidate"]
         best = str(board["candidate"].iloc[0])
@@ -276,12 +266,11 @@ class Study:
         InvalidInput
             Where no confirmation has begun, or it has nothing to compare yet.
         """
-        runs = self.training_runs("confirmation")
-        confirmation = self._state.confirmation
+        runs, confirmation = self.training_runs("confirmation"), self._state.confirmation
         if confirmation is None:
             raise InvalidInput(
                 f"{self.storage} has no confirmation yet; begin with: dynamoe-search confirm"
-                f" {self.path or ''}"
+                f" {self.path or 'STUDY'}"
             )
         return confirmation_table(runs, confirmation), confirmation
 
@@ -315,26 +304,10 @@ class Study:
         InvalidInput
             Where there is no such run, or it is not complete.
         """
-        from dynamoe_search.run.networks import find_run, trained_network
-        from dynamoe_search.run.session import check_device
-        from dynamoe_search.run.worker import check_data, load_study_data
-        from dynamoe_search.search.policy import leaders
+        from dynamoe_search.run.session import network_of_study
 
-        progress, study_file = self._progress("search"), self._begun_file()
-        leading = leaders(progress, study_file.search)
-        found = find_run(progress, leading[0] if leading else None, run, candidate)
-        check_device(device)
-        data = load_study_data(study_file, self.data_directory, device)
-        check_data(self._state, data, self.storage)
-        return trained_network(
-            found,
-            make_plan(study_file, data),
-            data,
-            self.folder,
-            device,
-            lambda one: on_start(one.number, one.start.candidate),
-            on_evaluation,
-        )
+        session = self._session(device=device)
+        return network_of_study(session, candidate, run, on_start, on_evaluation)
 
     def report(self, out: Path | str | None = None) -> Path:
         """Write all that is known of the study to one HTML file that needs no other.
@@ -361,28 +334,21 @@ class Study:
         return path
 
     def to_optuna(self, storage: BaseStorage | None = None) -> optuna.Study:
-        """The search as an in-memory study of Optuna, for its plots and its dashboard.
+        """The search as a study of Optuna, for its plots and its dashboard.
 
         A trial per candidate, whose value is the mean over its blocks; see
-        `dynamoe_search.search.optuna_study.optuna_study`.
-
-        Parameters
-        ----------
-        storage : BaseStorage, optional
-            Of Optuna, where the study is to be.
+        `dynamoe_search.search.optuna_study.optuna_study`. It is in memory, or in a given storage.
         """
         from dynamoe_search.search.optuna_study import optuna_study
 
-        progress = self._progress("search")
-        return optuna_study(progress, self._begun_file(), self.title, storage)
+        study_file = self._read_file()
+        return optuna_study(self._state.search, study_file, self.title, storage)
 
     def importance(self, repetitions: int = 20, seed: int = 0) -> pd.DataFrame:
         """What the loss depends on; see `dynamoe_search.search.importance.parameter_importance`."""
         from dynamoe_search.search.importance import parameter_importance
 
-        return parameter_importance(self._progress("search"), self.plan, repetitions, seed)
-
-    # Training.
+        return parameter_importance(self._read().search, self.plan, repetitions, seed)
 
     def run(
         self,
@@ -402,7 +368,7 @@ class Study:
         Parameters
         ----------
         workers : int, optional
-            Processes, each of one thread; one per core where it is None.
+            Processes, each of one thread, at least 1; one per core where it is None.
         device : str
             The torch device to train on.
         allow_changes : bool
@@ -432,7 +398,7 @@ class Study:
         if self.path is None:
             raise InvalidInput("a study without its file can be helped, not run: call work()")
         study_file = read_study_file(self.path)
-        with self._session(workers, device, resources, progress) as session:
+        with self._shown(workers, device, resources, progress) as session:
             return run_search(session, study_file, allow_changes, on_start)
 
     def confirm(
@@ -456,7 +422,8 @@ class Study:
         Parameters
         ----------
         seeds : int, optional
-            On how many blocks each is trained: 8 where it is None. It can be raised later.
+            On how many blocks each is trained, at least 2; 8 where it is None. It can be raised
+            later.
         margin : float, optional
             The difference of losses, in nats, that does not matter: 0.01 where it is None, which is
             one percent in the probability given to the right answer. The first call fixes it.
@@ -464,17 +431,10 @@ class Study:
             As for `run`.
         on_start : callable
             Called with the plan and what is confirmed before the first run.
-
-        Raises
-        ------
-        InvalidInput
-            Where the study has no results, or the margin is another than it was begun with.
-        RunFailed
-            As for `run`.
         """
         from dynamoe_search.run.session import run_confirmation
 
-        with self._session(workers, device, resources, progress) as session:
+        with self._shown(workers, device, resources, progress) as session:
             return run_confirmation(session, seeds, margin, on_start)
 
     def work(
@@ -486,76 +446,64 @@ class Study:
         progress: bool | Callable[[Snapshot], None] = True,
         on_start: Callable[[Plan], None] = lambda plan: None,
     ) -> Ending:
-        """Help with a study that another command runs, or with its confirmation.
-
-        Parameters
-        ----------
-        workers, device, resources, progress, on_start
-            As for `run`.
-
-        Raises
-        ------
-        InvalidInput
-            Where the data here are not those that the study was begun with.
-        RunFailed
-            As for `run`.
-        """
+        """Help with a study that another command runs, or with its confirmation; see `run`."""
         from dynamoe_search.run.session import help_along
 
-        with self._session(workers, device, resources, progress) as session:
+        with self._shown(workers, device, resources, progress) as session:
             return help_along(session, on_start)
 
-    @contextmanager
     def _session(
+        self,
+        workers: int | None = None,
+        device: str = "cpu",
+        resources: Resources | None = None,
+        on_progress: Callable[[Snapshot], None] = lambda snapshot: None,
+    ) -> Session:
+        from dynamoe_search.run.session import Resources, Session
+
+        resources = resources or Resources(workers, device)
+        return Session(self.storage, self.folder, self.data_directory, resources, on_progress)
+
+    @contextmanager
+    def _shown(
         self,
         workers: int | None,
         device: str,
         resources: Resources | None,
         progress: bool | Callable[[Snapshot], None],
     ) -> Iterator[Session]:
+        """A session whose progress is shown."""
         from dynamoe_search.report.terminal import ProgressDisplay
-        from dynamoe_search.run.session import Resources, Session
 
-        resources = resources or Resources(workers, device)
-        where = (self.storage, self.folder, self.data_directory, resources)
         if callable(progress):
-            yield Session(*where, progress)
-            return
-        with ProgressDisplay(quiet=not progress) as display:
-            yield Session(*where, display.update)
+            yield self._session(workers, device, resources, progress)
+        elif progress:
+            with ProgressDisplay() as display:
+                yield self._session(workers, device, resources, display.update)
+        else:
+            yield self._session(workers, device, resources)
 
-    # Reading.
-
-    def position(self) -> int:
-        """The position of the last event in the log: it grows whenever something happens."""
-        self._progress("search")
-        return self._state.position
-
-    def _progress(self, stage: Stage) -> Progress:
-        """A stage as the log has it now; `InvalidInput` where the study has not begun."""
+    def _read(self) -> State:
+        """The study as its log is now; `InvalidInput` where it has not begun."""
+        before = self._state.position
         with open_log(self.storage, create=False) as log:
             catch_up(log, self._state)
-        return self._state.stages[stage]
+        if self._state.position != before:
+            self._tables.clear()
+        return self._state
 
-    def _begun_file(self) -> StudyFile:
-        """The study file that the log has, as it was last read."""
-        if self._state.study_file is None:
-            raise InvalidInput(f"{self.storage} has no event of {self.title} yet; run it first")
-        return self._state.study_file
+    def _kept(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """A table of the study as it was last read, made once."""
+        if name not in self._tables:
+            self._tables[name] = make()
+        return self._tables[name].copy()
 
-    @contextmanager
-    def _log_if_begun(self) -> Iterator[Log | None]:
-        """The log, caught up; None where the study has not begun."""
-        try:
-            log = open_log(self.storage, create=False)
-        except InvalidInput:
-            if self.path is None:
-                raise
-            yield None
-            return
-        with log:
-            catch_up(log, self._state)
-            yield log if self._state.study_file is not None else None
+    def _read_file(self) -> StudyFile:
+        """The study file that the log has."""
+        study_file = self._read().study_file
+        if study_file is None:
+            raise InvalidInput(f"{self.storage} does not hold {self.title} yet; run it first")
+        return study_file
 
     def __repr__(self) -> str:
         return f"Study({str(self.path or self.storage)!r})"
@@ -565,14 +513,14 @@ class Study:
 
         title = f"<h4>Study {escape(self.title)}</h4>"
         try:
-            board = self.leaderboard()
+            shown = self.decision()._repr_html_() + leaderboard_html(self.leaderboard(), rows=5)
         except InvalidInput as error:
-            return f"{title}<p>{escape(str(error))}</p>"
-        return title + self.decision()._repr_html_() + leaderboard_html(board, rows=5)
+            shown = f"<p>{escape(str(error))}</p>"
+        return title + shown
 
 
 def _only_name(address: str) -> str:
-    storage: Storage = storage_of(Path(), address, "")
+    storage = storage_of(Path(), address, "")
     names = study_names(storage)
     if not names:
         raise InvalidInput(

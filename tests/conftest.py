@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["tests.fixtures"]
+
 # A shell lets what it starts in the background ignore interrupts; so would what tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in the workers: tests run in as many processes as there are cores.

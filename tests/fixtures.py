@@ -1,4 +1,4 @@
-"""Where studies of the tests are kept, a real PostgreSQL among them."""
+"""Where the logs of tests are, a real PostgreSQL among them, and the command itself."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.run.processes import Command, dying_with_this, wait_for
+from tests.processes import Command, dying_with_this, wait_for
 
 _DEBIAN = Path("/usr/lib/postgresql")
 
@@ -91,12 +91,12 @@ def server(_running_server: Server) -> Server:
     return _running_server
 
 
-@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+@pytest.fixture(params=["sqlite", "jsonl", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An address for records, of each kind."""
+    """An address for logs, of each kind."""
     if request.param == "postgresql":
         return request.getfixturevalue("server").new_database()
-    return f"{request.param}:///{tmp_path / 'records'}"
+    return f"{request.param}:///{tmp_path / 'log'}"
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from dynamoe_search import plots
-from dynamoe_search.run.results import load_trials
+from dynamoe_search.decision.leaderboard import make_leaderboard
+from dynamoe_search.decision.regret import search_curve
+from dynamoe_search.study import Study
 from tests.conftest import SMALL_STUDY
 from tests.report import made_up
 
@@ -21,7 +23,7 @@ FUNCTIONS = [name for name in plots.__all__ if name.startswith("plot_")]
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("study") / "study.toml"
-    path.write_text(SMALL_STUDY.replace("trials = 14", "trials = 40"))
+    path.write_text(SMALL_STUDY.replace("runs = 14", "runs = 40"))
     made_up.search(path, measured=True)
     return path
 
@@ -32,19 +34,26 @@ def test_the_docstring_lists_them_all() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_each_parameter_is_documented(name: str) -> None:
+    """In the docstring of the function, or in that of its module; ``axes`` in the library's."""
     function = getattr(plots, name)
     listed = (inspect.getdoc(function) or "").partition("Parameters")[2].partition("Returns")[0]
-    for parameter in inspect.signature(function).parameters:
-        assert re.search(rf"^([\w, ]+, )?{parameter}\b", listed, re.MULTILINE), parameter
+    module = inspect.getmodule(function).__doc__ or ""
+    assert "``axes``" in (plots.__doc__ or "")
+    for parameter in set(inspect.signature(function).parameters) - {"axes"}:
+        in_function = re.search(rf"^([\w, ]+, )?{parameter}\b", listed, re.MULTILINE)
+        assert in_function or f"``{parameter}``" in module, parameter
 
 
 @pytest.mark.parametrize("name", ["plot_history", "plot_regret", "plot_agreement", "plot_curves"])
 def test_panels_of_a_figure_of_ones_own(name: str, study: Path) -> None:
+    runs = Study(study).training_runs()
+    tables = (search_curve(runs), make_leaderboard(runs)) if name == "plot_regret" else (runs,)
     figure = Figure()
     left, right = np.ravel(figure.subplots(1, 2))
-    assert getattr(plots, name)(load_trials(study), axes=right) is figure
+    assert getattr(plots, name)(*tables, axes=right) is figure
     assert right.get_title()
     assert right.get_xlabel()
+    assert not right.spines["top"].get_visible()
     assert not left.get_title()
 
 
@@ -59,7 +68,7 @@ def test_the_page_shows_each_and_its_code_runs(
     make_plots = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(make_plots)
     monkeypatch.chdir(DOCS.parent)
-    drawn = dict(make_plots.figures(page.replace("docs/plots/study.toml", str(study))))
+    drawn = dict(make_plots.figures(page.replace("docs/plots", str(study))))
     pictures = re.findall(r"\]\(plots/(\w+)\.png\)", page)
     assert list(drawn) == pictures
     for name in pictures:

@@ -1,4 +1,6 @@
-"""Tabular benchmarks: every schedule of a small space, trained beforehand and asked at once.
+"""Tabular benchmarks: every schedule of a small space, trained beforehand, for instant look-up.
+
+The stub `__init__.pyi` lists the public names. Each is loaded when it is first used.
 
 Examples
 --------
@@ -10,18 +12,6 @@ Examples
 (165, 5)
 """
 
-from dynamoe_search.bench.distinction import Distinction, tell_apart
-from dynamoe_search.bench.files import TABLES, load, names, write_bench
-from dynamoe_search.bench.table import COLUMNS, Answer, Bench
+import lazy_loader
 
-__all__ = [
-    "COLUMNS",
-    "TABLES",
-    "Answer",
-    "Bench",
-    "Distinction",
-    "load",
-    "names",
-    "tell_apart",
-    "write_bench",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

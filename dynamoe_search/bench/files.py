@@ -1,4 +1,4 @@
-"""Tables as files: parquet, and beside it a list of checksums."""
+"""Read and write tables: parquet files, with a list of checksums beside them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dynamoe_search.errors import InvalidInput
 TABLES = Path(__file__).parent / "tables"
 """The folder of the tables that come with the package."""
 
-_CHECKSUMS = "SHA256SUMS"  # in the form of sha256sum
+_CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum
 _ENDING = ".parquet"
-_LARGEST = 5 * 2**20  # bytes of a table
-_MEND = "install dynamoe_search again, or make it anew with `dynamoe-search bench STUDY`"
+_LARGEST = 5 * 2**20  # bytes
+_MEND = "install dynamoe_search again, or make the table with `dynamoe-search bench STUDY`"
 
 
 def names(folder: Path = TABLES) -> tuple[str, ...]:
-    """The tables that there are.
+    """The names of the tables in a folder.
 
     Parameters
     ----------
@@ -34,19 +34,19 @@ def names(folder: Path = TABLES) -> tuple[str, ...]:
 
 
 def load(name: str, folder: Path = TABLES) -> Bench:
-    """A table, by name.
+    """Load a table by its name.
 
     Parameters
     ----------
     name : str
-        Such as ``digits-4x12``: the data, layers x experts.
+        The data, layers x experts, such as ``digits-4x12``.
     folder : Path
-        Where tables are that do not come with the package.
+        The folder of the table, if it does not come with the package.
 
     Raises
     ------
     InvalidInput
-        For an unknown name, and for a table that is not, byte for byte, what was written.
+        For an unknown name, or a file whose checksum is wrong.
 
     Examples
     --------
@@ -59,8 +59,8 @@ def load(name: str, folder: Path = TABLES) -> Bench:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise InvalidInput(
-            f"there is no table {name!r} in {folder}; {hint}There are:"
-            f" {', '.join(sorted(known)) or 'none'}; `dynamoe-search bench STUDY` makes them"
+            f"there is no table {name!r} in {folder}; {hint}Tables there:"
+            f" {', '.join(sorted(known)) or 'none'}; `dynamoe-search bench STUDY` makes tables"
         )
     path = folder / f"{name}{_ENDING}"
     if not path.is_file():
@@ -68,18 +68,17 @@ def load(name: str, folder: Path = TABLES) -> Bench:
     with path.open("rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST or hashlib.sha256(content).hexdigest() != known[name]:
-        raise InvalidInput(f"{path} is not what {folder / _CHECKSUMS} says; {_MEND}")
+        raise InvalidInput(f"{path} has another checksum than in {folder / _CHECKSUMS}; {_MEND}")
     table = pq.read_table(io.BytesIO(content))
     about = json.loads(table.schema.metadata[b"about"])
-    # Through Python's own lists: the points of a curve are then dicts, as in a study's runs.
-    trainings = table.select(list(COLUMNS)).to_pandas()
+    runs = table.select(list(COLUMNS)).to_pandas()
     for column in ("curve", "mean_active", "layer_entropy"):
-        trainings[column] = table.column(column).to_pylist()
-    return Bench.of(name, trainings, about["study"], about["data"], about["versions"])
+        runs[column] = table.column(column).to_pylist()  # lists and dicts, as in a study's runs
+    return Bench.of(name, runs, about["study"], about["data"], about["versions"])
 
 
 def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
-    """Write a table, and its checksum; `load` reads it.
+    """Write a table and its checksum, for `load`.
 
     Parameters
     ----------
@@ -89,12 +88,12 @@ def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
     Returns
     -------
     Path
-        The table's.
+        The path of the table.
 
     Raises
     ------
     InvalidInput
-        Where it is larger than 5 MiB.
+        If the table is larger than 5 MiB.
     """
     about = {"study": bench.study, "data": bench.data, "versions": dict(bench.versions)}
     table = pa.Table.from_pandas(bench.runs[list(COLUMNS)], preserve_index=False)
@@ -104,7 +103,7 @@ def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
     content = written.getvalue()
     if len(content) > _LARGEST:
         raise InvalidInput(
-            f"{bench.name} is {len(content):,} bytes large; a table has at most {_LARGEST:,}:"
+            f"{bench.name} has {len(content):,} bytes; a table has at most {_LARGEST:,}:"
             " record fewer evaluations or blocks"
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +116,7 @@ def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """The checksum of each table of a folder."""
+    """The checksum of each table in a folder."""
     path = folder / _CHECKSUMS
     if not path.is_file():
         return {}

@@ -32,12 +32,12 @@ class KnownLosses:
     Parameters
     ----------
     plan : Plan
-        The study's, with the family in which searches shall move.
+        The study's, with the family that searches move in.
     losses : dict of str to tuple of float
-        By schedule, the validation losses of the blocks that all schedules have; none where a
-        schedule diverged, or ran out of memory, whenever it was trained.
+        By schedule, the validation losses of the blocks that all schedules have; empty where a run
+        of the schedule diverged or ran out of memory.
     coverage : float
-        The share of the schedules asked for by random search that are recorded.
+        The share of the schedules that random search asks for whose losses are known.
     """
 
     plan: Plan
@@ -46,7 +46,7 @@ class KnownLosses:
 
     @property
     def blocks(self) -> int:
-        """How often each schedule is recorded."""
+        """How many losses of each schedule are known."""
         return max(map(len, self.losses.values()))
 
     @property
@@ -65,7 +65,7 @@ class KnownLosses:
 
         Of the expected true means (see `dynamoe_search.statistics.shrinkage`), so that none is
         credited with the luck of its seeds; of the recorded losses where there is one block,
-        and luck cannot be told from merit.
+        which cannot show what was luck.
         """
         error = 0.0 if math.isnan(self.means.error) else self.means.error
         expected = expected_means(self.means.means, error)
@@ -96,8 +96,8 @@ def known_losses(
     Raises
     ------
     InvalidInput
-        Where the study seeks more than a low loss, schedules that searches would propose are not
-        known, or nothing shows that schedules differ.
+        Where the study has other objectives than the loss, or constraints; where schedules that
+        searches would propose are not known; or where nothing shows that schedules differ.
     """
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), data)
@@ -119,7 +119,7 @@ def known_losses_of_bench(
     family : str, optional
         As for `known_losses`.
     data_directory : Path, optional
-        Where data files are: they say what networks the budget buys.
+        Where data files are: the network's size depends on the data.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _check_that_a_table_can_answer(study_file: StudyFile, family: str | None) ->
     if search.also.hidden or search.also.intervals() or study_file.budget.regime == "paper":
         raise InvalidInput(
             "samplers are compared on all schedules of a total; with search.also, or in the regime"
-            " paper, not all that can be asked for can be recorded: begin a study without"
+            " paper, not all that can be asked for can be known: begin a study without"
         )
 
 

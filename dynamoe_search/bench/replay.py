@@ -140,7 +140,7 @@ def compare_samplers(
     samplers : sequence of str
         Of `COMPARED_SAMPLERS`; random search is added where it is missing.
     runs : int, optional
-        The training runs of each search; where it is None, 100, or the number of schedules if lower.
+        The training runs of each search; 100 where it is None, or all schedules if there are fewer.
     repetitions : int
         Searches by each sampler, at least 2.
     workers : int, optional
@@ -151,10 +151,10 @@ def compare_samplers(
     Returns
     -------
     DataFrame
-        A row per training run: ``sampler``, ``repetition`` (from 0), ``run`` (from 1), ``recommended``
-        (the schedule then in the lead; missing before any result) and its ``regret`` (in nats; NaN
-        before any result). ``unknown`` says how often the whole search asked for a schedule that is
-        not known, which does not count as a run.
+        A row per training run: ``sampler``, ``repetition`` (from 0), ``run`` (from 1),
+        ``recommended`` (the schedule then in the lead; missing before any result) and its
+        ``regret`` (in nats; NaN before any result). ``unknown`` says how often the whole search
+        asked for a schedule that is not known, which does not count as a run.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def _replay_all(
     workers: int | None,
     on_progress: Callable[[int, int], None],
 ) -> list[pd.DataFrame]:
-    """Each task's search, carried out by so many processes."""
+    """Each task's search, carried out by this number of processes."""
     context = worker_context()
     stop = Flag(context)
     workers = workers or len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""A table of every schedule of a space, and what it answers."""
+"""A table with the recorded training runs of every schedule of a space."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from functools import cached_property
 import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.schedules import Schedule
+from dynamoe_search.schedules import Schedule, pattern_schedule
 from dynamoe_search.statistics.intervals import Noise, half_width, pooled_noise
 
 COLUMNS: Mapping[str, str] = {
-    "run": "the number of the training in its study",
-    "schedule": "the experts of each layer, first layer first",
+    "run": "number of the training run in its study",
+    "schedule": "experts of each layer, first layer first",
     "pattern": "its names among the six patterns and uniform, if it has any",
-    "block": "from 0; block r has the same seed for every schedule",
-    "seed": "of the initial weights, the order of the images and the router's noise",
-    "validation_loss": "at the end of training: mean cross-entropy in nats",
-    "validation_accuracy": "at the end of training: share of the images, 0 to 1",
-    "active_experts": "K measured: experts that a token uses, its mean over tokens and layers",
-    "mean_active": "K measured in each layer: its mean over tokens",
+    "block": "seed block, from 0; it has the same seed for every schedule",
+    "seed": "seed of the initial weights, the order of the images and the router's noise",
+    "validation_loss": "mean cross-entropy at the end of training, in nats",
+    "validation_accuracy": "share of the images at the end of training, 0 to 1",
+    "active_experts": "measured K, its mean over tokens and layers",
+    "mean_active": "measured K of each layer, its mean over tokens",
     "active_parameters": "parameters that a token uses, at the measured K",
     "flops_per_token": "FLOPs of a token's forward pass, at the measured K",
     "total_parameters": "parameters of the network",
-    "training_flops": "FLOPs of the training, counted from the K measured during it",
-    "samples": "images seen in training, repeats included",
+    "training_flops": "FLOPs of the training, at the K measured during it",
+    "samples": "images seen in training, with repeats",
     "utilization_entropy": "H / ln N of the experts' load on the validation split, its mean over"
     " layers, 0 to 1",
     "layer_entropy": "H of each layer, in nats",
-    "router_entropy": "entropy of a token's gates, in nats, its mean over tokens and layers",
+    "router_entropy": "entropy of a token's gates, its mean over tokens and layers, in nats",
     "effective_experts": "exp(H), its sum over layers",
-    "dead_experts": "experts that no validation image uses, in all layers",
-    "information": "mutual information of experts and classes less that of chance, in nats, its"
-    " mean over layers",
-    "gradient_noise": "simple noise scale over the training (arXiv 1812.06162), in images: the"
-    " ratio of the next two",
+    "dead_experts": "experts that no validation image uses, their sum over layers",
+    "information": "mutual information of experts and classes, less its chance level, its mean over"
+    " layers, in nats",
+    "gradient_noise": "simple noise scale over the training (arXiv 1812.06162), the ratio of the"
+    " next two, in images",
     "gradient_trace": "trace of the covariance of the gradients of single images, its mean over"
     " the points of the curve",
     "gradient_squared_norm": "squared norm of the mean gradient, its mean over the points of the"
     " curve",
     "training_seconds": "wall time of the training on one core",
-    "curve": "the learning curve, a list of points: fraction (of the training), samples (images"
-    " seen), flops (spent), loss (validation, nats), accuracy (validation, 0 to 1), gradient_trace"
-    " and gradient_squared_norm",
+    "curve": "learning curve, a list of points: fraction (of the training), samples (images seen),"
+    " flops (spent), loss (validation, nats), accuracy (validation, 0 to 1), gradient_trace and"
+    " gradient_squared_norm",
 }
-"""What a training is described by, and in what unit."""
+"""The columns of a table's file: what they hold, and in what unit."""
 
-# The same for all rows, or not of images: not worth a column of the file, but others ask for it.
+# Columns of `Study.training_runs` that are the same in all rows, so that files leave them out.
 _CONSTANT = {
     "settings": "",
     "state": "complete",
@@ -68,60 +68,60 @@ _MEANS = (
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What is recorded of one schedule.
+    """The training runs of one schedule.
 
     Parameters
     ----------
     schedule : Schedule
-    trainings : DataFrame
-        A row a block, with the columns of `COLUMNS`.
+    runs : DataFrame
+        One row per block, with the columns of `COLUMNS`.
     low, high : float
         The 95 % interval of `loss`, from the noise pooled over the whole table.
     """
 
     schedule: Schedule
-    trainings: pd.DataFrame
+    runs: pd.DataFrame
     low: float
     high: float
 
     @property
     def losses(self) -> tuple[float, ...]:
         """The validation loss of each block, in nats."""
-        return tuple(self.trainings["validation_loss"].tolist())
+        return tuple(self.runs["validation_loss"].tolist())
 
     @property
     def loss(self) -> float:
-        """Their mean."""
-        return float(self.trainings["validation_loss"].mean())
+        """The mean validation loss over blocks, in nats."""
+        return float(self.runs["validation_loss"].mean())
 
     @property
     def means(self) -> pd.Series:
-        """The mean over blocks of everything that is a number."""
-        return self.trainings[list(_MEANS)].mean()
+        """The mean over blocks of each numeric column."""
+        return self.runs[list(_MEANS)].mean()
 
     @property
     def curve(self) -> pd.DataFrame:
-        """The learning curve, its mean over blocks: a row a point, see `COLUMNS`."""
-        curves = [pd.DataFrame(curve) for curve in self.trainings["curve"]]
+        """The learning curve, its mean over blocks: one row per point, see `COLUMNS`."""
+        curves = [pd.DataFrame(curve) for curve in self.runs["curve"]]
         return sum(curves[1:], start=curves[0]) / len(curves)
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """Every schedule of a space, each trained from the same seeds.
+    """The training runs of every schedule of a space, all from the same seeds.
 
     Parameters
     ----------
     name : str
     runs : DataFrame
-        A row a training, with the columns of `COLUMNS`, and those others of
-        `Study.training_runs` with which leaderboards and plots take it for a study.
+        One row per training run, with the columns of `COLUMNS` and those of `Study.training_runs`
+        that leaderboards and plots need.
     study : str
-        The study file that was run, as JSON.
+        The study file, as JSON.
     data : str
         The fingerprint of the data.
     versions : mapping of str to str
-        Of what the trainings were made with, and the commit.
+        The versions of the packages that trained, and the commit.
     """
 
     name: str
@@ -132,37 +132,43 @@ class Bench:
 
     @classmethod
     def of(
-        cls, name: str, trainings: pd.DataFrame, study: str, data: str, versions: Mapping[str, str]
+        cls, name: str, runs: pd.DataFrame, study: str, data: str, versions: Mapping[str, str]
     ) -> Bench:
-        """A bench of trainings with the columns of `COLUMNS`."""
-        constants: dict[str, object] = {**_CONSTANT, "candidate": trainings["schedule"]}
-        runs = trainings.assign(**constants)
-        runs.attrs = {"objectives": ["loss"], "pruner": "none", "changes": []}
-        return cls(name, runs, study, data, versions)
+        """A bench of training runs with at least the columns of `COLUMNS`."""
+        runs = runs[list(COLUMNS)]
+        first = Schedule.parse(runs["schedule"].iloc[0])
+        uniform = str(pattern_schedule("uniform", first.depth, first.total))
+        groups = [
+            "uniform" if schedule == uniform else "pattern" if pattern else "searched"
+            for schedule, pattern in zip(runs["schedule"], runs["pattern"], strict=True)
+        ]
+        whole = runs.assign(group=groups, **_CONSTANT)
+        whole.insert(0, "candidate", whole["schedule"])
+        return cls(name, whole, study, data, versions)
 
     @cached_property
     def schedules(self) -> tuple[Schedule, ...]:
-        """All of them, in lexicographic order."""
+        """All schedules, in lexicographic order."""
         return tuple(sorted(self._rows))
 
     @cached_property
     def noise(self) -> Noise:
-        """The noise of one training's validation loss, pooled over schedules."""
+        """The noise of one run's validation loss, pooled over schedules."""
         return pooled_noise(self.runs["validation_loss"], self.runs["schedule"])
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """A row a schedule, its index: the means of everything that is a number."""
+        """The mean over blocks of each numeric column: one row per schedule, the index."""
         return self.runs.groupby("schedule")[list(_MEANS)].mean()
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """The validation losses: a row a schedule, in their order, and a column a block."""
+        """The validation losses, in nats: one row per schedule, the index, one column per block."""
         losses = self.runs.pivot(index="schedule", columns="block", values="validation_loss")
         return losses.loc[[str(schedule) for schedule in self.schedules]]
 
     def ask(self, schedule: Schedule | str | Sequence[int]) -> Answer:
-        """What is recorded of a schedule: nothing is trained.
+        """Look up the training runs of a schedule.
 
         Parameters
         ----------
@@ -190,12 +196,12 @@ class Bench:
             raise InvalidInput(
                 f"{schedule} is not in {self.name}: it has {schedule.depth} layers and"
                 f" {schedule.total} experts, and the table {self._space()}; schedules.allocate"
-                " brings weights of the layers to a total"
+                " turns one weight per layer into a schedule of a given total"
             )
-        trainings = self.runs.iloc[rows]
+        runs = self.runs.iloc[rows]
         width = float(half_width(self.noise, len(rows)))
-        loss = float(trainings["validation_loss"].mean())
-        return Answer(schedule, trainings[list(COLUMNS)], max(0.0, loss - width), loss + width)
+        loss = float(runs["validation_loss"].mean())
+        return Answer(schedule, runs[list(COLUMNS)], max(0.0, loss - width), loss + width)
 
     @cached_property
     def _rows(self) -> dict[Schedule, list[int]]:
@@ -207,5 +213,5 @@ class Bench:
         first = self.schedules[0]
         return (
             f"holds the {len(self.schedules)} schedules of {first.depth} layers that share"
-            f" {first.total} experts, {min(counts)} to {max(counts)} a layer"
+            f" {first.total} experts, {min(counts)} to {max(counts)} per layer"
         )

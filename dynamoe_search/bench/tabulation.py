@@ -1,4 +1,4 @@
-"""The records of a study that has trained every schedule, as a tabular benchmark."""
+"""The training runs of a study of every schedule, as a tabular benchmark."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tabulate(
             f" search.measure = {list(_NEEDED)}".replace("'", '"')
         )
     if changes:
-        raise InvalidInput(f"{where} was changed after it was begun; begin anew (--name)")
+        raise InvalidInput(f"{where} was changed after it was begun; begin another study (--name)")
     complete = runs[runs["state"] == "complete"].sort_values(["schedule", "block"])
     _check_that_all_are_there(complete, study_file)
     versions = {
@@ -52,10 +52,10 @@ def tabulate(
         if column.startswith("version_")
     } | {"commit": _all_of(complete, "commit")}
     total = Schedule.parse(complete["schedule"].iloc[0]).total
-    trainings = complete.assign(curve=[_curve(row) for row in complete.to_dict("records")])
+    complete = complete.assign(curve=[_curve(row) for row in complete.to_dict("records")])
     return Bench.of(
         f"{study_file.data.name}-{study_file.model.depth}x{total}",
-        trainings[list(COLUMNS)].reset_index(drop=True),
+        complete[list(COLUMNS)].reset_index(drop=True),
         study_file.model_dump_json(exclude_unset=True),
         _all_of(complete, "data"),
         versions,
@@ -64,7 +64,7 @@ def tabulate(
 
 def _check_that_all_are_there(complete: pd.DataFrame, study_file: StudyFile) -> None:
     if complete.empty:
-        raise InvalidInput("no training of this study is complete yet")
+        raise InvalidInput("no training run of this study is complete yet")
     first, budget = Schedule.parse(complete["schedule"].iloc[0]), study_file.budget
     count = count_schedules(first.total, first.depth, budget.minimum, budget.maximum)
     trained = complete.groupby("schedule")["block"].nunique()
@@ -79,7 +79,7 @@ def _check_that_all_are_there(complete: pd.DataFrame, study_file: StudyFile) -> 
 
 
 def _all_of(complete: pd.DataFrame, column: str) -> str:
-    """What the trainings were made with: one value, unless the study went on with another."""
+    """What the runs were made with: one value, unless the study went on with another."""
     return ", ".join(sorted(complete[column].astype(str).unique()))
 
 

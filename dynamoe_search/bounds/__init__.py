@@ -1,6 +1,6 @@
-"""What no schedule of a budget can beat: exact bounds, rooflines, scaling laws. No torch.
+"""Bounds on what schedules of a budget can do: exact bounds, rooflines, scaling laws. No torch.
 
-Each name is loaded when it is first used; the stub `__init__.pyi` lists them.
+The stub `__init__.pyi` lists the public names. Each is loaded when it is first used.
 """
 
 import lazy_loader

@@ -26,9 +26,6 @@ from .machine import (
     Machine as Machine,
 )
 from .machine import (
-    measure_machine as measure_machine,
-)
-from .machine import (
     roofline as roofline,
 )
 from .measured import (
@@ -38,16 +35,34 @@ from .measured import (
     measured_bounds as measured_bounds,
 )
 from .routing import (
+    balanced_distinct_experts as balanced_distinct_experts,
+)
+from .routing import (
     distinct_experts as distinct_experts,
+)
+from .routing import (
+    entropy_bounds as entropy_bounds,
 )
 from .routing import (
     log2_configurations as log2_configurations,
 )
 from .routing import (
+    mean_active_tail as mean_active_tail,
+)
+from .routing import (
     parallel_efficiency as parallel_efficiency,
+)
+from .routing import (
+    threshold_active_bound as threshold_active_bound,
+)
+from .routing import (
+    top_p_active_bounds as top_p_active_bounds,
 )
 from .scaling_laws import (
     LAWS as LAWS,
+)
+from .scaling_laws import (
+    Extrapolation as Extrapolation,
 )
 from .scaling_laws import (
     extrapolate_budget as extrapolate_budget,

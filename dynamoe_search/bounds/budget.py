@@ -1,7 +1,7 @@
-"""What no schedule of a budget can beat.
+"""Bounds of all schedules of a budget of experts, and the extremes among them.
 
-One table by N, the experts of a layer, holds all there is to know: the bounds of a schedule are
-looked up in it, for a million schedules as for one, and the best and the worst are found exactly.
+The bounds of a layer depend only on its number of experts N, so one table by N is enough: it gives
+the bounds of a million schedules by lookup, and the exact extremes over all schedules.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dynamoe_search.schedules import (
     DEFAULT_CONTRAST,
     PATTERNS_AND_UNIFORM,
     PRESETS,
+    Family,
     Schedule,
     allocate_batch,
     make_family,
@@ -30,7 +31,7 @@ from dynamoe_search.schedules import (
 from dynamoe_search.schedules.family import Dimension, Simplex, Whole
 from dynamoe_search.specification import Experts, Router
 
-_ROWS_AT_ONCE = 2**14  # the working arrays of so many schedules stay in the processor's cache
+_ROWS_AT_ONCE = 2**14  # the working arrays of this many schedules fit into the processor's cache
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,20 @@ class ExpertBudget:
     Parameters
     ----------
     layers, experts : int
-        The layers L, and the experts of all of them together.
+        The number of layers L, and of the experts in all layers together.
     width, hidden : int
         The model width d, and the hidden width h of an expert, d -> h -> d.
     router : Router
-        The rule of every layer.
+        The router of every layer.
     minimum, maximum : int
-        The fewest and the most experts of a layer; no `maximum` where it is None.
+        The fewest and the most experts per layer; None sets no maximum.
     tokens : int
-        The batch T for which distinct experts are counted.
+        The batch size T, in tokens, for which distinct experts are counted.
 
     Raises
     ------
     InvalidInput
-        Where no schedule meets the budget, or a width or the batch is below 1.
+        If no schedule meets the budget, or a width or the batch is below 1.
     """
 
     layers: int
@@ -69,21 +70,21 @@ class ExpertBudget:
         for name in ("layers", "width", "hidden", "tokens"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}; it must be at least 1")
-        self.named("uniform")  # refuses what cannot be met
+        self.named("uniform")  # raises if no schedule meets the budget
 
     @property
     def largest(self) -> int:
-        """The most experts that a layer can have."""
+        """The most experts that one layer can have."""
         room = self.experts - (self.layers - 1) * self.minimum
         return room if self.maximum is None else min(room, self.maximum)
 
     def named(self, name: str, contrast: float = DEFAULT_CONTRAST) -> Schedule:
-        """The schedule of a pattern or preset, or one that is written out, such as ``8-6-4-2``.
+        """The schedule of a pattern or preset, or one in text form, such as ``8-6-4-2``.
 
         Raises
         ------
         InvalidInput
-            For a name that does not exist, or a schedule outside the budget.
+            For an unknown name, or a schedule outside the budget.
         """
         bounds = (self.layers, self.experts, self.minimum, self.maximum)
         if name in PATTERNS_AND_UNIFORM:
@@ -103,15 +104,15 @@ class ExpertBudget:
 
 
 def bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
-    """The bounds of a layer by its experts N, from the minimum to the most that a layer can have.
+    """The bounds of one layer by its number of experts N.
 
     Returns
     -------
     DataFrame
-        As `layer_bounds`, indexed by N.
+        As `layer_bounds`, indexed by N, from `budget.minimum` to `budget.largest`.
     """
     counts = range(budget.minimum, budget.largest + 1)
-    # A network of one layer of each size.
+    # A network with one layer of each size.
     blocks = Experts(budget.hidden, Schedule(tuple(counts)), budget.router)
     return layer_bounds(blocks, budget.width, budget.tokens).set_index("experts")
 
@@ -123,17 +124,17 @@ def score_schedules(budget: ExpertBudget, counts: ArrayLike) -> pd.DataFrame:
     ----------
     budget : ExpertBudget
     counts : array_like of int, shape (schedules, L)
-        The experts of each layer, a schedule a row.
+        One schedule per row.
 
     Returns
     -------
     DataFrame
-        A row a schedule, with the columns of `QUANTITIES`: what `schedule_bounds` gives.
+        One row per schedule, with the columns of `QUANTITIES`, as `schedule_bounds` gives them.
 
     Raises
     ------
     InvalidInput
-        For a schedule outside the budget, naming the first.
+        For a schedule outside the budget.
 
     Examples
     --------
@@ -157,8 +158,8 @@ def _checked_counts(budget: ExpertBudget, counts: ArrayLike) -> NDArray[np.int64
     whole = np.asarray(counts)
     if whole.ndim != 2 or whole.shape[1] != budget.layers or whole.dtype.kind not in "iu":
         raise InvalidInput(
-            f"schedules are of shape {whole.shape} and type {whole.dtype}; expected a row of"
-            f" {budget.layers} whole numbers a schedule"
+            f"schedules are of shape {whole.shape} and type {whole.dtype}; expected one row of"
+            f" {budget.layers} whole numbers per schedule"
         )
     inside = (whole >= budget.minimum).all(axis=1) & (whole <= budget.largest).all(axis=1)
     inside &= whole.sum(axis=1) == budget.experts
@@ -177,7 +178,7 @@ def compare_schedules(budget: ExpertBudget, schedules: Mapping[str, Schedule]) -
     Returns
     -------
     DataFrame
-        A row a schedule: ``name``, ``schedule`` and the columns of `QUANTITIES`.
+        One row per schedule: ``name``, ``schedule`` and the columns of `QUANTITIES`.
 
     Examples
     --------
@@ -194,16 +195,16 @@ def compare_schedules(budget: ExpertBudget, schedules: Mapping[str, Schedule]) -
 
 
 def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
-    """The least and the most of every quantity over all schedules of a budget, exactly.
+    """The exact minimum and maximum of every quantity over all schedules of a budget.
 
-    By dynamic programming, as every quantity is a sum over layers: see
+    Every quantity is a sum over layers, so dynamic programming finds them: see
     `dynamoe_search.bounds.separable`.
 
     Returns
     -------
     DataFrame
-        A row for each of `QUANTITIES` (its index), with ``least``, ``least_schedule``, ``most`` and
-        ``most_schedule``; of equal schedules uniform, where it is among them.
+        One row for each of `QUANTITIES`, the index: ``least``, ``least_schedule``, ``most`` and
+        ``most_schedule``. Where several schedules are equal and uniform is one, it is uniform.
 
     Examples
     --------
@@ -216,8 +217,7 @@ def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
     uniform = budget.named("uniform")
     even = score_schedules(budget, [uniform.counts]).iloc[0]
     rows = {}
-    for name, quantity in QUANTITIES.items():
-        divisor = budget.layers if quantity.is_mean else 1
+    for name, divisor in zip(QUANTITIES, divisors(budget.layers), strict=True):
         utility = np.tile(table[name].to_numpy(dtype=np.float64) / divisor, (budget.layers, 1))
         row: dict[str, float | Schedule] = {}
         for end, find in (("least", worst_schedule), ("most", best_schedule)):
@@ -232,7 +232,7 @@ def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
 def family_bounds(
     budget: ExpertBudget, family: str, points: int = 5000, seed: int = 0
 ) -> pd.DataFrame:
-    """The bounds of schedules from all over a family: random points of it, allocated.
+    """The bounds of schedules from all over a family: random profiles, allocated to the budget.
 
     Parameters
     ----------
@@ -240,41 +240,62 @@ def family_bounds(
     family : str
         One of `dynamoe_search.schedules.FAMILIES`.
     points : int
-        How many points of its search space are drawn, uniformly.
+        The number of profiles to draw.
     seed : int
 
     Returns
     -------
     DataFrame
-        A row for each different schedule that was met: ``schedule`` and the columns of
-        `QUANTITIES`.
+        One row per distinct schedule: ``schedule`` and the columns of `QUANTITIES`.
 
     Examples
     --------
     >>> from dynamoe_search.specification import TopK
     >>> budget = ExpertBudget(layers=2, experts=8, width=32, hidden=64, router=TopK(k=2))
-    >>> met = family_bounds(budget, "blend", points=200)["schedule"]
-    >>> min(map(str, met)), max(map(str, met))
+    >>> found = family_bounds(budget, "blend", points=200)["schedule"]
+    >>> min(map(str, found)), max(map(str, found))
     ('1-7', '7-1')
     """
     if points < 1:
         raise InvalidInput(f"points is {points}; it must be at least 1")
     shapes = make_family(family, budget.experts, budget.minimum, budget.maximum)
-    space = shapes.search_space(budget.layers)
-    generator = np.random.default_rng(seed)
-    profiles = [
-        shapes.profile(random_point(space, generator), budget.layers) for _ in range(points)
-    ]
-    met = np.unique(
-        allocate_batch(profiles, budget.experts, budget.minimum, budget.maximum), axis=0
-    )
-    scores = score_schedules(budget, met)
-    scores.insert(0, "schedule", [Schedule(tuple(row)) for row in met.tolist()])
+    profiles = sample_family(shapes, budget.layers, points, seed)
+    counts = allocate_batch(profiles, budget.experts, budget.minimum, budget.maximum)
+    distinct = np.unique(counts, axis=0)
+    scores = score_schedules(budget, distinct)
+    scores.insert(0, "schedule", [Schedule(tuple(row)) for row in distinct.tolist()])
     return scores
 
 
-def random_point(space: tuple[Dimension, ...], generator: np.random.Generator) -> dict[str, float]:
-    """A point of a family's space, drawn uniformly; on the simplex, too."""
+def sample_family(
+    family: Family, depth: int, points: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
+    """Profiles of random points of a family's search space, drawn uniformly.
+
+    Parameters
+    ----------
+    family : Family
+    depth : int
+    points : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of float64, shape (points, depth)
+
+    Examples
+    --------
+    >>> from dynamoe_search.schedules import Blend
+    >>> sample_family(Blend(), depth=4, points=3).shape
+    (3, 4)
+    """
+    space, generator = family.search_space(depth), np.random.default_rng(seed)
+    profiles = [family.profile(_random_point(space, generator), depth) for _ in range(points)]
+    return np.array(profiles)
+
+
+def _random_point(space: tuple[Dimension, ...], generator: np.random.Generator) -> dict[str, float]:
+    """A point of a search space, drawn uniformly from intervals and simplexes."""
     point: dict[str, float] = {}
     for dimension in space:
         if isinstance(dimension, Simplex):

@@ -1,14 +1,10 @@
-"""What no training of a schedule can beat: its size, its FLOPs, and what its routing can reach.
+"""Bounds of one schedule: its parameters and FLOPs, and what its routing can reach at best.
 
-All counts are of the layers of experts with their routers; the rest of a network costs every
-schedule the same. Every bound is a sum, or a mean, over layers.
+All counts are of the layers of experts with their routers; the rest of a network costs the same
+for every schedule. Every bound is a sum, or a mean, over layers.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -22,34 +18,15 @@ from dynamoe_search.bounds.routing import (
 from dynamoe_search.budgets import Spread, active_experts
 from dynamoe_search.specification import Experts, Router
 
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number that layers have: how it is called, its unit, and whether a network has its mean."""
-
-    label: str
-    unit: str
-    is_mean: bool = False
-
-
-QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
-    {
-        "parameters": Quantity("parameters", ""),
-        "active_minimum": Quantity("fewest active experts", "a layer", is_mean=True),
-        "active_expected": Quantity("expected active experts", "a layer", is_mean=True),
-        "active_maximum": Quantity("most active experts", "a layer", is_mean=True),
-        "active_parameters": Quantity("expected active parameters", ""),
-        "flops_minimum": Quantity("fewest FLOPs", "a token"),
-        "flops_expected": Quantity("expected FLOPs", "a token"),
-        "flops_maximum": Quantity("most FLOPs", "a token"),
-        "log2_configurations": Quantity("routing configurations", "bits"),
-        "entropy_floor": Quantity("entropy floor", "nats a layer", is_mean=True),
-        "entropy_ceiling": Quantity("entropy ceiling", "nats a layer", is_mean=True),
-        "distinct_experts": Quantity("distinct experts", "a batch"),
-        "touched_parameters": Quantity("parameters touched", "a batch"),
-    }
+QUANTITIES = (
+    *("parameters", "active_minimum", "active_expected", "active_maximum", "active_parameters"),
+    *("flops_minimum", "flops_expected", "flops_maximum", "log2_configurations"),
+    *("entropy_floor", "entropy_ceiling", "distinct_experts", "touched_parameters"),
 )
-"""What `schedule_bounds` gives, by column."""
+"""The names of the bounds: `layer_bounds` says what they are."""
+
+# The others are summed over layers.
+_MEANS = {"active_minimum", "active_expected", "active_maximum", "entropy_floor", "entropy_ceiling"}
 
 
 def layer_bounds(
@@ -60,30 +37,31 @@ def layer_bounds(
     Parameters
     ----------
     blocks : Experts
-        The experts of each layer, and its router.
+        The experts and the router of each layer.
     width : int
         The model width d.
     tokens : int
-        The batch T.
+        The batch size T, in tokens.
     mean_active : array_like of float, shape (L,), optional
-        The measured mean K of each layer. Without it, expected is what
-        `dynamoe_search.budgets.active_experts` expects: the K of a router of fixed K, that which a
-        controller holds, else that of an untrained router, which is the most.
+        The measured mean K of each layer. Without it, the expected K is that of
+        `dynamoe_search.budgets.active_experts`: that of a router of fixed K, the K that a
+        controller holds, or the K of an untrained router, which is the largest.
 
     Returns
     -------
     DataFrame
-        A row a layer; ``experts`` (N) and the columns of `QUANTITIES`:
+        One row per layer: ``experts`` (N) and the columns of `QUANTITIES`:
 
-        - parameters d N + 2 d h N, of them active d N + 2 d h K;
-        - FLOPs of a token's forward pass 2 (d N + 2 d h K), for the fewest, the expected and the
+        - parameters d N + 2 d h N; active parameters d N + 2 d h K;
+        - FLOPs of a token's forward pass, 2 (d N + 2 d h K), for the fewest, the expected and the
           most active experts K;
-        - configurations in bits: `routing_bounds.log2_configurations`;
-        - floor and ceiling of the load entropy, ln K and ln N, K being the measured mean, else the
-          fewest: `routing_bounds.entropy_bounds`;
-        - distinct experts U of a batch at the expected K, where all are used alike, which is the
-          most, and the parameters d N + 2 d h U that it touches:
-          `routing_bounds.balanced_distinct_experts`.
+        - routing configurations in bits, by `dynamoe_search.bounds.routing.log2_configurations`;
+        - floor ln K and ceiling ln N of the load entropy, by
+          `dynamoe_search.bounds.routing.entropy_bounds`; K is the measured mean, or else the
+          fewest;
+        - the most distinct experts U that a batch can touch at the expected K, reached with an even
+          load, by `dynamoe_search.bounds.routing.balanced_distinct_experts`; and the parameters
+          d N + 2 d h U that it touches.
 
     Examples
     --------
@@ -135,7 +113,7 @@ def _layer(
 def schedule_bounds(
     blocks: Experts, width: int, tokens: int = 1, mean_active: ArrayLike | None = None
 ) -> pd.Series:
-    """The bounds of one schedule: sums over its layers; of K and of entropies the means.
+    """The bounds of one schedule: sums over its layers, but means of K and of entropies.
 
     Parameters
     ----------
@@ -145,7 +123,7 @@ def schedule_bounds(
     Returns
     -------
     Series
-        By the names of `QUANTITIES`.
+        Indexed by the names of `QUANTITIES`.
 
     Examples
     --------
@@ -160,5 +138,5 @@ def schedule_bounds(
 
 
 def divisors(depth: int) -> NDArray[np.int64]:
-    """What sums over so many layers are divided by, for each of `QUANTITIES`."""
-    return np.array([depth if quantity.is_mean else 1 for quantity in QUANTITIES.values()])
+    """What a sum over layers is divided by, for each of `QUANTITIES`: 1, or the depth for means."""
+    return np.array([depth if name in _MEANS else 1 for name in QUANTITIES])

@@ -1,15 +1,15 @@
-"""The least time that a machine's arithmetic and its memory allow: the roofline.
+"""The roofline: the least time that a machine's arithmetic and memory allow.
 
 Time >= max(FLOPs / peak, bytes / bandwidth) (Williams, Waterman and Patterson 2009,
-doi 10.1145/1498765.1498785), where arithmetic and memory overlap perfectly. Only traffic that
-cannot be avoided is counted: weights, not activations. Weights that stay in a cache between steps
-are not read from memory; for a network smaller than the cache, only the FLOPs are a bound.
+doi 10.1145/1498765.1498785), where arithmetic and memory traffic overlap perfectly. Only
+unavoidable traffic is counted: weights, not activations. Weights that stay in a cache between steps
+are not read from memory, so for a network smaller than the cache only the FLOPs are a bound.
+
+`dynamoe_search.measure.machine` measures a machine.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -18,12 +18,8 @@ from dynamoe_search.budgets import BACKWARD_AND_FORWARD
 from dynamoe_search.errors import InvalidInput
 
 FLOAT32_BYTES = 4
-# AdamW reads and writes each weight and its two moments in every step, whether it was used or not.
+# In every step AdamW reads and writes each weight and its two moments, used or not.
 _ADAMW_WORDS = 6
-_MATRIX_SIZES = (256, 512, 1024, 2048, 4096)
-_LONG_ENOUGH = 0.1  # seconds for a product, after which larger ones are not tried
-_ROWS_READ = 8192  # a matrix of 256 MiB, beyond any cache
-_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -33,9 +29,9 @@ class Machine:
     Parameters
     ----------
     peak_flops : float
-        FLOP/s of matrix products.
+        The FLOP/s of its matrix products.
     bandwidth : float
-        Bytes/s from and to its memory.
+        The bytes/s from and to its memory.
     """
 
     peak_flops: float
@@ -47,7 +43,7 @@ class Machine:
                 raise InvalidInput(f"{name} is {getattr(self, name)}; it must be above 0")
 
     def least_seconds(self, flops: float, traffic: float) -> float:
-        """The least time for so many FLOPs and bytes of memory traffic.
+        """The least time in seconds for these FLOPs and these bytes of memory traffic.
 
         Examples
         --------
@@ -58,19 +54,19 @@ class Machine:
 
 
 def training_seconds(parameters: float, flops: float, tokens: int, machine: Machine) -> float:
-    """The least time of a training step in float32 with AdamW.
+    """The least time in seconds of a training step in float32 with AdamW.
 
-    3 FLOPs T of arithmetic (forward and backward), and 6 words a parameter of traffic: the weight
+    3 FLOPs T of arithmetic (forward and backward), and traffic of 6 words per parameter: the weight
     and two moments, read and written. So all schedules of a budget have the same traffic.
 
     Parameters
     ----------
     parameters : float
-        All that are trained.
+        All trained parameters.
     flops : float
-        Of one token's forward pass.
+        The FLOPs of one token's forward pass.
     tokens : int
-        T, of a step.
+        T, the tokens per step.
     machine : Machine
 
     Examples
@@ -85,17 +81,18 @@ def training_seconds(parameters: float, flops: float, tokens: int, machine: Mach
 
 
 def decoding_seconds(weights: float, flops: float, tokens: int, machine: Machine) -> float:
-    """The least time of a forward pass of T tokens in float32, such as decoding T sequences a step.
+    """The least time in seconds of a forward pass of T tokens in float32.
 
-    FLOPs T of arithmetic; each weight that any of the tokens uses is read once. For one token that
-    is its active parameters; for more, those of the distinct experts that they touch.
+    An example is one decoding step of T sequences. It takes FLOPs T of arithmetic, and reads each
+    weight once that any of the tokens uses: for one token its active parameters, for more tokens
+    those of the distinct experts that they touch.
 
     Parameters
     ----------
     weights : float
-        The parameters that are read.
+        The number of weights that are read.
     flops : float
-        Of one token's forward pass.
+        The FLOPs of one token's forward pass.
     tokens : int
         T.
     machine : Machine
@@ -110,22 +107,22 @@ def decoding_seconds(weights: float, flops: float, tokens: int, machine: Machine
 
 
 def roofline(scores: pd.DataFrame, tokens: int, machine: Machine) -> pd.DataFrame:
-    """The least times of schedules, from their bounds, for tokens that use the expected K.
+    """The least times of schedules, from their bounds at the expected K.
 
     Parameters
     ----------
     scores : DataFrame
-        A row a schedule, with the columns of `dynamoe_search.bounds.layers.QUANTITIES`.
+        One row per schedule, with the columns of `dynamoe_search.bounds.layers.QUANTITIES`.
     tokens : int
-        The batch T that they are for.
+        The batch size T of the scores.
     machine : Machine
 
     Returns
     -------
     DataFrame
         With the index of `scores`, in seconds: ``training_seconds`` of a step of T tokens,
-        ``decoding_seconds`` of one token, and ``batch_seconds`` of a forward pass of T tokens that
-        use all experts alike.
+        ``decoding_seconds`` of one token, and ``batch_seconds`` of a forward pass of T tokens with
+        an even load.
     """
     rows = [
         {
@@ -138,40 +135,3 @@ def roofline(scores: pd.DataFrame, tokens: int, machine: Machine) -> pd.DataFram
         for s in scores.itertuples()
     ]
     return pd.DataFrame(rows, index=scores.index)
-
-
-def measure_machine(device: str = "cpu") -> Machine:
-    """Measure a machine, in about two seconds, with the threads that torch has been given.
-
-    Peak: the fastest of float32 matrix products of growing size. Bandwidth: the fastest of reading
-    a matrix of 256 MiB, multiplied by a vector. A measured peak is what was reached, not what
-    cannot be passed: a bound from it holds for code no better than these products.
-
-    Parameters
-    ----------
-    device : str
-        A torch device.
-    """
-    import torch
-
-    def seconds(act: Callable[[], object]) -> float:
-        times = []
-        for _ in range(_REPEATS):
-            start = time.perf_counter()
-            act()
-            if torch.device(device).type != "cpu":
-                torch.accelerator.synchronize()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    peak = 0.0
-    for size in _MATRIX_SIZES:
-        a, b = torch.rand(2, size, size, device=device)
-        elapsed = seconds(lambda a=a, b=b: a @ b)  # type: ignore[misc]
-        peak = max(peak, 2 * size**3 / elapsed)
-        if elapsed > _LONG_ENOUGH:
-            break
-    matrix = torch.rand(_ROWS_READ, _ROWS_READ, device=device)
-    vector = torch.rand(_ROWS_READ, device=device)
-    traffic = FLOAT32_BYTES * matrix.numel()
-    return Machine(peak, traffic / seconds(lambda: matrix @ vector))

@@ -1,4 +1,4 @@
-"""What trained networks did, between what they had to do and what they could have done."""
+"""Measured quantities of trained networks, beside their lower and upper bounds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dynamoe_search.statistics.intervals import half_width, pooled_noise
 
 @dataclass(frozen=True)
 class MeasuredQuantity:
-    """What is both measured and bounded: how it is called, and its unit."""
+    """A quantity that is both measured and bounded: its label and unit."""
 
     label: str
     unit: str
@@ -32,12 +32,13 @@ class MeasuredQuantity:
 
 MEASURED_AND_BOUNDED: Mapping[str, MeasuredQuantity] = MappingProxyType(
     {
-        "active_experts": MeasuredQuantity("active experts K", "a layer"),
-        "flops_per_token": MeasuredQuantity("FLOPs of a token, forward", ""),
-        "entropy": MeasuredQuantity("load entropy", "nats a layer"),
-        "training_seconds": MeasuredQuantity("time of a training", "s"),
+        "active_experts": MeasuredQuantity("active experts K", "per layer"),
+        "flops_per_token": MeasuredQuantity("forward FLOPs per token", ""),
+        "entropy": MeasuredQuantity("load entropy", "nats per layer"),
+        "training_seconds": MeasuredQuantity("time of a training run", "s"),
     }
 )
+"""The quantities of `measured_bounds`, by name."""
 
 
 def measured_bounds(
@@ -45,40 +46,39 @@ def measured_bounds(
     networks: Mapping[str, Specification],
     machine: Machine | None = None,
 ) -> pd.DataFrame:
-    """Set what was measured of candidates beside their own bounds.
+    """Compare the measured quantities of candidates with their own bounds.
 
     Parameters
     ----------
     runs : DataFrame
-        As `Study.training_runs` gives it; complete trainings count.
+        The training runs of a study, by `Study.training_runs`. Complete ones are used.
     networks : mapping of str to Classifier or LanguageModel
-        What each candidate of interest is, with experts.
+        The network, with experts, of each candidate to show.
     machine : Machine, optional
-        What the trainings ran on, one worker's part of it. Without it, times have no bound.
+        One worker's part of the machine that trained. Without it, times have no bound.
 
     Returns
     -------
     DataFrame
-        For each candidate that was trained, in the order of `networks`, and each of
-        `MEASURED_AND_BOUNDED` that is known of it a row: ``candidate``, ``blocks``,
-        ``quantity``; ``floor`` and ``ceiling``; ``measured``, the mean over blocks, with
-        ``low`` and ``high`` (95 %, from the noise pooled over the study; NaN where nothing was
-        trained twice); ``place``, the part of the way from floor to ceiling that was gone, NaN
-        where there is no way.
+        One row for each trained candidate, in the order of `networks`, and each of
+        `MEASURED_AND_BOUNDED` that is known: ``candidate``, ``blocks``, ``quantity``; ``floor`` and
+        ``ceiling``, the bounds; ``measured``, the mean over blocks, with ``low`` and ``high``
+        (95 %, from the noise pooled over the study; NaN where nothing was trained twice);
+        ``place``, from 0 at the floor to 1 at the ceiling; NaN where they are equal.
 
-        - K, its mean over layers: the router's fewest and most.
-        - FLOPs of a token, of the whole network, at these K.
-        - Load entropy, the mean of the layers: ln K at the measured K of each, and ln N
+        - K, its mean over layers, between the fewest and the most of the router.
+        - FLOPs per token of the whole network, at these K.
+        - Load entropy, its mean over layers, between ln K at each layer's measured K, and ln N
           (`dynamoe_search.bounds.routing.entropy_bounds`).
-        - Time of training without evaluation: the FLOPs of training, at the measured K, over the
-          machine's peak; without those that the usual count has too many, the gradient of images
-          and the masked half of attention. The weights of a proxy stay in a cache, so memory bounds
-          nothing. There is no ceiling.
+        - Time of training without evaluation, above the training FLOPs at the measured K over the
+          machine's peak. FLOPs that the usual count includes but that are never computed are left
+          out: the gradient of the images, and the masked half of attention. Memory gives no bound,
+          since the weights of a proxy stay in a cache. There is no ceiling.
 
     Raises
     ------
     InvalidInput
-        Where none of the candidates was trained.
+        If none of the candidates has a complete run.
 
     Examples
     --------
@@ -102,7 +102,9 @@ def measured_bounds(
         name: network for name, network in networks.items() if name in set(complete["candidate"])
     }
     if not known:
-        raise InvalidInput("none of the candidates has a complete training; run the study first")
+        raise InvalidInput(
+            "none of the candidates has a complete training run; run the study first"
+        )
     values = complete.assign(
         entropy=[
             np.nan if one is None else float(np.mean(one)) for one in complete["layer_entropy"]
@@ -120,7 +122,7 @@ def measured_bounds(
                 continue
             blocks = int(own[quantity].count())
             width = float(half_width(noises[quantity], blocks))
-            way = ceiling - floor
+            span = ceiling - floor
             rows.append(
                 {
                     "candidate": candidate,
@@ -131,7 +133,7 @@ def measured_bounds(
                     "low": measured - width,
                     "high": measured + width,
                     "ceiling": ceiling,
-                    "place": (measured - floor) / way if way > 1e-9 * abs(ceiling) else np.nan,
+                    "place": (measured - floor) / span if span > 1e-9 * abs(ceiling) else np.nan,
                 }
             )
     return pd.DataFrame(rows)
@@ -140,6 +142,7 @@ def measured_bounds(
 def _bounds(
     own: pd.DataFrame, network: Specification, machine: Machine | None
 ) -> Iterator[tuple[str, float, float]]:
+    """The name, floor and ceiling of each quantity, from a candidate's own runs."""
     blocks = experts_of(network)
     active, flops = active_experts(blocks), flops_per_token(network)
     yield (
@@ -163,7 +166,7 @@ def _bounds(
 
 
 def _never_computed(network: Specification) -> int:
-    """FLOPs a sample that the usual count, three times the forward pass, has too many.
+    """The FLOPs per sample that the usual count, three forward passes, includes wrongly.
 
     An image needs no gradient. In a text, half of the attention is masked.
     """

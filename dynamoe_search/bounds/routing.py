@@ -1,6 +1,6 @@
-"""What routing can and cannot do in one layer: sets it can reach, K, entropy, experts touched.
+"""Bounds of routing in one layer: reachable sets of experts, K, load entropy, experts touched.
 
-Closed forms and inequalities; each is checked against brute force in the tests.
+They are closed forms and inequalities. The tests check each of them against brute force.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from scipy.special import entr, gammaln, logsumexp
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.specification import Relative, Router
 
-_ROUNDING = 1e-9  # what quotients such as 0.7 / 0.1 may be off by when they stand for whole numbers
+_ROUNDING = 1e-9  # the error of quotients such as 0.7 / 0.1, which stand for whole numbers
 
 
 def log2_configurations(router: Router, experts: int) -> float:
-    """How many sets of experts a layer can give a token, in bits, by its router's own rule.
+    """The number of sets of experts that a layer's router can choose for a token, in bits.
 
-    A router of fixed K reaches the C(N, K) sets of that size, and no other: so does the source's
-    percentile, whose K is one number a layer. A router of variable K reaches
-    sum over j of C(N, j), j from its fewest to its most experts; at the ends of its constant
-    `relative` gives the largest gate alone, or all. Gates that tie, which have
-    probability 0, are left out. Layers choose one by one, so a network's bits are their sum.
+    A router of fixed K reaches the C(N, K) sets of that size, and no others. This includes the
+    source's percentile, which has one K per layer. A router of variable K reaches sum over j of
+    C(N, j), j from its fewest to its most experts. `relative` with tau 1 chooses only the largest
+    gate, with tau 0 all. Equal gates, which have probability 0, are ignored. Layers choose
+    independently, so a network's bits are the sum over its layers.
 
     Parameters
     ----------
     router : Router
-        Its `active_bounds` are what is reachable.
+        Its `active_bounds` are the sizes it can reach.
     experts : int
         N, at least 1.
 
     Returns
     -------
     float
-        From 0, where there is one set only, to log2(2^N - 1).
+        From 0, where there is only one set, to log2(2^N - 1).
 
     Examples
     --------
@@ -51,6 +51,7 @@ def log2_configurations(router: Router, experts: int) -> float:
 
 
 def _without_ties(router: Router, experts: int) -> tuple[int, int]:
+    """The fewest and the most active experts where no two gates are equal."""
     match router:
         case Relative(tau=1, target=None):
             return 1, 1
@@ -61,16 +62,16 @@ def _without_ties(router: Router, experts: int) -> tuple[int, int]:
 
 
 def distinct_experts(use: ArrayLike, tokens: int) -> float:
-    """The experts that a batch is expected to touch: sum over e of 1 - (1 - q_e)^T.
+    """The expected number of experts that a batch touches: sum over e of 1 - (1 - q_e)^T.
 
-    Exact for tokens that choose independently, however uneven the experts' use.
+    It is exact for tokens that choose independently, however uneven the load.
 
     Parameters
     ----------
     use : array_like of float, shape (N,)
         q_e, the probability that a token uses expert e; they sum to the mean K.
     tokens : int
-        T, at least 0.
+        T, the tokens of the batch, at least 0.
 
     Examples
     --------
@@ -79,15 +80,15 @@ def distinct_experts(use: ArrayLike, tokens: int) -> float:
     """
     q = np.asarray(use, dtype=np.float64)
     if not ((q >= 0) & (q <= 1)).all():
-        raise InvalidInput(f"the use of experts is {use!r}; probabilities must be from 0 to 1")
+        raise InvalidInput(f"use is {use!r}; probabilities must be from 0 to 1")
     return float((1 - (1 - q) ** _checked_tokens(tokens)).sum())
 
 
 def balanced_distinct_experts(experts: int, active: float, tokens: int) -> float:
-    """The experts that a batch touches where all are used alike: N (1 - (1 - K/N)^T).
+    """The expected number of experts that a batch touches with an even load: N (1 - (1 - K/N)^T).
 
-    No load of the same mean K touches more, as 1 - (1 - q)^T is concave in q. (One that is not
-    independent by token can; then min(N, K T) is the limit.)
+    No other load of the same mean K touches more, as 1 - (1 - q)^T is concave in q. Tokens that do
+    not choose independently can touch more, up to min(N, K T).
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def balanced_distinct_experts(experts: int, active: float, tokens: int) -> float
     active : float
         The mean K, from 0 to N.
     tokens : int
-        T, at least 0.
+        T, the tokens of the batch, at least 0.
 
     Examples
     --------
@@ -111,11 +112,11 @@ def balanced_distinct_experts(experts: int, active: float, tokens: int) -> float
 
 
 def entropy_bounds(experts: int, active: float) -> tuple[float, float]:
-    """Between what a layer's load entropy H(f) lies, in nats: ln K and ln N.
+    """The bounds ln K and ln N of a layer's load entropy H(f), in nats.
 
-    The load share of an expert is at most 1/K, K being the mean: an expert is used at most once by
-    each token, and the assignments are K times the tokens. So H >= ln K, met where K is whole and
-    every token uses the same experts. H <= ln N is met where all are equally busy.
+    A token uses an expert at most once, and all tokens together make K uses per token. So the load
+    share of an expert is at most 1/K, and H >= ln K. This is reached where K is whole and every
+    token uses the same experts. H <= ln N is reached with an even load.
 
     Parameters
     ----------
@@ -123,6 +124,10 @@ def entropy_bounds(experts: int, active: float) -> tuple[float, float]:
         N.
     active : float
         The mean K, from 1 to N.
+
+    Returns
+    -------
+    floor, ceiling : float
 
     Examples
     --------
@@ -135,11 +140,11 @@ def entropy_bounds(experts: int, active: float) -> tuple[float, float]:
 
 
 def top_p_active_bounds(gates: ArrayLike, p: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Between what K of a top-p router lies, from a token's largest gate and its gate entropy.
+    """The bounds of a top-p router's K, from a token's largest gate and its gate entropy.
 
-    ceil(p / max s) <= K <= max(1, floor(exp(H / (1 - p)))). Below: K gates of at most max s reach
-    p. Above: the gates before the K-th do not reach p, so those from it on hold more than 1 - p;
-    none of them is above 1/K, so H > (1 - p) ln K.
+    ceil(p / max s) <= K <= max(1, floor(exp(H / (1 - p)))). Lower bound: K gates of at most max s
+    must reach p. Upper bound: the gates before the K-th do not reach p, so the others hold more
+    than 1 - p; each of these is at most 1/K, so H > (1 - p) ln K.
 
     Parameters
     ----------
@@ -176,14 +181,14 @@ def _whole(active: NDArray[np.float64], experts: int) -> NDArray[np.int64]:
 def threshold_active_bound(experts: int, threshold: float) -> int:
     """The most experts whose gates can reach a threshold: min(N, floor(1 / t)), at least 1.
 
-    Gates sum to 1; and a token's largest gate is always used.
+    This holds because gates sum to 1, and a token's largest gate is always used.
 
     Parameters
     ----------
     experts : int
         N.
     threshold : float
-        t; where it is 0 or below, all can.
+        t; if it is 0 or below, all gates reach it.
 
     Examples
     --------
@@ -196,19 +201,21 @@ def threshold_active_bound(experts: int, threshold: float) -> int:
 
 
 def mean_active_tail(tokens: int, deviation: float, least: int, most: int) -> float:
-    """How likely the mean K of a batch is at least so far above (or below) its expectation.
+    """An upper bound of the probability that a batch's mean K is eps above its expectation.
 
-    At most exp(-2 T eps^2 / (kmax - kmin)^2), by Hoeffding's inequality (1963): for *independent*
-    tokens only. Those of one sequence or image are not, and their mean varies more.
+    exp(-2 T eps^2 / (kmax - kmin)^2), by Hoeffding's inequality (1963), for *independent* tokens;
+    the same bound holds below the expectation. Tokens of one sequence are not independent, and
+    their mean varies more.
 
     Parameters
     ----------
     tokens : int
         T, at least 1.
     deviation : float
-        eps, above 0; on one side.
+        eps, above 0.
     least, most : int
-        kmin and kmax, as a router's `active_bounds` has them; K of equal ones never deviates.
+        kmin and kmax, as a router's `active_bounds` gives them. Where they are equal, K does not
+        vary, and the bound is 0.
 
     Examples
     --------
@@ -217,22 +224,22 @@ def mean_active_tail(tokens: int, deviation: float, least: int, most: int) -> fl
     """
     if tokens < 1 or deviation <= 0 or not 1 <= least <= most:
         raise InvalidInput(
-            f"tokens {tokens}, deviation {deviation}, K from {least} to {most}: expected at least 1"
-            " token, a deviation above 0, and 1 <= least <= most"
+            f"tokens is {tokens}, deviation is {deviation}, K is from {least} to {most}; expected"
+            " at least 1 token, a deviation above 0, and 1 <= least <= most"
         )
     return math.exp(-2 * tokens * (deviation / (most - least)) ** 2) if most > least else 0.0
 
 
 def parallel_efficiency(load: ArrayLike) -> float:
-    """The most of its parallel speed that a layer can reach whose experts each have a worker.
+    """The largest share of its parallel speed that a layer with one worker per expert can reach.
 
-    1 / (1 + MaxVio) with MaxVio = max load / mean load - 1 (arXiv 2408.15664): all wait for the
-    busiest expert, so this is the mean over the largest load.
+    1 / (1 + MaxVio) with MaxVio = max load / mean load - 1 (arXiv 2408.15664): all workers wait for
+    the busiest expert, so this is the mean load over the largest load.
 
     Parameters
     ----------
     load : array_like of int or float, shape (N,)
-        The tokens that used each expert, at least 0 each and not all 0.
+        The tokens that used each expert, each at least 0, not all 0.
 
     Returns
     -------
@@ -247,7 +254,7 @@ def parallel_efficiency(load: ArrayLike) -> float:
     counts = np.asarray(load, dtype=np.float64)
     if counts.ndim != 1 or not (counts >= 0).all() or not 0 < counts.sum() < math.inf:
         raise InvalidInput(
-            f"the load is {load!r}; it must be one finite number of at least 0 an expert, not all 0"
+            f"load is {load!r}; expected one finite number per expert, at least 0 and not all 0"
         )
     return float(counts.mean() / counts.max())
 

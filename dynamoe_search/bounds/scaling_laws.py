@@ -1,11 +1,12 @@
-"""Scaling laws of Mixture-of-Experts language models, as published: extrapolations, never bounds.
+"""Published scaling laws of Mixture-of-Experts language models: extrapolations, not bounds.
 
-All were fitted to networks with as many experts in every layer, so they know the mean E of a
-schedule and cannot tell two schedules of a budget apart; and to language models far larger than
-this toolkit's proxies. Each result carries what of it lies outside the fitted range.
+All were fitted to networks with the same number of experts in every layer, so they depend only on
+the mean E of a schedule: two schedules of a budget have the same value. They were also fitted to
+language models far larger than this toolkit's proxies. Each result lists the arguments that lie
+outside the fitted range.
 
-What was checked against the papers, and how well the rounded constants that they print reproduce
-what they state, is in the docstring of each law.
+The docstring of each law says what was checked against the paper, and how well its rounded
+constants reproduce the paper's statements.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dynamoe_search.errors import InvalidInput
 
 @dataclass(frozen=True)
 class ScalingLaw:
-    """Where a law comes from, and for what it was fitted.
+    """The source of a law, and the experiments it was fitted to.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ class ScalingLaw:
     fitted : mapping of str to (float, float)
         The range of each argument in the experiments.
     setting : str
-        What else was the same in all of them.
+        What all experiments had in common.
     """
 
     source: str
@@ -44,7 +45,7 @@ LAWS: Mapping[str, ScalingLaw] = MappingProxyType(
         "clark": ScalingLaw(
             "Clark et al. 2022, arXiv 2202.01169, table 3",
             {"parameters": (15e6, 1.3e9), "experts": (1, 512)},
-            "one expert a token, 130 billion training tokens",
+            "one expert per token, 130 billion training tokens",
         ),
         "krajewski": ScalingLaw(
             "Krajewski et al. 2024, arXiv 2402.07871, table 1",
@@ -59,12 +60,12 @@ LAWS: Mapping[str, ScalingLaw] = MappingProxyType(
         "ludziejewski": ScalingLaw(
             "Ludziejewski et al. 2025, arXiv 2502.05172, table 3",
             {"active_parameters": (79e6, 2.7e9), "tokens": (0.5e9, 80e9), "experts": (1, 32)},
-            "one expert a token, experts as wide as the dense block",
+            "one expert per token, experts as wide as the dense block",
         ),
         "abnar": ScalingLaw(
             "Abnar et al. 2025, arXiv 2501.12370, table 3",
             {"flops": (3e19, 1e21), "sparsity": (0, 0.95)},
-            "experts in every layer, as many of them active in each",
+            "experts in every layer, the same number of them active in each",
         ),
         "ling": ScalingLaw(
             "Tian et al. (Ling) 2025, arXiv 2507.17702, table 2",
@@ -73,23 +74,23 @@ LAWS: Mapping[str, ScalingLaw] = MappingProxyType(
         ),
     }
 )
-"""By the name of the function that computes it."""
+"""The laws, by the names of the functions that compute them."""
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """What a law predicts. Not a bound: nothing keeps a network from doing better or worse.
+    """What a law predicts. It is not a bound: a network can do better or worse.
 
     Parameters
     ----------
     law : str
         One of `LAWS`.
-    quantity : str
-        "loss" in nats a token (of the paper's own data and tokenizer), or "efficiency leverage":
-        the compute of a dense network of equal loss over that of this one.
+    quantity : {"loss", "efficiency leverage"}
+        The loss in nats per token of the paper's own data and tokenizer; or the compute of a dense
+        network of equal loss over that of this one.
     value : float
     warnings : tuple of str
-        What lies outside the range that the law was fitted in.
+        The arguments that lie outside the fitted range.
     """
 
     law: str
@@ -124,19 +125,19 @@ def clark(
     log L = a log N + b log E^ + c log N log E^ + d, to base 10, with 1/E^ = 1/(E - 1 + (1/Es -
     1/Em)^-1) + 1/Em.
 
-    The paper's own example, 5 million parameters with 128 experts as good as 55 million dense ones,
-    comes out as 52 million. The sizes beyond which routing is said not to help, 10^(-b/c) =
-    937, 85 and 83 thousand million, are within what rounding leaves of b and c, and no better. The
-    range of sizes is from memory of the paper, and was not checked.
+    The paper's example, 5 million parameters with 128 experts being as good as 55 million dense
+    ones, comes out as 52 million. The sizes above which routing does not help, stated as 10^(-b/c)
+    = 937, 85 and 83 thousand million, agree within the rounding of b and c. The fitted range of
+    sizes was not checked against the paper.
 
     Parameters
     ----------
     parameters : float
-        N, of the dense network whose blocks are replaced.
+        N, the parameters of the dense network whose blocks are replaced.
     experts : float
-        E.
+        E, the experts per layer.
     routing : {"s_base", "rl_r", "hash"}
-        By optimal assignment, reinforcement learning, or a hash of the token.
+        Optimal assignment, reinforcement learning, or a hash of the token.
 
     Examples
     --------
@@ -159,20 +160,20 @@ def krajewski(
 ) -> Extrapolation:
     """The loss of a fine-grained MoE: c + (g / G^gamma + a) / N^alpha + b / D^beta.
 
-    All seven losses of the paper's table 2 are met within 1 % (its N is 43 times the active
-    parameters there: 8 E + 4 of 12 at E = 64); what is missing is rounding of the constants.
+    It agrees with all seven losses of the paper's table 2 within 1 %, which the rounding of the
+    constants explains. (N is 43 times the active parameters there: 8 E + 4 of 12 at E = 64.)
 
     Parameters
     ----------
     parameters : float
-        N, all but the embeddings'.
+        N, without embeddings.
     tokens : float
-        D, trained on.
+        D, the training tokens.
     granularity : float
         G, the hidden width of the dense block, 4 d, over that of an expert.
     expansion : float
-        E, the parameters of the experts over those of the dense block: not in the formula, which
-        was fitted at 64 only.
+        E, the parameters of the experts over those of the dense block. It is not in the formula,
+        which was fitted only at 64.
 
     Examples
     --------
@@ -194,17 +195,17 @@ def ludziejewski(active_parameters: float, tokens: float, experts: float) -> Ext
     """The loss of an MoE by active parameters, tokens and experts.
 
     L = a E^^delta N^(alpha + gamma ln E^) + b E^^omega D^(beta + zeta ln E^) + c, with E^ as in
-    `clark`. Copies with other signs circulate; with these, the paper's table 4 (the law at each E)
-    is met within 0.3 %, and the best sizes of its table 1 within 3 %.
+    `clark`. With the signs used here it agrees with the paper's table 4 (the law at each E) within
+    0.3 %, and with the best sizes of its table 1 within 3 %.
 
     Parameters
     ----------
     active_parameters : float
-        N, those that a token uses, embeddings included.
+        N, the parameters that a token uses, with embeddings.
     tokens : float
-        D, trained on.
+        D, the training tokens.
     experts : float
-        E.
+        E, the experts per layer.
 
     Examples
     --------
@@ -228,15 +229,15 @@ def abnar(parameters: float, tokens: float, sparsity: float) -> Extrapolation:
     L = a / N^alpha + b / D^beta + c / (1 - S)^lambda + d / ((1 - S)^delta N^gamma) + e.
 
     The constants agree with two independent copies of the table. The paper states no losses to
-    check them by; they do give its findings: at equal compute the best N grows with S, and the
-    active part of it falls. Of networks at S = 0.98, held out, it explains 68 %.
+    check them with, but they reproduce its findings: at equal compute, the best N grows with S, and
+    its active part falls. The law explains 68 % of the variance of held-out networks at S = 0.98.
 
     Parameters
     ----------
     parameters : float
         N, of the whole network.
     tokens : float
-        D, trained on.
+        D, the training tokens.
     sparsity : float
         S, the share of its experts that a token does not use, from 0 to below 1.
 
@@ -266,13 +267,13 @@ def abnar(parameters: float, tokens: float, sparsity: float) -> Extrapolation:
 
 
 def ling(activation: float, granularity: float, flops: float) -> Extrapolation:
-    """How many times its compute a dense network of equal loss needs: the efficiency leverage.
+    """The efficiency leverage: the compute of a dense network of equal loss, over the MoE's own.
 
     EL = A^^(a + d log10 C + gamma (log2 G)^2 + beta log2 G), with A^ as E^ in `clark`.
 
-    The paper does not say to which bases it takes logarithms. These are inferred: at 1e22 FLOPs,
-    G = 12 and A = 3.1 % it states a leverage above 7 (here 7.2; with a natural log G 6.9, with a
-    natural log C thousands), and a best G about 12 (here 11.3; with a natural log G 33).
+    The paper does not state the bases of its logarithms. They are inferred from its statements: at
+    1e22 FLOPs, G = 12 and A = 3.1 % a leverage above 7 (here 7.2; with a natural log G 6.9, with a
+    natural log C thousands), and a best G of about 12 (here 11.3; with a natural log G 33).
 
     Parameters
     ----------
@@ -281,7 +282,7 @@ def ling(activation: float, granularity: float, flops: float) -> Extrapolation:
     granularity : float
         G, here 2 d over the hidden width of an expert.
     flops : float
-        C, of the training.
+        C, the training FLOPs.
 
     Examples
     --------
@@ -300,16 +301,16 @@ def ling(activation: float, granularity: float, flops: float) -> Extrapolation:
 
 
 def extrapolate_budget(budget: ExpertBudget, tokens: float) -> list[Extrapolation]:
-    """Every law at the mean experts of a layer, the expected K and the widths of a budget.
+    """Every law at the mean experts per layer, the expected K and the widths of a budget.
 
-    The layers of experts are taken for the whole network, as nothing is known of the rest; K is
-    that of the uniform schedule.
+    The layers of experts count as the whole network, since the rest is unknown. K is that of the
+    uniform schedule.
 
     Parameters
     ----------
     budget : ExpertBudget
     tokens : float
-        Trained on.
+        The training tokens.
 
     Examples
     --------
@@ -342,7 +343,7 @@ def _saturating(amount: float, start: float, most: float) -> float:
 
 
 def _warnings(law: str, given: Mapping[str, float]) -> tuple[str, ...]:
-    """What is outside the fitted range; `InvalidInput` for what is no size at all."""
+    """The arguments outside the fitted range; raises `InvalidInput` if one is not a size."""
     for name, value in given.items():
         if name != "sparsity" and not 0 < value < math.inf:
             raise InvalidInput(f"{name} is {value}; it must be above 0")

@@ -1,4 +1,4 @@
-"""The exact best and worst schedule of a budget, for any utility that is a sum over layers."""
+"""The exact best and worst schedules of a budget, for any utility that is a sum over layers."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.schedules.allocation import check_bounds
 
-# Sums of the same numbers in another order differ by this share of them; they shall count as equal.
-_ROUNDING = 1e-12
+_ROUNDING = 1e-12  # relative; sums that differ by less, only by their order, count as equal
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """A schedule that no other one of its budget beats, and its utility."""
+    """An optimal schedule of a budget, and its utility."""
 
     schedule: Schedule
     value: float
 
 
 def best_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
-    """The schedule of largest utility sum over l of u_l(N_l), among all of a total.
+    """The schedule with the largest utility, sum over l of u_l(N_l), among all of a total.
 
-    Dynamic programming over layers and experts left: exact for any numbers u, in
-    O(depth * total * counts). Of equals it takes the one whose layers, first to last, are nearest
-    to an even share of what is left: uniform, where uniform is among them.
+    Dynamic programming over layers and remaining experts: exact for any numbers u, in
+    O(depth * total * counts). Of equal schedules it takes the most even one: from the first layer
+    on, the count nearest to an even share of the remaining experts.
 
     Parameters
     ----------
     utility : array_like of float, shape (depth, counts)
-        u_l of `minimum`, `minimum` + 1, ... experts. It says how many a layer can have at most;
-        -inf forbids a number.
+        u_l of `minimum`, `minimum` + 1, ... experts. A layer can have at most
+        `minimum` + counts - 1; -inf forbids a number.
     total : int
-        The experts to hand out.
+        The experts of all layers together.
     minimum : int
-        The fewest experts of a layer, at least 1.
+        The fewest experts per layer, at least 1.
 
     Returns
     -------
@@ -47,8 +46,7 @@ def best_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
     Raises
     ------
     InvalidInput
-        For utilities that are NaN or inf, a total that the bounds cannot meet, or where every
-        schedule is forbidden.
+        If a utility is NaN or inf, no schedule has this total, or every schedule is forbidden.
 
     Examples
     --------
@@ -59,14 +57,14 @@ def best_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
     u = np.asarray(utility, dtype=np.float64)
     if u.ndim != 2 or not (u < np.inf).all():
         raise InvalidInput(
-            f"the utility is of shape {u.shape}; it must be a row a layer with a number below inf"
-            " for each count of experts"
+            f"the utility is of shape {u.shape}; expected one row per layer, with a number below"
+            " inf for each count of experts"
         )
     depth, counts = u.shape
     check_bounds(total, depth, minimum, minimum + counts - 1)
     spare = total - depth * minimum
     counts = min(counts, spare + 1)
-    # best[l, s]: the largest utility of the layers from l on that share s experts above the minimum
+    # best[l, s]: the largest utility of layers l, l + 1, ... with s experts above their minimum
     best = np.full((depth + 1, spare + 1), -np.inf)
     best[depth, 0] = 0
     for layer in reversed(range(depth)):
@@ -81,7 +79,7 @@ def best_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
 
 
 def worst_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
-    """The schedule of smallest utility: as `best_schedule`, but inf forbids a number.
+    """The schedule with the smallest utility: as `best_schedule`, but inf forbids a number.
 
     Examples
     --------
@@ -93,7 +91,7 @@ def worst_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
 
 
 def _chosen(u: NDArray[np.float64], best: NDArray[np.float64], counts: int) -> list[int]:
-    """The experts above the minimum of each layer, read from the first layer on."""
+    """The experts above the minimum in each layer of the optimum, from the first layer on."""
     depth, left = len(u), best.shape[1] - 1
     chosen = []
     for layer in range(depth):

@@ -1,4 +1,4 @@
-"""Budgets: what a network costs before it is built, and how many experts a budget buys."""
+"""Budgets: the cost of a network before it is built, and the experts that a budget buys."""
 
 from dynamoe_search.budgets.accounting import (
     BACKWARD_AND_FORWARD,
@@ -14,7 +14,7 @@ from dynamoe_search.budgets.accounting import (
 )
 from dynamoe_search.budgets.solving import (
     Solution,
-    dense_twin,
+    dense_baseline,
     equal_widths,
     held_routers,
     solve_experts,
@@ -27,7 +27,7 @@ __all__ = [
     "Spread",
     "active_experts",
     "active_parameters",
-    "dense_twin",
+    "dense_baseline",
     "equal_widths",
     "experts_of",
     "flops_per_token",

@@ -1,7 +1,7 @@
-"""What a network costs before it is built: parameters, and FLOPs.
+"""The cost of a network before it is built: parameters and FLOPs.
 
-Counts are exact. FLOPs are those of matrix products, two a multiply-add; normalization, softmax and
-activation functions are left out.
+Parameter counts are exact. FLOPs count matrix products only, two per multiply-add, without
+normalization, softmax and activation functions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dynamoe_search.specification import (
     VariableRouter,
 )
 
-_ROUNDING = 1e-9  # what sums such as 1.1 * 10 may be off by when they stand for whole numbers
-BACKWARD_AND_FORWARD = 3  # the backward pass costs two forward passes
+_ROUNDING = 1e-9  # the error allowed in measured means
+BACKWARD_AND_FORWARD = 3  # in forward passes; the backward pass costs two
 
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """The parameters of a network by their place."""
+    """The number of parameters in each part of a network."""
 
     trunk: int
     routers: int
@@ -35,13 +35,13 @@ class ParameterCount:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All parameters."""
         return self.trunk + self.routers + self.experts
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A quantity a token: its least, its expected and its largest value."""
+    """The minimum, expected and maximum value of a quantity per token."""
 
     minimum: float
     expected: float
@@ -49,14 +49,13 @@ class Spread:
 
 
 def parameter_count(specification: Specification) -> ParameterCount:
-    """The exact parameters of a network.
+    """The exact number of parameters of a network.
 
     Trunk of a classifier: inputs * d + d for the projection, 2 d for each block's normalization and
     for the last one, d * classes + classes for the head. Trunk of a language model: vocabulary * d
-    for the embedding, which is also the head, 4 d^2 + 2 d a block for attention and its
-    normalization, 2 d a block and 2 d at the end for the other normalizations. A layer of N experts
-    has a router of d N and experts of 2 d h each; so the total depends on a schedule through the
-    sum of N only.
+    for the embedding, which is also the head; per block, 4 d^2 + 2 d for attention and its
+    normalization, and 2 d for the other normalization; 2 d for the last one. A layer of N experts
+    has d N for the router and 2 d h per expert, so only the sum of a schedule matters.
 
     Examples
     --------
@@ -87,21 +86,20 @@ def _trunk_parameters(specification: Specification) -> int:
 
 
 def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) -> list[Spread]:
-    """How many experts a token uses in each layer.
+    """The number of experts that a token uses, for each layer.
 
     Parameters
     ----------
     blocks : Experts
-        The experts of each layer, and its router.
     mean_active : sequence of float, optional
-        The measured mean K of each layer: the expected value. Without it, the K that a controller
-        holds; else that of an untrained router, whose gates are all alike: exact for routers of
-        fixed K, the maximum for others.
+        The measured mean K of each layer, which is then the expected value. Without it, the
+        expected value is the router's target, or, without a target, its largest K, which an
+        untrained router with equal gates uses.
 
     Raises
     ------
     InvalidInput
-        Where a measured mean lies outside what the router can choose.
+        If a measured mean is impossible for its router.
     """
     layers = list(zip(blocks.schedule, blocks.routers, strict=True))
     bounds = [router.active_bounds(experts) for experts, router in layers]
@@ -115,12 +113,12 @@ def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) 
             f"{len(mean_active)} mean active experts given for {blocks.depth} layers"
         )
     for layer, (mean, (_, most)) in enumerate(zip(mean_active, bounds, strict=True)):
-        # From 1 on, as gates that tie can take the percentile below its K.
+        # Not from the router's minimum: tied gates can take the percentile below its K.
         if not 1 - _ROUNDING <= mean <= most + _ROUNDING:
             raise InvalidInput(
-                f"layer {layer} is said to use {mean} experts a token;"
-                f" {blocks.routers[layer].name} uses at most {most} of"
-                f" {blocks.schedule.counts[layer]}, and at least 1"
+                f"the mean active experts of layer {layer} are {mean}; with"
+                f" {blocks.routers[layer].name} and {blocks.schedule[layer]} experts they are"
+                f" from 1 to {most}"
             )
     return [
         Spread(min(least, mean), mean, most)
@@ -137,36 +135,30 @@ def _held(router: Router, most: int) -> float:
 def active_parameters(
     specification: Specification, mean_active: Sequence[float] | None = None
 ) -> Spread:
-    """The parameters that one token uses: trunk, routers, and its experts of each layer.
+    """The parameters that one token uses: trunk, routers, and its experts in each layer.
 
     Parameters
     ----------
     specification : Classifier or LanguageModel
     mean_active : sequence of float, optional
-        As in `active_experts`; not for dense networks.
+        As in `active_experts`; ignored for dense networks.
     """
     count, blocks = parameter_count(specification), specification.blocks
     if isinstance(blocks, Dense):
         return Spread(count.total, count.total, count.total)
     expert = 2 * specification.width * blocks.hidden
-    active = _summed(blocks, mean_active)
-    fixed = count.trunk + count.routers
-    return Spread(
-        fixed + expert * active.minimum,
-        fixed + expert * active.expected,
-        fixed + expert * active.maximum,
-    )
+    return _with_active(blocks, mean_active, count.trunk + count.routers, expert)
 
 
 def flops_per_token(
     specification: Specification, mean_active: Sequence[float] | None = None
 ) -> Spread:
-    """The FLOPs of one token's forward pass; for a classifier a token is an image.
+    """The FLOPs of one token's forward pass; for a classifier, a token is an image.
 
-    Classifier: 2 (inputs * d + sum over layers of (d N + 2 d h K) + d * classes): every weight of a
-    matrix that the token uses, twice. Language model: vocabulary in place of classes, no product at
-    the input, and 2 (4 d^2 + 2 d T) a block for attention over a context of T, counted in full
-    though half of it is masked, as `torch.utils.flop_counter` does.
+    Classifier: 2 (inputs * d + sum over layers of (d N + 2 d h K) + d * classes). Language model:
+    vocabulary instead of classes, no product at the input, and per block 2 (4 d^2 + 2 d T) for
+    attention over a context of T. As in `torch.utils.flop_counter`, the masked half of attention
+    counts, too.
 
     Parameters
     ----------
@@ -179,17 +171,11 @@ def flops_per_token(
         flops = 2.0 * (fixed + 2 * width * sum(blocks.hidden))
         return Spread(flops, flops, flops)
     fixed += width * blocks.schedule.total
-    expert = 2 * width * blocks.hidden
-    active = _summed(blocks, mean_active)
-    return Spread(
-        2.0 * (fixed + expert * active.minimum),
-        2.0 * (fixed + expert * active.expected),
-        2.0 * (fixed + expert * active.maximum),
-    )
+    return _with_active(blocks, mean_active, 2.0 * fixed, 4 * width * blocks.hidden)
 
 
 def _trunk_products(specification: Specification) -> int:
-    """The multiply-adds of one token outside routers and experts."""
+    """The multiply-adds per token outside routers and experts."""
     s = specification
     match s:
         case Classifier():
@@ -202,26 +188,29 @@ def _trunk_products(specification: Specification) -> int:
 def training_flops(
     specification: Specification, tokens: int, mean_active: Sequence[float] | None = None
 ) -> float:
-    """The FLOPs of training on that many tokens: three times the forward pass."""
+    """The FLOPs of training on a number of tokens: three times the forward pass."""
     return BACKWARD_AND_FORWARD * tokens * flops_per_token(specification, mean_active).expected
 
 
 def with_schedule(specification: Specification, schedule: Schedule) -> Specification:
-    """The same network with other experts a layer."""
+    """The same network with another schedule."""
     return replace(specification, blocks=replace(experts_of(specification), schedule=schedule))
 
 
 def experts_of(specification: Specification) -> Experts:
-    """The blocks of a network with experts; `InvalidInput` for a dense one."""
+    """The blocks of a network with experts; `InvalidInput` for a dense network."""
     if isinstance(specification.blocks, Dense):
-        raise InvalidInput("the network is dense; this needs one with experts")
+        raise InvalidInput("the network is dense; this needs a network with experts")
     return specification.blocks
 
 
-def _summed(blocks: Experts, mean_active: Sequence[float] | None) -> Spread:
+def _with_active(
+    blocks: Experts, mean_active: Sequence[float] | None, fixed: float, expert: float
+) -> Spread:
+    """A fixed cost, and the cost of one expert for each active expert of all layers."""
     layers = active_experts(blocks, mean_active)
     return Spread(
-        sum(layer.minimum for layer in layers),
-        sum(layer.expected for layer in layers),
-        sum(layer.maximum for layer in layers),
+        fixed + expert * sum(layer.minimum for layer in layers),
+        fixed + expert * sum(layer.expected for layer in layers),
+        fixed + expert * sum(layer.maximum for layer in layers),
     )

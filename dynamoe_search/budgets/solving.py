@@ -1,4 +1,4 @@
-"""What a budget buys: experts, active experts, dense twins, and widths that cost the same."""
+"""What a budget buys: experts, active experts, dense baselines, and widths of equal cost."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from dynamoe_search.specification import (
     largest_active,
 )
 
-_ROUNDING = 1e-9  # what sums such as 1.1 * 10 may be off by when they stand for whole numbers
+_ROUNDING = 1e-9  # the error allowed where sums such as 1.1 * 10 should be whole numbers
 
 
 @dataclass(frozen=True)
 class Solution:
-    """How many experts a parameter budget buys.
+    """The number of experts that a parameter budget buys.
 
     Parameters
     ----------
     experts : int
-        The experts to hand out: the sum of the schedule.
+        The sum of the schedule.
     parameters : int
-        What every network with that many experts has.
+        The total parameters of every network with that sum.
     residual : int
-        The budget less `parameters`: at least 0, below the cost of one expert unless a maximum
-        a layer stands in the way.
+        The budget minus `parameters`: at least 0, and below the cost of one expert unless the
+        maximum per layer is reached everywhere.
     """
 
     experts: int
@@ -50,24 +50,24 @@ class Solution:
 def solve_experts(
     specification: Specification, parameters: int, minimum: int = 1, maximum: int | None = None
 ) -> Solution:
-    """The most experts that a parameter budget buys for a network of these widths and this depth.
+    """The most experts that a parameter budget buys for a network of given widths and depth.
 
     Parameters
     ----------
     specification : Classifier or LanguageModel
-        The network, with blocks of experts; of their schedule only the depth counts.
+        The network, with blocks of experts; only the depth of their schedule matters.
     parameters : int
         The budget of total parameters.
     minimum : int
-        The fewest experts of a layer, at least 1.
+        The fewest experts per layer, at least 1.
     maximum : int, optional
-        The most experts of a layer.
+        The most experts per layer.
 
     Raises
     ------
     InvalidInput
-        Where the budget is below the smallest network, or above the largest by more than one
-        expert; the message gives both.
+        If the budget is below the smallest network, or at least one expert above the largest; the
+        message gives both.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def solve_experts(
     """
     blocks = experts_of(specification)
     depth = blocks.depth
-    allocate([1.0] * depth, depth * minimum, minimum, maximum)  # refuses impossible bounds
+    allocate([1.0] * depth, depth * minimum, minimum, maximum)  # checks the bounds
     smallest = _parameters_with(specification, depth * minimum)
     expert = _parameters_with(specification, depth * minimum + 1) - smallest
     largest = None if maximum is None else _parameters_with(specification, depth * maximum)
@@ -98,21 +98,22 @@ def solve_experts(
 def equal_widths(
     specification: Specification, minimum: int = 1, maximum: int | None = None
 ) -> dict[int, int]:
-    """The expert widths at which some number of experts has exactly the same parameters.
+    """The expert widths at which a whole number of experts has exactly the same parameters.
 
-    N experts of hidden width h have N (2 d h + d) parameters, so N (2 h + 1) must stay as it is.
+    N experts of hidden width h have N (2 d h + d) parameters with their router, so N (2 h + 1) must
+    not change.
 
     Parameters
     ----------
     specification : Classifier or LanguageModel
-        The network whose parameters are to be kept, with blocks of experts.
+        The network to match, with blocks of experts.
     minimum, maximum : int
-        The fewest and the most experts of a layer, as in `solve_experts`.
+        The fewest and the most experts per layer, as in `solve_experts`.
 
     Returns
     -------
     dict of int to int
-        The experts to hand out, by hidden width, both ascending in width.
+        The total number of experts for each hidden width, in ascending order of width.
 
     Examples
     --------
@@ -132,25 +133,24 @@ def equal_widths(
 
 
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
-    """The router of each layer, so that a token uses `active` experts a layer on average.
+    """One router per layer, so that a token uses `active` experts per layer on average.
 
-    This is what makes schedules of equal total match in active compute, too. Every layer is held at
-    the same K, but for those of too few experts: they use all that their router can, and the others
-    share the rest equally. Routers of fixed K need whole numbers: what does not divide evenly goes
-    to the layers of most experts, to the first of equals.
+    Schedules of equal total then also match in active compute. Every layer has the same K, except
+    layers with too few experts: these use as many as they can, and the others share the rest
+    equally. A `FixedRouter` needs whole numbers: the remainder goes to the layers with the most
+    experts, the first layers among equals.
 
     Parameters
     ----------
     router : Router
-        The rule; of fixed K, or one whose threshold a controller can move.
     schedule : Schedule
     active : float
-        The mean K to hold, over the layers.
+        The mean K over the layers.
 
     Raises
     ------
     InvalidInput
-        Where the schedule cannot have that mean K.
+        If the schedule does not allow this mean K.
 
     Examples
     --------
@@ -162,8 +162,8 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
     total = active * schedule.depth
     if not schedule.depth <= total <= sum(largest) + _ROUNDING:
         raise InvalidInput(
-            f"{active} active experts a layer cannot be had with {router.name} and {schedule}:"
-            f" the least is 1, the most {sum(largest) / schedule.depth:g}"
+            f"{active} active experts per layer are not possible with {router.name} and"
+            f" {schedule}: the least is 1, the most {sum(largest) / schedule.depth:g}"
         )
     level = _water_level(largest, total)
     shares: list[float] = [min(most, level) for most in largest]
@@ -174,7 +174,7 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
                 f" {router.name} needs a whole number"
             )
         shares = [min(most, floor(level + _ROUNDING)) for most in largest]
-        by_size = sorted(range(schedule.depth), key=lambda layer: (-schedule.counts[layer], layer))
+        by_size = sorted(range(schedule.depth), key=lambda layer: (-schedule[layer], layer))
         with_room = [layer for layer in by_size if largest[layer] > shares[layer]]
         for layer in with_room[: round(total - sum(shares))]:
             shares[layer] += 1
@@ -184,7 +184,7 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
 
 
 def _water_level(capacities: Sequence[int], total: float) -> float:
-    """The level at which the sum of min(capacity, level) is the total."""
+    """The level at which the sum of min(capacity, level) is `total`."""
     left = total
     for position, capacity in enumerate(sorted(capacities)):
         level = left / (len(capacities) - position)
@@ -194,29 +194,29 @@ def _water_level(capacities: Sequence[int], total: float) -> float:
     return level
 
 
-def dense_twin(
+def dense_baseline(
     specification: Specification,
     match: Literal["total", "active"],
     mean_active: Sequence[float] | None = None,
 ) -> Specification:
-    """The dense network of equal depth and width with as many total, or active, parameters.
+    """The dense network of the same depth and width with as many total, or active, parameters.
 
-    Its hidden widths are as equal as whole numbers allow. The difference that remains is at most
-    the width, half of what one hidden unit costs.
+    Its hidden widths differ by at most 1. Its parameters differ from the wanted number by at most
+    the width, which is half the cost of one hidden unit.
 
     Parameters
     ----------
     specification : Classifier or LanguageModel
         The network with experts.
     match : {"total", "active"}
-        What to hold equal.
+        Which parameters to match.
     mean_active : sequence of float, optional
         As in `active_experts`, for ``"active"``.
 
     Raises
     ------
     InvalidInput
-        Where the active parameters are too few for a hidden unit in every block.
+        If there are too few active parameters for one hidden unit in every block.
     """
     count = parameter_count(specification)
     wanted: float = count.total

@@ -1,14 +1,15 @@
-"""The source's claims (DynaMoE, arXiv 2603.01697) as questions to paired trainings.
+"""The claims of the source (DynaMoE, arXiv 2603.01697), as questions to paired training runs.
 
-Each names an arm, its rivals and an outcome; all was fixed before any training. A claim is put to
-every unit, one study under one condition, that it is about.
+Each claim names a baseline, the rivals it is said to beat, and an outcome. All of this was fixed
+before any training run. A claim is tested in every unit (one study under one condition) that it is
+about.
 
 The source does not say how it measures convergence. Here it is the mean of the learning curve: the
-validation loss, averaged over the points of the training at which it was measured. The part of the
-training after which a loss is reached would depend on the level that is chosen, have no value for
-trainings that never reach it, and be known only to the distance between two points; the mean has
-none of these faults, and is in nats, so that the margin of the loss holds for it, too. It is lower
-for whoever ends lower, as well: the claim about the test loss stands beside it.
+validation loss, averaged over the points at which it was measured. The time to reach a given loss
+would depend on the choice of that loss, be undefined for runs that never reach it, and be known
+only to the distance of two points. The mean has none of these faults, and is in nats, so the margin
+of the loss holds for it, too. It is also lower where the final loss is lower, so read it beside the
+claim about the test loss.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ About = Literal["images", "tiny", "small", "medium", "routing"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is compared.
+    """A measured quantity that a claim is about.
 
     Parameters
     ----------
     title : str
     unit : str
-        In which it is shown.
+        The unit in which it is shown.
     sign : {1, -1}
         -1 where less is better.
     margin : float
-        The difference that does not matter.
+        The largest difference that does not matter.
     scale : float
-        What makes the unit of it.
+        The factor that converts it to `unit`.
     """
 
     title: str
@@ -49,7 +50,7 @@ class Outcome:
 
 
 OUTCOMES: dict[str, Outcome] = {
-    # One percent in the probability that is given to the right answer, as in a confirmation.
+    # 0.01 nats are 1 % of the probability of the right answer; confirmations use the same margin.
     "test_loss": Outcome("test loss", "nats", -1, 0.01),
     "curve_loss": Outcome("mean of the learning curve", "nats", -1, 0.01),
     "test_accuracy": Outcome("test accuracy", "percentage points", 1, 0.005, 100),
@@ -60,35 +61,36 @@ OUTCOMES: dict[str, Outcome] = {
 
 @dataclass(frozen=True)
 class SourceClaim:
-    """A claim of the source.
+    """A claim of the source: a baseline is better than all its rivals.
 
     Parameters
     ----------
     sentence : str
     about : {"images", "tiny", "small", "medium", "routing"}
         Classifiers, language models of a scale, or routings of one network.
-    arm : str
-        What the source says is better.
+    better : str
+        The baseline that is said to be better.
     rivals : tuple of str
-        Than all of which.
+        The baselines that it is said to beat.
     outcome : str
-        Of `OUTCOMES`.
+        One of `OUTCOMES`.
     family : {"primary", "secondary"}
-        Within which Holm's correction is made. Secondary outcomes are a second look at a claim.
+        The family of tests that Holm's correction is made over. Secondary claims test a primary
+        one with another outcome.
     """
 
     sentence: str
     about: About
-    arm: str
+    better: str
     rivals: tuple[str, ...]
     outcome: str
     family: Literal["primary", "secondary"] = "primary"
 
 
-def _best_of_schedules(scale: About, arm: str) -> SourceClaim:
-    rivals = tuple(name for name in PATTERNS_AND_UNIFORM if name != arm)
-    sentence = f"{arm} is the best of all schedules at scale {scale}"
-    return SourceClaim(sentence, scale, arm, rivals, "test_loss")
+def _best_of_schedules(scale: About, best: str) -> SourceClaim:
+    rivals = tuple(name for name in PATTERNS_AND_UNIFORM if name != best)
+    sentence = f"{best} is the best of all schedules at scale {scale}"
+    return SourceClaim(sentence, scale, best, rivals, "test_loss")
 
 
 _BETTER = "descending is better than uniform"
@@ -102,10 +104,10 @@ CLAIMS: tuple[SourceClaim, ...] = (
     ),
     _best_of_schedules("tiny", "descending"),
     _best_of_schedules("small", "ascending"),
-    # The source does not say what its dense network has as many of; so either is asked.
+    # The source does not say which parameters its dense network has as many of, so both are tested.
     *(
         SourceClaim(
-            f"ascending is better than the dense network of as many {kind} parameters at scale"
+            f"ascending is better than the dense network with as many {kind} parameters at scale"
             " small",
             "small",
             "ascending",
@@ -122,7 +124,7 @@ CLAIMS: tuple[SourceClaim, ...] = (
 
 @dataclass(frozen=True)
 class Unit:
-    """What a claim is put to: trainings of several arms from the same seeds.
+    """A test of claims: training runs of several baselines from the same seeds.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ class Unit:
     data : str
         The data set.
     condition : str
-        The regime; of routings the schedule.
+        The regime, or for routings the schedule.
     """
 
     about: About

@@ -1,10 +1,10 @@
-"""The studies that the source's claims are put to: which there are, their runs, and their tables.
+"""The studies that test the source's claims: which there are, their runs, and their tables.
 
 A folder holds a study for each data set, or scale of language, and regime. Their confirmations are
 what the claims are judged by. The claim about gradient variance needs no regime: one network is
 trained with two routings, so parameters are equal whatever the regime, and K is held equal, as in
-`compute`, since a larger K alone would average over more experts. In place of regimes it is put to
-two schedules, uniform and descending, of each study of images in the regime `compute`.
+`compute`, since a larger K alone would average over more experts. In place of regimes it is tested
+with two schedules, uniform and descending, of each study of images in the regime `compute`.
 """
 
 from __future__ import annotations
@@ -42,17 +42,18 @@ _REGIMES = ("paper", "parameters", "compute")
 _EVERY = 2  # gradients are measured at each second point of the curve
 _DYNAMIC, _FIXED = TopP(), TopK()  # of the same temperature, without noise
 _ROUTINGS = {"dynamic": (DYNAMIC, _DYNAMIC.name), "fixed": (FIXED, _FIXED.name)}
-_ARMS = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
+_BASELINES = (*PATTERNS_AND_UNIFORM, DENSE_ACTIVE, DENSE_TOTAL)
 _ABOUT = ("about", "data", "condition")  # the fields of a unit
+_KEYS = ("candidate", "baseline", "block", *_ABOUT)  # the first columns of a table
 _NEEDED = (
-    *(*_ABOUT, "arm", "candidate", "block", "seed", "ended", "looks"),
+    *(*_KEYS, "seed", "ended", "looks"),
     *("data_fingerprint", "commit"),
 )
 
 
 @dataclass(frozen=True)
 class ClaimTable:
-    """What a unit is: the study it belongs to, and the file of its trainings.
+    """What a unit is: the study it belongs to, and the file of its training runs.
 
     Parameters
     ----------
@@ -68,26 +69,26 @@ class ClaimTable:
 
     @property
     def path(self) -> Path:
-        """The file of its trainings."""
-        name = "trainings"
+        """The file of its training runs."""
+        name = "runs"
         if self.unit.about == "routing":
             name = f"routing-{self.unit.condition}"
         return self.folder / f"{name}.parquet"
 
 
 def claim_tables(folder: Path) -> list[ClaimTable]:
-    """The units of a folder of studies: by data, scale, and regime as more is held equal.
+    """The units of a folder of studies: by data, by scale, then by how much is held equal.
 
     Parameters
     ----------
     folder : Path
-        With a folder for each study.
+        It has a folder for each study.
 
     Raises
     ------
     InvalidInput
-        Where there is no study, a study file has a mistake, two are of the same unit, or a language
-        model has no scale, by which the source's claims go.
+        Where there is no study, a study file has a mistake, two studies are of the same unit, or a
+        language model has no scale: the source's claims about language are by scale.
     """
     paths = sorted(folder.glob(f"*/{FILE_NAME}"))
     if not paths:
@@ -102,7 +103,7 @@ def claim_tables(folder: Path) -> list[ClaimTable]:
         if other != table.folder:
             raise InvalidInput(
                 f"{other} and {table.folder} are both of {table.unit.data} in the regime"
-                f" {table.unit.condition}; a claim is put to one of each"
+                f" {table.unit.condition}; keep one of them"
             )
     return tables
 
@@ -118,7 +119,7 @@ def _units(study: StudyFile, path: Path) -> list[Unit]:
     if study.data.is_text:
         if study.model.scale is None:
             raise InvalidInput(
-                f"{path}: model.scale is missing; the source's claims about language go by it"
+                f"{path}: model.scale is missing; the source's claims about language are by scale"
             )
         return [Unit(study.model.scale, data, regime)]
     routings = SCHEDULES if regime == "compute" else ()
@@ -129,7 +130,7 @@ def _units(study: StudyFile, path: Path) -> list[Unit]:
 
 
 def load_runs(table: ClaimTable) -> pd.DataFrame | None:
-    """The trainings of a unit, as they are kept beside its study; None where there are none yet.
+    """The training runs of a unit, from the file beside its study; None where there is none yet.
 
     Returns
     -------
@@ -146,38 +147,38 @@ def load_runs(table: ClaimTable) -> pd.DataFrame | None:
         return None
     mend = "put back the file that was made, or delete it and add --run"
     try:
-        trainings = pd.read_parquet(table.path)
+        runs = pd.read_parquet(table.path)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{table.path} is no parquet file that can be read; {mend}") from error
-    if missing := [name for name in _NEEDED if name not in trainings]:
+    if missing := [name for name in _NEEDED if name not in runs]:
         raise InvalidInput(f"{table.path} has no column {missing[0]!r}; {mend}")
-    found = {Unit(*row) for row in trainings[list(_ABOUT)].itertuples(index=False)}
+    found = {Unit(*row) for row in runs[list(_ABOUT)].itertuples(index=False)}
     if found != {table.unit}:
         raise InvalidInput(f"{table.path} is not of {asdict(table.unit)}; {mend}")
-    return trainings
+    return runs
 
 
-def is_complete(trainings: pd.DataFrame | None, seeds: int) -> bool:
-    """Whether all trainings have ended, from so many seeds or more."""
-    if trainings is None or not trainings["ended"].all():
+def is_complete(runs: pd.DataFrame | None, seeds: int) -> bool:
+    """Whether all training runs have ended, from at least this many seeds."""
+    if runs is None or not runs["ended"].all():
         return False
-    return bool(trainings.groupby("arm")["block"].nunique().min() >= seeds)
+    return bool(runs.groupby("baseline")["block"].nunique().min() >= seeds)
 
 
 def export_runs(table: ClaimTable, runs: pd.DataFrame, confirmation: Confirmation) -> None:
     """Write the training runs of a study's confirmation beside it.
 
-    A row for each baseline and seed that was asked for, ended or not. A table that has more runs,
-    as it came from elsewhere, is left as it is.
+    One row per baseline and planned seed, ended or not. A kept table with more ended runs, which
+    came from elsewhere, is not replaced.
     """
     ended = ~runs["state"].isin(["running", "died", "interrupted"])
     by_run = runs[ended].set_index(["candidate", "block"]).to_dict("index")
     rows: list[dict[str, Any]] = []
     for contender in confirmation.contenders:
-        for arm in [arm for arm in _ARMS if arm in contender.baselines]:
+        for baseline in [name for name in _BASELINES if name in contender.baselines]:
             for block in range(confirmation.seeds[-1]):
                 run = by_run.get((contender.candidate, block), {})
-                keys = {"arm": arm, "candidate": contender.candidate, "block": block}
+                keys = {"candidate": contender.candidate, "baseline": baseline, "block": block}
                 state = run.get("state", "to come")
                 rows.append({**keys, "state": state, "ended": bool(run), **_kept(run)})
     found, kept = pd.DataFrame(rows), load_runs(table)
@@ -191,19 +192,19 @@ _MEASURED = (
 )
 
 
-def _kept(training: dict[str, Any]) -> dict[str, Any]:
-    complete = training.get("state") == "complete"
-    curve = training["curve"] if complete else []
+def _kept(run: dict[str, Any]) -> dict[str, Any]:
+    complete = run.get("state") == "complete"
+    curve = run["curve"] if complete else []
     losses = [point["loss"] for point in curve]
     return {
-        "seed": training.get("seed"),
-        **{name: training[name] if complete else np.nan for name in _MEASURED},
+        "seed": run.get("seed"),
+        **{name: run[name] if complete else np.nan for name in _MEASURED},
         "curve_loss": float(np.mean(losses)) if losses else np.nan,
         "curve_fraction": [point["fraction"] for point in curve],
         "curve_validation_loss": losses,
-        "data_fingerprint": training["data"] if complete else None,
-        "commit": training["commit"] if complete else None,
-        **{key: value for key, value in training.items() if key.startswith("version_")},
+        "data_fingerprint": run["data"] if complete else None,
+        "commit": run["commit"] if complete else None,
+        **{key: value for key, value in run.items() if key.startswith("version_")},
     }
 
 
@@ -213,14 +214,16 @@ def measure_routings(
     data_directory: Path | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Train one network with either routing, measure its gradients, and write that; or go on.
+    """Train one network with either routing, measure its gradients, and write that.
+
+    Seeds that were written before are not trained again.
 
     Parameters
     ----------
     table : ClaimTable
         Of a unit about routing.
     seeds : int
-        How many; they are trained in twos, and written after each two.
+        How many. Two are trained together, and written together.
     data_directory : Path, optional
         As in `dynamoe_search.data.load_data`.
     on_progress : callable
@@ -229,7 +232,7 @@ def measure_routings(
     Raises
     ------
     InvalidInput, RunFailed
-        As `dynamoe_search.measure.routing_variance.gradient_variance`, and where earlier seeds had other data.
+        As `dynamoe_search.gradient_variance`, and where earlier seeds had other data.
     """
     data = load_study_data(table.study, data_directory)
     plan = make_plan(table.study, data)
@@ -238,7 +241,7 @@ def measure_routings(
     if kept is not None:
         kept = kept[kept["ended"]].drop(columns="looks")
         if set(kept["data_fingerprint"]) - {data.fingerprint}:
-            raise InvalidInput(f"{table.path} was made from other data; delete it to begin anew")
+            raise InvalidInput(f"{table.path} was made from other data; delete it to begin again")
     done = 0 if kept is None else int(kept["block"].max()) + 1
     for first in range(done, seeds, _SEEDS_AT_ONCE):
         on_progress(first)
@@ -264,18 +267,18 @@ def measure_routings(
         kept = rows if kept is None else pd.concat([kept, rows], ignore_index=True)
         to_come = pd.DataFrame(
             [
-                {"arm": arm, "candidate": candidate, "block": block, "ended": False}
-                for arm, candidate in _ROUTINGS.values()
+                {"candidate": candidate, "baseline": baseline, "block": block, "ended": False}
+                for baseline, candidate in _ROUTINGS.values()
                 for block in range(first + _SEEDS_AT_ONCE, seeds)
             ]
         )
-        # How many numbers of seeds were asked for, as results may have been looked at in between.
+        # How often seeds were asked for, as results may have been looked at in between.
         looks = kept["asked"].nunique()
         _write(table, pd.concat([kept, to_come], ignore_index=True).assign(looks=looks))
 
 
 def _routing_rows(measured: pd.DataFrame, by_seed: dict[int, int]) -> pd.DataFrame:
-    """A row for each routing and seed, empty where the training diverged."""
+    """A row for each routing and seed, empty where the training run diverged."""
     whole = measured[measured["group"] == "network"].set_index(["routing", "seed"])
     index = pd.MultiIndex.from_product([_ROUTINGS, by_seed], names=["routing", "seed"])
     columns = ["trace", "squared_norm", "noise_scale", "loss", "mean_active", "parameters"]
@@ -284,16 +287,16 @@ def _routing_rows(measured: pd.DataFrame, by_seed: dict[int, int]) -> pd.DataFra
         usable = rows[name].where((rows[name] > 0) & (rows[name] < np.inf))
         rows[f"log_{name}"] = np.log(usable)
     names = rows.pop("routing")
-    rows.insert(0, "arm", names.map(lambda routing: _ROUTINGS[routing][0]))
-    rows.insert(1, "candidate", names.map(lambda routing: _ROUTINGS[routing][1]))
-    rows.insert(2, "block", rows["seed"].map(by_seed))
+    rows["baseline"] = names.map(lambda routing: _ROUTINGS[routing][0])
+    rows["candidate"] = names.map(lambda routing: _ROUTINGS[routing][1])
+    rows["block"] = rows["seed"].map(by_seed)
     return rows.assign(ended=True)
 
 
-def _write(table: ClaimTable, trainings: pd.DataFrame) -> None:
-    """Whole or not at all: an interrupt shall not leave half a file."""
-    rest = trainings.drop(columns=list(_ABOUT), errors="ignore")
-    whole = rest.assign(**asdict(table.unit))[[*_ABOUT, *rest]]
+def _write(table: ClaimTable, runs: pd.DataFrame) -> None:
+    """Write the whole file or nothing, so that an interrupt leaves no half of it."""
+    whole = runs.assign(**asdict(table.unit))
+    whole = whole[[*_KEYS, *whole.columns.drop(list(_KEYS))]]
     written = table.path.with_suffix(".part")
     whole.to_parquet(written, index=False, compression="zstd")
     written.replace(table.path)

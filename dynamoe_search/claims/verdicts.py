@@ -1,7 +1,7 @@
-"""Verdicts on the source's claims, from paired trainings and nothing else.
+"""Verdicts on the source's claims, from paired training runs.
 
-The effect is the arm's advantage over its rivals, above 0 where the source is right. Holm's
-correction goes over all questions of a folder together, those that were not run yet included.
+The effect is the advantage of a claim's better baseline over its rivals: above 0 where the source
+is right. Holm's correction is made over all questions of a folder, also those not run yet.
 """
 
 from __future__ import annotations
@@ -36,22 +36,23 @@ SUPPORTED, NOT_SUPPORTED, EQUIVALENT, UNDECIDED, NOT_RUN = (
 )
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, EQUIVALENT, UNDECIDED, NOT_RUN)
 
-_NO_MARGIN = 1e-12  # within which nothing is ever shown to be
+_NO_MARGIN = 1e-12  # so small that equivalence is never shown
 
 
 def advantage_p_value(advantages: ArrayLike) -> NDArray[np.float64]:
-    """The test of an arm against all its rivals, two-sided.
+    """The p value of a baseline against all its rivals, two-sided.
 
-    Twice the smaller of two p values, each of paired t tests. That the arm is not better than every
-    rival: the largest of the one-sided ones (intersection-union, Berger 1982). That it is worse
-    than none: the smallest of those the other way, times their number (Bonferroni). Which of the
-    two a small value stands for, the sign of the least mean says. Against one rival it is the
-    paired t test.
+    It is twice the smaller of two p values from one-sided paired t tests. The null hypothesis that
+    the baseline is not better than every rival has the largest of them (intersection-union, Berger
+    1982). The null hypothesis that it is worse than no rival has the smallest of those in the other
+    direction, times their number (Bonferroni). The sign of the least mean says which of the two a
+    small value rejects. Against one rival it is the paired t test.
 
     Parameters
     ----------
     advantages : array_like of float, shape (..., m, n)
-        Over each of m rivals, of n paired seeds; above 0 where the arm is better.
+        The advantages over each of m rivals with n paired seeds; above 0 where the baseline is
+        better.
 
     Returns
     -------
@@ -74,12 +75,12 @@ def advantage_p_value(advantages: ArrayLike) -> NDArray[np.float64]:
 
 
 def least_advantage_interval(advantages: ArrayLike) -> tuple[float, float]:
-    """The 95 % interval of an arm's least true advantage over its rivals.
+    """The 95 % interval of a baseline's least true advantage over its rivals.
 
-    Against one rival the studentized bootstrap. Against several it is Student's: from the least of
-    their lower ends at 2.5 %, to the least of the upper ends at 2.5 % over their number. So it
-    allows for the strongest having been picked for being strongest, and lies above 0, or below it,
-    just where `advantage_p_value` is below 5 %.
+    Against one rival it is the studentized bootstrap. Against m rivals it is Student's: from the
+    least of their lower ends at 2.5 %, to the least of their upper ends at 2.5 % / m. This allows
+    for the strongest rival being picked for being the strongest. The interval excludes 0 exactly
+    where `advantage_p_value` is below 5 %.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def least_advantage_interval(advantages: ArrayLike) -> tuple[float, float]:
 
     Returns
     -------
-    tuple of two floats
+    low, high : float
         NaN where n < 2.
     """
     values = np.asarray(advantages, dtype=np.float64)
@@ -102,23 +103,24 @@ def least_advantage_interval(advantages: ArrayLike) -> tuple[float, float]:
 
 
 def seeds_for_a_verdict(advantages: ArrayLike, margin: float, error_rate: float) -> int | None:
-    """The paired seeds at which an arm would likely be found better, worse or equivalent.
+    """The fewest paired seeds with which a claim would likely get a verdict.
 
-    Whichever needs the fewest, were the means and deviations those observed: better than every
-    rival, worse than some (at the error rate over their number), or within the margin of every one.
-    Each by `seeds_to_decide`; for several rivals an estimate, as the chances are of one rival each.
+    The true means and deviations are assumed to be the observed ones. The verdict that needs the
+    fewest seeds counts: better than every rival, worse than some rival (at the error rate over
+    their number), or within the margin of every rival. Each number is by `seeds_to_decide`. For
+    several rivals it is an estimate, since the power is that against one rival.
 
     Parameters
     ----------
     advantages : array_like of float, shape (m, n)
-        As in `advantage_p_value`, n at least 2.
+        As in `advantage_p_value`; n is at least 2.
     margin, error_rate : float
         As in `seeds_to_decide`.
 
     Returns
     -------
     int or None
-        None where it would be more than `MOST_SEEDS`.
+        None where more than `MOST_SEEDS` are needed.
 
     Examples
     --------
@@ -129,68 +131,68 @@ def seeds_for_a_verdict(advantages: ArrayLike, margin: float, error_rate: float)
     means, deviations = values.mean(axis=1), values.std(axis=1, ddof=1)
     moments = list(zip(means.tolist(), deviations.tolist(), strict=True))
 
-    def wanted(mean: float, deviation: float, within: float, level: float) -> float:
+    def needed(mean: float, deviation: float, within: float, level: float) -> float:
         return seeds_to_decide(mean, deviation, within, level) or math.inf
 
     better = worse = equivalent = math.inf
     if means.min() > 0:
-        better = max(wanted(*moment, _NO_MARGIN, error_rate) for moment in moments)
+        better = max(needed(*moment, _NO_MARGIN, error_rate) for moment in moments)
     if means.min() < 0:
         level = error_rate / len(moments)
-        worse = min(wanted(*moment, _NO_MARGIN, level) for moment in moments if moment[0] < 0)
+        worse = min(needed(*moment, _NO_MARGIN, level) for moment in moments if moment[0] < 0)
     if np.abs(means).max() < margin:
-        equivalent = max(wanted(*moment, margin, error_rate) for moment in moments)
+        equivalent = max(needed(*moment, margin, error_rate) for moment in moments)
     fewest = min(better, worse, equivalent)
     return int(fewest) if fewest <= MOST_SEEDS else None
 
 
 def judge(
     units: Sequence[Unit],
-    trainings: Mapping[Unit, pd.DataFrame],
+    runs: Mapping[Unit, pd.DataFrame],
     claims: Sequence[SourceClaim] = CLAIMS,
 ) -> pd.DataFrame:
     """A verdict for each claim and unit.
 
-    Supported: the arm is better than every rival; not supported: it is worse than some, both at 5 %
-    by `advantage_p_value`. Equivalent: two one-sided tests put every difference within the margin.
-    Holm's correction goes over all questions of a family, for either test. A verdict waits until
-    all trainings that were planned for its arms have ended, since who stops at a number of seeds
-    for what is seen errs more often.
+    Supported: the better baseline is better than every rival. Not supported: it is worse than some
+    rival. Both are tested by `advantage_p_value` at 5 %. Equivalent: two one-sided tests show that
+    every difference is within the margin. Holm's correction is made over all questions of a family,
+    for each of the two tests. There is no verdict before all planned runs of a claim's baselines
+    have ended, since stopping early because of the results would raise the error rate.
 
     Parameters
     ----------
     units : sequence of Unit
-        All that were planned.
-    trainings : mapping of Unit to DataFrame
-        Of those that were begun, a row a planned training: ``arm``, ``candidate`` (two arms can be
-        the same network; an arm is not its own rival), ``block``, ``ended`` (bool) and the
-        outcomes, NaN where the training failed.
+        All planned units.
+    runs : mapping of Unit to DataFrame
+        The units that were begun, with one row per planned training run: ``candidate``,
+        ``baseline`` (two baselines can be the same candidate, which is then no rival of itself),
+        ``block``, ``ended`` (bool) and the outcomes, NaN where the run failed.
     claims : sequence of SourceClaim
 
     Returns
     -------
     DataFrame
-        A row a question, primary ones first: ``claim``, ``about``, ``data``, ``condition``,
-        ``outcome``, ``family``; ``planned`` seeds, ``seeds`` that all arms have, and ``missing``
-        ones (Int64, NA where the question was not run yet); ``rival``, the strongest; ``mean`` of
-        the arm and ``rival_mean``; ``effect``, the mean advantage over that rival, with ``low`` and
-        ``high`` (`least_advantage_interval`) and ``deviation``; ``p`` and ``p_equivalence``, either
-        with ``_holm``; ``verdict``, one of `VERDICTS`; ``within_margin`` (bool: every difference is
-        shown to be within the margin); ``seeds_to_decide`` (Int64: where it is undecided, see
-        `seeds_for_a_verdict`, at the strictest level that Holm's correction may ask for; NA where
-        nothing is known, or it would take more than `MOST_SEEDS`).
+        One row per question, primary ones first: ``claim``, ``about``, ``data``, ``condition``,
+        ``outcome``, ``family``; ``planned`` seeds, ``seeds`` that all baselines have, and
+        ``missing`` ones (Int64, NA where the question was not run yet); ``rival``, the strongest;
+        ``mean`` of the better baseline and ``rival_mean``; ``effect``, the mean advantage over that
+        rival, with ``low`` and ``high`` (`least_advantage_interval`) and ``deviation``; ``p`` and
+        ``p_equivalence``, both with ``_holm``; ``verdict``, one of `VERDICTS`; ``within_margin``
+        (bool: every difference is shown to be within the margin); ``seeds_to_decide`` (Int64: by
+        `seeds_for_a_verdict`, at the strictest level of Holm's correction; NA where the verdict is
+        decided, nothing is known, or more than `MOST_SEEDS` are needed).
 
     Raises
     ------
     InvalidInput
-        Where a table lacks a column or an arm, or has a training twice.
+        If a table lacks a column or a baseline, or has a training run twice.
 
     Examples
     --------
     >>> unit = Unit("images", "digits", "paper")
     >>> table = pd.DataFrame({
-    ...     "arm": ["descending"] * 4 + ["uniform"] * 4,
     ...     "candidate": ["3-1"] * 4 + ["2-2"] * 4,
+    ...     "baseline": ["descending"] * 4 + ["uniform"] * 4,
     ...     "block": [0, 1, 2, 3] * 2,
     ...     "ended": True,
     ...     "test_loss": [0.50, 0.51, 0.52, 0.53, 0.70, 0.72, 0.71, 0.74],
@@ -201,7 +203,7 @@ def judge(
     """
     questions = [(claim, unit) for claim in claims for unit in units if claim.about == unit.about]
     questions.sort(key=lambda question: question[0].family)
-    rows = [_asked(claim, unit, trainings.get(unit)) for claim, unit in questions]
+    rows = [_answer(claim, unit, runs.get(unit)) for claim, unit in questions]
     table = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_COUNTS, "Int64"))
     for p in ("p", "p_equivalence"):
         table[p] = table[p].astype(float)
@@ -218,13 +220,13 @@ def judge(
         conditions, [NOT_RUN, SUPPORTED, NOT_SUPPORTED, EQUIVALENT], UNDECIDED
     )
     strictest = ERROR_RATE / table.groupby("family")["claim"].transform("size")
-    wanted = [
+    seeds = [
         seeds_for_a_verdict(row.advantages, OUTCOMES[row.outcome].margin, level)
         if row.verdict == UNDECIDED and row.seeds >= 2
         else None
         for row, level in zip(table.itertuples(), strictest, strict=True)
     ]
-    table["seeds_to_decide"] = pd.array(wanted, dtype="Int64")
+    table["seeds_to_decide"] = pd.array(seeds, dtype="Int64")
     return table.drop(columns="advantages")
 
 
@@ -236,8 +238,8 @@ _COLUMNS = (
 )
 
 
-def _asked(claim: SourceClaim, unit: Unit, trainings: pd.DataFrame | None) -> dict[str, Any]:
-    """One question, and what the trainings say to it: nothing where they have not all ended."""
+def _answer(claim: SourceClaim, unit: Unit, runs: pd.DataFrame | None) -> dict[str, Any]:
+    """A question, with the effect and its tests if all its runs have ended."""
     row: dict[str, Any] = {
         "claim": claim.sentence,
         "about": unit.about,
@@ -247,27 +249,27 @@ def _asked(claim: SourceClaim, unit: Unit, trainings: pd.DataFrame | None) -> di
         "family": claim.family,
         "rival": "",
     }
-    if trainings is None:
+    if runs is None:
         return row
-    arms = _arms(claim, unit, trainings)
-    ended = arms.pivot(index="block", columns="arm", values="ended")
+    own = _own_runs(claim, unit, runs)
+    ended = own.pivot(index="block", columns="baseline", values="ended")
     row["planned"] = len(ended)
     if not ended.eq(True).all(axis=None):
         return row
-    values = arms.pivot(index="block", columns="arm", values=claim.outcome).astype(float)
+    values = own.pivot(index="block", columns="baseline", values=claim.outcome).astype(float)
     complete = values.where(np.isfinite(values)).dropna()
     row |= {"seeds": len(complete), "missing": len(values) - len(complete)}
     if complete.empty:
         return row
     outcome = OUTCOMES[claim.outcome]
-    arm, rivals = complete[claim.arm], complete.drop(columns=claim.arm)
-    differences = outcome.sign * rivals.rsub(arm, axis=0)
+    better, rivals = complete[claim.better], complete.drop(columns=claim.better)
+    differences = outcome.sign * rivals.rsub(better, axis=0)
     strongest = differences.mean().idxmin()
     advantages = differences.to_numpy().T
     low, high = least_advantage_interval(advantages)
     return row | {
         "rival": strongest,
-        "mean": arm.mean(),
+        "mean": better.mean(),
         "rival_mean": rivals[strongest].mean(),
         "effect": differences[strongest].mean(),
         "low": low,
@@ -279,19 +281,19 @@ def _asked(claim: SourceClaim, unit: Unit, trainings: pd.DataFrame | None) -> di
     }
 
 
-def _arms(claim: SourceClaim, unit: Unit, trainings: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the arm and of the rivals that are other networks, each training once."""
-    of_unit = f"the trainings of {unit.data}, {unit.condition},"
-    for column in ("arm", "candidate", "block", "ended", claim.outcome):
-        if column not in trainings:
+def _own_runs(claim: SourceClaim, unit: Unit, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the better baseline, and of the rivals that are other candidates."""
+    of_unit = f"the training runs of {unit.data}, {unit.condition},"
+    for column in ("candidate", "baseline", "block", "ended", claim.outcome):
+        if column not in runs:
             raise InvalidInput(f"{of_unit} have no column {column!r}")
-    twice = trainings[trainings.duplicated(["arm", "block"])]
+    twice = runs[runs.duplicated(["baseline", "block"])]
     if not twice.empty:
-        arm, block = twice.iloc[0][["arm", "block"]]
-        raise InvalidInput(f"{of_unit} have {arm}, block {block}, twice; keep one")
-    candidates = dict(zip(trainings["arm"], trainings["candidate"], strict=True))
-    for arm in (claim.arm, *claim.rivals):
-        if arm not in candidates:
-            raise InvalidInput(f"{of_unit} have no {arm!r}; found: {', '.join(candidates)}")
-    others = [name for name in claim.rivals if candidates[name] != candidates[claim.arm]]
-    return trainings[trainings["arm"].isin([claim.arm, *(others or claim.rivals)])]
+        baseline, block = twice.iloc[0][["baseline", "block"]]
+        raise InvalidInput(f"{of_unit} have {baseline}, block {block}, twice; keep one")
+    candidates = dict(zip(runs["baseline"], runs["candidate"], strict=True))
+    for baseline in (claim.better, *claim.rivals):
+        if baseline not in candidates:
+            raise InvalidInput(f"{of_unit} have no {baseline!r}; found: {', '.join(candidates)}")
+    others = [name for name in claim.rivals if candidates[name] != candidates[claim.better]]
+    return runs[runs["baseline"].isin([claim.better, *(others or claim.rivals)])]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dynamoe_search.measure.network import NetworkAnalysis
     from dynamoe_search.models import Model
     from dynamoe_search.run.networks import TrainedNetwork
+    from dynamoe_search.study import Study
     from dynamoe_search.training.settings import CurvePoint, Precision
 
 
@@ -44,9 +45,7 @@ def analyze(
     ] = None,
     every: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Train it again, and follow it at every so many points of its curve."
-        ),
+        typer.Option(min=1, help="Train it again, and measure it at each N-th point of its curve."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write all tables and plots to this folder.")
@@ -58,7 +57,7 @@ def analyze(
 ) -> None:
     """Look into one network of a study: its experts, its gradients, its representations.
 
-    How evenly each layer uses its experts and what they tell of classes or tokens; how noisy the
+    How evenly each layer uses its experts and what they say about classes or tokens; how noisy the
     gradient is, by layer and group of parameters; how varied the tokens are that enter each layer.
     A network that was not kept (search.keep_models) is trained again from its seed, which gives the
     same network, and then kept. It is one network: others of its schedule differ from it.
@@ -127,10 +126,16 @@ class _Follower:
 
     def begin(self, study: Study) -> None:
         """Load what it measures on."""
-        from dynamoe_search.measure.utilization_tables import UtilizationHistory
+        from dynamoe_search.measure.recorder import TrainingRecorder
+        from dynamoe_search.measure.routing_counts import count_routings
+        from dynamoe_search.measure.utilization_tables import utilization_table
 
         self.data, self.precision = study.data, study.file.training.precision
-        self.history = UtilizationHistory(self.data.validation, self.every, self.precision)
+        split, precision = self.data.validation, self.precision
+        self.history = TrainingRecorder(
+            lambda model: utilization_table(count_routings(model, split, precision=precision)),
+            self.every,
+        )
 
     def __call__(self, point: CurvePoint, model: Model) -> None:
         import time
@@ -150,7 +155,8 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
     import pandas as pd
 
     from dynamoe_search.report.gradient_noise import plot_gradient_groups
-    from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilization
+    from dynamoe_search.report.representation import plot_representation
+    from dynamoe_search.report.utilization import plot_load, plot_utilization
 
     write_file(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
     tables = {

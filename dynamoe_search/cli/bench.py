@@ -1,4 +1,4 @@
-"""The command that makes a tabular benchmark of a study: ``bench``."""
+"""The command ``bench``, which makes a tabular benchmark of a study."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def bounds(
     study: Annotated[
         Path | None,
         typer.Option(
-            help="Of this study: its budget, and beside it what was measured in its trainings."
+            help="Of this study: its budget, and beside it what was measured in its runs."
         ),
     ] = None,
     layers: Annotated[
@@ -98,7 +98,9 @@ def bounds(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a batch.")] = 32,
     trained_tokens: Annotated[
         float | None,
-        typer.Option(help="Also extrapolate published scaling laws to so many training tokens."),
+        typer.Option(
+            help="Also extrapolate published scaling laws to this number of training tokens."
+        ),
     ] = None,
     peak_flops: Annotated[
         float | None, typer.Option(help="The machine's FLOP/s, for times; with --bandwidth.")
@@ -119,12 +121,13 @@ def bounds(
     """Say what no schedule of a budget can beat, and how far from it some schedules are.
 
     For all schedules of the budget, exactly: the most routing configurations, by the router's real
-    rule; the FLOPs of a token; the ceiling of the load entropy; the experts that a batch touches;
-    and with a machine's peak and bandwidth the least times. Nothing is trained. It is of the layers
-    of experts alone: the rest of a network costs every schedule the same.
+    rule; the FLOPs of a token; the ceiling of the load entropy; the experts that a batch uses; and
+    with a machine's peak and bandwidth the least times. Nothing is trained. Only the layers of
+    experts are counted: the rest of a network costs every schedule the same.
 
-    With --study the budget is that of a study, and its leaders and named schedules are set between
-    their bounds: active experts, FLOPs, load entropy, and the time of a training, as measured.
+    With --study the budget is that of a study, and its leaders and named schedules are shown
+    between their bounds: active experts, FLOPs, load entropy, and the time of a training run, as
+    measured.
 
     Example: `dynamoe-search bounds --layers 12 --experts 96 --router top_p:0.7 --plot bounds.png`
 
@@ -138,7 +141,7 @@ def bounds(
     )
     from dynamoe_search.bounds.scaling_laws import extrapolate_budget
     from dynamoe_search.report import bounds as report
-    from dynamoe_search.report.bounds_table import bounds_table
+    from dynamoe_search.report.bounds import bounds_table
     from dynamoe_search.report.terminal import print_table
 
     if study is not None:
@@ -251,9 +254,9 @@ def _machine(
         raise InvalidInput("a machine has two figures: give --peak-flops and --bandwidth, or none")
     if peak_flops is None and not measure:
         return None
-    from dynamoe_search.bounds.machine import Machine, measure_machine
-
     if peak_flops is None or bandwidth is None:
+        from dynamoe_search.measure.machine import measure_machine
+
         if one_thread:  # as workers have
             import torch
 
@@ -261,6 +264,8 @@ def _machine(
         return measure_machine()
     if measure:
         raise InvalidInput("give --peak-flops and --bandwidth, or --measure, not both")
+    from dynamoe_search.bounds.machine import Machine
+
     return Machine(peak_flops, bandwidth)
 
 

@@ -1,4 +1,4 @@
-"""The command that puts the source's claims to the test: ``claims``."""
+"""The command ``claims``, which tests the source's claims."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from dynamoe_search.errors import InvalidInput
 
 if TYPE_CHECKING:
     from dynamoe_search.claims.units import ClaimTable
-    from dynamoe_search.study import Study
 
 _PLOT = "effects.png"
 
@@ -34,13 +33,12 @@ def claims(
 
     Writes README.md, with a verdict for each claim and condition, and a plot of all effects. With
     --run it first trains what is missing: interrupt it at any moment; the same command goes on.
-    What verdicts need of each study is kept beside it, in trainings.parquet, so that nothing has to
-    be trained again where that file is.
+    What verdicts need of each study is kept beside it, in runs.parquet: where that file is, nothing
+    has to be trained again.
 
     Example: `dynamoe-search claims studies/claims --run --data-dir data`
     """
     from dynamoe_search.claims.units import claim_tables
-    from dynamoe_search.study import Study
 
     tables = claim_tables(folder)
     names = sorted({table.folder.name for table in tables})
@@ -50,7 +48,7 @@ def claims(
     to_the_end = all(_train(table, seeds, workers, data_dir) for table in to_run)
     for table in tables:
         if table.unit.about != "routing":
-            _export(table, Study(table.folder))
+            _export(table)
     _write_page(folder, tables)
     if not to_the_end:
         say("Interrupted; the same command goes on.")
@@ -59,39 +57,38 @@ def claims(
 
 def _train(table: ClaimTable, seeds: int, workers: int | None, data_dir: Path | None) -> bool:
     """Train what a unit lacks, and keep it; false where that was interrupted."""
-    import torch
-
     from dynamoe_search.claims.units import is_complete, load_runs, measure_routings
     from dynamoe_search.report.claims import name_of
+    from dynamoe_search.run.worker import one_thread
     from dynamoe_search.study import Study
 
     title = f"{name_of(table.unit)} ({table.folder.name})"
     if is_complete(load_runs(table), seeds):
         say(f"{title}: complete")
         return True
-    if table.unit.about == "routing":
-        torch.set_num_threads(1)  # as in the workers: such small networks gain nothing by more
-
-        def show(done: int) -> None:
-            say(f"{title}: gradients with either routing, {done} of {seeds} seeds")
-
-        try:
-            measure_routings(table, seeds, data_dir, show)
-        except KeyboardInterrupt:
-            return False
-        return True
-    say(f"{title}: the named schedules once, then a confirmation from {seeds} seeds")
-    study = Study(table.folder, data_directory=data_dir)
-    ending = study.run(workers)
-    if ending != "interrupted":
-        ending = study.confirm(seeds, workers=workers)
-        _export(table, study)
+    try:
+        if table.unit.about == "routing":
+            one_thread()  # as in the workers: such small networks gain nothing by more
+            told = f"{title}: gradients with either routing"
+            measure_routings(
+                table, seeds, data_dir, lambda done: say(f"{told}, {done} of {seeds} seeds")
+            )
+            return True
+        say(f"{title}: the named schedules once, then a confirmation from {seeds} seeds")
+        study = Study(table.folder, data_directory=data_dir)
+        ending = study.run(workers)
+        if ending != "interrupted":
+            ending = study.confirm(seeds, workers=workers)
+    except KeyboardInterrupt:
+        return False
     return ending != "interrupted"
 
 
-def _export(table: ClaimTable, study: Study) -> None:
+def _export(table: ClaimTable) -> None:
     from dynamoe_search.claims.units import export_runs
+    from dynamoe_search.study import Study
 
+    study = Study(table.folder)
     with suppress(InvalidInput):  # where nothing was confirmed here
         export_runs(table, study.training_runs("confirmation"), study.confirmation()[1])
 
@@ -102,15 +99,15 @@ def _write_page(folder: Path, tables: list[ClaimTable]) -> None:
     from dynamoe_search.report.claims import claims_page, plot_claims
 
     loaded = {table.unit: load_runs(table) for table in tables}
-    trainings = {unit: found for unit, found in loaded.items() if found is not None}
-    verdicts = judge(list(loaded), trainings)
+    runs = {unit: found for unit, found in loaded.items() if found is not None}
+    verdicts = judge(list(loaded), runs)
     figure = plot_claims(verdicts)
     if figure is not None:
         save_plot(figure, folder / _PLOT)
     page = claims_page(
         verdicts,
         list(loaded),
-        trainings,
+        runs,
         command=f"dynamoe-search claims {folder}",
         plot=_PLOT if figure is not None else None,
     )

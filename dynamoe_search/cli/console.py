@@ -85,7 +85,7 @@ def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> Non
 
 def save_plot(figure: Figure, path: Path) -> None:
     """Write a figure, and say so."""
-    from dynamoe_search.report.plots import save_figure
+    from dynamoe_search.report.figure import save_figure
 
     write_file(path, lambda: save_figure(figure, path))
     say(f"wrote {path}")

@@ -20,18 +20,19 @@ def dashboard(
     """Look at a study in Optuna's dashboard, also while the search runs.
 
     Serves the pages of `optuna-dashboard` to this machine alone, until you interrupt it (Ctrl-C). A
-    trial is a candidate; its value is the mean over all its blocks. What is noted or changed there
-    is not kept.
+    trial is a candidate; its value is the mean over all its blocks. The dashboard only shows the
+    study: nothing can be changed or noted there.
 
     Example: `dynamoe-search dashboard studies/digits`
     """
     from dynamoe_search.report.dashboard import make_server
 
-    server = make_server(open_study(study, storage, name), port)
-    say(f"http://127.0.0.1:{server.server_port}/dashboard (Ctrl-C ends it)")
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        console.print("Ended.")
-    finally:
-        server.server_close()
+    with make_server(open_study(study, storage, name), port) as server:
+        say(
+            f"http://127.0.0.1:{server.server_port}/dashboard (Ctrl-C ends it)\nNew candidates"
+            " appear by themselves; reload the page to see changed estimates of earlier ones."
+        )
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console.print("Ended.")

@@ -1,4 +1,4 @@
-"""The command that asks which sampler finds good schedules soonest: ``compare-samplers``."""
+"""The command ``compare-samplers``: which sampler finds good schedules soonest."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ def compare_samplers(
     runs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Trainings of a search; 100 without it, or the schedules if fewer."
+            min=1,
+            help="Training runs of a search; 100 without it, or all schedules if there are fewer.",
         ),
     ] = None,
     repetitions: Annotated[int, typer.Option(min=2, help="Searches by each sampler.")] = 30,
     csv: Annotated[
-        Path | None, typer.Option(help="Write the regret after each training to this CSV file.")
+        Path | None, typer.Option(help="Write the regret after each run to this CSV file.")
     ] = None,
     plot: PlotFile = None,
     workers: Workers = None,
@@ -58,11 +59,12 @@ def compare_samplers(
 
     Searches are replayed on a study that has trained every schedule, as one with
     `sampler = "exhaustive"` does: they decide as a real search would, and are given the known
-    losses. Shown is by how much the schedule in their lead is worse than the best, after so many
-    trainings, and whether that is less than random search's, with 95 % intervals over repetitions.
+    losses. The table shows by how much the schedule in the lead is worse than the best, after
+    several numbers of runs, and whether that is less than with random search, with 95 % intervals
+    over repetitions.
 
-    The defaults take a few minutes on two cores, most of them for gp. Several blocks of each
-    schedule should be recorded, so that luck can be told from merit.
+    The defaults take a few minutes on two cores, most of them for gp. Train several blocks of each
+    schedule, so that luck is not taken for merit.
 
     Example: `dynamoe-search compare-samplers digits-4x12 --family free --plot samplers.png`
     """

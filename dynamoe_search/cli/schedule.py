@@ -17,11 +17,10 @@ from dynamoe_search.schedules import (
     PRESETS,
     Schedule,
     count_schedules,
+    describe_preset,
     enumerate_schedules,
     pattern_schedule,
-    preset_rule,
     preset_schedule,
-    preset_source,
 )
 
 app = typer.Typer(help="Look at schedules: the experts of each layer.", no_args_is_help=True)
@@ -54,7 +53,7 @@ def schedule_show(
 
     Example: `dynamoe-search schedule show pyramid --layers 12 --experts 96`
     """
-    from dynamoe_search.report.terminal import bars
+    from dynamoe_search.report.schedules import bars
 
     if what in PATTERNS_AND_UNIFORM:
         schedule = pattern_schedule(what, layers, experts, minimum, maximum, contrast)
@@ -72,12 +71,12 @@ def schedule_show(
         title = str(schedule)
     console.print(
         f"[bold]{title}[/bold]  {schedule.depth} layers, {schedule.total} experts,"
-        f" {min(schedule)} to {max(schedule)} a layer",
+        f" {min(schedule)} to {max(schedule)} per layer",
         highlight=False,
     )
     console.print("\n".join(bars(schedule)), highlight=False)
     if plot is not None:
-        from dynamoe_search.report.plots import plot_schedules
+        from dynamoe_search.report.schedules import plot_schedules
 
         save_plot(plot_schedules({title: schedule}), plot)
 
@@ -92,7 +91,7 @@ def schedule_list(
     plot: PlotFile = None,
 ) -> None:
     """Show the six patterns, uniform, and the literature's presets at one budget."""
-    from dynamoe_search.report.terminal import schedule_table
+    from dynamoe_search.report.schedules import schedule_table
 
     schedules = {
         pattern: pattern_schedule(pattern, layers, experts, minimum, maximum, contrast)
@@ -102,13 +101,13 @@ def schedule_list(
         preset: preset_schedule(preset, layers, experts, minimum, maximum) for preset in PRESETS
     }
     about = dict.fromkeys(schedules, f"a pattern of contrast {contrast:g}") | {
-        preset: f"{preset_rule(preset)}; {preset_source(preset)}" for preset in PRESETS
+        preset: describe_preset(preset) for preset in PRESETS
     }
     about["uniform"] = "the origin: the same everywhere"
     console.print(f"{layers} layers share {experts} experts", highlight=False)
     console.print(schedule_table(schedules | presets, about))
     if plot is not None:
-        from dynamoe_search.report.plots import plot_schedules
+        from dynamoe_search.report.schedules import plot_schedules
 
         titled = {f"{name}\n{schedule}": schedule for name, schedule in schedules.items()}
         save_plot(plot_schedules(titled), plot)
@@ -120,11 +119,11 @@ def schedule_enumerate(
     experts: Experts = 12,
     minimum: Minimum = 1,
     maximum: Maximum = None,
-    rows: Annotated[int, typer.Option(min=0, help="Show at most so many.")] = 20,
+    rows: Annotated[int, typer.Option(min=0, help="Show at most this number.")] = 20,
     csv: Annotated[Path | None, typer.Option(help="Write all of them to this file.")] = None,
 ) -> None:
     """Count every schedule of a total, and list them."""
-    from dynamoe_search.report.terminal import sparkline
+    from dynamoe_search.report.schedules import sparkline
 
     schedules = enumerate_schedules(experts, layers, minimum, maximum)
     count = count_schedules(experts, layers, minimum, maximum)

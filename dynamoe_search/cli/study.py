@@ -144,7 +144,7 @@ def worker(
 
 def leaderboard(
     study: StudyArgument,
-    rows: Annotated[int, typer.Option(min=1, help="Show so many of the best.")] = 20,
+    rows: Annotated[int, typer.Option(min=1, help="Show this number of the best.")] = 20,
     csv: Annotated[Path | None, typer.Option(help="Write all rows to this CSV file.")] = None,
     parquet: Annotated[
         Path | None, typer.Option(help="Write all rows to this parquet file.")
@@ -169,11 +169,11 @@ def leaderboard(
         return
     objectives = opened.file.search.objectives
     if len(objectives) == 1:
-        from dynamoe_search.plots import plot_search
+        from dynamoe_search.report.history import plot_search
 
         save_plot(plot_search(runs), plot)
     else:
-        from dynamoe_search.plots import plot_pareto
+        from dynamoe_search.report.pareto import plot_pareto
 
         save_plot(plot_pareto(board, objectives), plot)
 
@@ -212,9 +212,9 @@ def say_how_it_ended(ending: Ending) -> None:
 
 
 def _say_plan(plan: Plan) -> None:
-    from dynamoe_search.report.plan import plan_lines
+    from dynamoe_search.report.plan import plan_sentences
 
-    say("\n".join(plan_lines(plan)))
+    say("\n".join(plan_sentences(plan)))
 
 
 def print_failures(runs: pd.DataFrame) -> None:

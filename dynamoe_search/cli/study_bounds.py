@@ -1,4 +1,4 @@
-"""``bounds --study``: what was measured, beside what it had to be and could have been."""
+"""``bounds --study``: what was measured, between its lower and upper bounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bounds_of_study(
     from dynamoe_search.plan.candidate import parse_candidate
     from dynamoe_search.plan.expert_budget import expert_budget
     from dynamoe_search.report import bounds as report
-    from dynamoe_search.report.between_bounds import (
+    from dynamoe_search.report.measured_bounds import (
         measured_bounds_table,
         measured_sentences,
         plot_measured_bounds,

@@ -1,6 +1,6 @@
-"""Data: images and text as tensors on the device, from the package itself or from files.
+"""Data: images and text as tensors, from Python packages or from files.
 
-Each name is loaded when it is first used; the stub `__init__.pyi` lists them.
+Each name is imported on first use; the stub `__init__.pyi` lists them.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Reading the binary format of CIFAR-10: records of a label byte and 3 x 32 x 32 pixel bytes."""
+"""The binary format of CIFAR-10: records of one label byte and 3 x 32 x 32 pixel bytes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def read_cifar10(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises
     ------
     InvalidInput
-        Where the size is not a whole number of records, or a label is above 9.
+        If the size is not a whole number of records, or a label is above 9.
     """
     try:
         size = path.stat().st_size
         if size == 0 or size % _RECORD or size > _LARGEST_FILE:
             raise InvalidInput(
-                f"{path} has {size:,} bytes, which is not a plausible whole number of records of"
-                f" {_RECORD:,}; fetch the file again"
+                f"{path} has {size:,} bytes, which is not a plausible number of records of"
+                f" {_RECORD:,} bytes; download the file again"
             )
         records = np.frombuffer(path.read_bytes(), dtype=np.uint8).reshape(-1, _RECORD)
     except OSError as error:
@@ -47,7 +47,7 @@ def read_cifar10(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if labels.max() >= _CLASSES:
         record = int(np.argmax(labels >= _CLASSES))
         raise InvalidInput(
-            f"record {record} of {path} has the label {labels[record]}; CIFAR-10 has 0 to 9,"
-            " so this is another file"
+            f"record {record} of {path} has the label {labels[record]}, but CIFAR-10 has labels 0"
+            " to 9; replace the file with a batch of CIFAR-10"
         )
     return records[:, 1:].reshape(-1, 3, 32, 32), labels

@@ -1,6 +1,6 @@
-"""Reading documents: plain text, folders, parquet with a column of text, and what is embedded.
+"""Documents from plain text, folders and parquet files, and the embedded documents.
 
-Files are read a piece at a time, so that memory depends on the longest document, not on the file.
+Files are read in pieces, so that memory depends on the longest document and not on the file.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import pyarrow.parquet as pq
 
 from dynamoe_search.errors import InvalidInput
 
-# A document of a plain-text file ends at the first blank line after so many characters, at the
-# first line end after so many, or in a line that is itself so long.
+# A document of a plain-text file ends at the first blank line after _SHORTEST characters, or at the
+# first line end after _LONGEST; longer lines are split.
 _SHORTEST = 4096
 _LONGEST = 65_536
 _ROWS = 64  # of parquet, decoded at once
-_READ_BUFFER = 2**16  # bytes of parquet; a column chunk, often all of the file, is read by so many
+_READ_BUFFER = 2**16  # bytes of parquet read at once; a column chunk can be as large as the file
 _TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _ENDINGS = (".txt", ".md", ".parquet")
 
 
 def read_documents(path: Path, column: str = "text") -> Iterator[str]:
-    """The documents of a file, or of all files below a folder.
+    """Yield the documents of a file, or of all files below a folder.
 
-    A plain-text file, in UTF-8, is cut at blank lines into documents of some thousands of
-    characters; the pieces together are exactly the file. Of a parquet file every row is a
-    document, null and empty ones left out. A folder gives the documents of every ``.txt``, ``.md``
-    and ``.parquet`` file below it, in sorted order.
+    A plain-text file in UTF-8 is split at blank lines into documents of some thousands of
+    characters; together they are exactly the file. In a parquet file every row is a document,
+    except null and empty rows. A folder gives the documents of all ``.txt``, ``.md`` and
+    ``.parquet`` files below it, in sorted order.
 
     Parameters
     ----------
     path : Path
-        A folder, or a file: parquet where its name ends so, plain text otherwise.
+        A folder or a file: parquet if its name ends in ``.parquet``, otherwise plain text.
     column : str
-        The column of parquet files that holds the text.
+        The text column of parquet files.
 
     Raises
     ------
     InvalidInput
-        While it is read: for what is missing, unreadable, damaged, not UTF-8 or empty, and for a
-        column that is missing or does not hold text.
+        During iteration: if a file is missing, unreadable, damaged, not UTF-8 or empty, or the
+        column is missing or not text.
     """
     empty = True
     for file in _files(path):
@@ -52,15 +52,15 @@ def read_documents(path: Path, column: str = "text") -> Iterator[str]:
             empty = False
             yield document
     if empty:
-        raise InvalidInput(f"{path} holds no text; name a file or folder that does")
+        raise InvalidInput(f"{path} has no text; name a file or folder with text")
 
 
 def embedded_documents() -> list[str]:
-    """The English language reference that ships with every CPython, a document a topic, by name.
+    """The English language reference in every CPython: one document per topic, sorted by name.
 
-    Topics quote one another at length (the ``if`` statement is also in ``compound``), so a
-    paragraph is kept only where it comes first: else what is tested on would have been trained on.
-    The text differs a little from one Python version to the next.
+    Topics repeat each other (the ``if`` statement is also in ``compound``). Each paragraph is kept
+    only at its first place, so that no test text is also in the training text. The text differs a
+    little between Python versions.
 
     Examples
     --------
@@ -83,7 +83,9 @@ def _files(path: Path) -> list[Path]:
         raise InvalidInput(f"{path} does not exist; name a text or parquet file, or a folder")
     files = [file for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file()]
     if not files:
-        raise InvalidInput(f"there is no {', '.join(_ENDINGS)} file below {path}")
+        raise InvalidInput(
+            f"there is no {', '.join(_ENDINGS)} file below {path}; name another folder"
+        )
     return sorted(files)
 
 
@@ -91,7 +93,7 @@ def _read_text(path: Path) -> Iterator[str]:
     parts: list[str] = []
     length = read = 0
     try:
-        # No newline is translated, or what is read would not be what is there.
+        # newline="" keeps the line ends of the file.
         with path.open(encoding="utf-8", newline="") as file:
             while line := file.readline(_LONGEST):
                 parts.append(line)
@@ -119,11 +121,11 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
         ) as file:
             _require_text(path, file.schema_arrow, column)
             for batch in file.iter_batches(_ROWS, columns=[column], use_threads=False):
-                # An empty row is nothing to read, no less than a null.
+                # Skips null and empty rows.
                 yield from filter(None, batch.column(0).to_pylist())
     except (OSError, pa.ArrowException) as error:
         raise InvalidInput(
-            f"{path} cannot be read as parquet: {error}; fetch the file again"
+            f"{path} cannot be read as parquet: {error}; download the file again"
         ) from error
     except UnicodeDecodeError as error:
         raise InvalidInput(
@@ -135,6 +137,6 @@ def _require_text(path: Path, schema: pa.Schema, column: str) -> None:
     columns = dict(zip(schema.names, schema.types, strict=True))
     if column in columns and any(is_text(columns[column]) for is_text in _TEXT_TYPES):
         return
-    problem = f"holds {columns[column]}, not text" if column in columns else "is not there"
-    there = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
-    raise InvalidInput(f"column {column!r} of {path} {problem}; its columns are {there or 'none'}")
+    problem = f"has the type {columns[column]}, not text" if column in columns else "is missing"
+    names = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
+    raise InvalidInput(f"column {column!r} of {path} {problem}; its columns are {names or 'none'}")

@@ -1,7 +1,7 @@
-"""Downloads of the image data sets from their official addresses, resumed and checked.
+"""Downloads of the image data sets from their official addresses.
 
-A file grows as ``NAME.part`` beside its place. What came of it stays there when a download breaks
-off, and the next call asks only for the rest; pooch checks the whole and moves it into place.
+A file is written as ``NAME.part`` next to its place. If a download stops early, this part stays,
+and the next call requests only the rest. pooch checks the SHA-256 and moves the file to its place.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pooch
+import requests
+from urllib3.exceptions import HTTPError
+
 from dynamoe_search.errors import InvalidInput, RunFailed
 
 Progress = Callable[[str, int, int], None]
 
-_TIMEOUT = (10.0, 30.0)  # seconds: to connect, and between two pieces that arrive
+_TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces of the body
 _BLOCK = 2**16
 _CIFAR10_BATCH = 10_000 * (1 + 3 * 32 * 32)
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as its publisher has it: its name, its SHA-256 in hexadecimal, its size in bytes."""
+    """A published file: its name, its SHA-256 in hexadecimal, and its size in bytes."""
 
     name: str
     sha256: str
@@ -35,9 +39,9 @@ class RemoteFile:
 class Download:
     """A data set to download.
 
-    `folder` is its place below the data directory. Each of `files` is asked for at each of
-    `addresses`, which end in a slash, in turn. Where the one file is an archive, `unpacked` has the
-    names and sizes in bytes of what is taken out of its folder of the same name.
+    `folder` is below the data directory. Each of `files` is requested from the `addresses` in turn;
+    these end in a slash. If the only file is an archive, `unpacked` has the names and sizes in
+    bytes of the members to extract from its folder of the same name.
     """
 
     folder: str
@@ -121,21 +125,21 @@ DOWNLOADS: dict[str, Download] = {
 
 
 def download_images(name: str, directory: Path, on_progress: Progress | None = None) -> list[Path]:
-    """Fetch a data set into the folder where `load_images` looks for it.
+    """Download a data set into the folder where `load_images` looks for it.
 
-    A file that is there with the right SHA-256 is left alone; one of the same name with another
-    SHA-256 is replaced once the right one has come. The batches of CIFAR-10, whose archive is
-    removed once they are unpacked, count as there where all six have the right size. What came of
-    an interrupted download is kept in ``NAME.part``, and the same call fetches the rest.
+    A file with the right SHA-256 is kept, and one with another SHA-256 is replaced when the right
+    file is complete. The archive of CIFAR-10 is removed after unpacking, and is not downloaded
+    again if all six batches have the right size. An interrupted download stays in ``NAME.part``,
+    and the same call downloads the rest.
 
     Parameters
     ----------
     name : str
         A key of `DOWNLOADS`.
     directory : Path
-        The data directory; the folder of the data set is made in it.
+        The data directory; the folder of the data set is created in it.
     on_progress : callable, optional
-        Called with the name of the file, its bytes so far and its bytes in all, as they come.
+        Called with the name of the file, its bytes so far and its total bytes.
 
     Returns
     -------
@@ -145,11 +149,9 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
     Raises
     ------
     InvalidInput
-        For an unknown name, for one that needs no download, and for a directory that cannot be
-        written.
+        If the name is unknown or needs no download, or the directory cannot be written.
     RunFailed
-        Where no address gave the whole file: no connection, a refusal such as 404, a body cut
-        short, another SHA-256; and where an archive holds something else than it should.
+        If no address gives the right file, or the archive has wrong members.
 
     Examples
     --------
@@ -174,7 +176,8 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
                 _fetch(file, source.addresses, folder, on_progress)
             return [folder / file.name for file in source.files]
         paths = [folder / member for member in source.unpacked]
-        if not all(_has_size(path, source.unpacked[path.name]) for path in paths):
+        sizes = [path.stat().st_size if path.is_file() else None for path in paths]
+        if sizes != list(source.unpacked.values()):
             (archive,) = source.files
             _fetch(archive, source.addresses, folder, on_progress)
             _unpack(folder / archive.name, source.unpacked)
@@ -182,21 +185,15 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
     except OSError as error:
         raise InvalidInput(
             f"{folder} cannot be used: {error}; name a data directory that can be written and"
-            " has room"
+            " has space"
         ) from error
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
 
 
 def _fetch(
     file: RemoteFile, addresses: tuple[str, ...], folder: Path, on_progress: Progress | None
 ) -> None:
-    """Put a file in its folder, unless it is there, from the first address that gives it."""
-    import pooch  # here, as all who load data would wait for it and for requests
-
-    pooch.get_logger().setLevel("WARNING")  # what is shown of the progress is the caller's choice
+    """Download a file from the first address that gives it, unless it is in its folder."""
+    pooch.get_logger().setLevel("WARNING")  # the caller shows the progress
     part = folder / f"{file.name}.part"
 
     def downloader(address: str, target: str, _: object) -> None:
@@ -216,28 +213,25 @@ def _fetch(
             return
         except RunFailed as error:
             failures.append(str(error))
-        except ValueError:  # pooch's word for another checksum; it has removed the file
+        except ValueError:  # from pooch: another checksum, and it has removed the file
             if part.exists():
-                raise  # the download never got so far: `on_progress` raised it
+                raise  # the download is not complete, so `on_progress` raised it
             failures.append(
-                f"{address}{file.name} gave a file with another SHA-256 than {file.sha256}, which"
-                " was removed"
+                f"{address}{file.name} gave a file with another SHA-256 than {file.sha256}; it was"
+                " removed"
             )
     raise RunFailed(
-        f"{file.name} was not downloaded: {'; '.join(failures)}. Run it again, which resumes where"
-        f" it broke off, or place the files of the data set in {folder} by hand"
+        f"{file.name} was not downloaded: {'; '.join(failures)}. Run the command again to resume,"
+        f" or put the files of the data set into {folder} yourself"
     )
 
 
 def _complete(part: Path, file: RemoteFile, address: str, on_progress: Progress | None) -> None:
-    """Append to a part what it lacks, or write it anew where the server gives only the whole."""
-    import requests
-    from urllib3.exceptions import HTTPError
-
+    """Append the rest to a part, or replace it if the server sends only the whole file."""
     have = part.stat().st_size if part.exists() else 0
     if have >= file.size:
-        return  # nothing is missing; the checksum decides
-    # Compressed files shall come as they are: no encoding on the way, none undone on arrival.
+        return  # complete; the checksum decides
+    # No encoding by the server: it would change compressed files.
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -247,7 +241,7 @@ def _complete(part: Path, file: RemoteFile, address: str, on_progress: Progress 
             rest = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             resumes = status == 206 and rest
             if status in (206, 416) and not resumes:
-                part.unlink(missing_ok=True)  # the server's file does not go on from here
+                part.unlink(missing_ok=True)  # the server cannot continue this part
             if status != 200 and not resumes:
                 raise RunFailed(f"{address} answered {status} {response.reason}")
             if not resumes:
@@ -256,7 +250,7 @@ def _complete(part: Path, file: RemoteFile, address: str, on_progress: Progress 
             announced = response.headers.get("Content-Length", expected)
             if announced != expected:
                 raise RunFailed(
-                    f"{address} has another file: it announced {announced} bytes where {expected}"
+                    f"{address} has another file: it announced {announced} bytes, but {expected}"
                     " were expected"
                 )
             with part.open("ab" if resumes else "wb") as growing:
@@ -269,14 +263,14 @@ def _complete(part: Path, file: RemoteFile, address: str, on_progress: Progress 
                         on_progress(file.name, have, file.size)
     except (requests.RequestException, HTTPError) as error:
         raise RunFailed(
-            f"{address} failed when {have:,} of {file.size:,} bytes were here: {error}"
+            f"{address} failed after {have:,} of {file.size:,} bytes: {error}"
         ) from error
     if have < file.size:
         raise RunFailed(f"{address} ended after {have:,} of {file.size:,} bytes")
 
 
 def _unpack(archive: Path, sizes: Mapping[str, int]) -> None:
-    """Take the files of these sizes out of an archive, if all are as they should be; remove it."""
+    """Extract the files of these sizes if all are right, and remove the archive."""
     folder = archive.parent
     wanted = {f"{folder.name}/{name}": size for name, size in sizes.items()}
     try:
@@ -285,7 +279,7 @@ def _unpack(archive: Path, sizes: Mapping[str, int]) -> None:
             tarfile.open(archive, "r:gz") as tar,
         ):
             for member in tar:
-                tarfile.data_filter(member, temporary)  # raises for what would land elsewhere
+                tarfile.data_filter(member, temporary)  # refuses paths outside
                 if member.name in wanted:
                     if not member.isreg() or member.size != wanted[member.name]:
                         raise RunFailed(
@@ -300,6 +294,6 @@ def _unpack(archive: Path, sizes: Mapping[str, int]) -> None:
                 (Path(temporary) / folder.name / name).replace(folder / name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise RunFailed(
-            f"{archive} cannot be unpacked: {error}; remove it and run again"
+            f"{archive} cannot be unpacked: {error}; remove it and run the command again"
         ) from error
     archive.unlink()

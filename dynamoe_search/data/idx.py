@@ -1,7 +1,7 @@
-"""Reading IDX files, the format of MNIST and Fashion-MNIST, strictly.
+"""IDX files, the format of MNIST and Fashion-MNIST.
 
-A file is two zero bytes, a type byte (0x08 for bytes, the only one here), the number of dimensions,
-each dimension as four big-endian bytes, then exactly the values; plain or gzip-compressed.
+A file has two zero bytes, a type byte (here always 0x08 for bytes), the number of dimensions, each
+dimension as four big-endian bytes, then exactly the values; plain or gzip-compressed.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from numpy.typing import NDArray
 from dynamoe_search.errors import InvalidInput
 
 _BYTES = 0x08
-_LARGEST_FILE = 2**31  # of values; a header that claims more is damaged
+_LARGEST_FILE = 2**31  # in values; a header that states more is damaged
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The values of an IDX file of bytes.
+    """Read an IDX file of bytes.
 
     Parameters
     ----------
     path : Path
-        A file; compressed where its name ends in ``.gz``.
+        A file; compressed if its name ends in ``.gz``.
     dimensions : int
-        How many dimensions it must have: 3 for images, 1 for labels.
+        The number of dimensions that it must have: 3 for images, 1 for labels.
 
     Returns
     -------
-    ndarray of uint8, of the shape that the file states
+    ndarray of uint8, with the shape in the header
 
     Raises
     ------
@@ -45,15 +45,15 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             header = file.read(4 + 4 * dimensions)
             shape = _shape(path, header, dimensions)
             size = prod(shape)
-            # One byte more than there should be, so that an overlong file is noticed.
+            # One byte more than stated, to notice a file that is too long.
             values = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}; fetch the file again") from error
+        raise InvalidInput(f"{path} cannot be read: {error}; download the file again") from error
     if len(values) != size:
         comparison = "more" if len(values) > size else f"{len(values):,}"
         raise InvalidInput(
-            f"{path} states {' x '.join(map(str, shape))} = {size:,} values and holds"
-            f" {comparison}; fetch the file again"
+            f"{path} states {' x '.join(map(str, shape))} = {size:,} values but has"
+            f" {comparison}; download the file again"
         )
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
 
@@ -68,14 +68,15 @@ def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
     expected = bytes([0, 0, _BYTES, dimensions])
     if header[:4] != expected:
         raise InvalidInput(
-            f"{path} starts with {header[:4].hex(' ') or 'nothing'}, an IDX file of bytes in"
-            f" {dimensions} dimensions with {expected.hex(' ')}"
+            f"{path} starts with {header[:4].hex(' ') or 'nothing'}; an IDX file of bytes in"
+            f" {dimensions} dimensions starts with {expected.hex(' ')}; download the file again"
         )
     if len(header) != 4 + 4 * dimensions:
-        raise InvalidInput(f"{path} ends inside its header; fetch the file again")
+        raise InvalidInput(f"{path} ends inside its header; download the file again")
     shape = tuple(np.frombuffer(header[4:], dtype=">u4").tolist())
     if not 0 < prod(shape) <= _LARGEST_FILE:
         raise InvalidInput(
-            f"{path} states the shape {' x '.join(map(str, shape))}, which is absurd"
+            f"{path} states the impossible shape {' x '.join(map(str, shape))}; download the file"
+            " again"
         )
     return shape

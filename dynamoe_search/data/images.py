@@ -1,4 +1,4 @@
-"""Labeled images as tensors on the device, split into train, validation and test."""
+"""Labeled images as tensors, split into training, validation and test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageSplit:
     Parameters
     ----------
     images : Tensor of float32, shape (n, values)
-        Standardized by the mean and standard deviation of the training pixels.
+        Standardized with the mean and standard deviation of the training pixels.
     labels : Tensor of int64, shape (n,)
     """
 
@@ -37,18 +37,18 @@ class ImageSplit:
 
     @property
     def device(self) -> str:
-        """The torch device on which the images lie."""
+        """The torch device of the images."""
         return str(self.images.device)
 
     def batches(
         self, size: int, generator: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass, in an order drawn by the generator; without one, views in their own order."""
+        """One pass, in an order drawn by the generator, or in the stored order without one."""
         images, labels = self.images, self.labels
         if generator is None:
             yield from zip(torch.split(images, size), torch.split(labels, size), strict=True)
             return
-        # Drawn on the CPU, so that every device sees the same order.
+        # Drawn on the CPU, so that the order is the same on every device.
         order = torch.randperm(len(self), generator=generator).to(labels.device)
         for chosen in torch.split(order, size):
             yield images[chosen], labels[chosen]
@@ -76,14 +76,14 @@ class ImageData:
 
     @property
     def inputs(self) -> int:
-        """The values of one image."""
+        """The number of values of one image."""
         return self.train.images.shape[1]
 
 
 def embedded_digits(seed: int, device: str = "cpu") -> ImageData:
-    """The 1,797 handwritten digits, 8 x 8 pixels, that scikit-learn ships.
+    """The 1,797 handwritten digits of 8 x 8 pixels in scikit-learn.
 
-    Three fifths train, one fifth validation, one fifth test, each class in the same proportions.
+    Three fifths are for training, one fifth for validation and one fifth for testing, stratified.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def embedded_digits(seed: int, device: str = "cpu") -> ImageData:
 def split_images(
     name: str, train: RawImages, test: RawImages, validation_size: int, seed: int, device: str
 ) -> ImageData:
-    """Hold a stratified validation split out of the training images; standardize; move to device.
+    """Split validation images from the training images, stratified, and standardize all.
 
     Parameters
     ----------
@@ -110,21 +110,22 @@ def split_images(
     train, test : pair of ndarray of uint8
         Images, shape (n, ...), and labels, shape (n,).
     validation_size : int
-        How many training images to hold out.
+        The number of validation images.
     seed : int
-        Decides which.
+        Decides which images these are.
     device : str
-        A torch device.
+        The torch device of the result.
 
     Raises
     ------
     InvalidInput
-        Where images and labels differ in number, or there are too few to split.
+        If the numbers of images and labels differ, or there are too few images to split.
     """
     for part, (images, labels) in (("training", train), ("test", test)):
         if len(images) != len(labels):
             raise InvalidInput(
-                f"{name} has {len(images):,} {part} images and {len(labels):,} labels for them"
+                f"{name} has {len(images):,} {part} images and {len(labels):,} labels; the numbers"
+                " must be equal"
             )
     digest = hashlib.sha256()
     for array in (*train, *test):
@@ -159,6 +160,6 @@ def _stratified(
         )
     except ValueError as error:
         raise InvalidInput(
-            f"{len(labels):,} images cannot be split with {held_out:,} held out: {error}"
+            f"{held_out:,} of {len(labels):,} images cannot be split off: {error}"
         ) from error
     return kept, held

@@ -1,4 +1,4 @@
-"""The names of the data sets: all that a study file needs to know of data."""
+"""The names of the data sets, without the code that loads them."""
 
 DIRECTORY_VARIABLE = "DYNAMOE_DATA"
 TOKEN_FILE_ENDING = ".tokens"

@@ -1,4 +1,4 @@
-"""The data sets by name: where each is looked for, and how it is read."""
+"""The data sets by name: where their files are, and how they are read."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from dynamoe_search.data.names import (
 from dynamoe_search.data.text import TextData, embedded_topics, open_text
 from dynamoe_search.errors import InvalidInput
 
-_VALIDATION_SHARE = 6  # one training image in six is held out
+_VALIDATION_SHARE = 6  # one training image in six is for validation
 
 
 @dataclass(frozen=True)
 class _Files:
-    """A data set of files: its folder below the data directory, and how they are found and read.
+    """The files of a data set.
 
-    `find` returns the training files and the test files that are there, `needed` names what it
-    looks for.
+    `folder` is below the data directory, and `needed` lists the expected files. `find` returns the
+    existing training files and test files.
     """
 
     folder: str
@@ -98,17 +98,17 @@ def load_data(
     Parameters
     ----------
     name : str
-        One of `DATA_SETS`, or the name of a token file, which ends in ``.tokens``: it is looked for
-        in the data directory, unless its path is absolute.
+        One of `DATA_SETS`, or a token file with the ending ``.tokens``: an absolute path, or a name
+        in the data directory.
     directory, seed, device
-        As in `load_images`; the splits of a token file were decided when it was prepared.
+        As in `load_images`; the splits of a token file do not depend on the seed.
     context : int
-        The tokens of a window of text.
+        The tokens per window of text.
 
     Raises
     ------
     InvalidInput
-        As `load_images`, and for a token file that is missing, damaged or too short.
+        As `load_images`, and if a token file is missing, damaged or too short.
     """
     if name == EMBEDDED_TEXT:
         return embedded_topics(context, seed, device)
@@ -116,7 +116,7 @@ def load_data(
         return load_images(name, directory, seed, device)
     path = Path(name)
     if not path.is_absolute():
-        path = require_directory(directory, f"{name} is a token file there") / name
+        path = require_directory(directory, f"it must contain the token file {name}") / name
     if not path.is_file():
         raise InvalidInput(
             f"{path} does not exist; make it with: dynamoe-search data prepare SOURCE {path}"
@@ -134,17 +134,17 @@ def load_images(
     name : str
         One of `IMAGE_SETS`. ``digits`` is embedded; the others are read from files.
     directory : Path, optional
-        The data directory, with a folder for each data set. Without it, the one that the
-        environment variable ``DYNAMOE_DATA`` names.
+        The data directory, with one folder per data set. The default is the environment variable
+        ``DYNAMOE_DATA``.
     seed : int
         Decides the validation split.
     device : str
-        The torch device on which the tensors shall lie.
+        The torch device of the tensors.
 
     Raises
     ------
     InvalidInput
-        For an unknown name, and for missing or damaged files.
+        If the name is unknown, or files are missing or damaged.
     """
     if name == EMBEDDED_IMAGES:
         return embedded_digits(seed, device)
@@ -153,13 +153,13 @@ def load_images(
     source = _FILES[name]
     needed = ", ".join(source.needed)
     directory = require_directory(
-        directory, f"for {name} it must hold a folder {source.folder} with {needed}"
+        directory, f"for {name} it must contain a folder {source.folder} with {needed}"
     )
     folder = directory / source.folder
     training, test = source.find(folder)
     if not training or not test:
         raise InvalidInput(
-            f"{name} is not in {folder}: expected {needed} there; to fetch it:"
+            f"{name} is not in {folder}: expected {needed} there; download it with:"
             f" dynamoe-search data download {name} --data-dir {directory}"
         )
     raw = source.read(training)
@@ -169,12 +169,12 @@ def load_images(
 
 
 def list_data(directory: Path | None = None) -> pd.DataFrame:
-    """What data there is, and where it was looked for.
+    """All data sets, and the place of each.
 
     Returns
     -------
     DataFrame
-        Columns ``name``, ``there`` (bool), ``where`` and ``files``: those found, or those needed.
+        Columns ``name``, ``there`` (bool), ``where`` and ``files`` (found, or needed).
     """
     directory = data_directory(directory)
     embedded = {"there": True, "where": "embedded", "files": "none needed"}
@@ -200,7 +200,7 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
 
 
 def data_directory(given: Path | None = None) -> Path | None:
-    """The data directory: the one given, or the one that ``DYNAMOE_DATA`` names, or none."""
+    """The given data directory, or else the one in ``DYNAMOE_DATA``, or else None."""
     if given is not None:
         return given
     named = os.environ.get(DIRECTORY_VARIABLE)
@@ -208,7 +208,7 @@ def data_directory(given: Path | None = None) -> Path | None:
 
 
 def require_directory(given: Path | None, purpose: str) -> Path:
-    """The data directory; `InvalidInput`, with what it is for, where there is none."""
+    """The data directory; `InvalidInput` with its purpose if none is given."""
     directory = data_directory(given)
     if directory is None:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""Text as windows of tokens, split into train, validation and test."""
+"""Text as windows of tokens, split into training, validation and test."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from dynamoe_search.errors import InvalidInput
 
 @dataclass(frozen=True)
 class TextSplit:
-    """Tokens in windows that do not overlap, each to be predicted from those before it.
+    """Tokens in windows that do not overlap.
 
     Parameters
     ----------
     tokens : ndarray of uint16 or uint32, shape (tokens,)
-        May be mapped from a file; at least `context` + 1.
+        At least `context` + 1; can be mapped from a file.
     context : int
-        The predictions of one window, at least 1.
+        The predictions per window, at least 1.
     bytes_per_token : float
-        Bytes of UTF-8 text for each token: a loss in nats over (ln 2 times this) is bits a byte.
+        Bytes of UTF-8 text per token; loss in nats / (ln 2 * bytes_per_token) is bits per byte.
     device : str
-        The torch device on which batches shall lie.
+        The torch device of the batches.
 
     Raises
     ------
     InvalidInput
-        Where there are too few tokens for one window.
+        If there are too few tokens for one window.
     """
 
     tokens: Ids
@@ -54,24 +54,24 @@ class TextSplit:
             )
 
     def __len__(self) -> int:
-        """The number of windows; what is left at the end is not used."""
+        """The number of windows; the tokens after the last whole window are not used."""
         return (len(self.tokens) - 1) // self.context
 
     def batches(
         self, size: int, generator: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over the windows, in an order drawn by the generator; in order without one.
+        """One pass over the windows, in an order drawn by the generator, or in order without one.
 
         Yields
         ------
         inputs, targets : Tensor of int64, shape (windows, context)
-            At most `size` windows; a target is the token after the input in its place.
+            At most `size` windows; each target is the token after its input.
         """
-        # Neighbors share one token: the last target of one is the first input of the next.
+        # The last target of a window is also the first input of the next.
         windows = sliding_window_view(self.tokens, self.context + 1)[:: self.context]
         order = np.arange(len(self))
         if generator is not None:
-            # Drawn on the CPU, so that every device sees the same order.
+            # Drawn on the CPU, so that the order is the same on every device.
             order = torch.randperm(len(self), generator=generator).numpy()
         for start in range(0, len(self), size):
             batch = windows[order[start : start + size]]
@@ -84,15 +84,15 @@ class TextSplit:
 
 @dataclass(frozen=True)
 class TextData:
-    """A text to model.
+    """A text data set.
 
     Parameters
     ----------
     name : str
     vocabulary : int
-        Every token is below it.
+        The number of tokens.
     context : int
-        The predictions of one window.
+        The predictions per window.
     train, validation, test : TextSplit
     fingerprint : str
         SHA-256 of tokenizer, splits and tokens, in hexadecimal.
@@ -108,10 +108,10 @@ class TextData:
 
 
 def embedded_topics(context: int = 128, seed: int = 0, device: str = "cpu") -> TextData:
-    """The English language reference that ships with every CPython, byte by byte.
+    """The English language reference in every CPython, one token per byte.
 
-    Split by topic, about eight in ten for training. Text, and with it splits and fingerprint,
-    differ a little from one Python version to the next.
+    Split by topic, about eight in ten for training. Text, splits and fingerprint differ a little
+    between Python versions.
 
     Examples
     --------
@@ -127,12 +127,12 @@ def embedded_topics(context: int = 128, seed: int = 0, device: str = "cpu") -> T
 
 
 def open_text(path: Path, context: int = 128, device: str = "cpu") -> TextData:
-    """The text of a token file, named as the file is without its ending.
+    """The text of a token file; its name is the file's name without the ending.
 
     Raises
     ------
     InvalidInput
-        Where the file is damaged or no token file, or a split is too short for one window.
+        If the file is damaged or not a token file, or a split is too short for one window.
     """
     file = open_token_file(path)
     tokens = (file.train, file.validation, file.test)

@@ -1,10 +1,10 @@
-"""The token file: text encoded and split once, checked at every opening, mapped into memory.
+"""The token file: text that is encoded and split once, and mapped into memory.
 
-Its parts are the magic bytes, the version and the header's length (4 bytes each, little-endian),
-the SHA-256 of the header, the header in JSON padded with spaces to a multiple of 64 bytes, and the
-tokens of the three splits one after another: little-endian, of 2 bytes, or of 4 where the
-vocabulary is beyond 65,536. The header holds the SHA-256 of the tokens, so that no bit of the file
-can change unnoticed.
+It has the magic bytes, the version and the header's length (4 bytes each, little-endian), the
+SHA-256 of the header, the header in JSON, padded with spaces so that all this fills a multiple of
+64 bytes, and the tokens of the three splits: little-endian, with 2 bytes, or 4 if the vocabulary is
+above 65,536. The header has the SHA-256 of the tokens, so that every change of a bit is found when
+the file is opened.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Strict(BaseModel):
 
 
 class SplitCounts(_Strict):
-    """How much there is in a split; the bytes are those of its text in UTF-8."""
+    """The size of a split: documents, tokens, and bytes of UTF-8 text."""
 
     documents: int = Field(ge=1)
     tokens: int = Field(ge=1)
@@ -59,9 +59,9 @@ class SplitCounts(_Strict):
 
 
 class TokenFileHeader(_Strict):
-    """What a token file says of itself.
+    """The header of a token file.
 
-    `checksum` is the SHA-256 of the tokens of all splits as they lie in the file, in hexadecimal.
+    `checksum` is the SHA-256 of the token bytes of all splits, in hexadecimal.
     """
 
     seed: int
@@ -73,7 +73,7 @@ class TokenFileHeader(_Strict):
 
     @property
     def splits(self) -> tuple[SplitCounts, SplitCounts, SplitCounts]:
-        """The counts of the three splits, in the order of `SPLITS`."""
+        """The sizes of the three splits, in the order of `SPLITS`."""
         return self.train, self.validation, self.test
 
     @property
@@ -91,7 +91,7 @@ class TokenFileHeader(_Strict):
 
 @dataclass(frozen=True)
 class TokenFile:
-    """An open token file.
+    """The content of a token file.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ class TokenFile:
 
 
 def split_of(document: str, seed: int) -> int:
-    """The place in `SPLITS` of a document: eight in ten train, one validates and one tests.
+    """The index in `SPLITS` of a document: eight in ten train, one validates and one tests.
 
-    Decided by a keyed hash of the content alone, so that equal documents are never parted and the
-    order of documents does not matter.
+    A keyed hash of the content decides it, so equal documents are always in the same split, and
+    the order of documents does not matter.
 
     Examples
     --------
@@ -133,19 +133,19 @@ def encode_splits(
     Parameters
     ----------
     documents : iterable of str
-        Read once, and only one held at a time.
+        Read once, one document at a time.
     tokenizer : ByteTokenizer or BytePairTokenizer
     seed : int
         Decides the splits.
     files : sequence of three binary files
-        In the order of `SPLITS`; empty, and left at their ends.
+        In the order of `SPLITS`, empty.
     on_progress : callable, optional
-        Called after each document with the documents and the bytes of text so far.
+        Called after each document with the number of documents and of bytes of text so far.
 
     Raises
     ------
     InvalidInput
-        Where a split receives no text.
+        If a split has no text.
     """
     end = np.array([tokenizer.end_of_document], dtype=token_type(tokenizer.vocabulary))
     counts = np.zeros((len(SPLITS), 3), dtype=np.int64)  # documents, tokens and bytes of each
@@ -159,7 +159,7 @@ def encode_splits(
     for name, (_, _, size) in zip(SPLITS, counts, strict=True):
         if size == 0:
             raise InvalidInput(
-                f"of {counts[:, 0].sum()} documents none with text fell into the {name} split;"
+                f"none of {counts[:, 0].sum()} documents gives text to the {name} split;"
                 " give more documents, or another seed"
             )
     digest = hashlib.sha256()
@@ -188,12 +188,12 @@ def write_token_file(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> TokenFileHeader:
-    """Encode documents into a token file, which is there when it is whole and not before.
+    """Encode documents into a token file; the file appears when it is complete.
 
     Parameters
     ----------
     path : Path
-        Replaced where it exists.
+        Replaced if it exists.
     documents, tokenizer, seed, on_progress
         As in `encode_splits`.
 
@@ -204,11 +204,11 @@ def write_token_file(
     Raises
     ------
     InvalidInput
-        Where a split receives no text, or the file cannot be written.
+        If a split has no text, or the file cannot be written.
     """
     try:
         with ExitStack() as stack:
-            # They have no name, so that even a kill leaves nothing of them.
+            # They have no name, so even a killed process leaves nothing behind.
             files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in SPLITS]
             header = encode_splits(documents, tokenizer, seed, files, on_progress)
             _assemble(path, header, files)
@@ -218,12 +218,12 @@ def write_token_file(
 
 
 def open_token_file(path: Path) -> TokenFile:
-    """Check a token file from its first byte to its last, and map it.
+    """Check a whole token file, and map it into memory.
 
     Raises
     ------
     InvalidInput
-        Where it is missing, of another kind or version, or damaged in any way.
+        If the file is missing, not a token file, of another version, or damaged.
     """
     try:
         with path.open("rb") as file:
@@ -234,7 +234,7 @@ def open_token_file(path: Path) -> TokenFile:
             )
             size = os.fstat(file.fileno()).st_size
             if size != stated:
-                raise _damaged(path, f"has {size:,} bytes where its header says {stated:,}")
+                raise _damaged(path, f"has {size:,} bytes, but its header states {stated:,}")
             _check_tokens(path, file, header)
         tokens = np.asarray(np.memmap(path, header.token_type, mode="r", offset=start))
     except OSError as error:
@@ -252,34 +252,34 @@ def prepare_text(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> TokenFileHeader:
-    """Make a token file of a text file, a folder or a parquet file.
+    """Make a token file from a text file, a folder or a parquet file.
 
     Parameters
     ----------
     source : Path
         As in `read_documents`; read twice for byte pairs.
     target : Path
-        The token file to write; another token file there is replaced, anything else is not.
+        The token file to write. It replaces another token file, but no other file.
     tokenizer_name : {"byte", "bpe"}
-        Byte pairs are learnt from the training split alone.
+        Byte pairs are learned from the training split only.
     vocabulary : int
-        The ids of byte pairs, as in `train_byte_pairs`; bytes have 257.
+        The number of ids for byte pairs, as in `train_byte_pairs`; the byte tokenizer has 257.
     column : str
-        The column of parquet files that holds the text.
+        The text column of parquet files.
     seed : int
         Decides the splits.
     on_progress : callable, optional
-        Called after each document written, with the documents and the bytes of text so far.
+        As in `encode_splits`.
 
     Raises
     ------
     InvalidInput
-        For a source that cannot be read or is too small to split, and a target that is no token
-        file.
+        If the source cannot be read or is too small to split, or the target exists and is not a
+        token file.
     """
     if target.exists() and not _is_token_file(target):
         raise InvalidInput(
-            f"{target} exists and is no token file, so it is not overwritten; name another"
+            f"{target} exists and is not a token file, so it is not overwritten; name another file"
         )
     match tokenizer_name:
         case "byte":
@@ -294,7 +294,7 @@ def prepare_text(
 
 
 def _assemble(path: Path, header: TokenFileHeader, files: Sequence[IO[bytes]]) -> None:
-    """Write under another name, and rename when all is on the disk."""
+    """Write under another name, and rename when everything is on disk."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as target:
@@ -310,7 +310,7 @@ def _assemble(path: Path, header: TokenFileHeader, files: Sequence[IO[bytes]]) -
 
 
 def _packed(header: TokenFileHeader) -> bytes:
-    """All that comes before the tokens."""
+    """The bytes before the tokens."""
     content = header.model_dump_json().encode()
     content += b" " * (-(_PREFIX.size + len(content)) % _ALIGNMENT)
     digest = hashlib.sha256(content).digest()
@@ -327,7 +327,7 @@ def _read_header(path: Path, file: IO[bytes]) -> TokenFileHeader:
     if version != _VERSION:
         raise _damaged(path, f"has version {version} of the format, not {_VERSION}")
     if length > _LARGEST_HEADER:
-        raise _damaged(path, f"states a header of {length:,} bytes, which is absurd")
+        raise _damaged(path, f"states an impossible header of {length:,} bytes")
     content = file.read(length)
     if len(content) < length:
         raise _damaged(path, "ends inside its header")
@@ -337,7 +337,7 @@ def _read_header(path: Path, file: IO[bytes]) -> TokenFileHeader:
         return TokenFileHeader.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where = ".".join(map(str, first["loc"])) or "JSON"
         raise _damaged(path, f"has a header that is not valid ({where}: {first['msg']})") from error
 
 
@@ -351,7 +351,7 @@ def _check_tokens(path: Path, file: IO[bytes], header: TokenFileHeader) -> None:
         raise _damaged(path, "has tokens that do not match their checksum")
     if largest >= header.tokenizer.vocabulary:
         raise _damaged(
-            path, f"has the token {largest} beyond its vocabulary of {header.tokenizer.vocabulary}"
+            path, f"has the token {largest}, but a vocabulary of {header.tokenizer.vocabulary}"
         )
 
 

@@ -1,7 +1,7 @@
-"""Text as token ids and back: one id a byte, or one a piece learnt from text (byte-level BPE).
+"""Text to token ids and back: one id per byte, or per piece learned from text (byte-level BPE).
 
-A tokenizer is plain data, so that it can be written down with the tokens it made; the end of a
-document has an id of its own, above all others, that no text can spell.
+A tokenizer is plain data, so that it can be saved with its tokens. The end of a document has its
+own id, the largest, that no text contains.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tokenizers.trainers import BpeTrainer
 from dynamoe_search.errors import InvalidInput
 
 LARGEST_VOCABULARY = 2**18
-_LONGEST_PIECE = 64  # bytes; without a limit, long rules of ==== become pieces
-# Training keeps every distinct word in memory; this much text bounds them.
+_LONGEST_PIECE = 64  # bytes; without a limit, long lines of ==== become pieces
+# Training keeps every distinct word in memory, so the text is limited.
 _TRAINING_CHARACTERS = 2**24
 
 Ids = NDArray[np.unsignedinteger[Any]]
@@ -33,7 +33,7 @@ Ids = NDArray[np.unsignedinteger[Any]]
 
 @dataclass(frozen=True)
 class ByteTokenizer:
-    """The UTF-8 bytes of the text, 0 to 255, and 256 for the end of a document.
+    """UTF-8 bytes, 0 to 255, and 256 for the end of a document.
 
     Examples
     --------
@@ -47,15 +47,15 @@ class ByteTokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what defines the tokenizer, in hexadecimal."""
+        """SHA-256 of the tokenizer's definition, in hexadecimal."""
         return _fingerprint(self)
 
     def encode(self, text: str) -> Ids:
-        """The ids, shape (tokens,); `InvalidInput` where the text has no UTF-8 form."""
+        """The ids, shape (tokens,); `InvalidInput` if the text has no UTF-8 form."""
         return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.uint16)
 
     def decode(self, ids: NDArray[Any]) -> str:
-        """The text; ends of documents are left out, and broken UTF-8 becomes U+FFFD."""
+        """The text without ends of documents; invalid UTF-8 becomes U+FFFD."""
         return ids[ids < 256].astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
 
@@ -63,19 +63,19 @@ class ByteTokenizer:
 class BytePairTokenizer:
     """Byte-level byte-pair encoding, as in GPT-2.
 
-    Ids 0 to 255 are the bytes, in the order of their stand-in characters; then comes one for each
-    piece that a merge makes, in the order of the merges; the last is the end of a document.
+    Ids 0 to 255 are the bytes, in the order of their characters in byte-level BPE; then one id for
+    the piece of each merge, in the order of the merges; the last is the end of a document.
 
     Parameters
     ----------
     merges : tuple of pairs of str
-        The two pieces that each merge joins, the most frequent first, written in the stand-in
-        characters of byte-level BPE (a space is ``Ġ``).
+        The two pieces that each merge joins, the most frequent first, in the characters of
+        byte-level BPE (a space is ``Ġ``).
 
     Raises
     ------
     InvalidInput
-        Where a merge joins pieces that neither are bytes nor come from an earlier merge.
+        If a merge joins a piece that is neither a byte nor from an earlier merge.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class BytePairTokenizer:
     name: Literal["bpe"] = "bpe"
 
     def __post_init__(self) -> None:
-        _ = self._pieces  # refuses merges that cannot be made
+        _ = self._pieces  # checks the merges
 
     @property
     def vocabulary(self) -> int:
@@ -102,16 +102,16 @@ class BytePairTokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what defines the tokenizer, in hexadecimal."""
+        """SHA-256 of the tokenizer's definition, in hexadecimal."""
         return _fingerprint(self)
 
     def encode(self, text: str) -> Ids:
-        """The ids, shape (tokens,); `InvalidInput` where the text has no UTF-8 form."""
-        utf8(text)  # refuses what the library would answer with a puzzling TypeError
+        """The ids, shape (tokens,); `InvalidInput` if the text has no UTF-8 form."""
+        utf8(text)  # gives a clear error for text without UTF-8 form
         return np.array(self._tokenizer.encode(text).ids, dtype=token_type(self.vocabulary))
 
     def decode(self, ids: NDArray[Any]) -> str:
-        """The text; ends of documents are left out, and broken UTF-8 becomes U+FFFD."""
+        """The text without ends of documents; invalid UTF-8 becomes U+FFFD."""
         return self._tokenizer.decode(ids[ids < self.end_of_document].tolist())
 
     @cached_property
@@ -120,8 +120,8 @@ class BytePairTokenizer:
         for rank, (left, right) in enumerate(self.merges):
             if left not in pieces or right not in pieces:
                 raise InvalidInput(
-                    f"merge {rank} joins {left!r} and {right!r}, of which one is no earlier piece;"
-                    " train the tokenizer again"
+                    f"merge {rank} joins {left!r} and {right!r}, but one of them is not an earlier"
+                    " piece; train the tokenizer again"
                 )
             pieces.setdefault(left + right, len(pieces))
         return pieces
@@ -140,15 +140,15 @@ def train_byte_pairs(documents: Iterable[str], vocabulary: int) -> BytePairToken
     Parameters
     ----------
     documents : iterable of str
-        Read until about 17 million characters have been seen, which bounds memory.
+        Only the first 17 million characters or so are read, to limit memory.
     vocabulary : int
-        The ids to have, bytes and the end of a document among them: 257 to 262,144. There are
-        fewer where the text has too few pairs that occur twice.
+        The number of ids, with the bytes and the end of a document: 257 to 262,144. The result has
+        fewer if the text has too few pairs that occur twice.
 
     Raises
     ------
     InvalidInput
-        For a vocabulary out of range.
+        If the vocabulary is out of range.
 
     Examples
     --------
@@ -158,8 +158,9 @@ def train_byte_pairs(documents: Iterable[str], vocabulary: int) -> BytePairToken
     """
     if not ByteTokenizer.vocabulary <= vocabulary <= LARGEST_VOCABULARY:
         raise InvalidInput(
-            f"the vocabulary is {vocabulary:,}; byte pairs need {ByteTokenizer.vocabulary} (the"
-            f" bytes and the end of a document) to {LARGEST_VOCABULARY:,}"
+            f"the vocabulary is {vocabulary:,}; for byte pairs it must be from"
+            f" {ByteTokenizer.vocabulary} (the bytes and the end of a document) to"
+            f" {LARGEST_VOCABULARY:,}"
         )
     tokenizer = _byte_level(BPE())
     trainer = BpeTrainer(
@@ -175,18 +176,18 @@ def train_byte_pairs(documents: Iterable[str], vocabulary: int) -> BytePairToken
 
 
 def token_type(vocabulary: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """The type that ids have in memory and in files: little-endian, 16 bits where they suffice."""
+    """The type of ids in memory and in files: little-endian, 16 bits if they suffice."""
     return np.dtype("<u2") if vocabulary <= 2**16 else np.dtype("<u4")
 
 
 def utf8(text: str) -> bytes:
-    """The bytes of a text; `InvalidInput` for lone surrogates, which have none."""
+    """The UTF-8 bytes of a text; `InvalidInput` for lone surrogates."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(
             f"character {error.start:,} of a document is the lone surrogate"
-            f" U+{ord(text[error.start]):04X}, which UTF-8 cannot hold; remove it"
+            f" U+{ord(text[error.start]):04X}, which has no UTF-8 form; remove it"
         ) from error
 
 

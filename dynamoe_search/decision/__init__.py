@@ -1,1 +1,8 @@
-"""Deciding between candidates: the leaderboard and the fitted landscape. No torch."""
+"""Decide between candidates: leaderboard, search curve, fitted landscape. No torch.
+
+The stub `__init__.pyi` lists the public names. Each is loaded when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""How far a search had come after each training run: who led, and by how much worse it is."""
+"""How far a search had come after each training run: its leader, and the leader's regret."""
 
 from __future__ import annotations
 
@@ -10,60 +10,58 @@ from dynamoe_search.errors import InvalidInput
 
 
 def search_curve(runs: pd.DataFrame) -> pd.DataFrame:
-    """Who led after each training, and how much worse it is than the best, by all that is known.
+    """The leader after each training run, and how much worse it is than the best of the study.
 
-    The leader of a moment is the candidate of the lowest mean of the trainings up to then, among
-    those that meet the constraints in most of these. It is judged by its mean of all trainings of
-    the study, so that its luck of the moment is not credited to it. Regret so far ends at 0, since
-    the last leader is the best that is known: a better one may never have been trained.
+    The leader is the candidate with the lowest mean of the runs up to then, among those that meet
+    the constraints in more than half of these. Its regret is judged by its mean over all runs of
+    the study, so that early luck does not count. It ends at 0, since the last leader is the best
+    known candidate: a better one may never have been trained.
 
     Parameters
     ----------
     runs : DataFrame
-        As `Study.training_runs` gives it.
+        The training runs of a study, by `Study.training_runs`. Complete ones are used.
 
     Returns
     -------
     DataFrame
-        A row a complete training, in the order in which they ended: ``training`` (from 1),
-        ``leader`` (missing while no candidate meets the constraints), ``regret`` (in nats), and
-        ``tied``: whether the leader's difference to the best is within what noise does (Tukey and
-        Kramer, see `make_leaderboard`).
+        One row per complete run, in the order in which they finished: ``candidate``, the leader
+        (missing while no candidate meets the constraints), with its ``group``; ``completed``, the
+        number of complete runs, from 1; ``regret`` (nats); ``indistinguishable``: whether the
+        leader's difference to the best is statistically indistinguishable from noise (see
+        `make_leaderboard`).
 
     Raises
     ------
     InvalidInput
-        Where no training is complete, or none meets the constraints.
+        If no run is complete, or no candidate meets the constraints.
     """
-    board = make_leaderboard(runs)
-    board = board.set_index("candidate")
+    board = make_leaderboard(runs).set_index("candidate")
     if not board["feasible"].iloc[0]:
-        raise InvalidInput("no candidate meets the constraints, so that none is best")
+        raise InvalidInput("no candidate meets the constraints, so there is no best one")
     complete = runs[runs["state"] == "complete"].sort_values("finished", kind="stable")
     leaders = _leaders(complete)
-    known = board.reindex(leaders)
-    return pd.DataFrame(
-        {
-            "training": np.arange(1, len(complete) + 1),
-            "leader": leaders,
-            "regret": known["loss"].to_numpy() - board["loss"].iloc[0],
-            "tied": known["tied_with_best"].eq(True).to_numpy(),
-        }
-    )
+    curve = board.reindex(pd.Index(leaders, name="candidate")).reset_index()
+    curve["completed"] = curve.index + 1
+    curve["regret"] = curve["loss"] - board["loss"].iloc[0]
+    curve["indistinguishable"] = curve["indistinguishable"].eq(True)  # False without a leader
+    columns = ["candidate", "group", "completed", "regret", "indistinguishable"]
+    return curve[[name for name in columns if name in curve]]
 
 
 def _leaders(complete: pd.DataFrame) -> list[str | None]:
-    """The candidate in the lead after each training; None while none meets the constraints."""
-    seen: dict[str, list[tuple[float, bool]]] = {}
-    leading: list[str | None] = []
-    for candidate, loss, feasible in zip(
-        complete["candidate"], complete["validation_loss"], complete["feasible"], strict=True
+    """The leader after each training run; None while no candidate meets the constraints."""
+    codes, names = pd.factorize(complete["candidate"])
+    runs, losses, met = np.zeros((3, len(names)))
+    standing = np.full(len(names), np.inf)  # the mean loss where feasible
+    leaders: list[str | None] = []
+    for code, loss, feasible in zip(
+        codes, complete["validation_loss"], complete["feasible"], strict=True
     ):
-        seen.setdefault(candidate, []).append((loss, feasible))
-        means = {
-            name: np.mean([loss for loss, _ in trainings])
-            for name, trainings in seen.items()
-            if np.mean([met for _, met in trainings]) > 0.5
-        }
-        leading.append(min(means, key=lambda name: means[name]) if means else None)
-    return leading
+        runs[code] += 1
+        losses[code] += loss
+        met[code] += feasible
+        standing[code] = losses[code] / runs[code] if met[code] > runs[code] / 2 else np.inf
+        first = int(standing.argmin())
+        leaders.append(names[first] if np.isfinite(standing[first]) else None)
+    return leaders

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Log, Refused
 from dynamoe_search.log.state import State, begun, catch_up, changed
 from dynamoe_search.log.storage import Storage
+from dynamoe_search.plan.plan import DataShape
 from dynamoe_search.plan.study_file import StudyFile
 
-# What a candidate is, and what is equal between candidates: with other values it is another study.
+# These decide what a candidate is, and what is equal between candidates. With other values it is
+# another study.
 _FIXED = (
     *("data.", "model.", "budget.", "router.name"),
     *("search.objectives", "search.constraints", "search.also."),
@@ -25,6 +28,7 @@ def begin_study(
     data: str,
     storage: Storage,
     allow_changes: bool = False,
+    shape: DataShape | None = None,
 ) -> None:
     """Begin a study in its log, or go on with it if the study file still fits.
 
@@ -32,7 +36,7 @@ def begin_study(
     ----------
     log : Log
     state : State
-        As the log has it; it is caught up.
+        Of the study; it is brought up to date with the log.
     study_file : StudyFile
     data : str
         The fingerprint of the data.
@@ -40,6 +44,8 @@ def begin_study(
         Where the log is, for messages.
     allow_changes : bool
         Whether to pool runs from before and after a change.
+    shape : DataShape, optional
+        Of the data, so that a plan can be made from the log alone.
 
     Raises
     ------
@@ -47,10 +53,8 @@ def begin_study(
         Where the study file does not fit; the message shows the difference.
     """
     if state.study_file is None:
-        try:
-            log.append(begun(study_file, data))
-        except Refused:  # another command has just begun it
-            pass
+        with suppress(Refused):  # where another command has just begun it
+            log.append(begun(study_file, data, shape))
         catch_up(log, state)
     assert state.study_file is not None
     before, now = _flat(state.study_file), _flat(study_file)

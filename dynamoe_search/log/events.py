@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -36,6 +37,12 @@ class Event:
 
 class Refused(RunFailed):
     """The log holds an event with the same key already; nothing was appended."""
+
+    @classmethod
+    def because_of(cls, study: str, events: Iterable[Event]) -> Self:
+        """The error for events of which one, or more, had such a key."""
+        keys = ", ".join(event.key for event in events if event.key is not None)
+        return cls(f"the log of {study} holds an event with this key already: {keys}")
 
 
 class Heartbeats(Protocol):
@@ -81,21 +88,22 @@ class Log(Heartbeats, Protocol):
         """
 
     def exclusive(self, section: str, seconds: float) -> AbstractContextManager[bool]:
-        """Enter a section of the study alone, or find after some seconds that another is in it.
+        """Enter a section of the study, in which at most one process is at a time.
 
-        The block runs in either case; it is given whether the section was entered. This saves
-        wasted work; correctness needs keys. The system frees the section when its holder dies.
+        The block runs in either case; its value is whether the section was entered in time. So
+        sections avoid wasted work, and only keys make sure that nothing is recorded twice. The
+        system frees a section when the process in it dies.
 
         Parameters
         ----------
         section : str
             Its name, of letters and digits.
         seconds : float
-            How long to wait for another process.
+            How long to wait for another process to leave it.
         """
 
     def close(self) -> None:
-        """Release files and connections; the last to do so folds SQLite's files into one."""
+        """Release files and connections; the last one folds SQLite's files into one."""
 
     def __enter__(self) -> Self:
         return self
@@ -105,8 +113,8 @@ class Log(Heartbeats, Protocol):
 
 
 def of_version_0_1(where: str, elsewhere: str) -> InvalidInput:
-    """The error for a log that this version cannot read; `elsewhere` says where to begin anew."""
+    """The error for a log that this version cannot read; `elsewhere` says where to begin again."""
     return InvalidInput(
         f"{where} holds a log of version 0.1, which this version cannot read: finish the study"
-        f" with version 0.1, or begin it anew {elsewhere}"
+        f" with version 0.1, or begin it again {elsewhere}"
     )

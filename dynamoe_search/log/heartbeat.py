@@ -30,8 +30,8 @@ def new_worker() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-class Watcher:
-    """What one process knows of the other workers.
+class FailureDetector:
+    """Finds workers that have died, from their locks and heartbeats.
 
     Parameters
     ----------
@@ -45,10 +45,10 @@ class Watcher:
         self._looked = time.monotonic()
 
     def look(self, counts: Mapping[str, int]) -> None:
-        """Take note of the heartbeats of a study; to be called several times in a grace."""
+        """Note the heartbeats of a study; call it several times per grace."""
         now = time.monotonic()
         if now - self._looked > self.grace / 2:
-            # This process was frozen or cut off. It starts anew: the others may have been, too.
+            # This process was frozen or cut off, and perhaps the others were, too: start over.
             self._seen.clear()
         self._looked = now
         for worker, count in counts.items():
@@ -69,12 +69,12 @@ class Watcher:
 
 
 @contextmanager
-def heartbeat(log: Heartbeats, worker: str, watcher: Watcher) -> Iterator[None]:
+def heartbeat(log: Heartbeats, worker: str, detector: FailureDetector) -> Iterator[None]:
     """Beat for a worker, and look at the other heartbeats, until the block ends."""
     path = _lock_of(worker)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     ended = threading.Event()
-    beating = threading.Thread(target=_beat, args=(log, worker, watcher, ended), daemon=True)
+    beating = threading.Thread(target=_beat, args=(log, worker, detector, ended), daemon=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         beating.start()
@@ -83,21 +83,21 @@ def heartbeat(log: Heartbeats, worker: str, watcher: Watcher) -> Iterator[None]:
         finally:
             ended.set()
             beating.join()
-        # After an error it stays, without a lock: what the worker leaves behind is nobody's.
+        # After an error the file stays without a lock, so that others see the worker as dead.
         path.unlink(missing_ok=True)
         with suppress(Exception):
             log.forget(worker)
 
 
-def _beat(log: Heartbeats, worker: str, watcher: Watcher, ended: threading.Event) -> None:
+def _beat(log: Heartbeats, worker: str, detector: FailureDetector, ended: threading.Event) -> None:
     count = 0
     while True:
         # A heartbeat that fails is left out. If the storage is gone, the training runs will say so.
         with suppress(Exception):
             log.beat(worker, count)
-            watcher.look(log.heartbeats())
+            detector.look(log.heartbeats())
         count += 1
-        if ended.wait(min(watcher.grace / _BEATS_A_GRACE, _MOST_SECONDS_A_BEAT)):
+        if ended.wait(min(detector.grace / _BEATS_A_GRACE, _MOST_SECONDS_A_BEAT)):
             return
 
 

@@ -35,7 +35,7 @@ class JsonLinesLog(Log):
     def __init__(self, file: Path, study: str) -> None:
         self._file, self._study = file, study
         self._counts = beside(file, study, "heartbeats")
-        # How much of the file is known, and the study's keys in it.
+        # How many bytes of the file are known, and the study's keys in them.
         self._end, self._keys = 0, set[str]()
 
     def begin(self) -> None:
@@ -59,9 +59,7 @@ class JsonLinesLog(Log):
                 if line["study"] == self._study and line["key"] is not None:
                     self._keys.add(line["key"])
             if len(set(keys)) < len(keys) or not self._keys.isdisjoint(keys):
-                raise Refused(
-                    f"{self._study} holds an event with this key already: {', '.join(keys)}"
-                )
+                raise Refused.because_of(self._study, events)
             if self._file.stat().st_size > self._end:
                 os.truncate(self._file, self._end)
             with self._file.open("ab") as file:
@@ -73,11 +71,11 @@ class JsonLinesLog(Log):
 
     def read(self, since: int = 0) -> list[tuple[int, Event]]:
         """The events of the lines that end further on."""
-        try:
-            return self._read(since)
-        except InvalidInput:
-            # A line that was cut short, and replaced just now, looked like damage.
-            return self._read(since)
+        return [
+            (end, Event(line["kind"], line["content"], line["key"], line["at"]))
+            for end, line in self._lines(since)
+            if line["study"] == self._study
+        ]
 
     def exclusive(self, section: str, seconds: float) -> AbstractContextManager[bool]:
         """Hold the lock on a file beside the log."""
@@ -120,16 +118,9 @@ class JsonLinesLog(Log):
                 )
             yield
 
-    def _read(self, since: int) -> list[tuple[int, Event]]:
-        return [
-            (end, Event(line["kind"], line["content"], line["key"], line["at"]))
-            for end, line in self._lines(since)
-            if line["study"] == self._study
-        ]
-
     def _lines(self, since: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """The lines of complete appends after a position, with the bytes at which they end."""
-        begun: list[tuple[int, dict[str, Any]]] = []
+        group: list[tuple[int, dict[str, Any]]] = []
         end, cut_short = since, 0
         with self._file.open("rb") as file:
             file.seek(since)
@@ -144,14 +135,16 @@ class JsonLinesLog(Log):
                     beginning = text[: len(_BEGINNING)].rstrip(b"\0")
                     if end == len(text) and not _BEGINNING.startswith(beginning):
                         raise InvalidInput(f"{self._file} is not the log of a study")
+                    if not text.endswith(b"\n"):
+                        return  # more of it may be written just now
                     cut_short = end
                 elif "op_code" in line:
                     raise of_version_0_1(str(self._file), "with another --storage")
                 else:
-                    begun.append((end, line))
+                    group.append((end, line))
                     if _CONTINUED not in line:
-                        yield from begun
-                        begun.clear()
+                        yield from group
+                        group.clear()
 
     def _damaged(self, end: int) -> InvalidInput:
         with self._file.open("rb") as file:

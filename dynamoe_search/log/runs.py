@@ -68,12 +68,12 @@ class Start:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a training run has found and cost; the columns of `Study.training_runs`.
+    """The results and the cost of a training run; the columns of `Study.training_runs`.
 
     Parameters
     ----------
     training_flops : float
-        Counted from the measured K; of a run that was ended early, as far as it came.
+        Counted from the measured K; of a run that was ended early, up to its end.
     samples : int
         Images, or windows of text, seen.
     fraction : float
@@ -160,7 +160,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Finish:
-    """The end of a run, or its loss: what the log keeps of either."""
+    """What the log keeps of the end of a run, or of an attempt that was lost."""
 
     stage: Stage
     candidate: str
@@ -173,7 +173,7 @@ class Finish:
 
 @dataclass(frozen=True)
 class Report:
-    """A point of a run's learning curve, by which a pruner goes."""
+    """A point of a run's learning curve, which pruners read."""
 
     candidate: str
     block: int
@@ -192,7 +192,7 @@ def started(start: Start) -> Event:
 
 
 def reported(start: Start, step: int, loss: float) -> Event:
-    """The event that a run has reached a point of its learning curve; pruners go by these."""
+    """The event that a run has reached a point of its learning curve; pruners read these."""
     return Event("reported", asdict(Report(start.candidate, start.block, step, loss)))
 
 

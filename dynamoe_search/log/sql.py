@@ -53,28 +53,19 @@ _heartbeats = sa.Table(
 
 def sqlite_engine(file: Path, create: bool) -> sa.Engine:
     """Connect to an SQLite file, which is made only with `create`, and else may be read-only."""
+    writable = create or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
 
     def connect() -> sqlite3.Connection:
-        if create or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
-            mode = "rwc" if create else "rw"
-        else:
-            # SQLite would have to make files beside it, even to read it, unless a writer has.
-            written = file.with_name(file.name + "-wal").exists()
-            mode = "ro" if written else "ro&immutable=1"
-        connection = sqlite3.connect(
-            f"{file.as_uri()}?mode={mode}",
-            uri=True,
-            timeout=SECONDS_TO_WAIT_FOR_A_WRITER,
-            check_same_thread=False,  # the pool sees to it
-        )
-        if create:
-            connection.execute("PRAGMA journal_mode = WAL")
-        # A process that is killed loses nothing; a machine without power, about a training run.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_SYNCS}")
-        return connection
+        if writable:
+            return _connect(file, "rwc" if create else "rw")
+        # Even to read, SQLite needs files beside it, which are there as long as there is a writer.
+        if file.with_name(file.name + "-wal").exists():
+            with suppress(sqlite3.OperationalError):  # it has just ended
+                return _connect(file, "ro")
+        return _connect(file, "ro&immutable=1")
 
-    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+    pool = sa.QueuePool if writable else sa.NullPool  # to look each time whether there is one
+    return sa.create_engine("sqlite://", creator=connect, poolclass=pool)
 
 
 def postgresql_engine(url: sa.URL) -> sa.Engine:
@@ -99,6 +90,11 @@ class SqlLog(Log):
 
     def begin(self) -> None:
         """Make the tables where they are missing, and see that they can be written."""
+        if self._file is not None:
+            lock = self._file.with_name(f".{self._file.name}.begin.lock")
+            # One at a time: the others would fail at once instead of waiting.
+            with held(lock, SECONDS_TO_WAIT_FOR_A_WRITER), self._reading.connect() as connection:
+                connection.execute(sa.text("PRAGMA journal_mode = WAL"))
         with self._engine.begin() as connection:
             if self._file is None:
                 self._wait_for_others(connection, "tables")
@@ -115,7 +111,7 @@ class SqlLog(Log):
             return list(connection.scalars(names.order_by(sa.func.min(_events.c.number))))
 
     def studies_of_version_0_1(self) -> list[str]:
-        """The names of all studies in the tables that version 0.1 had of Optuna."""
+        """The names of all studies in the tables of version 0.1, which were Optuna's."""
         if not {"studies", "trials"} <= set(sa.inspect(self._reading).get_table_names()):
             return []
         with self._reading.connect() as connection:
@@ -130,12 +126,11 @@ class SqlLog(Log):
         try:
             with self._engine.begin() as connection:
                 if self._file is None:
-                    # One by one: else readers miss a number that is committed after a greater one.
+                    # Else a number may be committed after a greater one, and readers miss it.
                     self._wait_for_others(connection, f"append {self._study}")
                 connection.execute(sa.insert(_events), rows)
         except IntegrityError as error:
-            keys = ", ".join(event.key for event in events if event.key is not None)
-            raise Refused(f"{self._study} holds an event with this key already: {keys}") from error
+            raise Refused.because_of(self._study, events) from error
 
     def read(self, since: int = 0) -> list[tuple[int, Event]]:
         """The events with a greater number."""
@@ -204,3 +199,16 @@ class SqlLog(Log):
 
 def _number(lock: str) -> int:
     return int.from_bytes(fingerprint(f"dynamoe_search {lock}"), signed=True)
+
+
+def _connect(file: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{file.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=SECONDS_TO_WAIT_FOR_A_WRITER,
+        check_same_thread=False,  # the pool takes care of it
+    )
+    # A process that is killed loses nothing; a machine without power, about a training run.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_SYNCS}")
+    return connection

@@ -1,4 +1,4 @@
-"""The state of a study: what its events add up to."""
+"""The state of a study, computed from its events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -26,6 +26,7 @@ from dynamoe_search.log.runs import (
     Start,
 )
 from dynamoe_search.plan.confirmation import Confirmation
+from dynamoe_search.plan.plan import DataShape
 from dynamoe_search.plan.study_file import StudyFile
 
 FORMAT = 3
@@ -40,7 +41,7 @@ Key = tuple[str, int]  # candidate and block
 
 @dataclass
 class Progress:
-    """How far one stage of a study is.
+    """The progress of one stage of a study.
 
     Attributes
     ----------
@@ -194,11 +195,13 @@ class State:
     Attributes
     ----------
     position : int
-        Of the last event that was taken in.
+        The position of the last event that was applied.
     study_file : StudyFile, optional
         None until the study is begun.
     data : str
         The fingerprint of its data.
+    shape : DataShape, optional
+        What the networks depend on in the data.
     changes : list of dict
         The changes of the study file: ``after_runs``, and ``changes``, a list of sentences.
     confirmation : Confirmation, optional
@@ -209,6 +212,7 @@ class State:
     position: int = 0
     study_file: StudyFile | None = None
     data: str = ""
+    shape: DataShape | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     confirmation: Confirmation | None = None
     stages: dict[Stage, Progress] = field(
@@ -217,16 +221,16 @@ class State:
 
     @property
     def search(self) -> Progress:
-        """How far the search is."""
+        """The progress of the search."""
         return self.stages["search"]
 
     def apply(self, position: int, event: Event) -> None:
-        """Take in the next event.
+        """Apply the next event.
 
         Raises
         ------
         InvalidInput
-            Where the event is none that this version writes.
+            Where this version does not write such an event.
         """
         content = event.content
         try:
@@ -235,7 +239,7 @@ class State:
                     self._take_study_file(content)
                 case "confirmation":
                     self.confirmation = Confirmation.read(content)
-                case "reported":  # for pruners alone
+                case "reported":  # only pruners need it
                     REPORT.validate_python(content)
                 case "started":
                     start = START.validate_python(content)
@@ -261,6 +265,8 @@ class State:
         # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
         self.study_file = StudyFile.model_validate_json(json.dumps(content["study_file"]))
         self.data = content.get("data", self.data)
+        if "shape" in content:
+            self.shape = DataShape(**content["shape"])
         if content.get("changes"):
             change = {"after_runs": len(self.search.runs), "changes": content["changes"]}
             self.changes.append(change)
@@ -277,18 +283,20 @@ def catch_up(
     ----------
     log : Log
     state : State
-        Of the study, which takes each new event in.
+        Of the study; each new event is applied to it.
     follow : callable
-        Called with the position and each event that the state has taken in.
+        Called with the position and the event after each event that was applied.
     """
     for position, event in log.read(state.position):
         state.apply(position, event)
         follow(position, event)
 
 
-def begun(study_file: StudyFile, data: str) -> Event:
+def begun(study_file: StudyFile, data: str, shape: DataShape | None = None) -> Event:
     """The event that a study begins; the log refuses a second one."""
     content = {"format": FORMAT, "study_file": _dump(study_file), "data": data}
+    if shape is not None:
+        content["shape"] = asdict(shape)
     return Event("begun", content, "begun")
 
 

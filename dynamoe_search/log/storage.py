@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -18,7 +17,7 @@ from dynamoe_search.log.jsonlines import JsonLinesLog
 from dynamoe_search.log.sql import SqlLog, postgresql_engine, sqlite_engine
 
 DATABASE = "study.db"
-# What is raised where a log cannot be read or written.
+# The errors where a log cannot be read or written.
 LOG_ERRORS = (SQLAlchemyError, OSError)
 _NAME, _NAME_IN_VERSION_0_1 = "study", "dynamoe_search"
 _FORMS = "sqlite:///FILE, jsonl:///FILE or postgresql://USER@HOST/DATABASE"
@@ -30,7 +29,8 @@ class Storage:
 
     Parameters
     ----------
-    kind : {"sqlite", "jsonl", "postgresql"}
+    kind : str
+        "sqlite", "jsonl" or "postgresql".
     name : str
         The study's name there.
     file : Path, optional
@@ -39,7 +39,7 @@ class Storage:
         The address of the database, with its password; None for a file.
     """
 
-    kind: Literal["sqlite", "jsonl", "postgresql"]
+    kind: str
     name: str
     file: Path | None = None
     server: sa.URL | None = None
@@ -76,14 +76,11 @@ def storage_of(folder: Path, address: str | None = None, name: str | None = None
         return Storage("sqlite", name or _NAME, (folder / DATABASE).absolute())
     name = name or folder.resolve().name
     kind, _, file = address.partition(":///")
-    if file not in ("", ":memory:"):
+    if kind == "journal":
+        raise of_version_0_1(file, "with another --storage")
+    if kind in ("sqlite", "jsonl") and file not in ("", ":memory:"):
         # Absolute, as other processes, those of Ray above all, may run in another folder.
-        if kind == "sqlite":
-            return Storage("sqlite", name, Path(file).absolute())
-        if kind == "jsonl":
-            return Storage("jsonl", name, Path(file).absolute())
-        if kind == "journal":
-            raise of_version_0_1(file, "with another --storage")
+        return Storage(kind, name, Path(file).absolute())
     try:
         server = sa.make_url(address)
     except (ArgumentError, ValueError):
@@ -136,7 +133,7 @@ def study_names(storage: Storage) -> list[str]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What was wrong with a log, in one line."""
+    """Why a log failed, in one line."""
     # What SQLAlchemy adds to the words of a driver is long, and of no help to users.
     while error.__cause__ is not None:
         error = error.__cause__
@@ -160,7 +157,7 @@ def _connect(storage: Storage, create: bool) -> SqlLog | JsonLinesLog:
 
 def _check(storage: Storage, log: SqlLog | JsonLinesLog, create: bool) -> None:
     if storage.name not in log.studies():
-        old = {storage.name, _NAME_IN_VERSION_0_1 if storage.name == _NAME else storage.name}
+        old = {storage.name} | ({_NAME_IN_VERSION_0_1} if storage.name == _NAME else set())
         if isinstance(log, SqlLog) and not old.isdisjoint(log.studies_of_version_0_1()):
             raise of_version_0_1(str(storage), "under another --name")
         if not create:

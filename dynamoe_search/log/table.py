@@ -28,7 +28,7 @@ TABLES = ("gradients", "utilization", "load", "representation")
 _PARTS = ("deciding", "training", "evaluation", "measuring")
 _SECONDS = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
 _WITH_RESULT = ("complete", "pruned")
-_NO_RUN = Run(0, Start("search", "", 0, 0, 0, "", ""), 0.0)  # which shows the columns
+_NO_RUN = Run(0, Start("search", "", 0, 0, 0, "", ""), 0.0)  # gives an empty table its columns
 
 
 def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
     runs = list(runs)
     parsed = {text: parse_candidate(text) for text in {run.start.candidate for run in runs}}
     candidates = {text: one for text, one in parsed.items() if isinstance(one, Candidate)}
-    baselines = _baselines(candidates.values(), study_file)
+    baselines = baselines_of(candidates.values(), study_file)
     names, groups = names_of(baselines), groups_of(baselines)
     rows = []
     for run in runs or [_NO_RUN]:
@@ -133,7 +133,7 @@ def confirmation_table(runs: pd.DataFrame, confirmation: Confirmation) -> pd.Dat
 
 
 def paired_results(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of each candidate and block the one run that counts, for `compare_with_reference`.
+    """The one run that counts per candidate and block, for `compare_with_reference`.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def paired_results(runs: pd.DataFrame) -> pd.DataFrame:
     return last.rename(columns={"test_loss": "loss"})[["candidate", "block", "loss"]]
 
 
-def _baselines(candidates: Iterable[Candidate], study_file: StudyFile) -> dict[str, Candidate]:
+def baselines_of(candidates: Iterable[Candidate], study_file: StudyFile) -> dict[str, Candidate]:
     """The study's baselines by name; a candidate of their expert width shows how many experts."""
     own = study_file.own_settings()
     for candidate in candidates:
@@ -164,7 +164,7 @@ def _baselines(candidates: Iterable[Candidate], study_file: StudyFile) -> dict[s
 
 
 def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
-    """What a row says of the run itself."""
+    """The columns about the run itself."""
     start, result = run.start, run.result
     known = run.state in _WITH_RESULT
     return {
@@ -174,7 +174,7 @@ def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
         "message": run.message,
         "fraction": result.fraction if known else float("nan"),
         **{name: result.value(name) if known else float("nan") for name in (*_RESULTS, *_TEST)},
-        "feasible": run.state == "complete" and _is_feasible(result, study_file),
+        "feasible": run.state == "complete" and is_feasible(result, study_file),
         **{name: result.seconds.get(name, float("nan")) for name in _SECONDS},
         "curve": [vars(point) for point in result.curve] if known else None,
         "mean_active": list(result.mean_active) or None,
@@ -190,7 +190,8 @@ def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
     }
 
 
-def _is_feasible(result: RunResult, study_file: StudyFile) -> bool:
+def is_feasible(result: RunResult, study_file: StudyFile) -> bool:
+    """Whether a result meets the constraints of a study."""
     return all(
         constraint.violation(result.value(constraint.key)) <= 0
         for constraint in study_file.search.constraint_list

@@ -1,6 +1,6 @@
-"""What goes on in a network: routing, use of experts, gradients, representations.
+"""Measurements of networks: routing, utilization, gradients, representations; and of machines.
 
-Each name is loaded when it is first used; the stub `__init__.pyi` lists them.
+The stub `__init__.pyi` lists the public names. Each is loaded when it is first used.
 """
 
 import lazy_loader

@@ -11,13 +11,13 @@ from .gradients import (
     GradientNoise as GradientNoise,
 )
 from .gradients import (
-    GradientWatch as GradientWatch,
-)
-from .gradients import (
     gradient_noise as gradient_noise,
 )
 from .gradients import (
     gradient_noise_by_group as gradient_noise_by_group,
+)
+from .machine import (
+    measure_machine as measure_machine,
 )
 from .measurements import (
     gradient_results as gradient_results,
@@ -52,6 +52,9 @@ from .quantities import (
 from .quantities import (
     measured_means as measured_means,
 )
+from .recorder import (
+    TrainingRecorder as TrainingRecorder,
+)
 from .representation import (
     RepresentationSums as RepresentationSums,
 )
@@ -80,7 +83,7 @@ from .routing_counts import (
     frequent_tokens as frequent_tokens,
 )
 from .routing_variance import (
-    VarianceClaim as VarianceClaim,
+    VarianceResult as VarianceResult,
 )
 from .routing_variance import (
     compare_routings as compare_routings,
@@ -120,9 +123,6 @@ from .utilization import (
 )
 from .utilization import (
     normalized_entropy as normalized_entropy,
-)
-from .utilization_tables import (
-    UtilizationHistory as UtilizationHistory,
 )
 from .utilization_tables import (
     active_table as active_table,

@@ -1,4 +1,4 @@
-"""How many experts tokens use: what varies by token, and what does not."""
+"""How many experts tokens use, and whether this varies by token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.measure.routing_counts import count_routings
@@ -19,25 +18,25 @@ from dynamoe_search.specification import Router
 def compare_routers(
     routers: Mapping[str, Router], experts: int = 8, tokens: int = 4096, seed: int = 0
 ) -> pd.DataFrame:
-    """The K of the same random tokens by several routers, without any training.
+    """The active experts K of the same random tokens with several routers, without training.
 
-    Their logits are standard normal. It shows at a glance that the source's percentile gives one K
-    to every token, and how the routers of variable K spread it.
+    The logits are standard normal. The table shows that the source's percentile uses the same K for
+    every token, and how K varies with the other routers.
 
     Parameters
     ----------
     routers : mapping of str to Router
-        By title.
+        The routers, by title.
     experts : int
-        The experts N of the layer.
+        N, the experts of the layer.
     tokens : int
     seed : int
 
     Returns
     -------
     DataFrame
-        ``router`` (its title), ``active`` (K, from 1 to N) and ``share`` of the tokens with it: a
-        row for every K of every router; the shares of a router sum to 1.
+        One row per router and K: ``router`` (its title), ``active`` (K, from 1 to N) and ``share``,
+        that of the tokens with this K. The shares of a router sum to 1.
 
     Examples
     --------
@@ -49,29 +48,27 @@ def compare_routers(
     """
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(tokens, experts, generator=generator)
-    tables = [
-        _shares(
-            torch.bincount(route(router, logits, training=False).active, minlength=experts + 1)
-        ).assign(router=title)
-        for title, router in routers.items()
-    ]
-    return pd.concat(tables, ignore_index=True)[["router", "active", "share"]]
+    rows = []
+    for title, router in routers.items():
+        active = route(router, logits, training=False).active
+        counts = torch.bincount(active, minlength=experts + 1).tolist()
+        rows += [(title, k, count / tokens) for k, count in enumerate(counts) if k]
+    return pd.DataFrame(rows, columns=["router", "active", "share"])
 
 
 def active_by_layer(model: Model, split: ImageSplit | TextSplit) -> pd.DataFrame:
-    """The K of the tokens of a split in each layer of a trained network.
+    """The active experts K of a split's tokens, in each layer of a trained network.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
-        With layers of experts.
+        A network with layers of experts.
     split : ImageSplit or TextSplit
 
     Returns
     -------
     DataFrame
-        ``layer`` (from 1), ``experts`` (N), ``active`` (K, from 1 to N) and ``share`` of the
-        tokens with it.
+        As `active_table` gives it.
 
     Raises
     ------
@@ -79,9 +76,3 @@ def active_by_layer(model: Model, split: ImageSplit | TextSplit) -> pd.DataFrame
         For a dense network.
     """
     return active_table(count_routings(model, split))
-
-
-def _shares(counts: Tensor) -> pd.DataFrame:
-    """Shares from how many tokens use 0, 1, ... experts; none uses 0."""
-    shares = (counts[1:] / counts.sum()).tolist()
-    return pd.DataFrame({"active": range(1, len(counts)), "share": shares})

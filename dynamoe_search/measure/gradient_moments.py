@@ -1,7 +1,7 @@
-"""What the gradients of many batches come to, by group of parameters and layer, in bounded memory.
+"""Running moments of the gradients of many batches, by layer and group of parameters.
 
-Both the trace of the samples' covariance and the squared norm of their mean are sums over
-parameters. So they are estimated part by part, and pooled by adding.
+The trace of the samples' covariance and the squared norm of their mean are sums over parameters. So
+they are estimated for each part of the network, and pooled by adding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dynamoe_search.measure.quantities import GROUPS
+from dynamoe_search.measure.quantities import GROUPS, NETWORK
 
 _SUMS = ["trace", "squared_norm", "token_trace", "token_squared_norm"]
 _QUANTITIES = [
@@ -24,27 +24,41 @@ _QUANTITIES = [
 
 
 def pool_gradients(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Sum over all parameters that agree in some columns, and only then divide.
+    """Add up the rows that agree in some columns, then compute the ratios of the sums.
 
     Parameters
     ----------
     table : DataFrame
-        As `dynamoe_search.measure.gradients.gradient_noise_by_group` gives it, with any further columns.
+        A table of `dynamoe_search.measure.gradients.gradient_noise_by_group`, with any further
+        columns.
     by : sequence of str
-        At least one column: ``group``, or ``layer``, or ``fraction`` of a table over a training.
+        At least one column, such as ``group``, ``layer``, or a recorder's ``fraction``.
 
     Returns
     -------
     DataFrame
-        The columns of `by`, in the order of the table, and all from ``parameters`` on.
+        The columns of `by`, in the order of the table, and all columns from ``parameters`` on.
     """
     grouped = table.groupby(list(by), sort=False)[["parameters", *_SUMS]]
-    # What is not a number anywhere is none in the sum.
+    # A sum with NaN is NaN.
     return with_ratios(grouped.agg(lambda values: values.sum(skipna=False)).reset_index())
 
 
+def pool_groups(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The gradients of the whole network, then those of each group: by some columns and ``group``.
+
+    Parameters
+    ----------
+    table, by
+        As in `pool_gradients`; `by` without ``group``.
+    """
+    whole = table.assign(group=NETWORK)
+    pooled = [pool_gradients(part, [*by, "group"]) for part in (whole, table)]
+    return pd.concat(pooled, ignore_index=True)
+
+
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of sums, or of means of sums, with the ratios of these."""
+    """Add the ratios to a table of sums, or of means of sums."""
     trace, squared_norm = table["trace"], table["squared_norm"]
     ratios = {
         "noise_scale": noise_scale(trace, squared_norm),
@@ -56,29 +70,29 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise_scale(trace: pd.Series, squared_norm: pd.Series) -> NDArray[np.float64]:
-    """As `GradientNoise.noise_scale` is defined."""
+    """The noise scale, as `GradientNoise.noise_scale` defines it."""
     return _quotient(trace, squared_norm.mask(squared_norm <= 0, 0.0))
 
 
 def _quotient(dividend: pd.Series, divisor: pd.Series) -> NDArray[np.float64]:
-    """As IEEE 754 divides, by 0, too."""
+    """The quotient by IEEE 754, also for a divisor of 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(dividend.to_numpy(np.float64) / divisor.to_numpy(np.float64))
 
 
 class GradientMoments:
-    """Running sums over the gradients of batches of one size: all that the estimates need.
+    """Running sums over the gradients of equal-sized batches, from which the estimates follow.
 
-    They are as large as the network, in float64. A *part* is a tensor of parameters; or, of the
-    tensors of a layer's experts, what belongs to one expert.
+    They take as much memory as the network in float64. A *part* is a tensor of parameters, or one
+    expert's share of a tensor that holds all experts of a layer.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
     batch : int
-        The samples of a batch, b.
+        The number of samples per batch, b.
     tokens : int
-        The tokens of a sample, T.
+        The number of tokens per sample, T.
     """
 
     def __init__(self, model: nn.Module, batch: int, tokens: int) -> None:
@@ -86,24 +100,24 @@ class GradientMoments:
         tensors = list(parameters.values())
         self.batch, self.tokens = batch, batch * tokens
         self.places = [_place(name) for name in parameters]
-        # Those of experts have shape (N, d, h) or (N, h, d).
+        # Tensors of experts have shape (N, d, h) or (N, h, d).
         self.parts = [len(tensor) if tensor.ndim == 3 else 1 for tensor in tensors]
         self.sizes = [tensor.numel() // n for tensor, n in zip(tensors, self.parts, strict=True)]
         self.sums = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in tensors]
-        # With c the tokens of a batch that use a part: sum |g|^2, sum |g|^2 / c, sum c, and the
-        # batches in which c > 0.
+        # Sums over batches, where c is the number of tokens that use a part: of |g|^2, |g|^2 / c,
+        # c, and c > 0.
         self.of_parts = self.sums[0].new_zeros(4, sum(self.parts))
         self.batches = 0
 
     def add(self, gradients: Sequence[Tensor], routed: Sequence[Tensor]) -> None:
-        """Take some more batches into account.
+        """Add some batches.
 
         Parameters
         ----------
         gradients : sequence of Tensor, shape (batches, ...)
-            Of the mean loss of each batch, by each trained parameter.
+            The gradients of each batch's mean loss, one tensor per trained parameter.
         routed : sequence of Tensor of int, shape (batches, N)
-            How many tokens each expert was given, for each layer of experts.
+            The number of tokens that each expert was given, one tensor per layer of experts.
         """
         batches = len(gradients[0])
         everything = torch.full((batches, 1), self.tokens, device=gradients[0].device)
@@ -120,12 +134,12 @@ class GradientMoments:
         self.batches += batches
 
     def estimates(self, population: int) -> NDArray[np.float64]:
-        """Trace and squared norm, by sample and by token; shape (4, parts).
+        """The trace and squared norm per sample and per token; shape (4, parts).
 
         Parameters
         ----------
         population : int
-            The samples n of the split that the batches were drawn from.
+            n, the samples of the split that the batches were drawn from.
         """
         of_sum = torch.cat(
             [
@@ -133,16 +147,16 @@ class GradientMoments:
                 for total, parts in zip(self.sums, self.parts, strict=True)
             ]
         )
-        # Read from the device once.
+        # One transfer from the device.
         known = torch.cat([self.of_parts, of_sum[None]]).cpu().numpy()
         squares, token_squares, tokens, used, square_of_sum = known
         samples = self.batch * self.batches
         unseen = 1 - samples / population
-        # Sums of squares: below 0 by rounding only.
+        # Sums of squares, which only rounding can make negative.
         spread = np.maximum(squares - square_of_sum / self.batches, 0)
         trace = self.batch * spread / (self.batches - 1)
         squared_norm = square_of_sum / self.batches**2 - unseen / samples * trace
-        # What fewer than two batches have used is left out.
+        # Parts that fewer than two batches have used are left out.
         is_known = used > 1
         used, tokens = np.where(is_known, [used, tokens], 2)
         spread = np.maximum(token_squares - square_of_sum / tokens, 0) * self.tokens**2
@@ -164,12 +178,12 @@ class GradientMoments:
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Those that have a gradient, by name."""
+    """The parameters that have a gradient, by name."""
     return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 
 def _place(name: str) -> tuple[int, str]:
-    """A parameter's layer, from 1, or 0 for what lies outside the layers; and its group."""
+    """A parameter's layer, from 1, or 0 outside the layers; and its group."""
     module, *rest = name.split(".")
     layer = int(rest[0]) + 1 if len(rest) > 1 else 0
     if module != "blocks":
@@ -178,6 +192,6 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _square_norms(vectors: Tensor) -> Tensor:
-    """Along the last axis; in float64, so that adding many loses nothing."""
-    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1)  # needs no memory for the squares
+    """The squared norms along the last axis, in float64 for exact sums."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1)  # allocates no squares
     return norms.double().square()

@@ -1,4 +1,4 @@
-"""What a study can have measured of each network it trains: numbers, and tables as JSON."""
+"""What a study can measure of each network that it trains: numbers, and tables as lists of rows."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import Any
 import pandas as pd
 
 from dynamoe_search.data import ImageSplit, TextSplit
-from dynamoe_search.measure.gradient_moments import pool_gradients, with_ratios
+from dynamoe_search.measure.gradient_moments import pool_groups, with_ratios
 from dynamoe_search.measure.gradients import gradient_noise_by_group
-from dynamoe_search.measure.quantities import GROUPS
+from dynamoe_search.measure.quantities import GROUPS, NETWORK
 from dynamoe_search.measure.representation import rank_table, sum_representations
 from dynamoe_search.measure.routing_counts import count_routings
 from dynamoe_search.measure.utilization_tables import load_table, utilization_table
 from dynamoe_search.models import Model
 from dynamoe_search.specification import Experts
 from dynamoe_search.training.settings import Precision
-
-NETWORK = "network"
-"""All groups of parameters together."""
 
 _MICRO_BATCH, _MICRO_BATCHES = 32, 8
 
@@ -30,15 +27,15 @@ def gradients_now(
     seed: int,
     precision: Precision = "float32",
 ) -> pd.DataFrame:
-    """The gradient noise of a network at a moment of its training, by group and in all.
+    """The gradient noise of a network at a point of its training, by group and of all parameters.
 
-    From 8 micro-batches of 32 samples, or as many as the split has.
+    It is estimated from 8 micro-batches of 32 samples, or fewer for a smaller split.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
     split : ImageSplit or TextSplit
-        That of training.
+        Usually the training split.
     fraction : float
         The part of the training that is done.
     seed : int
@@ -48,38 +45,31 @@ def gradients_now(
     Returns
     -------
     DataFrame
-        A row for each ``group`` that the network has, and one for all of it, ``network``, with the
-        ``fraction`` and the columns of `gradient_noise_by_group`.
+        One row for the whole network (``group`` is ``network``), and one for each group that it
+        has: ``fraction``, ``group``, and the columns of `gradient_noise_by_group`.
     """
     batch = min(_MICRO_BATCH, max(1, len(split) // 2))
     micro_batches = min(_MICRO_BATCHES, len(split) // batch)
     by_layer = gradient_noise_by_group(model, split, batch, micro_batches, seed, precision)
-    by_layer = by_layer.assign(fraction=fraction)
-    return pd.concat(
-        [
-            pool_gradients(by_layer, ["fraction", "group"]),
-            pool_gradients(by_layer.assign(group=NETWORK), ["fraction", "group"]),
-        ],
-        ignore_index=True,
-    )
+    return pool_groups(by_layer.assign(fraction=fraction), ["fraction"])
 
 
 def gradient_results(moments: pd.DataFrame) -> dict[str, Any]:
-    """What is kept of the gradients over a training.
+    """The results of a training run that are kept of its gradients.
 
     Parameters
     ----------
     moments : DataFrame
-        What `gradients_now` gave at each moment, below each other.
+        The tables of `gradients_now` at all measured points, below each other.
 
     Returns
     -------
     dict
         ``gradient_noise``, ``gradient_trace``, ``gradient_squared_norm``, and ``gradient_noise_``
-        with each group: of the means over the training, so that the noise scale is a ratio of
-        means; and the table as ``gradients``, a list of rows.
+        with each group: means over the training, where noise scales are ratios of means; and
+        ``gradients``, the table as a list of rows.
     """
-    # A NaN among the moments is one of the training.
+    # A mean with NaN is NaN.
     grouped = moments.groupby("group", sort=False)
     means = with_ratios(grouped.agg(lambda values: values.mean(skipna=False)).reset_index())
     of_group = means.set_index("group").to_dict("index")
@@ -100,15 +90,15 @@ def gradient_results(moments: pd.DataFrame) -> dict[str, Any]:
 def utilization_results(
     model: Model, split: ImageSplit | TextSplit, precision: Precision = "float32"
 ) -> dict[str, Any]:
-    """How the experts of a trained network are used; nothing for a dense one.
+    """The results of a training run about the use of its experts; empty for a dense network.
 
     Returns
     -------
     dict
-        Sums (``effective_experts``, ``dead_experts``) and means (``maximum_violation``, ``gini``,
-        ``router_entropy``, ``information``: that of experts with classes or tokens, less that of
-        chance) over layers; and as lists of rows ``utilization``, by `utilization_table`, and
-        ``load``, by `load_table`.
+        Sums over layers (``effective_experts``, ``dead_experts``); means over layers
+        (``maximum_violation``, ``gini``, ``router_entropy``, and ``information``, the mutual
+        information of experts with classes or tokens, less its chance level); and as lists of rows
+        ``utilization``, by `utilization_table`, and ``load``, by `load_table`.
     """
     if not isinstance(model.specification.blocks, Experts):
         return {}
@@ -130,13 +120,13 @@ def utilization_results(
 def representation_results(
     model: Model, split: ImageSplit | TextSplit, precision: Precision = "float32"
 ) -> dict[str, Any]:
-    """How varied the tokens are that enter the layers of a trained network.
+    """The results of a training run about the tokens' representations at its layers.
 
     Returns
     -------
     dict
-        ``effective_rank`` (the mean of the layers), ``effective_rank_first`` and ``_last``; and
-        ``representation``, by `rank_table`, as a list of rows.
+        ``effective_rank`` (the mean over layers), ``effective_rank_first`` and
+        ``effective_rank_last``; and ``representation``, by `rank_table`, as a list of rows.
     """
     table = rank_table(sum_representations(model, split, precision))
     ranks = table["effective_rank"]

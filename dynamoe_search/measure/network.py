@@ -1,4 +1,4 @@
-"""Everything that is measured of one trained network, as tables."""
+"""All measurements of one trained network, as tables."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from dynamoe_search.measure.utilization_tables import (
 from dynamoe_search.models import Model
 from dynamoe_search.training.settings import Precision
 
-_IMAGES = 1024  # whose gradients are taken one by one
-_WINDOWS, _MICRO_BATCH = 256, 4  # of text
+_IMAGES = 1024  # with one gradient each
+_WINDOWS, _MICRO_BATCH = 256, 4  # of text, with one gradient per micro-batch
 
 
 @dataclass(frozen=True)
 class NetworkAnalysis:
-    """What goes on in a network.
+    """The measurements of a network.
 
     Parameters
     ----------
     utilization, load, active, groups, co_activation : DataFrame
-        Of the validation split: `utilization_table`, `load_table`, `active_table`, `group_table`
-        (classes, or the most frequent tokens), `co_activation_table`.
+        On the validation split, by `utilization_table`, `load_table`, `active_table`,
+        `group_table` (of classes, or the most frequent tokens) and `co_activation_table`.
     gradients : DataFrame
-        Of the training split, by layer and group: `gradient_noise_by_group`.
+        On the training split, by layer and group, by `gradient_noise_by_group`.
     ranks, likeness : DataFrame
-        Of the validation split: `rank_table`, `cka_table`.
+        On the validation split, by `rank_table` and `cka_table`.
     gradient_samples : int
-        The images, or windows of text, that the gradients are of.
+        The number of images, or windows of text, that the gradients were measured on.
     """
 
     utilization: pd.DataFrame
@@ -56,7 +56,10 @@ class NetworkAnalysis:
 def analyze_network(
     model: Model, data: ImageData | TextData, seed: int = 0, precision: Precision = "float32"
 ) -> NetworkAnalysis:
-    """Measure how a trained network uses its experts, its gradient noise, and its representations.
+    """Measure a trained network: its use of experts, gradient noise and representations.
+
+    Gradients are of 1,024 images one by one, or of 256 windows of text in micro-batches; of all
+    samples where there are fewer.
 
     Parameters
     ----------
@@ -64,10 +67,9 @@ def analyze_network(
         With experts; measured in evaluation mode, and left as it was.
     data : ImageData or TextData
     seed : int
-        Decides on which samples the gradients are taken: those of 1,024 images one by one, or of
-        256 windows of text in micro-batches; all where there are fewer.
+        Decides on which samples the gradients are measured.
     precision : {"float32", "bfloat16"}
-        What matrix products are computed in, but for the gradients of images.
+        The precision of matrix products, except for the gradients of images.
 
     Raises
     ------

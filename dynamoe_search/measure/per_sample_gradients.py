@@ -1,4 +1,4 @@
-"""The gradient of every sample, and what they come to exactly: for networks that are not large."""
+"""The gradient of every sample, and its exact moments, for networks that are not large."""
 
 from __future__ import annotations
 
@@ -18,33 +18,31 @@ from dynamoe_search.measure.gradient_moments import GradientMoments, trained_par
 from dynamoe_search.models import Model, MoELayer
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Classifier, LanguageModel
-from dynamoe_search.training.evaluation import evaluation_mode, tokens_a_sample
+from dynamoe_search.training.evaluation import evaluation_mode, tokens_per_sample
 
-# The gradients, and what the network keeps on the way to them, of the samples taken at a time.
-_BYTES_AT_ONCE = 2**28
+_BYTES_AT_ONCE = 2**28  # for the gradients and activations of the samples of one chunk
 
 
 def per_sample_gradient_noise(
     model: Model, split: ImageSplit | TextSplit, samples: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """The gradient noise of a network from the gradient of every sample, by group and layer.
+    """The gradient noise of a network by layer and group, from the gradient of every sample.
 
-    It is `gradient_noise_by_group` with micro-batches of one sample, for images in a small part of
-    its time. Where all samples of the split are taken it is exact, as then nothing is estimated.
-    They are taken in chunks that need about 256 MiB, in the precision of the weights. Every expert
-    is computed for every token: large networks, and windows of text, are better served by
-    micro-batches.
+    It is `gradient_noise_by_group` with micro-batches of one sample; for images it takes a small
+    part of the time. With all samples of the split it is exact, since nothing is estimated. Samples
+    are computed in chunks of about 256 MiB, in the precision of the weights. Every expert is
+    computed for every token, so micro-batches are faster for large networks and for text.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
-        Measured in evaluation mode, with its cuts settled, and left as it was.
+        Measured in evaluation mode, with calibrated thresholds, and left as it was.
     split : ImageSplit or TextSplit
-        Usually that of training.
+        Usually the training split.
     samples : int, optional
-        At least 2, drawn without replacement; all where it is None.
+        The number of samples, at least 2, drawn without replacement; by default all.
     seed : int
-        Decides which are drawn.
+        Decides which samples are drawn.
 
     Returns
     -------
@@ -54,8 +52,8 @@ def per_sample_gradient_noise(
     Raises
     ------
     InvalidInput
-        For fewer than 2 samples, or more than the split has; for a network that `settle_cuts` has
-        still to settle.
+        For fewer than 2 samples, or more than the split has; for a network whose thresholds are
+        not calibrated.
 
     Examples
     --------
@@ -73,13 +71,13 @@ def per_sample_gradient_noise(
         raise InvalidInput(
             f"samples is {count:,}; it must be from 2 to the {len(split):,} of the split"
         )
-    moments = GradientMoments(model, batch=1, tokens=tokens_a_sample(split))
+    moments = GradientMoments(model, batch=1, tokens=tokens_per_sample(split))
     order = torch.Generator().manual_seed(seed)
     left = count
     for inputs, labels in split.batches(_samples_at_once(model, split), order):
         gradients, routed = per_sample_gradients(model, inputs[:left], labels[:left])
         moments.add(list(gradients.values()), routed)
-        del gradients  # before those of the next chunk are made
+        del gradients  # frees the memory for the next chunk
         left -= len(labels)
         if left <= 0:
             break
@@ -89,33 +87,33 @@ def per_sample_gradient_noise(
 def per_sample_gradients(
     model: Model, inputs: Tensor, labels: Tensor
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The gradient of the loss of each sample alone, by each trained parameter.
+    """The gradient of each sample's own loss, for each trained parameter.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
-        Measured in evaluation mode, with its cuts settled, and left as it was.
+        Measured in evaluation mode, with calibrated thresholds, and left as it was.
     inputs, labels : Tensor
-        A batch of a split, of n samples. All their gradients are in memory at once.
+        A batch of n samples. All their gradients are in memory at once.
 
     Returns
     -------
     gradients : dict of str to Tensor, shape (n, *shape of the parameter)
-        By the parameter's name.
+        By the parameters' names.
     routed : list of Tensor of int64, shape (n, N)
-        How many tokens of each sample each expert was given; for each layer of experts.
+        The number of tokens of each sample that each expert was given, one tensor per layer of
+        experts.
 
     Raises
     ------
     InvalidInput
-        For a network that `settle_cuts` has still to settle: without cuts of its own, a sample is
-        routed by its neighbors.
+        For a network whose thresholds are not calibrated.
     """
     layers = [module for module in model.modules() if isinstance(module, MoELayer)]
-    if any(layer.cut is not None and bool(layer.cut[1].isnan()) for layer in layers):
+    if any(layer.thresholds is not None and bool(layer.thresholds[1].isnan()) for layer in layers):
         raise InvalidInput(
-            "the network has no settled cuts, so the routing of a sample hangs on its neighbors;"
-            " call settle_cuts with a batch of training data first"
+            "the network's thresholds are not calibrated, so the routing of a sample depends on its"
+            " neighbors; call calibrate with a batch of training data first"
         )
 
     def loss(
@@ -128,7 +126,7 @@ def per_sample_gradients(
 
     of_each = vmap(grad(loss, has_aux=True), in_dims=(None, 0, 0))
     parameters = {name: tensor.detach() for name, tensor in trained_parameters(model).items()}
-    # The other kernels of attention have no derivative that can be taken for each sample.
+    # Other attention kernels do not support vmap over their gradients.
     with evaluation_mode(model), _computed_densely(layers), sdpa_kernel(SDPBackend.MATH):
         gradients, routed = of_each(parameters, inputs, labels)
     return gradients, routed
@@ -136,7 +134,7 @@ def per_sample_gradients(
 
 @contextmanager
 def _computed_densely(layers: list[MoELayer]) -> Iterator[None]:
-    """On the path that `vmap` can follow, and then on the one they were on."""
+    """Compute the layers densely, which `vmap` supports, and restore their own dispatch."""
     were = [layer.dispatch for layer in layers]
     for layer in layers:
         layer.dispatch = "dense"
@@ -148,9 +146,10 @@ def _computed_densely(layers: list[MoELayer]) -> Iterator[None]:
 
 
 def _samples_at_once(model: Model, split: ImageSplit | TextSplit) -> int:
-    """So many that what is kept of them takes about `_BYTES_AT_ONCE`; at least 1.
+    """The number of samples whose gradients and activations take about `_BYTES_AT_ONCE`.
 
-    About what was measured: gradients, and a token's values in experts, head, trunk and attention.
+    The constants were fitted to measured memory: gradients, and per token the values in experts,
+    head, trunk and attention.
     """
     s, count = model.specification, parameter_count(model.specification)
     match s:
@@ -160,5 +159,5 @@ def _samples_at_once(model: Model, split: ImageSplit | TextSplit) -> int:
             outputs, attended = s.vocabulary, s.heads * s.context
     hidden = count.experts // (2 * s.width)
     of_token = 8 * (hidden + outputs) + s.blocks.depth * (32 * s.width + 6 * attended)
-    values = count.total * 5 // 4 + tokens_a_sample(split) * of_token
+    values = count.total * 5 // 4 + tokens_per_sample(split) * of_token
     return max(1, _BYTES_AT_ONCE // (values * model.last_norm.weight.element_size()))

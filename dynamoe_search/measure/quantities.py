@@ -1,4 +1,4 @@
-"""What a study can have measured of each network: the numbers by name, and their means. No torch."""
+"""The quantities that a study can measure of each network, and their means. No torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import pandas as pd
 from dynamoe_search.statistics.intervals import half_width, pooled_noise
 
 GROUPS = ("trunk", "router", "experts")
-"""The groups of parameters whose gradients are told apart."""
+"""The groups of parameters whose gradients are measured separately."""
+
+NETWORK = "network"
+"""The group of all parameters together."""
 
 MEASURES = ("gradients", "utilization", "representation")
-"""What a study file can ask for."""
+"""What a study file can name in `search.measure`."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class Measured:
     Parameters
     ----------
     measure : str
-        Which of `MEASURES` gives it.
+        The one of `MEASURES` that gives it.
     label, unit : str
-        For people.
+        How people read it.
     """
 
     measure: str
@@ -42,8 +45,8 @@ MEASURED: Mapping[str, Measured] = MappingProxyType(
             for group in GROUPS
         },
         "gradient_trace": Measured("gradients", "variance", "squared gradient"),
-        "effective_experts": Measured("utilization", "effective experts", "in all"),
-        "dead_experts": Measured("utilization", "dead experts", "in all"),
+        "effective_experts": Measured("utilization", "effective experts", "sum of layers"),
+        "dead_experts": Measured("utilization", "dead experts", "sum of layers"),
         "maximum_violation": Measured("utilization", "MaxVio", "mean of layers"),
         "gini": Measured("utilization", "Gini", "mean of layers"),
         "router_entropy": Measured("utilization", "router entropy", "nats, mean of layers"),
@@ -53,47 +56,47 @@ MEASURED: Mapping[str, Measured] = MappingProxyType(
         "effective_rank_last": Measured("representation", "effective rank", "last layer"),
     }
 )
-"""By the column of `Study.training_runs` that holds it."""
+"""The quantities, by their columns in `Study.training_runs`."""
 
 
 def measured_means(runs: pd.DataFrame) -> pd.DataFrame:
-    """What was measured, by candidate: means over its blocks, with their 95 % intervals.
+    """The mean of every measured quantity, with its 95 % interval, for each candidate.
 
     Parameters
     ----------
     runs : DataFrame
-        As `Study.training_runs` gives it; complete trainings count.
+        The training runs of a study, by `Study.training_runs`. Complete ones are used.
 
     Returns
     -------
     DataFrame
-        Indexed by candidate, in their order; for each of `MEASURED` that there is, its mean under
-        its name, with ``_low`` and ``_high``, from the noise pooled over the study; NaN where
-        nothing was trained twice, or the noise is not finite.
+        One row per candidate, sorted: ``candidate``; for each of `MEASURED` that was measured, its
+        mean over blocks, under its name, with ``_low`` and ``_high``, from the noise pooled over
+        the study. The ends are NaN where nothing was trained twice.
 
     Examples
     --------
     >>> runs = pd.DataFrame(
     ...     {"candidate": ["3-1", "3-1", "2-2"], "state": "complete", "gini": [0.2, 0.4, 0.1]}
     ... )
-    >>> measured_means(runs).round(2).loc["2-2"].tolist()
-    [0.1, -1.7, 1.9]
+    >>> measured_means(runs).round(2).values.tolist()
+    [['2-2', 0.1, -1.7, 1.9], ['3-1', 0.3, -0.97, 1.57]]
     """
     complete = runs[runs["state"] == "complete"]
     grouped = complete.groupby("candidate", sort=True)
-    columns = {}
+    table = grouped.size().index.to_frame()
     for name in MEASURED:
         if name not in complete or complete[name].isna().all():
             continue
-        columns[name] = grouped[name].mean()
+        mean = grouped[name].mean()
         noise = pooled_noise(complete[name], complete["candidate"])
         width = half_width(noise, grouped[name].count())
-        columns[f"{name}_low"] = columns[name] - width
-        columns[f"{name}_high"] = columns[name] + width
-    return pd.DataFrame(columns, index=grouped.size().index)
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = mean, mean - width, mean + width
+    return table.reset_index(drop=True)
 
 
 def with_measured(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """A table with a column ``candidate``, and the columns of `measured_means` that it lacks."""
-    measured = measured_means(runs).drop(columns=list(table), errors="ignore")
-    return table.join(measured, on="candidate")
+    """Add the columns of `measured_means` to a table by candidate, where the table lacks them."""
+    measured = measured_means(runs)
+    lacking = measured.columns.difference(table.columns, sort=False)
+    return table.merge(measured[["candidate", *lacking]], on="candidate", how="left")

@@ -1,6 +1,6 @@
-"""What the tokens that enter each block of a network are like: how varied, and how alike by layer.
+"""The representations of tokens at each block: their effective rank, and their similarity (CKA).
 
-A token's representation is what a block is given: the normalized residual stream, which routers and
+A token's representation is a block's input: the normalized residual stream, which routers and
 experts see.
 """
 
@@ -22,25 +22,24 @@ from dynamoe_search.models import Model
 from dynamoe_search.training.evaluation import evaluation_mode, predict, samples_at_once
 from dynamoe_search.training.settings import Precision
 
-_FEWEST_TOKENS = 4  # of which the unbiased estimator is defined
+_FEWEST_TOKENS = 4  # the unbiased estimator needs them
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class RepresentationSums:
-    """Sums over tokens, from which both measures follow exactly; merged by ``+``.
+    """Sums over tokens, from which both measures follow exactly. Add them with ``+``.
 
-    A token x of width d is summed as (x, |x|^2), of width d + 1, its representations in all L
-    layers in a row.
+    A representation x of width d is summed as (x, |x|^2), of width d + 1.
 
     Parameters
     ----------
     tokens : int
-        n.
+        n, the number of tokens.
     first : ndarray of float64, shape (L, d + 1)
         The sums.
     second : ndarray of float64, shape (L, d + 1, L, d + 1)
-        The sums of products, 8 (L (d + 1))^2 bytes.
+        The sums of products; 8 (L (d + 1))^2 bytes.
     """
 
     tokens: int
@@ -54,7 +53,7 @@ class RepresentationSums:
         Parameters
         ----------
         layers : sequence of Tensor of float, shape (n, d)
-            Of the same tokens in each layer.
+            The representations of the same tokens, one tensor per layer.
         """
         tokens = len(layers[0])
         first, second = (part.cpu().numpy() for part in _sums(layers))
@@ -63,8 +62,8 @@ class RepresentationSums:
     def __add__(self, other: RepresentationSums) -> RepresentationSums:
         if self.first.shape != other.first.shape:
             raise InvalidInput(
-                f"sums of shape {self.first.shape} and {other.first.shape} cannot be merged; both"
-                " must be of one network"
+                f"sums of shapes {self.first.shape} and {other.first.shape} cannot be added; both"
+                " must be of the same network"
             )
         return RepresentationSums(
             self.tokens + other.tokens, self.first + other.first, self.second + other.second
@@ -75,7 +74,7 @@ class RepresentationSums:
 def sum_representations(
     model: Model, split: ImageSplit | TextSplit, precision: Precision = "float32"
 ) -> RepresentationSums:
-    """Sum what enters each block of a network, over the tokens of a split, in one pass.
+    """Sum the inputs of each block of a network over the tokens of a split, in one pass.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def sum_representations(
         With experts or dense; measured in evaluation mode, and left as it was.
     split : ImageSplit or TextSplit
     precision : {"float32", "bfloat16"}
-        What matrix products of the network are computed in; the sums are in float64.
+        The precision of the network's matrix products; the sums are in float64.
 
     Examples
     --------
@@ -119,6 +118,7 @@ def sum_representations(
 
 
 def _sums(layers: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The sums and the sums of products, as in `RepresentationSums`."""
     x = torch.stack(list(layers), dim=1).double()
     x = torch.cat([x, x.square().sum(dim=2, keepdim=True)], dim=2)
     flat = x.flatten(1)
@@ -126,10 +126,11 @@ def _sums(layers: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def effective_ranks(sums: RepresentationSums) -> NDArray[np.float64]:
-    """The effective rank of the centerd representations of each layer (Roy and Vetterli, 2007).
+    """The effective rank of the centered representations of each layer (Roy and Vetterli, 2007).
 
     exp(-sum_i p_i ln p_i), where p_i is the i-th singular value over the sum of all: the number of
-    equally large ones with the same entropy. They are the roots of the covariance's eigenvalues.
+    equal singular values with the same entropy. They are computed as the square roots of the
+    covariance's eigenvalues.
 
     Parameters
     ----------
@@ -138,7 +139,12 @@ def effective_ranks(sums: RepresentationSums) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (L,)
-        From 1 to the smaller of d and n - 1; NaN where all tokens are alike.
+        From 1 to the smaller of d and n - 1; NaN where all tokens are equal.
+
+    Raises
+    ------
+    InvalidInput
+        For fewer than 4 tokens.
 
     Examples
     --------
@@ -159,16 +165,16 @@ def effective_ranks(sums: RepresentationSums) -> NDArray[np.float64]:
 
 
 def linear_cka(sums: RepresentationSums) -> NDArray[np.float64]:
-    """The linear centerd kernel alignment of the representations of every two layers, debiased.
+    """The debiased linear centered kernel alignment (CKA) of the representations of two layers.
 
     CKA(X, Y) = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)) with the kernel x_i . x_j (arXiv
-    1905.00414), and HSIC by the unbiased estimator of Song et al. (2012), as arXiv 2010.15327 has
-    it in equation 3: with K and L the kernels, their diagonals set to 0,
+    1905.00414), and HSIC by the unbiased estimator of Song et al. (2012), in the form of equation 3
+    of arXiv 2010.15327: with K and L the kernels, their diagonals set to 0,
 
         HSIC = (tr KL + 1'K1 1'L1 / ((n - 1) (n - 2)) - 2 1'KL1 / (n - 2)) / (n (n - 3))
 
-    so that unrelated layers have an expectation of about 0 however few the tokens. No n x n kernel
-    is made: all three terms follow from the sums.
+    So unrelated layers have an expectation of about 0, even with few tokens. No n x n kernel is
+    needed: all three terms follow from the sums.
 
     Parameters
     ----------
@@ -177,8 +183,8 @@ def linear_cka(sums: RepresentationSums) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (L, L)
-        From -1 to 1; 1 for representations that differ by a rotation, a scale and a shift; by
-        chance a little below 0 for unrelated ones. NaN where all tokens are alike.
+        From -1 to 1; 1 for representations that differ only by a rotation, a scale and a shift. It
+        can be slightly below 0 by chance. NaN where all tokens are equal.
 
     Raises
     ------
@@ -211,13 +217,13 @@ def linear_cka(sums: RepresentationSums) -> NDArray[np.float64]:
 def _require_tokens(sums: RepresentationSums) -> None:
     if sums.tokens < _FEWEST_TOKENS:
         raise InvalidInput(
-            f"{sums.tokens} tokens say too little about representations; give at least"
+            f"{sums.tokens} tokens are too few to measure representations; give at least"
             f" {_FEWEST_TOKENS}"
         )
 
 
 def rank_table(sums: RepresentationSums) -> pd.DataFrame:
-    """How varied the tokens are that enter each block.
+    """The effective rank of the representations at each block.
 
     Parameters
     ----------
@@ -226,8 +232,8 @@ def rank_table(sums: RepresentationSums) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a layer: ``layer`` (from 1), ``width`` (d), ``effective_rank`` and ``rank_share``, its
-        part of d.
+        One row per layer: ``layer`` (from 1), ``width`` (d), ``effective_rank`` and ``rank_share``,
+        the effective rank over d.
     """
     ranks, width = effective_ranks(sums), sums.first.shape[1] - 1
     return pd.DataFrame(
@@ -241,7 +247,7 @@ def rank_table(sums: RepresentationSums) -> pd.DataFrame:
 
 
 def cka_table(sums: RepresentationSums) -> pd.DataFrame:
-    """How alike the tokens that enter two blocks are.
+    """The similarity of the representations at every two blocks.
 
     Parameters
     ----------
@@ -250,7 +256,7 @@ def cka_table(sums: RepresentationSums) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each of the L^2 ordered pairs: ``layer``, ``other`` (both from 1) and ``cka``.
+        One row for each of the L^2 ordered pairs: ``layer``, ``other`` (both from 1) and ``cka``.
     """
     cka = linear_cka(sums)
     layers = np.arange(1, len(cka) + 1)

@@ -1,4 +1,4 @@
-"""What is counted of the routing of a layer: in one pass, in bounded memory, and mergeable."""
+"""Count how layers route the tokens of a split: in one pass, in bounded memory, in parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dynamoe_search.training.evaluation import evaluation_mode, predict, samples
 from dynamoe_search.training.settings import Precision
 
 REST = "rest"
-"""The group of all tokens whose id is not counted by itself."""
+"""The group of all tokens whose id is not counted separately."""
 
 _MOST_TOKEN_IDS = 256
 _TOKENS_AT_ONCE = 2**20
@@ -28,22 +28,22 @@ _TOKENS_AT_ONCE = 2**20
 
 @dataclass(frozen=True, eq=False)
 class RoutingCounts:
-    """How one layer of N experts routed tokens of G groups: classes, or token ids.
+    """How one layer of N experts routed the tokens of G groups: classes, or token ids.
 
-    Counts of parts of a split, in whatever batches and by whatever workers, are merged by ``+``.
+    Add the counts of parts of a split, from any batches and workers, with ``+``.
 
     Parameters
     ----------
     groups : tuple of str
-        The names of the groups, each once.
+        The names of the groups, all different.
     tokens : ndarray of int64, shape (G,)
-        The tokens of each group.
+        The number of tokens of each group.
     load : ndarray of int64, shape (G, N)
-        How many tokens of each group used each expert.
+        The number of tokens of each group that used each expert.
     together : ndarray of int64, shape (N, N)
-        How many tokens used both experts; on the diagonal, how many used the one.
+        The number of tokens that used both experts; on the diagonal, that used the expert.
     active : ndarray of int64, shape (N + 1,)
-        How many tokens used 0, 1, ..., N experts; none used 0.
+        The number of tokens that used 0, 1, ..., N experts; 0 is never used.
     entropy : float
         The sum over tokens of the entropy of their gates, in nats.
 
@@ -72,9 +72,9 @@ class RoutingCounts:
         Parameters
         ----------
         routing : Routing
-            Of T tokens among N experts.
+            T tokens and N experts.
         group : Tensor of int64, shape (T,)
-            The place of each token's group among `groups`.
+            The index of each token's group in `groups`.
         groups : sequence of str
         """
         flat = _flat_counts(routing, _members(group, len(groups))).cpu().numpy()
@@ -84,7 +84,7 @@ class RoutingCounts:
     def _from_flat(
         cls, flat: NDArray[np.float64], groups: Sequence[str], experts: int
     ) -> RoutingCounts:
-        """From what `_flat_counts` gives, or a sum of it."""
+        """The counts from a vector of `_flat_counts`, or a sum of such vectors."""
         *counts, entropy = np.split(flat, np.cumsum(_flat_sizes(len(groups), experts))[:-1])
         tokens, load, together, active = (part.astype(np.int64) for part in counts)
         return cls(
@@ -100,8 +100,8 @@ class RoutingCounts:
         if self.groups != other.groups or self.experts != other.experts:
             raise InvalidInput(
                 f"counts of {self.experts} and {other.experts} experts, by {len(self.groups)} and"
-                f" {len(other.groups)} groups, cannot be merged; both must be of one layer and of"
-                " the same groups (give the same token ids to every worker)"
+                f" {len(other.groups)} groups, cannot be added; both must be of the same layer and"
+                " the same groups: give the same token ids to every worker"
             )
         return RoutingCounts(
             self.groups,
@@ -114,7 +114,7 @@ class RoutingCounts:
 
     @property
     def experts(self) -> int:
-        """N."""
+        """The number of experts N."""
         return int(self.load.shape[1])
 
 
@@ -125,10 +125,9 @@ def count_routings(
     token_ids: Sequence[int] | None = None,
     precision: Precision = "float32",
 ) -> tuple[RoutingCounts, ...]:
-    """Count how each layer routes a split, without the router's noise.
+    """Count how each layer routes the tokens of a split, without the router's noise.
 
-    The groups are the classes of images, or the ids of the tokens that are routed: those given, and
-    the rest of them together.
+    The groups are the classes of images, or token ids: those given, and all others together.
 
     Parameters
     ----------
@@ -136,20 +135,20 @@ def count_routings(
         With layers of experts; measured in evaluation mode, and left as it was.
     split : ImageSplit or TextSplit
     token_ids : sequence of int, optional
-        Of a text, the ids to count by themselves, each once; `frequent_tokens` of the split where
-        it is None. Workers whose counts are to be merged must count the same.
+        For text, the different ids to count separately; by default the `frequent_tokens` of the
+        split. Workers whose counts are added need the same ids.
     precision : {"float32", "bfloat16"}
-        What matrix products are computed in.
+        The precision of matrix products.
 
     Returns
     -------
     tuple of RoutingCounts
-        One a layer.
+        One per layer.
 
     Raises
     ------
     InvalidInput
-        For a dense network, or a token id outside its vocabulary or given twice.
+        For a dense network, or a token id that is outside the vocabulary or given twice.
 
     Examples
     --------
@@ -173,7 +172,7 @@ def count_routings(
             grouping = inputs if isinstance(split, TextSplit) else labels
             members = _members(places[grouping.flatten()], len(groups))
             summed += torch.cat([_flat_counts(routing, members) for routing in report])
-    # Read from the device in one piece: counts of tokens are exact in float64.
+    # One transfer from the device; float64 holds counts exactly.
     flat = np.split(summed.cpu().numpy(), np.cumsum(sizes)[:-1])
     return tuple(
         RoutingCounts._from_flat(part, groups, experts)
@@ -182,13 +181,13 @@ def count_routings(
 
 
 def frequent_tokens(split: TextSplit, most: int = _MOST_TOKEN_IDS) -> tuple[int, ...]:
-    """The ids of the most frequent tokens that are inputs of a split, the most frequent first.
+    """The ids of the most frequent input tokens of a split, the most frequent first.
 
     Parameters
     ----------
     split : TextSplit
     most : int
-        How many; fewer where the split does not have so many.
+        The largest number of ids.
 
     Examples
     --------
@@ -209,7 +208,7 @@ def frequent_tokens(split: TextSplit, most: int = _MOST_TOKEN_IDS) -> tuple[int,
 def _groups(
     model: Model, split: ImageSplit | TextSplit, token_ids: Sequence[int] | None
 ) -> tuple[tuple[str, ...], Tensor]:
-    """The names of the groups, and the place among them of every class or token id."""
+    """The names of the groups, and the index of the group of every class or token id."""
     network = model.specification
     if isinstance(network, Classifier):
         names = tuple(map(str, range(network.classes)))
@@ -218,7 +217,7 @@ def _groups(
     ids = frequent_tokens(split) if token_ids is None else tuple(token_ids)
     if len(set(ids)) < len(ids) or not all(0 <= one < network.vocabulary for one in ids):
         raise InvalidInput(
-            f"token_ids are {ids}; give each once, from 0 to {network.vocabulary - 1}"
+            f"token_ids are {ids}; give different ids from 0 to {network.vocabulary - 1}"
         )
     places = torch.full((network.vocabulary,), len(ids))
     places[list(ids)] = torch.arange(len(ids))
@@ -226,17 +225,17 @@ def _groups(
 
 
 def _members(group: Tensor, groups: int) -> Tensor:
-    """Which group each token is of, as 0 or 1; shape (T, G)."""
+    """The group of each token, one-hot; shape (T, G)."""
     return nn.functional.one_hot(group, groups).double()
 
 
 def _flat_sizes(groups: int, experts: int) -> tuple[int, ...]:
-    """The lengths of what `_flat_counts` puts in a row."""
+    """The lengths of the parts that `_flat_counts` concatenates."""
     return groups, groups * experts, experts**2, experts + 1, 1
 
 
 def _flat_counts(routing: Routing, members: Tensor) -> Tensor:
-    """All that is counted of one batch, on its device."""
+    """All counts of one batch as one vector, on its device."""
     used = routing.chosen.double()
     active = nn.functional.one_hot(routing.active, used.shape[1] + 1).sum(dim=0)
     entropy = torch.special.entr(routing.gates.double()).sum()

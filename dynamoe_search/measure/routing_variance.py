@@ -1,4 +1,4 @@
-"""Claims of the source, put to the test."""
+"""Test the source's claim that dynamic routing lowers the variance of the gradient."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pandas as pd
 
 from dynamoe_search.budgets import experts_of, held_routers
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.measure.gradient_moments import pool_gradients, with_ratios
-from dynamoe_search.measure.gradients import GradientWatch
+from dynamoe_search.measure.gradient_moments import pool_groups, with_ratios
 from dynamoe_search.measure.per_sample_gradients import per_sample_gradient_noise
-from dynamoe_search.measure.quantities import GROUPS
+from dynamoe_search.measure.quantities import GROUPS, NETWORK
+from dynamoe_search.measure.recorder import TrainingRecorder
 from dynamoe_search.specification import FixedRouter, Router, Specification, VariableRouter
 from dynamoe_search.statistics.comparison import (
     ERROR_RATE,
@@ -33,31 +33,30 @@ _QUANTITIES = {
     "trace": "the trace of the gradient's covariance",
     "noise_scale": "the gradient's noise scale",
 }
-_NETWORK = "network"
 _ROUTINGS = ("dynamic", "fixed")
 
 
 @dataclass(frozen=True)
-class VarianceClaim:
-    """What trainings of one's own say to "dynamic routing lowers gradient variance".
+class VarianceResult:
+    """The result of `gradient_variance`.
 
     Parameters
     ----------
     verdict : {"supported", "reversed", "undecided"}
-        Whether the quantity is lower with dynamic routing, higher, or neither is shown.
+        Whether the quantity is significantly lower with dynamic routing, higher, or neither.
     sentence : str
-        The verdict, with what it rests on.
+        The verdict and the numbers behind it.
     comparison : DataFrame
         As `compare_routings` gives it.
     seeds : DataFrame
-        A row for each ``routing`` (dynamic or fixed), ``seed`` and ``group`` (network is all three
-        groups): means over the training of ``loss`` (validation), ``trace``, ``squared_norm`` and
-        so on, with ratios of these means; ``mean_active``, the measured K.
+        One row per ``routing`` (dynamic or fixed), ``seed`` and ``group`` (network is all
+        parameters): means over the training of ``loss`` (validation), ``trace``, ``squared_norm``
+        and so on, with ratios of these means; ``mean_active``, the measured K.
     measurements : DataFrame
-        What they are means of: a row for each ``fraction`` of each training, ``layer`` and
-        ``group``, as `GradientWatch` gives it.
+        The measurements that they are means of: one row per run, ``fraction``, ``layer`` and
+        ``group``.
     seconds : float
-        The wall time that measuring took, beside training.
+        The wall time of measuring, without training.
     """
 
     verdict: str
@@ -79,45 +78,47 @@ def gradient_variance(
     quantity: VarianceQuantity = "trace",
     samples: int | None = None,
     every: int = 1,
-) -> VarianceClaim:
+) -> VarianceResult:
     """Does dynamic routing lower the variance of the gradient?
 
-    One network is trained with each of two routers, from the same seeds: the same initial weights,
-    order of the data and samples to measure on. It has the same parameters either way, and both
+    One network is trained with each of two routers, from the same seeds: with the same initial
+    weights, order of the data, and samples to measure on. The parameters are the same, and both
     routers are held at the same mean K (`dynamoe_search.budgets.held_routers`). The gradients are
-    taken sample by sample, as `per_sample_gradient_noise` does.
+    taken sample by sample, by `per_sample_gradient_noise`.
 
-    The trace is the variance that the source speaks of. But alone it grows with the square of the
-    loss's scale, and changes with how much has been learned. The noise scale, trace over squared
-    norm of the mean gradient, is free of the scale. The routers are compared as they are: they
-    differ in how they weight the chosen experts, too (those of variable K do not divide the gates
-    by their sum), and in the temperature and noise that they are given.
+    The trace is the variance that the source speaks of. However, it grows with the square of the
+    loss's scale, and changes as the network learns. The noise scale, the trace over the squared
+    norm of the mean gradient, does not depend on the scale. The routers are compared as they are:
+    they also weight the chosen experts differently (those of variable K do not divide the gates by
+    their sum), and can differ in temperature and noise.
 
     Parameters
     ----------
     network : Classifier or LanguageModel
-        With experts; its routers are replaced.
+        A network with experts; its routers are replaced.
     data : ImageData or TextData
     settings : TrainingSettings
         Its evaluations are the points of measurement.
     dynamic : TopP, Relative or Threshold
     fixed : TopK or Percentile
     active : float
-        The mean K over the layers; a whole number holds each layer at the same.
+        The mean K over layers; with a whole number, it is that of every layer.
     seeds : sequence of int
         At least 2, all different.
     quantity : {"trace", "noise_scale"}
-        What is compared; to be named before the trainings.
+        The quantity to compare; choose it before the training runs.
     samples : int, optional
-        How many samples of the training split to measure on; all where it is None.
+        The number of samples of the training split to measure on; by default all.
     every : int
-        Measure at each evaluation, at every second, and so on.
+        Measure at each N-th evaluation, for this N, and at the last one.
 
     Raises
     ------
     InvalidInput
-        For routers of the wrong kind, a K that the schedule cannot have, too few seeds, or what
-        `train` and `per_sample_gradient_noise` refuse.
+        For routers of the wrong kind, a K that the schedule cannot have, too few seeds, or where
+        `train` or `per_sample_gradient_noise` raises it.
+    RunFailed
+        If every training run diverges.
 
     Examples
     --------
@@ -126,12 +127,12 @@ def gradient_variance(
     >>> from dynamoe_search.specification import Classifier, Experts, TopK, TopP
     >>> network = Classifier(64, 10, 8, Experts(8, Schedule((4, 2))))
     >>> settings = TrainingSettings(epochs=2, evaluations=2)
-    >>> claim = gradient_variance(
+    >>> found = gradient_variance(
     ...     network, embedded_digits(seed=0), settings, TopP(), TopK(), 1.5, range(3), samples=64
     ... )
-    >>> claim.verdict in ("supported", "reversed", "undecided")
+    >>> found.verdict in ("supported", "reversed", "undecided")
     True
-    >>> claim.comparison["group"].tolist()
+    >>> found.comparison["group"].tolist()
     ['network', 'trunk', 'router', 'experts']
     """
     if not isinstance(dynamic, VariableRouter) or not isinstance(fixed, FixedRouter):
@@ -146,21 +147,21 @@ def gradient_variance(
     tables, seconds = [], 0.0
     for (routing, router), seed in product(routers.items(), seeds):
         measure = partial(per_sample_gradient_noise, split=data.train, samples=samples, seed=seed)
-        watch = GradientWatch(measure, every)
+        recorder = TrainingRecorder(measure, every)
         try:
             specification = _with_router(network, router, active)
-            result = train(specification, data, settings, seed, on_evaluation=watch)
+            result = train(specification, data, settings, seed, on_evaluation=recorder)
         except NonFiniteLoss:
-            continue  # a pair that is missing
-        seconds += watch.seconds
+            continue  # a missing pair
+        seconds += recorder.seconds
         mean_active = sum(result.mean_active) / len(result.mean_active)
-        tables.append(watch.table.assign(routing=routing, seed=seed, mean_active=mean_active))
+        tables.append(recorder.table.assign(routing=routing, seed=seed, mean_active=mean_active))
     if not tables:
-        raise RunFailed("every training diverged; lower learning_rate")
+        raise RunFailed("every training run diverged; lower learning_rate")
     measurements = pd.concat(tables, ignore_index=True)
     by_seed = _by_seed(measurements)
     comparison = compare_routings(by_seed, seeds, quantity)
-    return VarianceClaim(
+    return VarianceResult(
         verdict=comparison["verdict"][0],
         sentence=_sentence(comparison, by_seed, routers, quantity),
         comparison=comparison,
@@ -173,28 +174,28 @@ def gradient_variance(
 def compare_routings(
     by_seed: pd.DataFrame, seeds: Sequence[int], quantity: VarianceQuantity
 ) -> pd.DataFrame:
-    """Dynamic against fixed routing, paired by seed, as a ratio.
+    """Compare dynamic with fixed routing, paired by seed, as a ratio.
 
-    Logarithms are compared, by the paired t test. That of the whole network is one test, fixed
+    The paired t test is made on logarithms. The test of the whole network is one test, fixed
     beforehand; those of the groups are a family, with Holm's correction. The verdict comes from the
-    tests; the interval is of one ratio, and need not agree with them to the last digit.
+    tests; each interval is of one ratio, and can disagree with them in the last digit.
 
     Parameters
     ----------
     by_seed : DataFrame
-        As `VarianceClaim.seeds`.
+        As `VarianceResult.seeds`.
     seeds : sequence of int
-        All that there should be.
+        All planned seeds.
     quantity : {"trace", "noise_scale"}
 
     Returns
     -------
     DataFrame
-        For the network, then for each ``group``: ``seeds`` (pairs) and ``missing`` (others: a
-        training diverged, or a quantity is not a finite number above 0); ``dynamic`` and ``fixed``
-        (geometric means over the pairs), ``ratio`` of the one to the other with ``low`` and
-        ``high`` (95 %, studentized bootstrap); ``p`` and ``p_holm``; ``verdict`` (supported: below
-        1; reversed: above 1; undecided).
+        One row for the network, then one per ``group``: ``seeds`` (pairs) and ``missing`` (the
+        other seeds: a run diverged, or the quantity is not a finite number above 0); ``dynamic``
+        and ``fixed`` (geometric means over the pairs), their ``ratio`` with ``low`` and ``high``
+        (95 %, studentized bootstrap); ``p`` and ``p_holm``; ``verdict`` (supported: below 1;
+        reversed: above 1; undecided).
 
     Raises
     ------
@@ -202,11 +203,11 @@ def compare_routings(
         For another quantity.
     """
     _check(quantity)
-    places = pd.MultiIndex.from_product([(_NETWORK, *GROUPS), _ROUTINGS])
+    places = pd.MultiIndex.from_product([(NETWORK, *GROUPS), _ROUTINGS])
     values = by_seed.pivot(index="seed", columns=["group", "routing"], values=quantity)
     values = values.reindex(index=list(seeds), columns=places)
     logs = np.log(values.where((values > 0) & (values < np.inf)))
-    table = pd.DataFrame([_compared(group, logs[group]) for group in (_NETWORK, *GROUPS)])
+    table = pd.DataFrame([_compared(group, logs[group]) for group in (NETWORK, *GROUPS)])
     table["p_holm"] = [table["p"][0], *holm(table["p"][1:])]
     is_shown = table["p_holm"] <= ERROR_RATE
     table["verdict"] = np.select(
@@ -239,16 +240,10 @@ def _compared(group: str, logs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _by_seed(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Means over the training by group, and of the whole network."""
-    training = ["routing", "seed", "mean_active"]
-    keys = [*training, "fraction", "loss"]
-    points = pd.concat(
-        [
-            pool_gradients(measurements, keys).assign(group=_NETWORK),
-            pool_gradients(measurements, [*keys, "group"]),
-        ]
-    )
-    means = points.groupby([*training, "group"], sort=False, as_index=False).mean()
+    """Means over the training, of the whole network and by group."""
+    run = ["routing", "seed", "mean_active"]
+    points = pool_groups(measurements, [*run, "fraction", "loss"])
+    means = points.groupby([*run, "group"], sort=False, as_index=False).mean()
     return with_ratios(means.drop(columns="fraction")).astype({"parameters": int})
 
 
@@ -266,11 +261,11 @@ def _sentence(
 ) -> str:
     row = next(comparison.itertuples())
     names = [routers[routing].name for routing in _ROUTINGS]
-    means = by_seed[by_seed["group"] == _NETWORK].groupby("routing")[["mean_active", "loss"]].mean()
+    means = by_seed[by_seed["group"] == NETWORK].groupby("routing")[["mean_active", "loss"]].mean()
     active, loss = (means[column].reindex(_ROUTINGS) for column in means)
     found = {
         "supported": "Supported",
-        "reversed": "Not supported, but reversed",
+        "reversed": "Reversed",
         "undecided": "Undecided",
     }[row.verdict]
     sentence = (
@@ -285,7 +280,7 @@ def _sentence(
         )
     if row.missing:
         sentence += (
-            f" {row.missing} of {row.seeds + row.missing} pairs are missing: a training diverged,"
-            " or the quantity was not a finite number above 0."
+            f" {row.missing} of {row.seeds + row.missing} pairs are missing: a training run"
+            " diverged, or the quantity was not a finite number above 0."
         )
     return sentence

@@ -1,7 +1,7 @@
-"""How evenly the experts of a layer are used, and what their use says about classes or tokens.
+"""How evenly the experts of a layer are used, and how much they depend on classes or tokens.
 
-A load is the number of tokens that used each expert of a layer, as `dynamoe_search.training.evaluation`
-counts them; the load share f_e is expert e's part of it, so that shares sum to 1 whatever K is.
+A load is the number of tokens that used each expert of a layer. The load share f_e is expert e's
+part of the load, so that shares sum to 1 for any K.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from dynamoe_search.errors import InvalidInput
 
 
 def load_shares(load: ArrayLike) -> NDArray[np.float64]:
-    """The load shares f_e, which sum to 1; shape (N,).
+    """The load shares f_e, which sum to 1.
 
     Parameters
     ----------
     load : array_like of int or float, shape (N,)
-        At least 0 each, and not all 0.
+        The tokens that used each expert, each at least 0, not all 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
 
     Raises
     ------
     InvalidInput
-        For anything that is no load, or a load of nothing.
+        If the load has another shape, a number below 0, or only zeros.
 
     Examples
     --------
@@ -38,7 +42,7 @@ def load_shares(load: ArrayLike) -> NDArray[np.float64]:
     total = counts.sum()
     if counts.ndim != 1 or not (counts >= 0).all() or not 0 < total < math.inf:
         raise InvalidInput(
-            f"the load is {load!r}; it must be one finite number of at least 0 an expert, not all 0"
+            f"load is {load!r}; expected one finite number per expert, at least 0 and not all 0"
         )
     return np.asarray(counts / total)
 
@@ -54,7 +58,7 @@ def load_entropy(load: ArrayLike) -> float:
     Returns
     -------
     float
-        From 0, where one expert does everything, to ln N, where all are equally busy.
+        From 0, where one expert has the whole load, to ln N for an even load.
 
     Examples
     --------
@@ -62,12 +66,12 @@ def load_entropy(load: ArrayLike) -> float:
     (0.0, 1.0)
     """
     shares = load_shares(load)
-    # Which rounding may overstep.
+    # Rounding can exceed the bounds.
     return min(max(0.0, float(entr(shares).sum())), math.log(len(shares)))
 
 
 def normalized_entropy(load: ArrayLike) -> float:
-    """H(f) / ln N: 1 where all experts are equally busy, whatever their number; 1 where N = 1.
+    """H(f) / ln N: 1 for an even load, whatever N is; also 1 for N = 1.
 
     Parameters
     ----------
@@ -84,17 +88,17 @@ def normalized_entropy(load: ArrayLike) -> float:
 
 
 def mean_normalized_entropy(loads: Sequence[ArrayLike]) -> float:
-    """The mean of H(f) / ln N over the layers, from 0 to 1; every layer counts alike.
+    """The mean of H(f) / ln N over layers, from 0 to 1.
 
     Parameters
     ----------
     loads : sequence of array_like
-        The load of each layer, as `Evaluation.load` has them.
+        The load of each layer, such as `Evaluation.load`.
 
     Raises
     ------
     InvalidInput
-        For the loads of a dense network, which are none.
+        For no loads, as those of a dense network.
 
     Examples
     --------
@@ -102,12 +106,12 @@ def mean_normalized_entropy(loads: Sequence[ArrayLike]) -> float:
     0.75
     """
     if not loads:
-        raise InvalidInput("there are no loads; a dense network has no experts to be used")
+        raise InvalidInput("there are no loads: a dense network has no experts")
     return sum(map(normalized_entropy, loads)) / len(loads)
 
 
 def effective_experts(load: ArrayLike) -> float:
-    """exp(H(f)): how many equally busy experts would have the same entropy; from 1 to N.
+    """exp(H(f)), from 1 to N: the number of equally used experts with the same entropy.
 
     Parameters
     ----------
@@ -125,7 +129,7 @@ def effective_experts(load: ArrayLike) -> float:
 def coefficient_of_variation(load: ArrayLike) -> float:
     """The standard deviation of the load over its mean, from 0 to sqrt(N - 1).
 
-    The deviation is the population's (ddof = 0): these N experts are all that there are.
+    The deviation has ddof = 0, since the N experts are the whole population.
 
     Parameters
     ----------
@@ -159,9 +163,9 @@ def maximum_violation(load: ArrayLike) -> float:
 
 
 def gini(load: ArrayLike) -> float:
-    """The Gini coefficient of the load, from 0, where all are equally busy, to 1 - 1 / N.
+    """The Gini coefficient of the load, from 0 for an even load to 1 - 1 / N.
 
-    sum_ij |f_i - f_j| / (2 N): half the mean difference between two experts, over the mean.
+    sum_ij |f_i - f_j| / (2 N): half the mean difference of two experts, over the mean.
 
     Parameters
     ----------
@@ -179,7 +183,7 @@ def gini(load: ArrayLike) -> float:
 
 
 def dead_experts(load: ArrayLike) -> int:
-    """How many experts no token used; from 0 to N - 1.
+    """The number of experts that no token used, from 0 to N - 1.
 
     Parameters
     ----------
@@ -195,11 +199,10 @@ def dead_experts(load: ArrayLike) -> int:
 
 
 def mutual_information(table: ArrayLike) -> float:
-    """What an expert use tells about the group of its token, H(group) + H(expert) - H(both).
+    """The mutual information of groups and experts, H(group) + H(expert) - H(both), in nats.
 
-    It is the plug-in estimate, in nats: that of the counts as they are. It is never below 0, and
-    therefore too large where counts are small; `chance_information` is the value to expect where
-    groups say nothing.
+    This is the plug-in estimate from the counts. It is never below 0, and so too large for small
+    counts; `chance_information` is its expectation where groups and experts are independent.
 
     Parameters
     ----------
@@ -209,13 +212,13 @@ def mutual_information(table: ArrayLike) -> float:
     Returns
     -------
     float
-        From 0 to the smaller of the entropies of groups and experts, each use counting alike: where
-        K varies, a token of more experts counts for more.
+        From 0 to the smaller of the entropies of groups and experts. Every use has equal weight:
+        where K varies, a token with more experts has more.
 
     Raises
     ------
     InvalidInput
-        For anything that is no such table.
+        If the table has another shape, a number below 0, or only zeros.
 
     Examples
     --------
@@ -232,23 +235,23 @@ def mutual_information(table: ArrayLike) -> float:
 
 
 def chance_information(active: ArrayLike, groups: int, experts: int) -> float:
-    """The mutual information to expect where groups are dealt to tokens at random, in nats.
+    """The expected mutual information where groups are assigned to tokens at random, in nats.
 
-    For T tokens of G groups and N experts,
+    For T tokens, G groups and N experts,
 
         (G - 1) (N - E[K] - Var[K] / E[K]) / (2 (T - 1) E[K])
 
-    which is to the second order the mean of `mutual_information` over all permutations of the
-    groups. Where each token uses one expert it is the correction of Miller and Madow (1955),
-    (G - 1) (N - 1) / (2 T), but for T - 1. Subtracted from the plug-in estimate it takes most of
-    its bias, as long as the cells of the table hold a few counts each.
+    To second order, this is the mean of `mutual_information` over all permutations of the groups.
+    Where each token uses one expert it is the correction of Miller and Madow (1955),
+    (G - 1) (N - 1) / (2 T), except for T - 1. Subtracting it from the plug-in estimate removes most
+    of the bias, if the cells of the table hold a few counts each.
 
     Parameters
     ----------
     active : array_like of int, shape (any,)
-        How many tokens use 0, 1, 2, ... experts; none uses 0, and at least 1 uses one.
+        The number of tokens that use 0, 1, 2, ... experts; 0 is never used.
     groups, experts : int
-        G and N: those that occur.
+        G and N, the numbers of groups and experts that occur.
 
     Examples
     --------
@@ -267,12 +270,16 @@ def chance_information(active: ArrayLike, groups: int, experts: int) -> float:
 
 
 def active_moments(active: ArrayLike) -> tuple[float, float]:
-    """Mean and variance of K over tokens; the variance is the population's (ddof = 0).
+    """The mean and the variance (ddof = 0) of K over tokens.
 
     Parameters
     ----------
     active : array_like of int, shape (any,)
-        How many tokens use 0, 1, 2, ... experts; not all 0.
+        The number of tokens that use 0, 1, 2, ... experts; not all 0.
+
+    Returns
+    -------
+    mean, variance : float
 
     Examples
     --------

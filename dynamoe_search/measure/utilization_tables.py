@@ -1,18 +1,15 @@
-"""Tables of how the experts of a network are used, by layer, expert, group, and over training."""
+"""Tables of how the experts of a network are used, by layer, expert and group."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dynamoe_search.data import ImageSplit, TextSplit
-from dynamoe_search.errors import InvalidInput
-from dynamoe_search.measure.routing_counts import RoutingCounts, count_routings
+from dynamoe_search.measure.routing_counts import RoutingCounts
 from dynamoe_search.measure.utilization import (
     active_moments,
     chance_information,
@@ -26,8 +23,6 @@ from dynamoe_search.measure.utilization import (
     mutual_information,
     normalized_entropy,
 )
-from dynamoe_search.models import Model
-from dynamoe_search.training.settings import CurvePoint, Precision
 
 
 def utilization_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
@@ -36,21 +31,21 @@ def utilization_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
     Parameters
     ----------
     counts : sequence of RoutingCounts
-        One a layer, as `count_routings` gives them.
+        One per layer, by `count_routings`.
 
     Returns
     -------
     DataFrame
-        A row a layer: ``layer`` (from 1), ``experts`` (N) and ``tokens`` (T);
+        One row per layer: ``layer`` (from 1), ``experts`` (N) and ``tokens`` (T);
 
         - of the load, by the functions of `dynamoe_search.measure.utilization`: ``entropy``
           (nats), ``normalized_entropy``, ``effective_experts``, ``coefficient_of_variation``,
-          ``maximum_violation``, ``gini``, ``dead_experts`` and their share ``dead_share``;
+          ``maximum_violation``, ``gini``, ``dead_experts`` and ``dead_share``, these over N;
         - of tokens: ``router_entropy``, the mean entropy of a token's gates (nats),
           ``mean_active`` and ``active_variance`` of K;
-        - of pairs: ``jaccard``, the mean of `co_activation_table`; NaN where no pair has one;
-        - of groups: ``mutual_information`` of expert uses with classes or token ids and
-          ``chance_information``, that of groups dealt at random (nats).
+        - of pairs of experts: ``jaccard``, the mean of `co_activation_table`; NaN without one;
+        - of groups: ``mutual_information`` of experts with classes or token ids, and
+          ``chance_information``, its expectation for random groups (nats).
 
     Examples
     --------
@@ -108,13 +103,13 @@ def group_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
     Parameters
     ----------
     counts : sequence of RoutingCounts
-        One a layer.
+        One per layer.
 
     Returns
     -------
     DataFrame
-        A row a layer and group that has tokens: ``layer``, ``group``, ``experts``, ``tokens``,
-        ``mean_active``, and what `utilization_table` has of the load, here of the group's.
+        One row per layer and group with tokens: ``layer``, ``group``, ``experts``, ``tokens``,
+        ``mean_active``, and the columns of `utilization_table` about the load, here the group's.
     """
     return pd.DataFrame(
         [
@@ -139,16 +134,16 @@ def load_table(counts: Sequence[RoutingCounts], by_group: bool = False) -> pd.Da
     Parameters
     ----------
     counts : sequence of RoutingCounts
-        One a layer.
+        One per layer.
     by_group : bool
-        Whether each group that has tokens gets rows of its own.
+        Whether to count each group separately.
 
     Returns
     -------
     DataFrame
-        A row a layer and expert, or a layer, group and expert: ``layer``, ``group``, ``expert``
-        (from 1), ``load`` in tokens, and ``share``, the part of the layer's load, or of the
-        group's in it; these sum to 1.
+        One row per layer and expert: ``layer``, ``expert`` (from 1), ``load`` (tokens) and
+        ``share``, its part of the layer's load. By group, one row per layer, ``group`` with tokens
+        and expert; shares then are of the group's load in the layer.
     """
     rows = [
         {"layer": layer, "group": group, "expert": expert, "load": tokens, "share": share}
@@ -169,17 +164,18 @@ def _loads(counts: RoutingCounts, by_group: bool) -> list[tuple[str, NDArray[np.
 
 
 def active_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
-    """How K spreads over the tokens of each layer.
+    """The distribution of K over the tokens of each layer.
 
     Parameters
     ----------
     counts : sequence of RoutingCounts
-        One a layer.
+        One per layer.
 
     Returns
     -------
     DataFrame
-        ``layer``, ``experts`` (N), ``active`` (K, from 1 to N) and ``share`` of the tokens with it.
+        One row per layer and K: ``layer`` (from 1), ``experts`` (N), ``active`` (K, from 1 to N)
+        and ``share``, that of the tokens with this K.
     """
     return pd.DataFrame(
         [
@@ -192,17 +188,17 @@ def active_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
 
 
 def jaccard(together: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How alike the tokens of two experts are: those of both over those of either.
+    """The Jaccard index of two experts' tokens: those that used both, over those that used either.
 
     Parameters
     ----------
     together : ndarray of int, shape (N, N)
-        How many tokens used both; on the diagonal, how many used the one.
+        The number of tokens that used both experts; on the diagonal, that used the expert.
 
     Returns
     -------
     ndarray of float, shape (N, N)
-        From 0 to 1, whatever K is; NaN where neither was used.
+        From 0 to 1, for any K; NaN where neither was used.
 
     Examples
     --------
@@ -222,74 +218,19 @@ def co_activation_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
     Parameters
     ----------
     counts : sequence of RoutingCounts
-        One a layer.
+        One per layer.
 
     Returns
     -------
     DataFrame
-        A row a layer and pair: ``layer``, ``expert`` and ``other``, the larger number, the tokens
-        that used both as ``together``, and their `jaccard`.
+        One row per layer and pair of experts: ``layer``, ``expert`` and ``other`` (the larger
+        number), ``together`` (the tokens that used both) and ``jaccard``, by `jaccard`.
     """
     columns = ["layer", "expert", "other", "together", "jaccard"]
     rows = [
-        (layer, first + 1, second + 1, one.together[first, second], likeness[first, second])
+        (layer, first + 1, second + 1, one.together[first, second], similarity[first, second])
         for layer, one in enumerate(counts, start=1)
-        for likeness in [jaccard(one.together)]
+        for similarity in [jaccard(one.together)]
         for first, second in combinations(range(one.experts), 2)
     ]
     return pd.DataFrame(rows, columns=columns)
-
-
-class UtilizationHistory:
-    """Follows how experts are used over a training; given to `train` as `on_evaluation`.
-
-    It changes neither the weights nor the random state.
-
-    Parameters
-    ----------
-    split : ImageSplit or TextSplit
-        What is routed, at a cost of one evaluation of it each time.
-    every : int
-        Every so many evaluations, and at the end of the training, it is counted.
-    precision : {"float32", "bfloat16"}
-        What matrix products are computed in.
-
-    Examples
-    --------
-    >>> from dynamoe_search.data import embedded_digits
-    >>> from dynamoe_search.schedules import Schedule
-    >>> from dynamoe_search.specification import Classifier, Experts
-    >>> from dynamoe_search.training.loop import train
-    >>> from dynamoe_search.training.settings import TrainingSettings
-    >>> data = embedded_digits(seed=0)
-    >>> history = UtilizationHistory(data.validation, every=2)
-    >>> network = Classifier(64, 10, 8, Experts(8, Schedule((3, 1))))
-    >>> settings = TrainingSettings(epochs=1, evaluations=3, batch=64)
-    >>> _ = train(network, data, settings, seed=0, on_evaluation=history)
-    >>> history.table[["fraction", "layer"]].round(2).values.tolist()
-    [[0.71, 1.0], [0.71, 2.0], [1.0, 1.0], [1.0, 2.0]]
-    """
-
-    def __init__(
-        self, split: ImageSplit | TextSplit, every: int = 1, precision: Precision = "float32"
-    ) -> None:
-        if every < 1:
-            raise InvalidInput(f"every is {every}; it must be at least 1")
-        self.split, self.every, self.precision = split, every, precision
-        self._seen = 0
-        self._rows: list[dict[str, Any]] = []
-
-    def __call__(self, point: CurvePoint, model: Model) -> None:
-        """Count, where this evaluation is one of those to follow."""
-        self._seen += 1
-        if self._seen % self.every and point.fraction < 1:
-            return
-        counts = count_routings(model, self.split, precision=self.precision)
-        table = utilization_table(counts)
-        table.insert(0, "fraction", point.fraction)
-        self._rows += table.to_dict("records")
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """`utilization_table` with the ``fraction`` of the training that was done, from 0 to 1."""
-        return pd.DataFrame(self._rows)

@@ -1,4 +1,4 @@
-"""Balance: what keeps the experts of a layer equally busy, and logits small."""
+"""Balance: losses and bias steps that keep experts equally busy and logits small."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dynamoe_search.specification import Balance
 
 
 def auxiliary_loss(balance: Balance, routings: Sequence[Routing]) -> Tensor | None:
-    """What is added to the loss in training: the mean over the layers, times the coefficients.
+    """The term added to the training loss: the mean over the layers, times the coefficients.
 
     Parameters
     ----------
     balance : Balance
     routings : sequence of Routing
-        One a layer.
+        One per layer.
 
     Returns
     -------
-    Tensor of float, shape (), or None where nothing is added
+    Tensor of float, shape (), or None if nothing is added
     """
     terms: list[Tensor] = []
     if balance.name == "switch" and balance.strength:
@@ -33,10 +33,10 @@ def auxiliary_loss(balance: Balance, routings: Sequence[Routing]) -> Tensor | No
 
 
 def switch_loss(routing: Routing) -> Tensor:
-    """N sum_e f_e P_e (arXiv 2101.03961, equation 4): 1 where all experts are equally busy.
+    """N sum_e f_e P_e (arXiv 2101.03961, equation 4): 1 if all experts are equally busy.
 
-    f_e is the expert's share of the assignments, so that shares sum to 1 whatever K is; P_e is the
-    mean of its gate, through which alone the gradient flows.
+    f_e is the expert's share of all pairs of token and expert, so shares sum to 1 for any K. P_e is
+    the mean of its gate; only P_e has a gradient.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def z_loss(routing: Routing) -> Tensor:
 
 
 def bias_step(chosen: Tensor) -> Tensor:
-    """The direction in which each expert's bias moves: up where it is less busy than the mean.
+    """The direction of each expert's bias step: up if its load is below the mean.
 
     sign(mean load - load) (arXiv 2408.15664, algorithm 1).
 

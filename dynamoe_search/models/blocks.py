@@ -1,4 +1,4 @@
-"""The feed-forward blocks of a network: layers of experts, or plain ones."""
+"""The feed-forward blocks of a network: layers of experts, or plain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dynamoe_search.specification import Dense, Experts
 
 
 class FeedForward(nn.Module):
-    """What one expert computes, alone: width -> hidden -> width, ReLU between, no biases."""
+    """One expert without a router: width -> hidden -> width with ReLU and without biases."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -18,13 +18,13 @@ class FeedForward(nn.Module):
         self.w_out = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:
-        """Shape (T, width), as x; there is no routing to report."""
+        """Shape (T, width), as x; nothing is appended to `report`."""
         output: Tensor = self.w_out(self.w_in(x).relu())
         return output
 
 
 def make_blocks(blocks: Experts | Dense, width: int, dispatch: Dispatch) -> nn.ModuleList:
-    """One module a block, each from shape (T, width) to the same."""
+    """One module per block; each maps shape (T, width) to (T, width)."""
     if isinstance(blocks, Dense):
         return nn.ModuleList(FeedForward(width, hidden) for hidden in blocks.hidden)
     return nn.ModuleList(

@@ -16,9 +16,9 @@ class ClassifierModel(nn.Module):
     Parameters
     ----------
     specification : Classifier
-        Its blocks are layers of experts, or plain feed-forward networks.
+        With blocks of experts, or dense.
     dispatch : {"sorted", "dense"}
-        How experts are computed.
+        How experts are computed; see `dynamoe_search.models.dispatch`.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class ClassifierModel(nn.Module):
     def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:
         """Logits, shape (T, classes), of images x, shape (T, inputs).
 
-        Where a list is given as `report`, each layer of experts appends its routing to it.
+        Each layer of experts appends its routing to the list `report`, if given.
         """
         x = self.project(x)
         for norm, block in zip(self.norms, self.blocks, strict=True):

@@ -1,13 +1,12 @@
-"""Computing the experts of a layer: each only for its own tokens, or all for every token.
+"""Two ways to compute the experts of a layer: sorted and dense.
 
-Both give y_t = sum over the chosen experts e of weight[t, e] * relu(x_t A_e) B_e, and no token is
-ever dropped. `sorted_experts` is the working path: it gathers the assignments of tokens to experts
-into one contiguous group an expert. `dense_experts` is its oracle, and the path on which
-per-sample gradients are possible.
+Both give y_t = sum over the chosen experts e of weight[t, e] * relu(x_t A_e) B_e, and never drop a
+token. `sorted_experts`, the default, gathers the tokens of each expert into a contiguous group.
+`dense_experts` computes every expert for every token; tests compare with it, and per-sample
+gradients need it.
 
-Under `torch.autocast` the products of the experts are taken in autocast's precision; the sums over
-a token's experts, and the gradients of what is float32, stay float32. The output has x's precision
-either way.
+Under `torch.autocast` the experts' products have autocast's precision; the sums over a token's
+experts, and the gradients of float32 tensors, stay float32. The output has the precision of x.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# About a core's second-level cache: the hidden values that are worked on at a time, in bytes.
+# The size of the hidden values of one block, in bytes: about a core's second-level cache.
 _BLOCK_BYTES = 2**20
 
 
@@ -29,7 +28,7 @@ def dense_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> Te
     ----------
     x : Tensor, shape (T, d)
     weights : Tensor, shape (T, N)
-        0 where a token does not use an expert.
+        0 if a token does not use an expert.
     w_in : Tensor, shape (N, d, h)
     w_out : Tensor, shape (N, h, d)
 
@@ -56,7 +55,7 @@ def sorted_experts(
     -------
     Tensor, shape (T, d)
     """
-    # Transposed, so that the assignments come grouped by expert.
+    # Transposed, so that the pairs of token and expert are grouped by expert.
     experts, tokens = chosen.T.nonzero(as_tuple=True)
     group_sizes = chosen.sum(dim=0).tolist()
     dtype = _product_dtype(x)
@@ -72,21 +71,21 @@ def sorted_experts(
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
-    """The precision of products with x: autocast's where it is on; it leaves float64 alone."""
+    """The precision of products with x: autocast's if it is on, but float64 stays float64."""
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
 
 
 class _SortedExperts(torch.autograd.Function):
-    """Written out by hand, a block of experts at a time.
+    """The forward and backward pass by hand, one block of experts at a time.
 
-    Autograd would keep a node an expert and copy every group on the way there and back. What a
-    block reads and writes stays in the cache from one product to the next, and of it only the
-    hidden values are kept for the way back. Sums over a token's experts are at least float32.
+    Autograd would keep one node per expert and copy every group, forward and backward. Here the
+    values of a block stay in the cache from one product to the next, and only the hidden values are
+    kept for the backward pass. Sums over a token's experts are at least float32.
 
-    In the loops u and v are one expert's rows of width d and of width h, a and b its matrices, and
-    du, dv, da and db the gradients of these.
+    In the loops u and v are one expert's rows of width d and h, a and b its matrices, and du, dv,
+    da and db their gradients.
     """
 
     @staticmethod
@@ -148,9 +147,9 @@ class _SortedExperts(torch.autograd.Function):
 
 
 def _blocks(group_sizes: list[int], most: int) -> list[tuple[slice, slice]]:
-    """Neighboring experts of at most `most` assignments together, or one expert alone.
+    """Blocks of neighboring experts with at most `most` rows together, or of one expert.
 
-    Each block is a slice of the assignments and one of the experts.
+    Each block is a slice of the rows and a slice of the experts.
     """
     blocks = []
     first = start = end = 0

@@ -1,4 +1,4 @@
-"""The language model: a decoder with causal attention, or none, and tied embeddings."""
+"""The language model: a decoder with tied embeddings, with or without causal attention."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class DecoderModel(nn.Module):
     Parameters
     ----------
     specification : LanguageModel
-        Its blocks are layers of experts, or plain feed-forward networks.
+        With blocks of experts, or dense.
     dispatch : {"sorted", "dense"}
-        How experts are computed.
+        How experts are computed; see `dynamoe_search.models.dispatch`.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class DecoderModel(nn.Module):
         s = specification
         self.specification = s
         self.embedding = nn.Embedding(s.vocabulary, s.width)
-        # The head is the embedding, too: logits then start at a standard deviation of 1.
+        # The head is the same matrix; this makes the initial logits' standard deviation 1.
         nn.init.normal_(self.embedding.weight, std=s.width**-0.5)
         self.attentions = nn.ModuleList(
             Attention(s.width, s.heads) for _ in range(s.blocks.depth if s.heads else 0)
@@ -52,10 +52,10 @@ class DecoderModel(nn.Module):
         self.register_buffer("rotation", rotation, persistent=False)
 
     def forward(self, tokens: Tensor, report: list[Routing] | None = None) -> Tensor:
-        """Logits, shape (B, T, vocabulary), of the token after each; tokens have shape (B, T).
+        """Logits of each next token, shape (B, T, vocabulary), for tokens of shape (B, T).
 
-        T is at most the context. Where a list is given as `report`, each layer of experts appends
-        its routing of the B T tokens to it.
+        T is at most the context. Each layer of experts appends its routing of the B T tokens to the
+        list `report`, if given.
         """
         x = self.embedding(tokens)
         for layer, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=True)):
@@ -66,7 +66,7 @@ class DecoderModel(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal attention with rotary positions and no biases.
+    """Causal attention with rotary positions and without biases.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _rotation(context: int, width: int) -> Tensor:
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Each pair (x_i, x_(i + width / 2)) turned by its angle (arXiv 2104.09864)."""
+    """Each pair (x_i, x_(i + width / 2)) rotated by its angle (arXiv 2104.09864)."""
     first, second = x.chunk(2, dim=-1)
-    turned = [first * cosine - second * sine, second * cosine + first * sine]
-    return torch.cat(turned, dim=-1).to(x.dtype)
+    rotated = [first * cosine - second * sine, second * cosine + first * sine]
+    return torch.cat(rotated, dim=-1).to(x.dtype)

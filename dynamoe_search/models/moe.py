@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from dynamoe_search.models.balance import bias_step
 from dynamoe_search.models.dispatch import dense_experts, sorted_experts
-from dynamoe_search.models.routing import Routing, cut_for, route
+from dynamoe_search.models.routing import Routing, route, threshold_for
 from dynamoe_search.specification import Balance, Router, VariableRouter
 
 Dispatch = Literal["sorted", "dense"]
 
-# How far one batch moves the cut: fast enough to follow a router that learns, slow enough to
+# How far one batch moves the threshold: fast enough to follow a router that learns, slow enough to
 # average over some batches.
 _CONTROLLER_RATE = 0.2
 
 
 class MoELayer(nn.Module):
-    """A router and N experts, each width -> hidden -> width with ReLU between and no biases.
+    """A router and N experts, each width -> hidden -> width with ReLU and without biases.
 
     Parameters
     ----------
@@ -31,23 +31,22 @@ class MoELayer(nn.Module):
     dispatch : {"sorted", "dense"}
         How the experts are computed; see `dynamoe_search.models.dispatch`.
     balance : Balance
-        Of this, the layer itself carries out the bias; see `dynamoe_search.models.balance` for the losses.
+        The layer itself moves the bias; the losses are in `dynamoe_search.models.balance`.
 
     Attributes
     ----------
-    assignments : Tensor of int64, shape ()
-        The expert uses that this layer has computed in training mode; on the device, so that
-        counting waits for nothing.
+    expert_uses : Tensor of int64, shape ()
+        The pairs of token and expert computed in training mode. It stays on the device, so that
+        counting does not synchronize.
     tokens, largest_batch : int
-        The tokens it has computed them for, and the most of one batch.
-    cut : Tensor of float32, shape (2,)
-        Only where the router holds a target: the controller's cuts through the readiness. The first
-        is that of training: each full batch moves it towards its own, and is itself cut where the
-        batches before it have put it, so that no token is chosen for by its neighbors. The second
-        is that of evaluation, frozen where `settle_cuts` has put it. NaN before that: a batch is
-        then cut where it meets the target itself.
+        The tokens seen in training mode, and the most in one batch.
+    thresholds : Tensor of float32, shape (2,)
+        Only where the router has a target: the controller's thresholds for the scores. The first is
+        for training: each full batch moves it towards the batch's own threshold, but uses the value
+        from the batches before, so that a token's experts do not depend on its neighbors. The
+        second is for evaluation and set by `calibrate`; while it is NaN, each batch uses its own.
     bias : Tensor of float32, shape (N,)
-        Only where the balance is "bias": what is added to the gates for the choice of experts.
+        Only where the balance is "bias": added to the gates for the choice of experts.
     """
 
     def __init__(
@@ -63,15 +62,15 @@ class MoELayer(nn.Module):
         self.router = router
         self.dispatch = dispatch
         self.balance = balance
-        self.assignments: Tensor
-        self.cut: Tensor | None
+        self.expert_uses: Tensor
+        self.thresholds: Tensor | None
         self.bias: Tensor | None
-        self.register_buffer("assignments", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("expert_uses", torch.zeros((), dtype=torch.int64), persistent=False)
         self.tokens = self.largest_batch = 0
-        # A layer of no more experts than the target uses them all: nothing to control.
+        # A layer with no more experts than the target uses them all and needs no controller.
         self.target = router.target if isinstance(router, VariableRouter) else None
-        holds = self.target is not None and self.target < experts
-        self.register_buffer("cut", torch.full((2,), float("nan")) if holds else None)
+        controlled = self.target is not None and self.target < experts
+        self.register_buffer("thresholds", torch.full((2,), float("nan")) if controlled else None)
         biased = balance.name == "bias"
         self.register_buffer("bias", torch.zeros(experts) if biased else None)
         self.gate = nn.Parameter(torch.empty(experts, width))
@@ -82,20 +81,20 @@ class MoELayer(nn.Module):
 
     @property
     def mean_active(self) -> float:
-        """The measured mean K over the training so far; NaN before it."""
-        return float(self.assignments) / self.tokens if self.tokens else float("nan")
+        """The mean K measured in training so far; NaN before."""
+        return float(self.expert_uses) / self.tokens if self.tokens else float("nan")
 
     def route(self, x: Tensor) -> Routing:
-        """How this layer routes the tokens x, shape (T, width); nothing is moved or counted."""
-        # In float32 whatever the rest is computed in: which experts are chosen hangs on it.
+        """The routing of the tokens x, shape (T, width); changes no threshold, bias or count."""
+        # Always in float32: rounding would change which experts are chosen.
         with torch.autocast(x.device.type, enabled=False):
             logits = (self.gate @ x.to(self.gate.dtype).T).T
-            return route(self.router, logits, self.training, self.bias, self._cut())
+            return route(self.router, logits, self.training, self.bias, self._threshold())
 
     def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:
-        """The weighted outputs of each token's experts; shape (T, width), as x.
+        """The weighted sum of each token's experts, shape (T, width).
 
-        Where a list is given as `report`, the layer's routing is appended to it.
+        The layer appends its routing to the list `report`, if given.
         """
         routing = self.route(x)
         if report is not None:
@@ -106,56 +105,57 @@ class MoELayer(nn.Module):
             return dense_experts(x, routing.weights, self.w_in, self.w_out)
         return sorted_experts(x, routing.chosen, routing.weights, self.w_in, self.w_out)
 
-    def _cut(self) -> Tensor | None:
-        if self.cut is None:
+    def _threshold(self) -> Tensor | None:
+        if self.thresholds is None:
             return None
         if self.training:
-            return self.cut[0] if self.tokens else None
-        return None if bool(self.cut[1].isnan()) else self.cut[1]
+            return self.thresholds[0] if self.tokens else None
+        return None if bool(self.thresholds[1].isnan()) else self.thresholds[1]
 
     @torch.no_grad()
     def _keep_count(self, routing: Routing) -> None:
-        """Count a batch of training, and let it move the cut and the bias."""
+        """Count a training batch, and move the threshold and the bias."""
         batch = len(routing.chosen)
         self.largest_batch = max(self.largest_batch, batch)
-        # What is left at the end of an epoch may be few tokens, which know little.
-        if self.cut is not None and batch == self.largest_batch:
-            own = self._own_cut(routing)
-            self.cut[0] = self.cut[0].lerp(own, _CONTROLLER_RATE) if self.tokens else own
+        # The last batch of an epoch may be too small to move the threshold.
+        if self.thresholds is not None and batch == self.largest_batch:
+            own = self._own_threshold(routing)
+            before = self.thresholds[0] if self.tokens else own
+            self.thresholds[0] = before.lerp(own, _CONTROLLER_RATE)
         if self.bias is not None:
             assert self.balance.strength is not None
             self.bias += self.balance.strength * bias_step(routing.chosen)
-            # A common shift balances nothing, and would move K where gates are summed or divided.
+            # A shift of all biases balances nothing, but can move K.
             self.bias -= self.bias.mean()
-        self.assignments += routing.chosen.sum()
+        self.expert_uses += routing.chosen.sum()
         self.tokens += batch
 
-    def _own_cut(self, routing: Routing) -> Tensor:
-        assert routing.readiness is not None
+    def _own_threshold(self, routing: Routing) -> Tensor:
+        assert routing.scores is not None
         assert self.target is not None
-        return cut_for(routing.readiness, self.target)
+        return threshold_for(routing.scores, self.target)
 
 
 @torch.no_grad()
-def settle_cuts(model: nn.Module, inputs: Tensor) -> None:
-    """Freeze the cuts of evaluation where a batch of training data meets the targets.
+def calibrate(model: nn.Module, inputs: Tensor) -> None:
+    """Set the evaluation thresholds so that a batch of training data meets the targets.
 
-    The cuts of training lag a little behind a router that learns, and know its noise; those of
-    evaluation belong to the weights as they are.
+    The training thresholds lag a little behind a router that learns, and include its noise; the
+    evaluation thresholds fit the weights as they are.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
-        Left in evaluation mode. Layers without a target to hold are left alone.
+        Left in evaluation mode. Layers without a target do not change.
     inputs : Tensor
-        A batch for it, of some thousands of tokens.
+        A batch of some thousands of tokens.
     """
     layers = [module for module in model.modules() if isinstance(module, MoELayer)]
     for layer in layers:
-        if layer.cut is not None:
-            layer.cut[1] = float("nan")
+        if layer.thresholds is not None:
+            layer.thresholds[1] = float("nan")
     report: list[Routing] = []
     model.eval()(inputs, report)
     for layer, routing in zip(layers, report, strict=True):
-        if layer.cut is not None:
-            layer.cut[1] = layer._own_cut(routing)
+        if layer.thresholds is not None:
+            layer.thresholds[1] = layer._own_threshold(routing)

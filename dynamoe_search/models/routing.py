@@ -1,4 +1,4 @@
-"""Routing: from a router's logits to the experts each token uses, and with what weights."""
+"""Routing: from a router's logits to the experts that each token uses, and their weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dynamoe_search.specification import (
     VariableRouter,
 )
 
-# Above every readiness that a gate can have, so that a token's largest gate is always used.
+# The score of each token's largest gate: above all others, so that it reaches every threshold.
 _ALWAYS = 2.0
 _TINY = 1e-9
 
@@ -30,26 +30,26 @@ class Routing:
     Parameters
     ----------
     logits : Tensor of float, shape (T, N)
-        The router's, before the temperature.
+        The router's output, before the temperature.
     gates : Tensor of float, shape (T, N)
-        Their softmax, before any noise: rows sum to 1.
+        The softmax of the logits, without noise: rows sum to 1.
     chosen : Tensor of bool, shape (T, N)
-        Which experts each token uses; at least one a row.
+        Which experts each token uses; at least one per row.
     weights : Tensor of float, shape (T, N)
-        What each chosen expert's output is multiplied by; 0 where not chosen.
-    readiness : Tensor of float, shape (T, N), optional
-        How readily each token uses each expert, for routers of variable K; see `readiness`.
+        The factor of each chosen expert's output; 0 where not chosen.
+    scores : Tensor of float, shape (T, N), optional
+        Only for routers of variable K; see `score_experts`.
     """
 
     logits: Tensor
     gates: Tensor
     chosen: Tensor
     weights: Tensor
-    readiness: Tensor | None = None
+    scores: Tensor | None = None
 
     @property
     def active(self) -> Tensor:
-        """K, the experts that each token uses; int64, shape (T,)."""
+        """K, the number of experts that each token uses; int64, shape (T,)."""
         return self.chosen.sum(dim=1)
 
 
@@ -58,22 +58,22 @@ def route(
     logits: Tensor,
     training: bool,
     bias: Tensor | None = None,
-    cut: Tensor | None = None,
+    threshold: Tensor | None = None,
 ) -> Routing:
     """Choose experts for every token.
 
     Parameters
     ----------
     router : Router
-        The rule; its docstring says what it does.
+        The rule; its class describes it.
     logits : Tensor of float, shape (T, N)
     training : bool
-        Whether noise is added to the gates, as the router asks.
+        Whether the router's noise is added to the gates.
     bias : Tensor of float, shape (N,), optional
         Added to the gates for the choice only, to keep the experts equally busy.
-    cut : Tensor of float, shape (), optional
-        Where a controller has put the cut through the readiness. Without it the router's own
-        constant decides; for a router that holds a target, the cut that holds it in this batch.
+    threshold : Tensor of float, shape (), optional
+        The controller's threshold for the scores. Without it the router's own constant decides, or,
+        for a router with a target, the threshold that meets the target in this batch.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def route(
     >>> route(TopK(k=2), logits, training=False).chosen.tolist()
     [[True, False, True]]
     """
-    # Down the columns of the transposed, where the softmax of few experts is five times as fast.
+    # For few experts a softmax down the columns is five times as fast as one along the rows.
     scaled = logits.T if router.temperature == 1 else logits.T / router.temperature
     gates = torch.softmax(scaled, dim=0).T
     noisy = gates
@@ -91,9 +91,9 @@ def route(
     if bias is not None:
         selection = selection + bias
     if isinstance(router, VariableRouter):
-        ready = readiness(router, selection)
-        chosen = _beyond_cut(router, ready, cut)
-        return Routing(logits, gates, chosen, gates * chosen, ready)
+        scores = score_experts(router, selection)
+        chosen = _reaches(router, scores, threshold)
+        return Routing(logits, gates, chosen, gates * chosen, scores)
     return _fixed(router, logits, gates, noisy, selection)
 
 
@@ -103,7 +103,7 @@ def _fixed(
     match router:
         case Percentile():
             chosen = _above_percentile(router, selection)
-            # Literally the source: the second softmax is of the noisy gates themselves.
+            # As in the source, the second softmax takes the noisy gates themselves.
             weights = torch.softmax(noisy.masked_fill(~chosen, float("-inf")), dim=1)
         case TopK():
             chosen = _largest(selection, min(router.k, logits.shape[1]))
@@ -120,7 +120,7 @@ def _above_percentile(router: Percentile, gates: Tensor) -> Tensor:
     if fraction > 0:
         threshold = torch.lerp(threshold, ordered[:, whole + 1], fraction)
     chosen = gates > threshold[:, None]
-    # At least one: where nothing is strictly above, the largest.
+    # At least one expert: the largest gate, where none is strictly above.
     return chosen.scatter(1, order[:, -1:], True)
 
 
@@ -129,76 +129,74 @@ def _largest(gates: Tensor, k: int) -> Tensor:
     return chosen.scatter(1, gates.topk(k, dim=1).indices, True)
 
 
-def readiness(router: VariableRouter, gates: Tensor) -> Tensor:
-    """How readily each token uses each expert: those beyond one cut are used.
+def score_experts(router: VariableRouter, gates: Tensor) -> Tensor:
+    """The score of each expert for each token: the token uses the experts above a threshold.
 
-    This is what the routers of variable K have in common, so that one controller serves all.
+    All routers of variable K have such a score, so one controller serves them all.
 
     Parameters
     ----------
     router : VariableRouter
-        `TopP`: minus the sum of the token's larger gates, used above -p. `Relative`: the gate over
-        the token's largest, used from tau on. `Threshold`: the gate itself.
+        `TopP`: minus the sum of the token's larger gates (threshold -p). `Relative`: the gate
+        divided by the token's largest (threshold tau). `Threshold`: the gate itself.
     gates : Tensor of float, shape (T, N)
 
     Returns
     -------
     Tensor of float, shape (T, N)
-        At most 1; but 2 for each token's largest gate, which is always used.
+        At most 1, but 2 for each token's largest gate, which is always used.
     """
     match router:
         case TopP():
             ordered, order = gates.sort(dim=1, descending=True)
             before = ordered.cumsum(dim=1) - ordered
-            ready = gates.scatter(1, order, -before)
-            return ready.scatter(1, order[:, :1], _ALWAYS)
+            return gates.scatter(1, order, -before).scatter(1, order[:, :1], _ALWAYS)
         case Relative():
             largest, index = gates.max(dim=1, keepdim=True)
-            # Noise can take every gate below 0.
+            # With noise, even the largest gate can be below 0.
             return (gates / largest.clamp(min=_TINY)).scatter(1, index, _ALWAYS)
         case Threshold():
             return gates.scatter(1, gates.argmax(dim=1, keepdim=True), _ALWAYS)
 
 
-def cut_for(ready: Tensor, target: float) -> Tensor:
-    """The cut at which the tokens of a batch use `target` experts on average.
+def threshold_for(scores: Tensor, target: float) -> Tensor:
+    """The threshold at which the tokens of a batch use `target` experts on average.
 
     Parameters
     ----------
-    ready : Tensor of float, shape (T, N)
-        As `readiness` gives it.
+    scores : Tensor of float, shape (T, N)
+        From `score_experts`.
     target : float
         The mean K to hold.
 
     Returns
     -------
     Tensor of float, shape ()
-        The readiness of the assignment of rank target * T. Where many tie there, as they do in a
-        language model without attention, in which a token is always routed alike, no cut meets the
-        target exactly.
+        The score of rank target * T. Where many scores tie there, no threshold meets the target
+        exactly; in a language model without attention, equal tokens always have equal scores.
 
     Examples
     --------
-    >>> cut_for(torch.tensor([[2.0, 0.3, 0.1], [2.0, 0.4, 0.2]]), target=1.5).item()
+    >>> threshold_for(torch.tensor([[2.0, 0.3, 0.1], [2.0, 0.4, 0.2]]), target=1.5).item()
     0.4000000059604645
     """
-    assignments = ready.numel()
-    rank = min(assignments, max(1, round(target * len(ready))))
-    cut = ready.flatten().kthvalue(assignments - rank + 1).values
-    # Assignments that tie at the cut are used together, or none of them: whichever is nearer.
-    above, from_it = (ready > cut).sum(), (ready >= cut).sum()
-    beyond = torch.nextafter(cut, torch.full_like(cut, torch.inf))
-    return torch.where(rank - above < from_it - rank, beyond, cut)
+    count = scores.numel()
+    rank = min(count, max(1, round(target * len(scores))))
+    threshold = scores.flatten().kthvalue(count - rank + 1).values
+    # Scores that tie at the threshold are all used or all left out, whichever is nearer.
+    fewer, more = (scores > threshold).sum(), (scores >= threshold).sum()
+    above = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
+    return torch.where(rank - fewer < more - rank, above, threshold)
 
 
-def _beyond_cut(router: VariableRouter, ready: Tensor, cut: Tensor | None) -> Tensor:
-    if cut is None and router.target is not None:
-        cut = cut_for(ready, router.target)
-    if cut is not None:
-        # Whatever the cut, and even where a diverging network has made it NaN.
-        return (ready >= cut) | (ready >= _ALWAYS)
+def _reaches(router: VariableRouter, scores: Tensor, threshold: Tensor | None) -> Tensor:
+    if threshold is None and router.target is not None:
+        threshold = threshold_for(scores, router.target)
+    if threshold is not None:
+        # The second term keeps one expert where a diverging network makes the threshold NaN.
+        return (scores >= threshold) | (scores >= _ALWAYS)
     if isinstance(router, TopP):
-        # An expert is needed while those before it have not reached p.
-        return ready > -router.p
+        # An expert is used while those before it have not reached p.
+        return scores > -router.p
     assert isinstance(router, Relative)  # a threshold router always has a target
-    return ready >= router.tau
+    return scores >= router.tau

@@ -1,1 +1,1 @@
-"""What a study will do: its file, its candidates, and what follows from them before any training."""
+"""What a study will do: its file, its candidates, and what follows before any training."""

@@ -36,12 +36,12 @@ class Candidate:
 
     @property
     def settings_text(self) -> str:
-        """What stands after the schedule; empty where nothing else is searched."""
+        """The settings as text; empty where nothing else is searched."""
         return " ".join(f"{name}={value:g}" for name, value in self.settings)
 
 
 @dataclass(frozen=True)
-class DenseTwin:
+class DenseBaseline:
     """A dense network to compare with.
 
     Parameters
@@ -51,7 +51,7 @@ class DenseTwin:
 
     Examples
     --------
-    >>> str(DenseTwin((96, 96, 95)))
+    >>> str(DenseBaseline((96, 96, 95)))
     'dense 96x2-95'
     """
 
@@ -63,13 +63,13 @@ class DenseTwin:
         return f"{_DENSE} " + "-".join(parts)
 
 
-def parse_candidate(text: str) -> Candidate | DenseTwin:
-    """Read back what `str` of a candidate gave.
+def parse_candidate(text: str) -> Candidate | DenseBaseline:
+    """A candidate or dense baseline from its text.
 
     Raises
     ------
     InvalidInput
-        Where it is neither.
+        Where the text is neither.
 
     Examples
     --------
@@ -80,11 +80,13 @@ def parse_candidate(text: str) -> Candidate | DenseTwin:
     try:
         if first == _DENSE:
             runs = [run.partition("x") for run in rest[0].split("-")]
-            return DenseTwin(tuple(int(w) for w, _, count in runs for _ in range(int(count or 1))))
+            return DenseBaseline(
+                tuple(int(w) for w, _, count in runs for _ in range(int(count or 1)))
+            )
         pairs = [setting.split("=") for setting in rest]
         return Candidate(Schedule.parse(first), tuple((name, float(v)) for name, v in pairs))
     except (ValueError, IndexError) as error:
-        raise InvalidInput(f"{text!r} is no candidate; expected such as '8-6-4-2 k=2'") from error
+        raise InvalidInput(f"{text!r} is no candidate; write it as '8-6-4-2 k=2'") from error
 
 
 def with_settings(schedule: Schedule, settings: Mapping[str, float]) -> Candidate:

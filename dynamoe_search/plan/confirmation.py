@@ -1,4 +1,4 @@
-"""The plan of a confirmation: who is trained on fresh blocks, and compared with whom."""
+"""The plan of a confirmation: the candidates to train on fresh blocks, and their reference."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dynamoe_search.budgets import dense_twin, parameter_count
+from dynamoe_search.budgets import dense_baseline, parameter_count
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.candidate import DenseTwin
+from dynamoe_search.plan.candidate import DenseBaseline
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
@@ -20,7 +20,7 @@ from dynamoe_search.specification import Dense
 FINALISTS = 3
 SEEDS = 8
 MARGIN = 0.01
-"""In nats: one percent in the probability that is given to the right answer."""
+"""In nats: one percent of the probability that is given to the right answer."""
 DENSE = {"active": "dense, active parameters", "total": "dense, total parameters"}
 """The dense baselines: networks of as many active, or total, parameters as uniform."""
 
@@ -36,7 +36,7 @@ class Contender:
         As it is shown, such as "descending"; empty for a schedule without a name.
     group : {"pattern", "uniform", "dense", "searched"}
     baselines : tuple of str
-        The baselines that it is: pattern names, "uniform", or one of `DENSE`.
+        The names of the baselines that it equals: patterns, "uniform", or one of `DENSE`.
     """
 
     candidate: str
@@ -58,9 +58,9 @@ class Confirmation:
     margin : float
         The difference of losses that does not matter, in nats.
     seeds : tuple of int
-        The numbers of seeds that were asked for, one after another.
+        Each number of seeds that was asked for, in order.
     settings : dict
-        The study file without its section search: what must not change any more.
+        The study file without its section search. It must not change any more.
     """
 
     reference: str
@@ -101,27 +101,29 @@ def plan_confirmation(
     seeds: int | None,
     margin: float | None,
 ) -> Confirmation:
-    """What is confirmed: as it was fixed, but for more seeds; else by what the search has found.
+    """What is confirmed: as it was fixed before, perhaps with more seeds; else the search's best.
 
     Parameters
     ----------
     begun : Confirmation or None
-        As the log has it.
+        From the log; None where none has begun.
     plan : Plan
     leaders : sequence of str
         The candidates of the search, the best first.
     mean_active : mapping of str to sequence of float
         The measured K per layer, by candidate.
     seeds : int, optional
-        8 where it is None.
+        At least 2; 8 where it is None.
     margin : float, optional
         0.01 where it is None.
 
     Raises
     ------
     InvalidInput
-        Where nothing is found yet, or what was fixed is to be changed.
+        Where no run is complete yet, or what was fixed is to be changed.
     """
+    if seeds is not None and seeds < 2:
+        raise InvalidInput(f"seeds is {seeds}; it must be at least 2, to see how results vary")
     settings = plan.study.definition()
     del settings["search"]
     if begun is None:
@@ -141,7 +143,7 @@ def plan_confirmation(
 
 
 def loss_alone(study_file: StudyFile) -> StudyFile:
-    """The study file of a confirmation: all that counts is the loss."""
+    """The study file of a confirmation, in which only the loss counts."""
     search = {"objectives": ("loss",), "constraints": (), "pruner": "none", "measure": ()}
     return study_file.model_copy(update={"search": study_file.search.model_copy(update=search)})
 
@@ -179,9 +181,9 @@ def _dense_baselines(plan: Plan, mean_active: Mapping[str, Sequence[float]]) -> 
     measured = mean_active.get(str(uniform))
     found: dict[str, Contender] = {}
     for match, name in DENSE.items():
-        dense = dense_twin(network, "active" if match == "active" else "total", measured)
+        dense = dense_baseline(network, "active" if match == "active" else "total", measured)
         assert isinstance(dense.blocks, Dense)
-        candidate = str(DenseTwin(dense.blocks.hidden))
+        candidate = str(DenseBaseline(dense.blocks.hidden))
         shown = f"{name} ({parameter_count(dense).total:,})"
         same = found.get(candidate, Contender(candidate)).baselines
         found[candidate] = Contender(candidate, shown, "dense", (*same, name))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-# By the name that a study file gives a quantity, its key in a result.
+# The name of a quantity in study files, and its column in results.
 QUANTITIES = {
     "active_experts": "active_experts",
     "active_parameters": "active_parameters",
@@ -44,7 +44,7 @@ class Constraint:
         return QUANTITIES[self.quantity]
 
     def violation(self, value: float) -> float:
-        """By how much a measured value breaks it: at most 0 where it is met, as Optuna counts."""
+        """By how much a value violates the constraint: at most 0 where it is met, as in Optuna."""
         excess = value - self.bound
         return excess if self.sign == "<=" else -excess
 

@@ -10,8 +10,9 @@ from dynamoe_search.specification import FixedRouter, Router, TopK, with_constan
 def expert_budget(plan: Plan) -> ExpertBudget | None:
     """The budget of experts that all candidates of a study share.
 
-    None where they share none: in the regime `paper`, where the router or the expert width is
-    searched, and where layers can be smaller than the K that `compute` holds on average.
+    None where candidates do not share one: in the regime `paper`, where the router's constants or
+    the expert width are searched, and where a layer can have fewer experts than the mean K that
+    `compute` holds.
     """
     study = plan.study
     if plan.solution is None or study.search.also.hidden or study.search.also.intervals():

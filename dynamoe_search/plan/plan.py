@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from dynamoe_search.budgets import (
     with_schedule,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.candidate import Candidate, DenseTwin, with_settings
+from dynamoe_search.plan.candidate import Candidate, DenseBaseline, with_settings
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import (
     PATTERNS_AND_UNIFORM,
@@ -50,6 +50,30 @@ _MOST_TO_ENUMERATE = 10_000
 
 
 @dataclass(frozen=True)
+class DataShape:
+    """What a study's network depends on in its data.
+
+    Parameters
+    ----------
+    inputs, classes : int
+        Of images; 0 for text.
+    vocabulary, context : int
+        Of text; 0 for images.
+    """
+
+    inputs: int = 0
+    classes: int = 0
+    vocabulary: int = 0
+    context: int = 0
+
+    @staticmethod
+    def of(data: ImageData | TextData) -> DataShape:
+        """The shape of loaded data."""
+        names = (field.name for field in fields(DataShape))
+        return DataShape(**{name: getattr(data, name, 0) for name in names})
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a study will do.
 
@@ -62,12 +86,12 @@ class Plan:
         The experts that the budget buys, and the residual; None in the regime `paper`, which holds
         nothing equal.
     family : Family
-        What the search moves in.
+        The profiles among which the search moves.
     baselines : dict of str to Candidate
         Each named pattern, uniform, and the presets that the study lists, in the order in which
         they are trained.
     totals : dict of int to int
-        The experts to hand out, by expert width; empty in the regime `paper`.
+        The experts of all layers together, by expert width; empty in the regime `paper`.
     """
 
     study: StudyFile
@@ -85,15 +109,15 @@ class Plan:
     def candidate(
         self, parameters: Mapping[str, float], settings: Mapping[str, float]
     ) -> Candidate:
-        """What the family's parameters and the settings stand for, at the study's budget."""
+        """The candidate of a family's parameters and of settings, at the study's budget."""
         hidden = int(settings.get("hidden", self.study.model.hidden))
         profile = self.family.profile(parameters, self.depth)
         schedule = _schedule_of(profile, self.study, self.totals.get(hidden))
         return with_settings(schedule, settings)
 
-    def network_with(self, candidate: Candidate | DenseTwin) -> Specification:
-        """The proxy of a candidate, its routers held as the regime asks."""
-        if isinstance(candidate, DenseTwin):
+    def network_with(self, candidate: Candidate | DenseBaseline) -> Specification:
+        """The proxy of a candidate; in the regime `compute` its routers hold the mean K."""
+        if isinstance(candidate, DenseBaseline):
             return replace(self.network, blocks=Dense(candidate.hidden))
         schedule, settings = candidate.schedule, dict(candidate.settings)
         hidden = int(settings.pop("hidden", self.study.model.hidden))
@@ -109,13 +133,13 @@ class Plan:
         return int(np.random.SeedSequence([self.study.seed, block]).generate_state(1)[0])
 
     def confirmation_seed(self, block: int) -> int:
-        """The seed of a block of the confirmation: none that the search has seen."""
+        """The seed of a block of the confirmation, which the search has never used."""
         sequence = np.random.SeedSequence([self.study.seed, block], spawn_key=(1,))
         return int(sequence.generate_state(1)[0])
 
 
-def make_plan(study: StudyFile, data: ImageData | TextData) -> Plan:
-    """Work out a study for its data.
+def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
+    """Make the plan of a study for its data.
 
     Raises
     ------
@@ -154,7 +178,7 @@ def _check_that_all_can_be_trained(study: StudyFile, total: int | None) -> None:
 
 
 def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
-    """The experts to hand out at each expert width, such that parameters are exactly equal."""
+    """The total of experts at each expert width that keeps the parameters exactly equal."""
     budget = study.budget
     if budget.regime == "paper":
         return {}
@@ -177,7 +201,7 @@ def baseline_schedules(study: StudyFile, total: int | None) -> dict[str, Schedul
     ----------
     study : StudyFile
     total : int or None
-        The experts to hand out; None in the regime `paper`.
+        The experts of all layers together; None in the regime `paper`.
 
     Raises
     ------
@@ -216,19 +240,19 @@ def groups_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
     return groups
 
 
-def _network(study: StudyFile, data: ImageData | TextData) -> Specification:
+def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specification:
     model = study.model
     thinnest = Schedule((study.budget.minimum,) * model.depth)
     blocks = Experts(model.hidden, thinnest, study.router, study.balance)
     if study.data.is_text:
-        text = cast("TextData", data)
+        text = cast(DataShape, data)
         return LanguageModel(text.vocabulary, text.context, model.width, model.heads, blocks)
-    images = cast("ImageData", data)
+    images = cast(DataShape, data)
     return Classifier(images.inputs, images.classes, model.width, blocks)
 
 
 def _solve(study: StudyFile, network: Specification) -> Solution | None:
-    """The experts to hand out; None where the regime holds nothing equal."""
+    """The experts that the budget buys; None where the regime holds nothing equal."""
     budget = study.budget
     if budget.regime == "paper":
         return None

@@ -1,4 +1,4 @@
-"""Reading and writing a study file; its mistakes are told by line, key and what was expected."""
+"""Read and write study files. A mistake is shown with its line, key and what was expected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE_NAME = "study.toml"
 
 def study_path(study: Path | str) -> Path:
     """The study file that a path means: itself, or ``study.toml`` in a folder."""
-    study = Path(study)  # in a notebook one writes a string
+    study = Path(study)  # in a notebook it is often a string
     path = study / FILE_NAME if study.is_dir() else study
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist; name a study file or a folder with {FILE_NAME}")
@@ -62,7 +62,7 @@ def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
     Raises
     ------
     InvalidInput
-        For a mistake in the definition, or where the folder has a study file that says otherwise.
+        For a mistake in the definition, or where the folder has a different study file.
     """
     path = folder / FILE_NAME
     try:
@@ -74,7 +74,9 @@ def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
     study_file = _validated(tomllib.loads(text), text, path)
     if path.exists():
         if read_study_file(path) != study_file:
-            raise InvalidInput(f"{path} exists and says otherwise; edit it, or take another folder")
+            raise InvalidInput(
+                f"{path} exists and says something else; edit it, or take another folder"
+            )
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,7 @@ def _validated(content: dict[str, Any], text: str, path: Path) -> StudyFile:
 
 
 def _describe(mistake: Any, text: str) -> tuple[int, str]:
-    """The line of a mistake, and what to say of it."""
+    """The line of a mistake, and a message about it."""
     # A discriminated union puts its tag, which is no key of the file, into the location.
     location = [str(part) for part in mistake["loc"]]
     router = ""

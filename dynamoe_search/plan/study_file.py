@@ -71,7 +71,7 @@ class ModelSection(_Section):
 
 
 class BudgetSection(_Section):
-    """What every candidate of the study has the same of."""
+    """What all candidates of the study have in common."""
 
     regime: Literal["paper", "parameters", "compute"] = Field(
         "parameters",
@@ -79,13 +79,17 @@ class BudgetSection(_Section):
         " parameters and mean active experts",
     )
     parameters: int | None = Field(
-        None, ge=1, description="total parameters; the most experts that fit are handed out"
+        None, ge=1, description="total parameters; they buy as many experts as fit"
     )
-    experts: int | None = Field(None, ge=1, description="experts to hand out, instead")
+    experts: int | None = Field(
+        None, ge=1, description="experts of all layers together, in place of parameters"
+    )
     minimum: int = Field(1, ge=1, description="the fewest experts of a layer")
     maximum: int | None = Field(None, ge=1, description="the most experts of a layer")
     active: float | None = Field(
-        None, ge=1, description="mean active experts a layer, for compute; the router's own without"
+        None,
+        ge=1,
+        description="mean active experts per layer, for compute; by default the router's own",
     )
 
     @model_validator(mode="after")
@@ -125,13 +129,13 @@ class AlsoSection(_Section):
             raise ValueError(f"hidden names a width twice: {list(self.hidden)}")
         return self
 
-    def settled(self, name: str, value: float) -> float:
-        """A value of a router's constant as candidates have it: in few decimals, inside."""
+    def rounded(self, name: str, value: float) -> float:
+        """A value of a router's constant as candidates have it: rounded, within its interval."""
         low, high = self.intervals()[name]
         return min(max(round(value, _DECIMALS), low), high)
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The router's constants that are searched, and from where to where."""
+        """The router's constants that are searched, each with its interval."""
         given = {name: getattr(self, name) for name in ("k", "p", "tau", "target")}
         return {name: interval for name, interval in given.items() if interval is not None}
 
@@ -140,17 +144,17 @@ class SearchSection(_Section):
     """What the search looks for, how it moves, and when it stops: at the first limit given."""
 
     objectives: tuple[Literal[tuple(OBJECTIVES)], ...] = Field(  # type: ignore[valid-type]
-        ("loss",), min_length=1, description="what is sought: one, or several against each other"
+        ("loss",), min_length=1, description="what to optimize: one, or several against each other"
     )
     constraints: tuple[ConstraintText, ...] = Field(
         (), description='what must hold, such as "active_experts <= 2"'
     )
     measure: tuple[Literal[MEASURES], ...] = Field(  # type: ignore[valid-type]
-        (), description="what else is measured of every network, at a cost that is shown"
+        (), description="what else to measure of every network; the cost is shown"
     )
     also: AlsoSection = AlsoSection()
     pruner: Literal[PRUNERS] = Field(  # type: ignore[valid-type]
-        "none", description="what ends unpromising trainings early"
+        "none", description="what ends unpromising runs early"
     )
 
     family: Literal[FAMILIES] = Field("blend", description="the family to move in")  # type: ignore[valid-type]
@@ -158,17 +162,19 @@ class SearchSection(_Section):
         DEFAULT_CONTRAST, ge=0, le=0.95, description="the contrast of the named patterns"
     )
     presets: tuple[Literal[PRESETS], ...] = Field(  # type: ignore[valid-type]
-        (), description="rules of the literature that are trained beside the named patterns"
+        (), description="rules of the literature to train, too, beside the named patterns"
     )
     alpha_lora: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
-        None, description="a score a layer: AlphaLoRA's schedule is trained, too"
+        None, description="a score per layer: AlphaLoRA's schedule is trained, too"
     )
-    sampler: Literal[SAMPLERS] = Field("tpe", description="the Optuna sampler")  # type: ignore[valid-type]
-    blocks: int = Field(3, ge=1, description="how often one schedule is trained at most")
+    sampler: Literal[SAMPLERS] = Field(  # type: ignore[valid-type]
+        "tpe", description="Optuna's sampler, by name; exhaustive trains every schedule"
+    )
+    blocks: int = Field(3, ge=1, description="the most seed blocks per candidate")
     keep_models: bool = Field(False, description="keep every trained network in models/")
-    runs: int | None = Field(None, ge=1, description="trainings")
-    minutes: float | None = Field(None, gt=0, description="time in which runs were running")
-    training_flops: float | None = Field(None, gt=0, description="FLOPs of all trainings together")
+    runs: int | None = Field(None, ge=1, description="training runs")
+    minutes: float | None = Field(None, gt=0, description="the time in which runs were under way")
+    training_flops: float | None = Field(None, gt=0, description="FLOPs of all runs together")
 
     @model_validator(mode="after")
     def _objectives_fit(self) -> SearchSection:
@@ -178,8 +184,8 @@ class SearchSection(_Section):
             raise ValueError(f"measure names one twice: {', '.join(self.measure)}")
         if self.pruner != "none" and self.objectives != ("loss",):
             raise ValueError(
-                f"pruner {self.pruner} goes by the loss alone; set objectives to it, or leave out"
-                " the pruner"
+                f"pruner {self.pruner} compares losses only; set objectives to the loss, or leave"
+                " out the pruner"
             )
         if len(self.objectives) > 1 and self.sampler in _OF_ONE_OBJECTIVE:
             raise ValueError(
@@ -208,7 +214,7 @@ class SearchSection(_Section):
 class StudyFile(_Section):
     """A study file, read and validated."""
 
-    seed: int = Field(0, ge=0, description="decides the sampler and all trainings")
+    seed: int = Field(0, ge=0, description="decides the sampler and all training runs")
     data: DataSection = DataSection()
     model: ModelSection
     budget: BudgetSection
@@ -223,8 +229,8 @@ class StudyFile(_Section):
         of_text = [name for name in ("scale", "heads", "context") if name in given]
         if of_text and not self.data.is_text:
             raise ValueError(
-                f"model.{of_text[0]} is for language models, and {self.data.name} is images;"
-                " leave it out"
+                f"model.{of_text[0]} is for language models, and {self.data.name} is a set of"
+                " images; leave it out"
             )
         if self.budget.regime == "paper":
             if self.search.family == "free":
@@ -236,7 +242,7 @@ class StudyFile(_Section):
                 raise ValueError("search.contrast is 0; the regime paper needs it above 0")
         if self.budget.regime == "compute" and self._own_active() is None:
             raise ValueError(
-                f"the regime compute needs budget.active, since {self.router.name} says no K"
+                f"the regime compute needs budget.active, since {self.router.name} sets no K"
             )
         return self
 
@@ -279,20 +285,20 @@ class StudyFile(_Section):
 
     @property
     def active(self) -> float:
-        """The mean active experts a layer that the regime `compute` holds."""
+        """The mean active experts per layer that the regime `compute` holds."""
         active = self._own_active()
         assert active is not None
         return active
 
     def own_settings(self) -> dict[str, float]:
-        """What is searched next to the schedule, as near as can be to the file's own values."""
+        """What is searched next to the schedule, at the values nearest to the file's own."""
         own: dict[str, float] = {}
         if self.search.also.hidden is not None:
             own["hidden"] = self.model.hidden
         for name, (low, _) in self.search.also.intervals().items():
             value = getattr(self.router, name)
             # A controller that is off has no target of its own.
-            own[name] = self.search.also.settled(name, low if value is None else value)
+            own[name] = self.search.also.rounded(name, low if value is None else value)
         return own
 
     def definition(self) -> dict[str, Any]:

@@ -1,23 +1,28 @@
-"""The bounds of a budget of experts, in sentences.
+"""The bounds of a budget of experts: in sentences and as a table.
 
-All take the tables of `dynamoe_search.bounds.budget`: `compare_schedules` and
-`budget_extremes`.
+All take tables of `dynamoe_search.bounds.budget`: ``scores`` as `compare_schedules` gives them, and
+``extremes`` as `budget_extremes` does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from dynamoe_search.bounds.budget import ExpertBudget, budget_extremes, compare_schedules
-from dynamoe_search.bounds.machine import Machine
 from dynamoe_search.bounds.scaling_laws import LAWS, Extrapolation
+from dynamoe_search.report.schedules import sparkline
+from dynamoe_search.report.table import Column, Table, numbers, texts
+from dynamoe_search.report.wording import engineering
 from dynamoe_search.schedules import Schedule, count_schedules
 from dynamoe_search.specification import FixedRouter, Percentile, Router, TopK, TopP, VariableRouter
+
+if TYPE_CHECKING:
+    from dynamoe_search.bounds.machine import Machine
 
 _MOST_SPELLED_OUT = 10**9
 _ALIKE = 1e-9  # bits, or a share, that sums in another order can differ by
@@ -41,20 +46,7 @@ def router_title(router: Router) -> str:
 def bounds_sentences(
     budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
 ) -> list[str]:
-    """What the budget can buy at most, and how far the compared schedules are from it.
-
-    Parameters
-    ----------
-    budget : ExpertBudget
-    scores : DataFrame
-        As `compare_schedules` gives it.
-    extremes : DataFrame
-        As `budget_extremes` gives it.
-
-    Returns
-    -------
-    list of str
-    """
+    """What the budget can buy at most, and how far the compared schedules are from it."""
     return [
         _size(budget, extremes),
         *_configurations(budget, scores, extremes),
@@ -74,7 +66,7 @@ def _size(budget: ExpertBudget, extremes: pd.DataFrame) -> str:
     most = "" if budget.maximum is None else f" and at most {budget.maximum}"
     return (
         f"{budget.layers} layers of width {budget.width} share {budget.experts} experts of hidden"
-        f" width {budget.hidden}, at least {budget.minimum}{most} a layer: {number}"
+        f" width {budget.hidden}, at least {budget.minimum}{most} per layer: {number}"
         f" with {extremes.loc['parameters', 'most']:,.0f} parameters in experts and routers."
     )
 
@@ -92,7 +84,7 @@ def _configurations(
     short = [_short(score, most) for score in scores.itertuples()]
     sentences = [sentence, f"Short of the most: {'; '.join(short)}."]
     if most - scores["log2_configurations"].min() < 1:
-        sentences.append("By this count all schedules compared are alike, within a factor of two.")
+        sentences.append("By this count all compared schedules are equal, within a factor of two.")
     if row["most_schedule"] == budget.named("uniform"):
         return [*sentences, f"No schedule has more than uniform: {_why_even(budget.router)}."]
     return [*sentences, f"Uniform does not have the most here: {_why_uneven(budget.router)}."]
@@ -142,7 +134,7 @@ def _source(budget: ExpertBudget) -> str:
     even = compare_schedules(theirs, {"uniform": theirs.named("uniform")}).iloc[0]
     return (
         f"The source's router, {router_title(router)}, gives every token of a layer the same K,"
-        f" so it reaches C(N, K) sets a layer: 2^{even['log2_configurations']:.1f} in all with"
+        f" so it reaches C(N, K) sets per layer: 2^{even['log2_configurations']:.1f} in all with"
         f" uniform, 2^{row['most']:.1f} at most, and never the 2^{budget.experts} that a sum of"
         " C(N, k) over all k counts."
     )
@@ -154,7 +146,7 @@ def _flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame) -
     if not isinstance(router, FixedRouter):
         return _varying_flops(budget, scores, extremes)
     cost = f"A token costs {engineering(high['most'])}FLOPs in"
-    if are_alike(low["least"], high["most"]):
+    if nearly_equal(low["least"], high["most"]):
         return [f"{cost} every schedule of the budget."]
     cheapest = f"{engineering(low['least'])}FLOPs, in {_named(low['least_schedule'], scores)}"
     if isinstance(router, TopK):
@@ -173,7 +165,7 @@ def _varying_flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.Data
     sentence = (
         f"A token costs from {engineering(low['least'])}FLOPs, with the fewest experts, to"
         f" at most {engineering(high['most'])}FLOPs, with"
-        f" {extremes.loc['active_maximum', 'most']:.3g} a layer in"
+        f" {extremes.loc['active_maximum', 'most']:.3g} per layer in"
         f" {_named(high['most_schedule'], scores)}."
     )
     row, held = extremes.loc["flops_expected"], getattr(budget.router, "target", None)
@@ -181,7 +173,7 @@ def _varying_flops(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.Data
         equal = "At an equal mean K in every layer all schedules cost the same"
         return [sentence, f"{equal}; layers of fewer experts than that use no more than they have."]
     which = "every schedule"
-    if not are_alike(row["least"], row["most"]):
+    if not nearly_equal(row["least"], row["most"]):
         which = _equal_cost(budget, held) or (
             f"{_named(row['most_schedule'], scores)}, and less where layers have fewer experts"
         )
@@ -201,7 +193,7 @@ def _equal_cost(budget: ExpertBudget, active: float) -> str:
     return ""
 
 
-def are_alike(low: float, high: float) -> bool:
+def nearly_equal(low: float, high: float) -> bool:
     """Whether two sums of the same parts, in another order, are one number."""
     return high - low <= _ALIKE * abs(high)
 
@@ -210,7 +202,7 @@ def _entropy(scores: pd.DataFrame, extremes: pd.DataFrame) -> str:
     row = extremes.loc["entropy_ceiling"]
     parts = [f"{score.name} {score.entropy_ceiling:.3f}" for score in scores.itertuples()]
     return (
-        f"Load entropy can reach {row['most']:.3f} nats a layer on average, in"
+        f"Load entropy can reach {row['most']:.3f} nats per layer on average, in"
         f" {_named(row['most_schedule'], scores)}, as ln N is concave: {', '.join(parts)}. So"
         " compare the entropies of schedules only as parts of their ceilings."
     )
@@ -224,7 +216,7 @@ def _distinct(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
     if isinstance(router, VariableRouter):
         held = router.target is not None
         expected = "the K held" if held else "the K of an untrained router, the most"
-    where = f"where all are used alike at {expected}"
+    where = f"if it uses all equally at {expected}"
     if row["most"] - row["least"] < 0.05:
         return (
             f"{who} touches {row['most']:.1f} of the {budget.experts} experts whatever the"
@@ -241,22 +233,11 @@ def _distinct(budget: ExpertBudget, scores: pd.DataFrame, extremes: pd.DataFrame
 def machine_sentences(
     machine: Machine, times: pd.DataFrame, names: Sequence[str], tokens: int
 ) -> list[str]:
-    """The least times by the roofline, of the fastest and the slowest of the compared.
-
-    Parameters
-    ----------
-    machine : Machine
-    times : DataFrame
-        As `dynamoe_search.bounds.machine.roofline` gives it.
-    names : sequence of str
-        Of its schedules.
-    tokens : int
-        The batch.
-    """
+    """The least times by `roofline`, of the fastest and the slowest of the named schedules."""
     kinds = {
         "training_seconds": f"a training step of {tokens:,} tokens",
         "decoding_seconds": "decoding one token",
-        "batch_seconds": f"a forward pass of {tokens:,} tokens that use all experts alike",
+        "batch_seconds": f"a forward pass of {tokens:,} tokens that use all experts equally",
     }
     labeled = times.set_axis(list(names))
     least = [f"{what} {_seconds(labeled[column])}" for column, what in kinds.items()]
@@ -269,27 +250,18 @@ def machine_sentences(
 
 def _seconds(times: pd.Series) -> str:
     low, high = times.min(), times.max()
-    if are_alike(low, high):
-        return f"{engineering(high)}s, with every schedule compared"
+    if nearly_equal(low, high):
+        return f"{engineering(high)}s, with every compared schedule"
     return f"{engineering(low)}s ({times.idxmin()}) to {engineering(high)}s ({times.idxmax()})"
 
 
 def family_sentence(family: str, met: pd.DataFrame, extremes: pd.DataFrame) -> str:
-    """How near a family's schedules come to the most configurations of the budget.
-
-    Parameters
-    ----------
-    family : str
-    met : DataFrame
-        As `dynamoe_search.bounds.budget.family_bounds` gives it.
-    extremes : DataFrame
-        As `budget_extremes` gives it.
-    """
+    """How near a family's schedules, by `family_bounds`, come to the most configurations."""
     bits = met["log2_configurations"]
     short = extremes.loc["log2_configurations", "most"] - bits.max()
     gap = "all there can be" if short <= _ALIKE else f"{short:.2f} bits short of the most"
     return (
-        f"{len(met):,} schedules met in the {family} family have 2^{bits.min():.1f} to"
+        f"{len(met):,} schedules found in the {family} family have 2^{bits.min():.1f} to"
         f" 2^{bits.max():.1f} configurations, half of them at least 2^{bits.median():.1f}; the most"
         f" are those of {met.loc[bits.idxmax(), 'schedule']}, {gap}."
     )
@@ -300,11 +272,13 @@ def extrapolation_lines(extrapolations: Sequence[Extrapolation]) -> list[str]:
     if not extrapolations:
         return []
     lines = [
-        "Published scaling laws, extrapolated and no bounds (they know the mean experts of a layer"
-        " only, so they are the same for every schedule):"
+        "Published scaling laws, extrapolated; they are not bounds. They know only the mean number"
+        " of experts per layer, so they predict the same for every schedule:"
     ]
     for found in extrapolations:
-        unit = " nats a token" if found.quantity == "loss" else " times the compute of a dense twin"
+        unit = (
+            " nats per token" if found.quantity == "loss" else " times the compute of a dense model"
+        )
         law = LAWS[found.law]
         outside = f" Outside: {'; '.join(found.warnings)}." if found.warnings else ""
         lines.append(
@@ -320,16 +294,45 @@ def _named(schedule: Schedule, scores: pd.DataFrame) -> str:
     return str(schedule) if names.empty else str(names.iloc[0])
 
 
-def engineering(value: float) -> str:
-    """A number in three digits and with an SI prefix, to be followed by its unit.
+def bounds_table(
+    scores: pd.DataFrame, extremes: pd.DataFrame, times: pd.DataFrame | None = None
+) -> Table:
+    """The compared schedules, a row each.
 
-    Examples
-    --------
-    >>> engineering(25_263_360), engineering(0.00012), engineering(0)
-    ('25.3 M', '120 µ', '0 ')
+    Parameters
+    ----------
+    scores, extremes
+        See the module; `scores` may have the two extreme schedules as its last rows.
+    times : DataFrame, optional
+        As `dynamoe_search.bounds.machine.roofline` gives it, a row for each of `scores`.
     """
-    if value == 0:
-        return "0 "
-    power = min(5, max(-3, math.floor(math.log10(abs(value) * (1 + 5.1e-4)) / 3)))
-    prefix = dict(zip(range(-3, 6), ("n", "µ", "m", "", "k", "M", "G", "T", "P"), strict=True))
-    return f"{value / 1000**power:.3g} {prefix[power]}"
+    most = extremes.loc["log2_configurations", "most"]
+    headers = ["K", "FLOPs", "ways", "short", "entropy", "touched"]
+    headers += [] if times is None else ["step", "decode", "batch"]
+    rows = []
+    for place, score in enumerate(scores.itertuples()):
+        cost = [_spread(score, "active", "{:.3g}".format), _spread(score, "flops", engineering)]
+        short = max(0.0, most - score.log2_configurations)
+        ways = [f"2^{score.log2_configurations:.1f}", f"{short:.2f}"]
+        use = [f"{score.entropy_ceiling:.3f}", f"{score.distinct_experts:.1f}"]
+        least = [] if times is None else [f"{engineering(x)}s" for x in times.iloc[place]]
+        names = [score.name, str(score.schedule), sparkline(score.schedule)]
+        rows.append([*names, *cost, *ways, *use, *least])
+    schedule = [*texts("name"), Column("schedule", is_name=True), *texts("shape")]
+    caption = (
+        "K: active experts per layer, and FLOPs of a token, forward: fewest to most (expected);"
+        " ways: routing configurations, and how many bits short of the most; entropy: its ceiling,"
+        " nats per layer; touched: experts that a batch uses, if it uses all equally"
+    )
+    return Table([*schedule, *numbers(*headers)], rows, "", caption)
+
+
+def _spread(score: Any, name: str, form: Callable[[float], str]) -> str:
+    """From the fewest to the most, with what is expected where it is neither."""
+    low, expected, high = (
+        getattr(score, f"{name}_{end}") for end in ("minimum", "expected", "maximum")
+    )
+    if nearly_equal(low, high):
+        return form(high).strip()
+    span = f"{form(low).strip()}..{form(high).strip()}"
+    return span if nearly_equal(expected, high) else f"{span} ({form(expected).strip()})"

@@ -6,14 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
-from dynamoe_search.report.plots import GRAY
+from dynamoe_search.report.figure import GRAY, panels
 
+# Seaborn's palette "colorblind".
+_COLORS = (
+    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
+    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+)
 _MOST_TOKENS = 10  # batches of 1 to 2^10 tokens
 _FAMILY_ROW = "the family"
 
@@ -29,25 +33,16 @@ def plot_bounds(
     Parameters
     ----------
     budget : ExpertBudget
-    scores : DataFrame
-        As `dynamoe_search.bounds.budget.compare_schedules` gives it.
-    extremes : DataFrame
-        As `budget_extremes` gives it: the ends of the shaded ranges.
-    family : DataFrame, optional
-        As `family_bounds` gives it, for a row of its own.
-
-    Returns
-    -------
-    Figure
+    scores, extremes, family : DataFrame
+        As `compare_schedules`, `budget_extremes` and `family_bounds` give them: the schedules, the
+        ends of the shaded ranges, and what gets a row of its own.
     """
-    figure = Figure(figsize=(11, 3.4 + 0.5 * (len(scores) + 1)), layout="constrained")
-    with sns.axes_style("ticks"):
-        ((ways, flops), (entropy, touched)) = figure.subplots(2, 2)
+    figure, ((ways, flops), (entropy, touched)) = panels(2, 2, 11, 3.4 + 0.5 * (len(scores) + 1))
     _plot_row(ways, "log2_configurations", scores, extremes, family)
     ways.set_xlabel("routing configurations of a token (bits)")
     ways.set_title("Ways to route, by the router's own rule", fontsize=10)
     _plot_row(entropy, "entropy_ceiling", scores, extremes, family)
-    entropy.set_xlabel("mean of ln N (nats a layer)")
+    entropy.set_xlabel("mean of ln N (nats per layer)")
     entropy.set_title("The most that load entropy can be", fontsize=10)
     _plot_flops(flops, scores, extremes)
     _plot_touched(touched, budget, scores)
@@ -68,23 +63,19 @@ def _plot_row(
     """A dot for each schedule between the least and the most of the budget."""
     names = list(scores["name"])
     if family is not None:
-        axes.plot(
-            family[quantity], [len(names)] * len(family), "|", color=GRAY, ms=11, mew=0.5, alpha=0.5
-        )
+        row = [len(names)] * len(family)
+        axes.plot(family[quantity], row, "|", color=GRAY, ms=11, mew=0.5, alpha=0.5)
         names.append(_FAMILY_ROW)
     axes.scatter(scores[quantity], range(len(scores)), s=42, c=_colors(scores), zorder=3)
     _finish(axes, names, *extremes.loc[quantity, ["least", "most"]])
 
 
 def _plot_flops(axes: Axes, scores: pd.DataFrame, extremes: pd.DataFrame) -> None:
-    """A bar from the fewest to the most FLOPs of each schedule; a dot where they are one."""
+    """A bar from the fewest to the most FLOPs of each schedule; a dot where they are equal."""
     place = np.arange(len(scores))
-    axes.hlines(
-        place, scores["flops_minimum"], scores["flops_maximum"], colors=_colors(scores), lw=5
-    )
-    axes.scatter(
-        scores["flops_expected"], place, s=60, c=_colors(scores), edgecolors="white", zorder=3
-    )
+    colors = _colors(scores)
+    axes.hlines(place, scores["flops_minimum"], scores["flops_maximum"], colors=colors, lw=5)
+    axes.scatter(scores["flops_expected"], place, s=60, c=colors, edgecolors="white", zorder=3)
     least, most = extremes.loc["flops_minimum", "least"], extremes.loc["flops_maximum", "most"]
     _finish(axes, list(scores["name"]), least, most)
     axes.xaxis.set_major_formatter(EngFormatter())
@@ -102,7 +93,6 @@ def _finish(axes: Axes, names: list[str], least: float, most: float) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", color=GRAY, alpha=0.25, lw=0.6)
-    sns.despine(ax=axes)
 
 
 def _plot_touched(axes: Axes, budget: ExpertBudget, scores: pd.DataFrame) -> None:
@@ -119,10 +109,9 @@ def _plot_touched(axes: Axes, budget: ExpertBudget, scores: pd.DataFrame) -> Non
     axes.set_ylim(0, 1.05 * budget.experts)
     axes.set_xlabel("tokens of a batch")
     axes.set_ylabel("distinct experts")
-    axes.set_title("Experts touched at the expected K, all used alike", fontsize=10)
+    axes.set_title("Experts touched at the expected K, all used equally", fontsize=10)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
-    sns.despine(ax=axes)
 
 
-def _colors(scores: pd.DataFrame) -> list[tuple[float, float, float]]:
-    return list(sns.color_palette("colorblind", len(scores)))
+def _colors(scores: pd.DataFrame) -> list[str]:
+    return [_COLORS[place % len(_COLORS)] for place in range(len(scores))]

@@ -1,4 +1,4 @@
-"""What became of the source's claims: a page in Markdown, and a plot; both from tables alone."""
+"""The source's claims and their verdicts: a page in Markdown and a plot, from tables alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from dynamoe_search.claims.verdicts import (
     UNDECIDED,
     VERDICTS,
 )
-from dynamoe_search.report.wording import item, paragraph
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, forest, panels
+from dynamoe_search.report.rendering import render
+from dynamoe_search.report.wording import span
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.statistics.comparison import MOST_SEEDS, POWER
 
@@ -26,18 +28,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Trainings = Mapping[Unit, pd.DataFrame]
+Runs = Mapping[Unit, pd.DataFrame]
 
 _NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 _LOGARITHMIC = ("log_trace", "log_noise_scale")
+_LOOKS = {
+    SUPPORTED: (BLUE, "o"),
+    NOT_SUPPORTED: (ORANGE, "D"),
+    EQUIVALENT: (GREEN, "s"),
+    UNDECIDED: (GRAY, "o"),
+}
 
 
 def claims_page(
-    verdicts: pd.DataFrame,
-    units: Sequence[Unit],
-    trainings: Trainings,
-    command: str,
-    plot: str | None,
+    verdicts: pd.DataFrame, units: Sequence[Unit], runs: Runs, command: str, plot: str | None
 ) -> str:
     """A verdict for each claim and condition, what was held equal, and what is still missing.
 
@@ -45,37 +49,31 @@ def claims_page(
     ----------
     verdicts : DataFrame
         As `dynamoe_search.claims.verdicts.judge` gives it.
-    units : sequence of Unit
-        All that were planned.
-    trainings : mapping of Unit to DataFrame
-        Of those that were begun.
-    command : str
-        That makes the page; with ``--run`` it trains what is missing.
-    plot : str or None
-        The name of the picture beside the page.
-
-    Returns
-    -------
-    str
-        Markdown.
+    units, runs
+        All units that were planned, and the training runs of those that were begun.
+    command, plot : str
+        What makes the page, and the name of the picture beside it, if there is one.
     """
-    parts = [
-        "# The source's claims, examined",
-        f"<!-- Made by `{command}` from the tables alone; change those, not this. -->",
-        paragraph(_summary(verdicts)),
-    ]
-    if plot is not None:
-        parts.append(f"![Every effect with its 95 % interval, a panel a claim]({plot})")
-    parts += ["## Verdicts", paragraph(_reading())]
-    for (claim, outcome), rows in verdicts.groupby(["claim", "outcome"], sort=False):
-        parts += [f"### {_heading(claim, outcome)}", paragraph(_unit_of(rows)), _table(rows)]
-    parts += ["## What was held equal", paragraph(_held_equal()), _costs(units, trainings)]
-    parts += ["## Still missing", _missing(verdicts, units, trainings, command)]
-    parts += ["## How it was judged", "\n".join(item(text) for text in _method(verdicts))]
-    parts += ["## Limits", "\n".join(item(text) for text in _limits(trainings))]
-    if trainings:
-        parts += ["## Made with", "\n".join(item(text) for text in _provenance(trainings))]
-    return "\n\n".join(parts) + "\n"
+    families = verdicts["family"].value_counts()
+    counts = verdicts.loc[verdicts["family"] == "primary", "verdict"].value_counts()
+    return render(
+        "claims.md",
+        command=command,
+        plot=plot,
+        questions=families.get("primary", 0),
+        secondary=families.get("secondary", 0),
+        found=", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts),
+        power=f"{100 * POWER:.0f}",
+        claims=[
+            {"heading": _heading(*key), "unit": _unit_of(rows), "rows": _rows(rows)}
+            for key, rows in verdicts.groupby(["claim", "outcome"], sort=False)
+        ],
+        costs=[_costs(unit, runs.get(unit)) for unit in units],
+        missing=_missing(units, runs),
+        undecided=(verdicts["verdict"] == UNDECIDED).sum(),
+        raised=[name_of(unit) for unit, table in runs.items() if table["looks"].max() > 1],
+        provenance=_provenance(runs) if runs else [],
+    )
 
 
 def name_of(unit: Unit) -> str:
@@ -98,28 +96,6 @@ def name_of(unit: Unit) -> str:
             return f"{data}, {scale}, {unit.condition}"
 
 
-def _summary(verdicts: pd.DataFrame) -> str:
-    primary = verdicts[verdicts["family"] == "primary"]
-    counts = primary["verdict"].value_counts()
-    found = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    return (
-        "DynaMoE (arXiv 2603.01697) makes claims about how experts should be spread over layers."
-        " Here each is put to trainings from paired seeds, with less held equal and with more, and"
-        f" judged on the test split. Of {len(primary)} questions, a claim under a condition each:"
-        f" {found}."
-    )
-
-
-def _reading() -> str:
-    return (
-        "An effect is the advantage of what the source favors: above 0 it is right. Supported and"
-        " not supported: there is a difference, in the source's direction or in the other."
-        " Equivalent: the difference is shown to be within the margin. Undecided: neither; with the"
-        f" seeds at which it would be decided with a chance of {100 * POWER:.0f} %, were the truth"
-        " what was observed. p is after Holm's correction over all questions."
-    )
-
-
 def _heading(claim: str, outcome: str) -> str:
     return f"{claim[0].upper()}{claim[1:]}: {OUTCOMES[outcome].title}"
 
@@ -139,23 +115,19 @@ def _unit_of(rows: pd.DataFrame) -> str:
     return text
 
 
-def _table(rows: pd.DataFrame) -> str:
-    lines = [
-        "| where | verdict | effect | 95 % | p | seeds | against |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
-    ]
+def _rows(rows: pd.DataFrame) -> list[list[str]]:
+    cells = []
     for row in rows.itertuples():
         where = name_of(Unit(row.about, row.data, row.condition))
         if row.verdict == NOT_RUN:
-            lines.append(f"| {where} | {NOT_RUN} | | | | | |")
+            cells.append([where, NOT_RUN, *[""] * 5])
             continue
-        low, high = (_shown(value, row.outcome) for value in (row.low, row.high))
-        p = max(row.p_holm, 0.001)
-        seeds = f"{row.seeds}" + (f" of {row.planned}" if row.missing else "")
-        cells = [where, f"**{row.verdict}**{_besides(row)}", _shown(row.effect, row.outcome)]
-        cells += [f"{low} to {high}", f"{'<' if row.p_holm < 0.001 else ''}{p:.3f}", seeds]
-        lines.append("| " + " | ".join([*cells, row.rival]) + " |")
-    return "\n".join(lines)
+        effect, low, high = (_shown(x, row.outcome) for x in (row.effect, row.low, row.high))
+        p = f"{'<' if row.p_holm < 0.001 else ''}{max(row.p_holm, 0.001):.3f}"
+        seeds = f"{row.seeds} of {row.planned}" if row.missing else f"{row.seeds}"
+        verdict = f"**{row.verdict}**{_besides(row)}"
+        cells.append([where, verdict, effect, f"{low} to {high}", p, seeds, row.rival])
+    return cells
 
 
 def _besides(row: Any) -> str:
@@ -178,122 +150,45 @@ def _shown(effect: float, outcome: str) -> str:
     return f"{scale * effect:+.{4 if scale == 1 else 2}f}"
 
 
-def _held_equal() -> str:
-    return (
-        "Measured, the least and the most of the means of the seven schedules (of the routings,"
-        " dynamic and fixed): `paper` holds nothing equal, `parameters` the total parameters,"
-        " `compute` the active experts K, too. The percentile rule has the K that follows from a"
-        " layer's experts; under `compute` its percentile is set layer by layer so that the mean K"
-        " is the same for all. Descending and ascending lie about uniform such that they have its"
-        " total under `paper`, too: of these three, `paper` and `parameters` train the same"
-        " networks, from seeds of their own. The claim about gradient variance has no regimes: one"
-        " network is trained with two routings, so parameters are always equal, and K is held"
-        " equal, as more experts a token alone would average over more. It is put to two schedules"
-        " instead."
-    )
-
-
-def _costs(units: Sequence[Unit], trainings: Trainings) -> str:
-    lines = [
-        "| where | seeds | trainings ended | failed | samples | parameters | K | FLOPs a token |"
-        " of descending to uniform |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for unit in units:
-        if unit not in trainings:
-            lines.append(f"| {name_of(unit)} | {NOT_RUN} | | | | | | | |")
-            continue
-        table = trainings[unit]
-        routing = unit.about == "routing"
-        value = "log_trace" if routing else "test_loss"
-        failed = int((table["ended"] & table[value].isna()).sum())
-        flops = None if routing else table.groupby("arm")["flops_per_token"].mean()
-        means = table[routing | table["arm"].isin(PATTERNS_AND_UNIFORM)].groupby("arm")
-        parameters = "parameters" if routing else "total_parameters"
-        cells = [
-            name_of(unit),
-            str(table["block"].nunique()),
-            f"{table['ended'].sum()} of {len(table)}",
-            str(failed),
-            "" if routing else _range(means["samples"].mean(), ",.0f"),
-            _range(means[parameters].mean(), ",.0f"),
-            _range(means["mean_active" if routing else "active_experts"].mean(), ".2f"),
-            "" if flops is None else _range(flops.reindex(PATTERNS_AND_UNIFORM), ",.0f"),
-            "" if flops is None else f"{flops['descending'] / flops['uniform']:.2f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _costs(unit: Unit, table: pd.DataFrame | None) -> list[str]:
+    """What was held equal: cells of a row."""
+    if table is None:
+        return [name_of(unit), NOT_RUN, *[""] * 7]
+    routing = unit.about == "routing"
+    failed = table["ended"] & table["log_trace" if routing else "test_loss"].isna()
+    ended = f"{table['ended'].sum()} of {len(table)}"
+    cells = [name_of(unit), str(table["block"].nunique()), ended, str(failed.sum())]
+    schedules = table["baseline"].isin(PATTERNS_AND_UNIFORM)
+    means = table[routing | schedules].groupby("baseline").mean(numeric_only=True)
+    if routing:
+        parameters, active = (
+            _range(means["parameters"], ",.0f"),
+            _range(means["mean_active"], ".2f"),
+        )
+        return [*cells, "", parameters, active, "", ""]
+    flops = means["flops_per_token"]
+    columns = ("samples", "total_parameters", "active_experts", "flops_per_token")
+    forms = (",.0f", ",.0f", ".2f", ",.0f")
+    ranges = [_range(means[column], form) for column, form in zip(columns, forms, strict=True)]
+    return [*cells, *ranges, f"{flops['descending'] / flops['uniform']:.2f}"]
 
 
 def _range(values: pd.Series, form: str) -> str:
-    ends = [format(value, form) for value in (values.min(), values.max())]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+    return span(format(values.min(), form), format(values.max(), form))
 
 
-def _missing(
-    verdicts: pd.DataFrame, units: Sequence[Unit], trainings: Trainings, command: str
-) -> str:
+def _missing(units: Sequence[Unit], runs: Runs) -> list[str]:
     lines = []
     for unit in units:
-        if unit not in trainings:
+        if unit not in runs:
             lines.append(f"{name_of(unit)}: {NOT_RUN}")
-        elif left := int((~trainings[unit]["ended"]).sum()):
-            lines.append(f"{name_of(unit)}: {left} trainings are to come; no verdict before")
-    if lines:
-        text = f"`{command} --run` trains what is missing, and goes on where it was:"
-        return "\n".join([text, "", *map(item, lines)])
-    undecided = (verdicts["verdict"] == UNDECIDED).sum()
-    wanted = f" {undecided} are undecided; the tables above say how many seeds would decide each."
-    return paragraph(
-        "Nothing: all trainings that were planned have ended, and every question has its verdict."
-        + (wanted if undecided else "")
-    )
+        elif left := int((~runs[unit]["ended"]).sum()):
+            lines.append(f"{name_of(unit)}: {left} training runs are to come; no verdict before")
+    return lines
 
 
-def _method(verdicts: pd.DataFrame) -> list[str]:
-    sizes = verdicts.groupby("family").size()
-    looks = (
-        "Seeds, claims and margins were fixed before the trainings. A verdict waits until every"
-        " training that was planned for it has ended."
-    )
-    return [
-        "Arms are paired by seed, which decides initial weights and the order of the data. Effects"
-        " are means of paired differences. Intervals are of one effect each, without correction: by"
-        " studentized bootstrap, against several rivals Student's.",
-        f"Tests are paired t tests, two-sided at 5 %, with Holm's correction over all"
-        f" {sizes.get('primary', 0)} primary questions, those not run yet included, and over the"
-        f" {sizes.get('secondary', 0)} secondary ones. Equivalence: two one-sided tests, corrected"
-        " likewise.",
-        "The best of all: better than each of the other six schedules, by an intersection-union"
-        " test; not supported where it is shown to be worse than any. The effect is the advantage"
-        " over the strongest rival, and its interval allows for that one having been picked. The"
-        " dense networks are claims of their own.",
-        "Faster learning: the mean of the learning curve on the validation split. It needs no level"
-        " to be reached, which some trainings never would, and is in nats.",
-        looks,
-    ]
-
-
-def _limits(trainings: Trainings) -> list[str]:
-    sentences = [
-        "The source's formulas of schedules, its depths and widths are not known here: patterns and"
-        " sizes are this toolkit's (see each study.toml). What is undecided or not supported here"
-        " may hold at the source's own sizes.",
-        "Trainings are short, so that all fits a few hours on two cores. The source's text, 1,000"
-        " samples of Recycling-the-Web in GPT-2's tokens, is replaced by another.",
-        "The split of the data is the same for all seeds, so intervals are over trainings only.",
-    ]
-    raised = [name_of(unit) for unit, table in trainings.items() if table["looks"].max() > 1]
-    if raised:
-        sentences.append(
-            "The number of seeds was raised after a look at the results, so errors may be more"
-            f" frequent than 5 %: {', '.join(raised)}."
-        )
-    return sentences
-
-
-def _provenance(trainings: Trainings) -> list[str]:
-    whole = pd.concat([table.dropna(axis=1, how="all") for table in trainings.values()])
+def _provenance(runs: Runs) -> list[str]:
+    whole = pd.concat([table.dropna(axis=1, how="all") for table in runs.values()])
     columns = [name for name in whole if name.startswith("version_")]
     versions = [f"{name.removeprefix('version_')} {_all_of(whole[name])}" for name in columns]
     data = whole.groupby("data", sort=False)["data_fingerprint"].agg(_all_of)
@@ -309,74 +204,36 @@ def _all_of(values: pd.Series) -> str:
 
 
 def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
-    """Every effect with its interval, a panel a claim, beside the margin.
-
-    Parameters
-    ----------
-    verdicts : DataFrame
-        As `dynamoe_search.claims.verdicts.judge` gives it.
-
-    Returns
-    -------
-    Figure or None
-        None where no question has an effect yet.
-    """
-    # Here, so that the page need not wait for it.
-    import seaborn as sns
-    from matplotlib.figure import Figure
-
+    """Every effect with its interval, a panel for each claim; None where there is none yet."""
     shown = verdicts[verdicts["verdict"].ne(NOT_RUN) & verdicts["effect"].notna()]
-    panels = list(shown.groupby(["claim", "outcome"], sort=False))
-    if not panels:
+    parts = list(shown.groupby(["claim", "outcome"], sort=False))
+    if not parts:
         return None
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    sizes = [len(part) for _, part in panels]
+    columns = min(2, len(parts))
+    rows = -(-len(parts) // columns)
+    sizes = [len(part) for _, part in parts]
     heights = [
         0.6 + 0.26 * max(sizes[place : place + columns]) for place in range(0, len(sizes), columns)
     ]
     size = (6.6 * columns, sum(heights) + 0.9 * rows)
-    figure = Figure(figsize=size, layout="constrained")
-    with sns.axes_style("ticks"):
-        grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
-    for axes, ((claim, outcome), part) in zip(grid.flat, panels, strict=False):
+    figure, grid = panels(rows, columns, *size, height_ratios=heights)
+    for axes, ((claim, outcome), part) in zip(grid.flat, parts, strict=False):
         _draw(axes, _heading(claim, outcome), part)
-        sns.despine(ax=axes)
-    for axes in grid.flat[len(panels) :]:
+    for axes in grid.flat[len(parts) :]:
         axes.remove()
     return figure
 
 
 def _draw(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
-    from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE
-
-    rows = rows.reset_index(drop=True)
     outcome = OUTCOMES[rows["outcome"].iloc[0]]
-    for end in ("effect", "low", "high"):
-        rows[end] *= outcome.scale
-    margin = outcome.scale * outcome.margin
-    axes.axvspan(-margin, margin, color=GREEN, alpha=0.12, lw=0)
-    axes.axvline(0, color="black", lw=0.8)
-    found = []
-    for verdict, color, marker in (
-        (SUPPORTED, BLUE, "o"),
-        (NOT_SUPPORTED, ORANGE, "D"),
-        (EQUIVALENT, GREEN, "s"),
-        (UNDECIDED, GRAY, "o"),
-    ):
-        part = rows[rows["verdict"] == verdict]
-        if part.empty:
-            continue
-        found.append(f"{len(part)} {verdict}")
-        axes.hlines(part.index, part["low"], part["high"], color=color, lw=1.5)
-        face = "white" if verdict == UNDECIDED else color
-        axes.scatter(part["effect"], part.index, s=32, marker=marker, fc=face, ec=color, zorder=3)
+    scaled = rows.assign(**{end: outcome.scale * rows[end] for end in ("low", "effect", "high")})
+    counts = forest(axes, scaled, "effect", outcome.scale * outcome.margin, _LOOKS)
+    found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     labels = [name_of(Unit(row.about, row.data, row.condition)) for row in rows.itertuples()]
     axes.set_yticks(np.arange(len(rows)), labels, fontsize=8)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="x", labelsize=8)
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(
         f"advantage in {outcome.unit}, 95 % interval; above 0 as claimed; green: margin", fontsize=8
     )
-    axes.set_title(f"{heading}\n{', '.join(found)}", fontsize=9, loc="right")
+    axes.set_title(f"{heading}\n{found}", fontsize=9, loc="right")

@@ -6,10 +6,12 @@ import json
 import threading
 from collections.abc import Iterable
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from wsgiref import simple_server
 
 from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from dynamoe_search.errors import InvalidInput
 
@@ -51,8 +53,9 @@ def mirror(study: Study) -> WSGIApplication:
     """The dashboard as a WSGI application that shows the study as its log is now.
 
     It is built again from the log when that has grown, as Optuna cannot change the value of a
-    complete trial, and a candidate's mean changes with each block. Requests that would change
-    something are refused.
+    complete trial, and a candidate's mean changes with each block. An open page asks for new
+    candidates by itself; it keeps the values of earlier ones until it is reloaded. Requests that
+    would change something are refused.
     """
     try:
         import optuna_dashboard
@@ -62,7 +65,7 @@ def mirror(study: Study) -> WSGIApplication:
             " pip install 'dynamoe-search[dashboard]'"
         ) from None
     lock = threading.Lock()
-    position, application = -1, None
+    position, application = -1, cast("WSGIApplication | None", None)
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         nonlocal position, application
@@ -70,15 +73,29 @@ def mirror(study: Study) -> WSGIApplication:
             start_response("405 Method Not Allowed", [("Content-Type", "application/json")])
             return [json.dumps({"reason": "This dashboard only shows the study."}).encode()]
         with lock:
-            now = study.position()
+            now = study.position
             if application is None or now != position:
-                storage = InMemoryStorage()
+                storage = _Storage()
                 study.to_optuna(storage)
                 position, application = now, optuna_dashboard.wsgi(storage)
             current = application
         return current(environ, start_response)
 
     return serve
+
+
+class _Storage(InMemoryStorage):
+    """Optuna's, whose best trial is feasible: the dashboard itself does not look at that."""
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """The best of the feasible candidates; of all where none is feasible."""
+        trials = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        feasible = [trial for trial in trials if trial.user_attrs["feasible"]]
+        if not feasible:
+            return super().get_best_trial(study_id)
+        is_minimized = self.get_study_directions(study_id)[0] == StudyDirection.MINIMIZE
+        best = min if is_minimized else max
+        return best(feasible, key=lambda trial: trial.values[0])
 
 
 class _QuietHandler(simple_server.WSGIRequestHandler):

@@ -1,21 +1,20 @@
-"""What pruning saved and how far an early look can be trusted: sentences, a table and a plot."""
+"""What pruning saved and how far an early look can be trusted: sentences, a table and plots.
+
+All but the table take ``runs``, as `Study.training_runs` gives them.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from rich import box
-from rich.table import Table
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE, one_panel
-from dynamoe_search.report.wording import percents
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel, panels
+from dynamoe_search.report.table import Column, Table, numbers
+from dynamoe_search.report.wording import number, percents
 from dynamoe_search.statistics.fidelity import (
     Savings,
     compute_saved,
@@ -23,24 +22,20 @@ from dynamoe_search.statistics.fidelity import (
     rank_correlations,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
     """What pruning saved, and how far an early look can be trusted.
 
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-
-    Returns
-    -------
-    list of str
-        They claim no more than the intervals of `rank_correlations` allow.
+    They claim no more than the intervals of `rank_correlations` allow.
     """
     savings, table = compute_saved(runs), rank_correlations(runs)
     sentences = [_saved(savings) + "."]
     if table.empty:
-        return [*sentences, "No complete training reported its loss before its end."]
+        return [*sentences, "No complete training run reported its loss before its end."]
     places = _decisive(table, runs)
     sentences += [
         f"At {percents(row.fraction)} of the training the order of candidates agrees with the final"
@@ -51,10 +46,10 @@ def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
     first = table.iloc[places[0]]
     if not math.isnan(first["block_tau"]):
         sentences.append(
-            "Full trainings of the same candidates from two seeds agree by"
+            "Full training runs of the same candidates from two seeds agree by"
             f" {_tau(first['block_tau'], first['block_low'], first['block_high'])},"
-            f" {first['block_candidates']:.0f} candidates; a search trains its leaders again,"
-            " and they are the hardest to tell apart)."
+            f" {first['block_candidates']:.0f} candidates; these are the leaders, which a search"
+            " trains again, and which differ least)."
         )
     sentences.append(_verdict(first))
     if savings.pruned:
@@ -67,9 +62,9 @@ def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
 
 def _saved(savings: Savings) -> str:
     if not savings.pruned:
-        return f"None of the {savings.trainings} trainings was pruned"
+        return f"None of the {savings.runs} training runs was pruned"
     return (
-        f"Pruning ended {savings.pruned} of {savings.trainings} trainings early and saved"
+        f"Pruning ended {savings.pruned} of {savings.runs} training runs early and saved"
         f" {percents(savings.share)} of the training compute"
     )
 
@@ -81,7 +76,7 @@ def _tau(tau: float, low: float, high: float) -> str:
 
 
 def _decisive(table: pd.DataFrame, runs: pd.DataFrame) -> list[int]:
-    """Up to three rungs to speak of: of those where trainings were pruned, else of all."""
+    """Up to three rungs to speak of: of those where runs were pruned, else of all."""
     pruned_at = runs.loc[runs["state"] == "pruned", "fraction"].dropna()
     places = sorted({int((table["fraction"] - part).abs().argmin()) for part in pruned_at})
     places = places or list(range(len(table)))
@@ -98,83 +93,54 @@ def _verdict(row: pd.Series) -> str:
         f"{look.capitalize()} is better than chance: it puts {percents((1 + row['tau']) / 2)} of"
         " pairs of candidates into their final order."
     )
-    full, early = row["block_tau"], row["early_replicate_tau"]
+    full, early = row["block_tau"], row["early_block_tau"]
     if math.isnan(full):
         return f"{text} How much of the rest is noise is unknown: too few were trained twice."
     _, early_high = kendall_interval(early, row["block_candidates"])
-    text += f" The order from another seed it foretells by tau = {early:.2f},"
+    text += f" It predicts the order from another seed by tau = {early:.2f},"
     if early_high < row["block_low"]:
-        return f"{text} which is less than the {full:.2f} of a full training."
-    return f"{text} which cannot be told from the {full:.2f} of a full training."
+        return f"{text} which is less than the {full:.2f} of a full training run."
+    return (
+        f"{text} which is statistically indistinguishable from the {full:.2f} of a full training"
+        " run."
+    )
 
 
 def fidelity_table(correlations: pd.DataFrame) -> Table:
-    """The rungs and how well each foretells the end, from `rank_correlations`."""
+    """The points of the learning curves and how well each predicts the end: `rank_correlations`."""
     caption = "tau: Kendall's, between the order at this part of the training and the final one"
     for row in correlations[correlations["block_tau"].notna()].head(1).itertuples():
         caption += (
-            f"; from another seed: with the final order of {row.block_candidates} candidates'"
-            " other training, which a full training foretells by"
+            "; from another seed: the same with the final order from another seed, of"
+            f" {row.block_candidates} candidates; a full training run predicts it by"
             f" {_tau(row.block_tau, row.block_low, row.block_high)})"
         )
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
-    )
-    for title in ("training", "tau", "95 %", "candidates", "from another seed"):
-        table.add_column(title, justify="right", no_wrap=True)
+    columns = [Column("training", is_number=True, is_name=True)]
+    columns += numbers("tau", "95 %", "candidates", "from another seed")
+    rows = []
     for row in correlations.itertuples():
-        table.add_row(
-            percents(row.fraction),
-            _number(row.tau),
-            "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}",
-            str(row.candidates),
-            _number(row.early_replicate_tau),
-        )
-    return table
-
-
-def _number(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:.2f}"
+        interval = "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}"
+        tau, other = number(row.tau, ".2f"), number(row.early_block_tau, ".2f")
+        rows.append((percents(row.fraction), tau, interval, str(row.candidates), other))
+    return Table(columns, rows, "", caption)
 
 
 def plot_fidelity(runs: pd.DataFrame) -> Figure:
-    """How well early looks foretell the end, beside the learning curves.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-
-    Returns
-    -------
-    Figure
+    """How well early looks predict the end, beside the learning curves.
 
     Raises
     ------
     InvalidInput
         Where fewer than two candidates were trained in full and evaluated before.
     """
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    with sns.axes_style("ticks"):
-        agreement, curves = figure.subplots(1, 2)
-    plot_agreement(runs, agreement)
-    plot_curves(runs, curves)
+    figure, grid = panels(1, 2, 11, 4.8)
+    plot_agreement(runs, grid[0, 0])
+    plot_curves(runs, grid[0, 1])
     return figure
 
 
 def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """How well the order of candidates at each point of the training agrees with the final one.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
 
     Raises
     ------
@@ -188,65 +154,40 @@ def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
             "early looks cannot be judged yet: that takes two candidates that were trained in full"
             " and evaluated before the end"
         )
+    first = table.iloc[_decisive(table, runs)[0]]
     figure, axes = one_panel(axes, 5.4, 4.6)
-    _plot_agreement(axes, table, table.iloc[_decisive(table, runs)[0]])
-    _finish(axes)
-    return figure
-
-
-def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The learning curves: the validation loss over the training, of each training.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    InvalidInput
-        Where no training reported its loss.
-    """
-    if runs.loc[runs["state"].isin(["complete", "pruned"]), "curve"].isna().all():
-        raise InvalidInput("no training of this study has reported its loss yet")
-    figure, axes = one_panel(axes, 5.4, 4.6)
-    _plot_curves(axes, runs)
-    _finish(axes)
-    return figure
-
-
-def _finish(axes: Axes) -> None:
-    axes.set_xlim(0, 102)
-    axes.set_xlabel("part of the training (%)")
-    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
-    sns.despine(ax=axes)
-
-
-def _plot_agreement(axes: Axes, table: pd.DataFrame, first: pd.Series) -> None:
     percent = 100 * table["fraction"]
     axes.fill_between(percent, table["tau_low"], table["tau_high"], color=BLUE, alpha=0.15, lw=0)
-    axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same training")
+    axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same run")
     title = f"At {percents(first['fraction'])} of the training the order agrees with the final one"
     title += f"\nby {_tau(first['tau'], first['tau_low'], first['tau_high'])})"
     if not math.isnan(first["block_tau"]):
         count = f"{first['block_candidates']:.0f} candidates"
         axes.axhspan(first["block_low"], first["block_high"], color=GREEN, alpha=0.08, lw=0)
-        axes.axhline(first["block_tau"], color=GREEN, ls="--", label="full training, another seed")
+        axes.axhline(first["block_tau"], color=GREEN, ls="--", label="full run, another seed")
         label = f"another seed ({count})"
-        axes.plot(percent, table["early_replicate_tau"], "^:", color=GREEN, ms=5, label=label)
+        axes.plot(percent, table["early_block_tau"], "^:", color=GREEN, ms=5, label=label)
     axes.axhline(0, color=GRAY, lw=0.8)
     axes.set_ylim(top=1.02)
     axes.set_ylabel("Kendall's tau with the final order, 95 % bands")
     axes.set_title(title, fontsize=10)
+    _finish(axes)
+    return figure
 
 
-def _plot_curves(axes: Axes, runs: pd.DataFrame) -> None:
+def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The learning curves: the validation loss over the training, of each run.
+
+    Raises
+    ------
+    InvalidInput
+        Where no run reported its loss.
+    """
+    from matplotlib.collections import LineCollection
+
+    if runs.loc[runs["state"].isin(["complete", "pruned"]), "curve"].isna().all():
+        raise InvalidInput("no training run of this study has reported its loss yet")
+    figure, axes = one_panel(axes, 5.4, 4.6)
     reported = runs[runs["curve"].notna()]
     losses: list[float] = []
     for state, color, marker in (("complete", BLUE, "o"), ("pruned", ORANGE, "x")):
@@ -266,3 +207,11 @@ def _plot_curves(axes: Axes, runs: pd.DataFrame) -> None:
     axes.set_ylim(lowest - room, high + room)
     axes.set_ylabel("validation loss (nats)")
     axes.set_title(_saved(compute_saved(runs)).replace(" and saved", "\nand saved"), fontsize=10)
+    _finish(axes)
+    return figure
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_xlim(0, 102)
+    axes.set_xlabel("part of the training (%)")
+    legend_below(axes)

@@ -1,4 +1,8 @@
-"""The noise of the gradients over the training: in sentences, and as a plot."""
+"""The noise of the gradients over the training: in sentences, and as plots.
+
+All take ``gradients``, the `dynamoe_search.measurement_table` of that name; ``names`` are the
+candidates to show, at most six in a plot, and what each is called; ``candidate`` is one of them.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,22 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.measure.gradient_moments import noise_scale
-from dynamoe_search.measure.measurements import NETWORK
-from dynamoe_search.report.plots import LOOKS, one_panel
+from dynamoe_search.measure.quantities import NETWORK
+from dynamoe_search.report.figure import LOOKS, one_panel
+from dynamoe_search.report.wording import counted
 
 
 def noise_course(gradients: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The noise scale over the training: of the means over blocks, a ratio of means.
+    """The noise scale over the training, from means over seed blocks: a ratio of means.
 
     Parameters
     ----------
     gradients : DataFrame
-        As `dynamoe_search.run.results.measurement_table` gives it for "gradients".
     by : {"candidate", "group"}
         What gets a line of its own.
 
@@ -43,38 +45,23 @@ def noise_course(gradients: pd.DataFrame, by: str) -> pd.DataFrame:
     20.0
     """
     means = gradients.groupby([by, "fraction"], sort=False)[["trace", "squared_norm"]].mean()
-    means["noise_scale"] = noise_scale(means["trace"], means["squared_norm"])
-    course = means.reset_index()[[by, "fraction", "noise_scale"]]
+    known = means[means["squared_norm"] > 0]
+    course = (known["trace"] / known["squared_norm"]).rename("noise_scale").reset_index()
     return course[np.isfinite(course["noise_scale"])].sort_values("fraction", kind="stable")
 
 
 def plot_gradient_noise(
     gradients: pd.DataFrame, names: Mapping[str, str], axes: Axes | None = None
 ) -> Figure:
-    """The noise scale of the whole network over the training, a line a candidate.
-
-    Parameters
-    ----------
-    gradients : DataFrame
-        As `dynamoe_search.run.results.measurement_table` gives it for "gradients".
-    names : mapping of str to str
-        The candidates to show, at most six, and what each is called.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
+    """The noise scale of the whole network over the training, a line for each candidate.
 
     Raises
     ------
     InvalidInput
         Where none of them was measured.
     """
-    whole = gradients[(gradients["group"] == NETWORK) & gradients["candidate"].isin(list(names))]
-    course = noise_course(whole, "candidate")
-    lines = {names[candidate]: candidate for candidate in names}
-    return _plot(course.rename(columns={"candidate": "line"}), lines, "", axes)
+    whole = gradients[gradients["group"] == NETWORK]
+    return _plot(noise_course(whole, "candidate").set_index("candidate"), names, "", axes)
 
 
 def plot_gradient_groups(
@@ -82,63 +69,40 @@ def plot_gradient_groups(
 ) -> Figure:
     """The noise scale of each group of parameters over the training of a candidate.
 
-    Parameters
-    ----------
-    gradients : DataFrame
-        As `dynamoe_search.run.results.measurement_table` gives it for "gradients".
-    candidate : str
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
-
     Raises
     ------
     InvalidInput
         Where it was not measured.
     """
     own = gradients[gradients["candidate"] == candidate]
-    course = noise_course(own, "group").rename(columns={"group": "line"})
-    return _plot(course, {group: group for group in own["group"].unique()}, f"{candidate}: ", axes)
+    names = {group: group for group in own["group"].unique()}
+    return _plot(noise_course(own, "group").set_index("group"), names, f"{candidate}: ", axes)
 
 
 def _plot(
-    course: pd.DataFrame, lines: Mapping[str, str], subject: str, axes: Axes | None
+    course: pd.DataFrame, names: Mapping[str, str], subject: str, axes: Axes | None
 ) -> Figure:
-    known = {name: line for name, line in lines.items() if (course["line"] == line).any()}
+    """A line for each of the names that the course has in its index."""
+    known = {name: course.loc[[line]] for line, name in names.items() if line in course.index}
     if not known:
         raise InvalidInput("the gradient noise of none of them was measured, or all is noise")
     figure, axes = one_panel(axes, 5.4, 4.0)
-    for (name, line), (color, dash, marker) in zip(known.items(), LOOKS, strict=False):
-        points = course[course["line"] == line]
-        axes.plot(
-            100 * points["fraction"],
-            points["noise_scale"],
-            marker=marker,
-            ls=dash,
-            ms=4,
-            color=color,
-            label=name,
-        )
+    for (name, points), (color, dash, marker) in zip(known.items(), LOOKS, strict=False):
+        look = {"marker": marker, "ls": dash, "ms": 4, "color": color, "label": name}
+        axes.plot(100 * points["fraction"], points["noise_scale"], **look)
     axes.set_yscale("log")
     for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         which(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.set_xlim(0, 102)
     axes.set_xlabel("part of the training (%)")
     axes.set_ylabel("gradient noise scale (samples)")
-    axes.set_title(subject + _finding(course, known), fontsize=10)
+    last = {name: float(points["noise_scale"].iloc[-1]) for name, points in known.items()}
+    axes.set_title(subject + _finding(last), fontsize=10)
     axes.legend(fontsize=8, frameon=False)
-    sns.despine(ax=axes)
     return figure
 
 
-def _finding(course: pd.DataFrame, lines: Mapping[str, str]) -> str:
-    last = {
-        name: float(course.loc[course["line"] == line, "noise_scale"].iloc[-1])
-        for name, line in lines.items()
-    }
+def _finding(last: Mapping[str, float]) -> str:
     most, least = max(last, key=last.__getitem__), min(last, key=last.__getitem__)
     if most == least:
         return f"{most}: at the end a noise scale of {_samples(last[most])} samples"
@@ -153,13 +117,7 @@ def _samples(value: float) -> str:
 
 
 def gradient_sentences(gradients: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
-    """How the noise of each candidate's gradients changes over its training.
-
-    Parameters
-    ----------
-    gradients, names
-        As in `plot_gradient_noise`.
-    """
+    """How the noise of each candidate's gradients changes over its training."""
     whole = gradients[gradients["group"] == NETWORK]
     sentences = []
     for candidate, name in names.items():
@@ -171,10 +129,9 @@ def gradient_sentences(gradients: pd.DataFrame, names: Mapping[str, str]) -> lis
             f"{_samples(point['noise_scale'])} samples at {100 * point['fraction']:.0f} %"
             for _, point in points.iloc[[0, -1]].iterrows()
         )
-        times = own["block"].nunique()
+        blocks = counted(own["block"].nunique(), "seed block")
         sentences.append(
-            f"{name}: a noise scale of {first} of the training and of {last}"
-            f" ({times} {'block' if times == 1 else 'blocks'})."
+            f"{name}: a noise scale of {first} of the training and of {last} ({blocks})."
         )
     return [
         *sentences,

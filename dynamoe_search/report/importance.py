@@ -1,14 +1,16 @@
-"""Which parameters of a search matter: sentences that claim no more than chance allows, a plot."""
+"""Which parameters of a search matter: sentences that claim no more than chance allows, a plot.
+
+All take the ``table`` of `Study.importance`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynamoe_search.report.plots import BLUE, GRAY, ORANGE, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, intervals, legend_below, one_panel
 from dynamoe_search.report.wording import percents
 from dynamoe_search.search.importance import CHANCE, EVALUATORS
 
@@ -18,11 +20,6 @@ _LOOKS = {"fanova": (BLUE, "o", -0.13), "ped_anova": (ORANGE, "D", 0.13)}
 
 def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
     """The importance of each parameter, and how often it is above that of pure chance.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `dynamoe_search.search.importance.parameter_importance` gives it.
 
     Returns
     -------
@@ -42,16 +39,13 @@ def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
     ('tilt', 0.8, True)
     """
     wide = table.pivot(index=["evaluator", "repetition"], columns="parameter", values="importance")
-    above = wide.gt(wide[CHANCE], axis=0)
-    long = wide.stack().rename("importance").to_frame()
-    long["above"] = above.stack()
-    grouped = long.groupby(["evaluator", "parameter"], sort=False)
+    grouped = wide.groupby("evaluator")
     found = pd.DataFrame(
         {
-            "mean": grouped["importance"].mean(),
-            "low": grouped["importance"].quantile((1 - _SURE) / 2),
-            "high": grouped["importance"].quantile((1 + _SURE) / 2),
-            "above_chance": grouped["above"].mean(),
+            "mean": grouped.mean().stack(),
+            "low": grouped.quantile((1 - _SURE) / 2).stack(),
+            "high": grouped.quantile((1 + _SURE) / 2).stack(),
+            "above_chance": wide.gt(wide[CHANCE], axis=0).groupby("evaluator").mean().stack(),
         }
     )
     found["is_sure"] = found["above_chance"] >= _SURE
@@ -60,13 +54,7 @@ def summarize_importance(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def importance_sentences(table: pd.DataFrame) -> list[str]:
-    """Which parameters matter beyond chance, by each evaluator, and how unsure that is.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `dynamoe_search.search.importance.parameter_importance` gives it.
-    """
+    """Which parameters matter beyond chance, by each evaluator, and how unsure that is."""
     summary = summarize_importance(table)
     sentences = []
     for evaluator, question in EVALUATORS.items():
@@ -83,29 +71,17 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
     repetitions = table["repetition"].nunique()
     return [
         *sentences,
-        f"From {table.attrs.get('candidates', 'the')} candidates, drawn anew {repetitions} times,"
-        " each with another seed of the evaluator: the ranges hold 95 % of these. A parameter of"
-        " pure chance was put beside the others; what is above it in fewer than"
-        f" {percents(_SURE)} of the draws is not told from it.",
+        f"From {table['candidates'].iloc[0]} candidates, drawn again {repetitions} times, each with"
+        " another seed of the evaluator: the ranges hold 95 % of these. A parameter of pure chance"
+        f" was put beside the others; what is above it in fewer than {percents(_SURE)} of the draws"
+        " is not shown to differ from it.",
         "Importance says how much the loss changes with a parameter, not which way, nor that"
         " another study of other ranges would agree.",
     ]
 
 
 def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The importance of each parameter, with its spread, beside that of pure chance.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `dynamoe_search.search.importance.parameter_importance` gives it.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
-    """
+    """The importance of each parameter, with its spread, beside that of pure chance."""
     summary = summarize_importance(table)
     first = summary[summary["evaluator"] == next(iter(EVALUATORS))]
     names = [name for name in first["parameter"] if name != CHANCE] + [CHANCE]
@@ -113,19 +89,11 @@ def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     for evaluator, (color, marker, shift) in _LOOKS.items():
         rows = summary[summary["evaluator"] == evaluator].set_index("parameter").loc[names]
         place = np.arange(len(names)) + shift
-        axes.hlines(place, rows["low"], rows["high"], color=color, lw=1.5)
-        for is_sure, face in ((True, color), (False, "white")):
-            chosen = (rows["is_sure"] == is_sure).to_numpy()
-            axes.scatter(
-                rows["mean"][chosen],
-                place[chosen],
-                s=32,
-                marker=marker,
-                facecolors=face,
-                edgecolors=color,
-                zorder=3,
-                label=EVALUATORS[evaluator] if is_sure else None,
-            )
+        face = np.where(rows["is_sure"], color, "white")
+        intervals(
+            axes, rows["low"], rows["mean"], rows["high"], place, color, c=face, marker=marker
+        )
+        axes.scatter([], [], c=color, marker=marker, label=EVALUATORS[evaluator])
     axes.axhline(len(names) - 1.5, color=GRAY, lw=0.8, ls=":")
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -134,9 +102,7 @@ def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
         "share of the importance, and 95 % of the draws (filled: beyond chance)", fontsize=9
     )
     axes.set_title(_title(summary), fontsize=10)
-    below = -0.5 / (0.34 * len(names) + 0.5)  # half an inch, whatever the height of the axes
-    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, below))
-    sns.despine(ax=axes)
+    legend_below(axes, columns=1)
     return figure
 
 

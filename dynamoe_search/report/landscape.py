@@ -1,4 +1,7 @@
-"""The landscape of a study, in sentences and as maps: the fitted loss, and how sure it is."""
+"""The landscape of a study, in sentences and as maps: the fitted loss, and how sure it is.
+
+All take the ``landscape`` of `dynamoe_search.decision.landscape.fit_landscape`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,16 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from dynamoe_search.decision.landscape import Landscape
-from dynamoe_search.report.labels import label_points
-from dynamoe_search.report.plots import INK, ORANGE, PAPER, one_panel
-from dynamoe_search.report.wording import percents
+from dynamoe_search.report.figure import (
+    COLOR_MAP,
+    INK,
+    ORANGE,
+    PAPER,
+    label_points,
+    lay_out,
+    one_panel,
+)
+from dynamoe_search.report.wording import named, percents
 
 _CELLS = 50  # a side of the grid on which the surface is drawn
 _MARGIN = 0.04  # of the map, around what is shown
@@ -26,63 +36,58 @@ _SHOWN = 0.95
 
 
 def landscape_sentences(landscape: Landscape) -> list[str]:
-    """What the axes are, how far the surface can be trusted, and where it is lowest.
-
-    Parameters
-    ----------
-    landscape : Landscape
-        As `dynamoe_search.decision.landscape.fit_landscape` gives it.
-    """
+    """What the axes are, how far the surface can be trusted, and where it is lowest."""
     early, central = landscape.shares
     sentences = [
         "To the right, the first layers have more experts, to the left the last ones: descending"
-        f" lies to the right, ascending to the left. It is {percents(early)} of how schedules of"
-        " the family differ.",
+        f" lies to the right, ascending to the left. This direction holds {percents(early)} of the"
+        " differences between schedules of the family.",
         "Upwards, layers in the middle have more experts, downwards those at both ends: pyramid"
-        f" lies above, inverted_pyramid below. It is {percents(central)}.",
+        f" lies above, inverted_pyramid below. This direction holds {percents(central)}.",
     ]
     if 1 - early - central > _NOTHING:
         sentences.append(
             f"The other {percents(1 - early - central)} is not on the map: schedules at one place"
-            " are not all alike, and waves lie near uniform, which is in the middle."
+            " can differ, and waves lie near uniform, which is in the middle."
         )
     sentences.append(_trust(landscape))
     if landscape.noise.degrees:
         sentences.append(
-            f"One training scatters by {landscape.noise.deviation:.4f} nats around the mean of its"
-            f" candidate ({landscape.noise.degrees} degrees of freedom); the surface knows of it."
+            f"One training run scatters by {landscape.noise.deviation:.4f} nats around the mean of"
+            f" its candidate ({landscape.noise.degrees} degrees of freedom); the fit accounts for"
+            " it."
         )
-    return sentences + (_lowest(landscape) if landscape.foretold > 0 else [])
+    return sentences + (_lowest(landscape) if landscape.predictive_r2 > 0 else [])
 
 
 def _lowest(landscape: Landscape) -> list[str]:
     candidates = landscape.candidates
     lowest = candidates.loc[candidates["fitted"].idxmin()]
     sentences = [
-        f"Of what was trained, the surface is lowest at {_named(lowest)}: {_fitted(lowest)}."
+        f"Of what was trained, the surface is lowest at {_titled(lowest)}: {_fitted(lowest)}."
     ]
     patterns = candidates[candidates["pattern"] != ""]
     if len(patterns) and not lowest["pattern"]:
         best = patterns.loc[patterns["fitted"].idxmin()]
-        sentences.append(f"Of the named schedules, at {_named(best)}: {_fitted(best)}.")
+        sentences.append(f"Of the named schedules, at {_titled(best)}: {_fitted(best)}.")
     return sentences
 
 
 def _trust(landscape: Landscape) -> str:
-    if landscape.foretold <= 0:
+    if landscape.predictive_r2 <= 0:
         return (
-            "Left out one by one, candidates are foretold no better by the surface than by the mean"
-            " of the others: no valley or hill of it can be trusted."
+            "When each candidate is left out of the fit in turn, the surface predicts it no better"
+            " than the mean of the others does: no valley or hill of it can be trusted."
         )
     return (
-        "Left out one by one, candidates are foretold by the surface such that"
-        f" {percents(landscape.foretold)} of the variance of their losses is explained; the rest is"
-        " noise, or not on the map."
+        "When each candidate is left out of the fit in turn, the surface predicts"
+        f" {percents(landscape.predictive_r2)} of the variance of their losses; the rest is noise,"
+        " or not on the map."
     )
 
 
-def _named(row: pd.Series) -> str:
-    return f"{row['pattern']} ({row['candidate']})" if row["pattern"] else str(row["candidate"])
+def _titled(row: pd.Series) -> str:
+    return named(row["pattern"], row["candidate"])
 
 
 def _fitted(row: pd.Series) -> str:
@@ -99,15 +104,8 @@ def plot_landscape(
     Parameters
     ----------
     landscape : Landscape
-        As `dynamoe_search.decision.landscape.fit_landscape` gives it.
     uncertainty : bool
         Whether to color how uncertain the surface is, in place of its height.
-    axes : Axes, optional
-        Where to draw; a new figure where it is None.
-
-    Returns
-    -------
-    Figure
     """
     figure, axes = one_panel(axes, 5.4, 4.8)
     candidates = landscape.candidates
@@ -119,20 +117,19 @@ def plot_landscape(
     shown = (margin if uncertainty else height).reshape(len(y), len(x))
     hull = landscape.reach[ConvexHull(landscape.reach).vertices]
     inside = shown[Path(hull).contains_points(grid).reshape(shown.shape)]
-    # Colors shall not make much of less than is known: neither of a height nor of a margin.
+    # Colors should not make much of less than is known: neither of a height nor of a margin.
     known = float(candidates["margin"].median())
     levels = _levels(inside if inside.size else shown, known if uncertainty else 2 * known)
-    cells = axes.contourf(x, y, shown, levels=levels, cmap="cividis_r", extend="both")
+    cells = axes.contourf(x, y, shown, levels=levels, cmap=f"{COLOR_MAP}_r", extend="both")
     cells.set_clip_path(Polygon(hull, transform=axes.transData))
     label = "95 % margin of the fitted loss (± nats)" if uncertainty else "fitted loss (nats)"
     figure.colorbar(cells, ax=axes, label=label)
     unnamed = candidates[candidates["pattern"] == ""]
-    axes.scatter(
-        unnamed["x"], unnamed["y"], s=8 + 6 * unnamed["blocks"], c=PAPER, edgecolors=INK, lw=0.7
-    )
-    named = candidates[candidates["pattern"] != ""]
-    axes.scatter(named["x"], named["y"], s=42, marker="D", c=ORANGE, edgecolors=PAPER, lw=0.8)
-    if landscape.foretold > 0:
+    size = 8 + 6 * unnamed["blocks"]
+    axes.scatter(unnamed["x"], unnamed["y"], s=size, c=PAPER, edgecolors=INK, lw=0.7)
+    patterns = candidates[candidates["pattern"] != ""]
+    axes.scatter(patterns["x"], patterns["y"], s=42, marker="D", c=ORANGE, edgecolors=PAPER, lw=0.8)
+    if landscape.predictive_r2 > 0:
         lowest = candidates.loc[candidates["fitted"].idxmin()]
         axes.plot(lowest["x"], lowest["y"], "*", ms=15, color=PAPER, mec=INK, mew=0.8)
     early, central = map(percents, landscape.shares)
@@ -140,8 +137,8 @@ def plot_landscape(
     axes.set_ylabel(f"at the ends ← → in the middle: peak ({central})")
     axes.set_title(_title(landscape, uncertainty), fontsize=10)
     axes.tick_params(labelsize=8)
-    figure.draw_without_rendering()  # now it is known where everything is
-    label_points(axes, list(named["pattern"]), named[["x", "y"]], candidates[["x", "y"]])
+    lay_out(figure)
+    label_points(axes, list(patterns["pattern"]), patterns[["x", "y"]], candidates[["x", "y"]])
     return figure
 
 
@@ -160,10 +157,10 @@ def _title(landscape: Landscape, uncertainty: bool) -> str:
             f"The fitted loss is known to ±{margins.min():.4f} to ±{margins.max():.4f} nats\n"
             f"where its {len(candidates)} candidates were trained"
         )
-    if landscape.foretold <= 0:
-        return "No valley can be trusted:\nthe surface foretells no better than the mean does"
+    if landscape.predictive_r2 <= 0:
+        return "No valley can be trusted:\nthe surface predicts no better than the mean does"
     lowest = candidates.loc[candidates["fitted"].idxmin()]
     return (
-        f"The fitted loss is lowest at {_named(lowest)};\n"
-        f"it foretells {percents(landscape.foretold)} of the variance of what it left out"
+        f"The fitted loss is lowest at {_titled(lowest)};\n"
+        f"it predicts {percents(landscape.predictive_r2)} of the variance of what was left out"
     )

@@ -1,84 +1,166 @@
-"""What a study has found, in sentences."""
+"""What a study has found: in sentences, as a table, and as a plot.
+
+All take the ``board``, the leaderboard of `dynamoe_search.make_leaderboard`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import pandas as pd
 
-from dynamoe_search.decision.leaderboard import differences_by_noise, make_leaderboard
+from dynamoe_search.decision.leaderboard import differences_by_noise
+from dynamoe_search.report.figure import BLUE, ORANGE, intervals, one_panel
+from dynamoe_search.report.rendering import table_html
+from dynamoe_search.report.schedules import sparkline
+from dynamoe_search.report.table import Column, Table, numbers, texts
+from dynamoe_search.report.wording import counted, named, plus_minus
+from dynamoe_search.schedules import Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ROWS_OF_THE_PLOT = 15
 
 
-def answer(runs: pd.DataFrame, board: pd.DataFrame | None = None) -> list[str]:
+def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Sequence[str] = ()) -> list[str]:
     """What a study has found, in sentences that claim no more than its noise allows.
 
     Parameters
     ----------
     runs : DataFrame
-        As `Study.training_runs` gives them.
-    board : DataFrame, optional
-        What `make_leaderboard` makes of them; made here where it is None.
+        As `Study.training_runs` gives it.
+    board : DataFrame
+    changes : sequence of str
+        Sentences on how the study file was changed; see `Study.changes`.
     """
-    if board is None:
-        board = make_leaderboard(runs)
-    complete = runs[runs["state"] == "complete"]
     best = board.iloc[0]
-    sentences = [f"Best schedule: {_described(best)}."]
-    if not best["feasible"]:
-        return ["No candidate meets the constraints.", *sentences, *_what_was_equal(board)]
     feasible = board[board["feasible"]]
+    sentences = [f"Best schedule: {_described(best)}."]
+    if feasible.empty:
+        return ["No candidate meets the constraints.", *sentences, *_what_was_equal(board)]
     patterns = feasible[feasible["pattern"] != ""]
     if best["pattern"]:
         sentences[0] = f"Best schedule: {best['schedule']}, the named schedule {_described(best)}."
     elif not patterns.empty:
-        pattern = patterns.iloc[0]
-        margin = float(differences_by_noise(complete, board)[patterns.index[0]])
-        difference = pattern["loss"] - best["loss"]
-        sentences.append(f"Best named schedule: {_described(pattern)}.")
-        if margin == float("inf"):
-            verdict = "whether that is more than noise is unknown, as nothing was trained twice"
-        elif difference <= margin:
-            verdict = f"not distinguishable: noise alone reaches {margin:.4f}"
-        else:
-            verdict = f"more than noise, which reaches {margin:.4f}"
-        sentences.append(f"The best schedule is ahead by {difference:.4f}: {verdict}.")
+        sentences += _best_pattern(runs, board, patterns)
     if len(feasible) < len(board):
         sentences.append(
             f"{len(board) - len(feasible)} of {len(board)} candidates miss a constraint."
         )
-    tied = int(feasible["tied_with_best"].sum()) - 1
     others = len(feasible) - 1
     if others:
+        equal = int(feasible["indistinguishable"].sum()) - 1
         sentences.append(
-            f"{tied} of the {others} other schedules cannot be told from the best"
-            " (95 % for the whole table)."
+            f"{equal} of the {others} other schedules {'is' if equal == 1 else 'are'} statistically"
+            " indistinguishable from the best (95 % for the whole table)."
         )
-    return sentences + _what_was_equal(board) + _what_was_changed(runs)
+    return [*sentences, *_what_was_equal(board), *changes]
+
+
+def _best_pattern(
+    runs: pd.DataFrame, board: pd.DataFrame, patterns: pd.DataFrame
+) -> tuple[str, str]:
+    complete = runs[runs["state"] == "complete"]
+    pattern = patterns.iloc[0]
+    noise = float(differences_by_noise(complete, board)[patterns.index[0]])
+    difference = pattern["loss"] - board["loss"].iloc[0]
+    if noise == float("inf"):
+        verdict = "whether that is more than noise is unknown, as nothing was trained twice"
+    elif difference <= noise:
+        verdict = f"that is not more than noise, which alone reaches {noise:.4f}"
+    else:
+        verdict = f"that is more than noise, which reaches {noise:.4f}"
+    return (
+        f"Best named schedule: {_described(pattern)}.",
+        f"The best schedule is ahead by {difference:.4f}: {verdict}.",
+    )
 
 
 def _what_was_equal(board: pd.DataFrame) -> list[str]:
     active = board["active_experts"]
-    sentences = [f"Active experts a layer, measured: {active.min():.3f} to {active.max():.3f}."]
+    sentences = [f"Active experts per layer, measured: {active.min():.3f} to {active.max():.3f}."]
     sizes = board["total_parameters"]
     if sizes.nunique() > 1:
         sentences.append(
-            f"Candidates have {sizes.min():,} to {sizes.max():,} parameters: a difference between"
-            " them is not the schedule's alone."
+            f"Candidates have {sizes.min():,} to {sizes.max():,} parameters, so that a difference"
+            " between them need not come from the schedule."
         )
     return sentences
 
 
-def _what_was_changed(runs: pd.DataFrame) -> list[str]:
-    return [
-        f"The study file was changed after {change['after_runs']} runs"
-        f" ({'; '.join(change['changes'])}): results from before and after are pooled."
-        for change in runs.attrs.get("changes", [])
-    ]
-
-
 def _described(row: pd.Series) -> str:
-    candidate = f"{row['schedule']} {row['settings']}".rstrip()
-    name = f"{row['pattern']} ({candidate})" if row["pattern"] else candidate
-    times = "1 block" if row["blocks"] == 1 else f"{row['blocks']} blocks"
     interval = ""
     if pd.notna(row["loss_low"]):
         interval = f", 95 % interval {row['loss_low']:.4f} to {row['loss_high']:.4f}"
-    return f"{name}, validation loss {row['loss']:.4f} ({times}{interval})"
+    return (
+        f"{named(row['pattern'], row['candidate'])}, validation loss {row['loss']:.4f}"
+        f" ({counted(row['blocks'], 'seed block')}{interval})"
+    )
+
+
+def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
+    """The first rows, up to this number, and the named schedules below them."""
+    is_text = bool(board["bits_per_byte"].notna().any())
+    quality = "bits/byte" if is_text else "accuracy"
+    missed = "" if board["feasible"].all() else " x: misses a constraint;"
+    caption = (
+        f"≈: statistically indistinguishable from the best;{missed} loss in nats and {quality} on"
+        " the validation split, ± 95 %; blocks: seed blocks trained; K: active experts per layer,"
+        " measured"
+    )
+    columns = [*numbers("rank"), *texts(""), Column("schedule", is_name=True), *numbers("loss")]
+    columns += texts("pattern", "shape")
+    columns += numbers(quality, "blocks", "K", "parameters", "active")
+    shown = board[(board["rank"] <= rows) | (board["pattern"] != "")]
+    cells = [_cells(row, is_text) for row in shown.itertuples()]
+    return Table(columns, cells, "", caption, {0})
+
+
+def _cells(row: Any, is_text: bool) -> tuple[str, ...]:
+    accuracy = f"{row.accuracy:.1%}" + plus_minus(row.accuracy - row.accuracy_low, ".1%")
+    return (
+        str(row.rank),
+        "x" if not row.feasible else "≈" if row.indistinguishable else "",
+        row.candidate,
+        f"{row.loss:.4f}" + plus_minus(row.loss_high - row.loss, ".4f"),
+        row.pattern,
+        sparkline(Schedule.parse(row.schedule)),
+        f"{row.bits_per_byte:.4f}" if is_text else accuracy,
+        str(row.blocks),
+        f"{row.active_experts:.2f}",
+        f"{row.total_parameters:,}",
+        f"{row.active_parameters:,.0f}",
+    )
+
+
+def leaderboard_html(board: pd.DataFrame, rows: int = 20) -> str:
+    """The table of `leaderboard_table` as a piece of HTML, such as notebooks show."""
+    return table_html(leaderboard_table(board, rows))
+
+
+def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The best schedules and all named ones: mean losses and their 95 % intervals."""
+    figure, axes = one_panel(axes, 5.4, 4.8)
+    shown = board[(board["rank"] <= _ROWS_OF_THE_PLOT) | (board["pattern"] != "")]
+    shown = shown.reset_index(drop=True)
+    colors = np.where(shown["pattern"] != "", ORANGE, BLUE)
+    faces = np.where(shown["indistinguishable"], colors, "white")
+    width = shown["loss_high"] - shown["loss"]
+    spread = (shown["loss"] - width, shown["loss"], shown["loss"] + width)
+    intervals(axes, *spread, shown.index, colors, c=faces)
+    labels = [f"{row.pattern or row.candidate}  ({row.blocks}x)" for row in shown.itertuples()]
+    axes.set_yticks(shown.index, labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean validation loss (nats) and 95 % interval")
+    equal = int(board["indistinguishable"].sum()) - 1
+    axes.set_title(
+        f"{equal} of {len(board) - 1} others: statistically indistinguishable from the best\n"
+        "(filled: within noise of the best; orange: named)",
+        fontsize=10,
+        loc="right",  # over the labels, where there is room
+    )
+    return figure

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import pandas as pd
-from rich import box
-from rich.table import Table
 
 from dynamoe_search.measure.gradient_moments import pool_gradients
-from dynamoe_search.measure.network import NetworkAnalysis
 from dynamoe_search.measure.quantities import GROUPS
+from dynamoe_search.report.table import Column, Table
+from dynamoe_search.report.wording import percents, span
+
+if TYPE_CHECKING:
+    from dynamoe_search.measure.network import NetworkAnalysis
 
 _EVEN = 0.95  # of ln N
 
 
 def network_sentences(found: NetworkAnalysis) -> list[str]:
-    """How the experts are used, where the gradient's noise comes from, how tokens change by layer.
-
-    Parameters
-    ----------
-    found : NetworkAnalysis
-    """
+    """How the experts are used, where the gradient noise comes from, how varied the tokens are."""
     return [*_use(found.utilization), _noise(found), _variety(found.ranks)]
 
 
@@ -30,7 +30,8 @@ def _use(table: pd.DataFrame) -> list[str]:
     first = (
         f"{dead} of the {experts} experts are dead" if dead else f"All {experts} experts are used"
     )
-    sentences = [f"{first}; K is {_span(mean_active)} a layer."]
+    low, high = f"{mean_active.min():.2f}", f"{mean_active.max():.2f}"
+    sentences = [f"{first}; K per layer is {span(low, high)}."]
     if chosen.empty:
         return [*sentences, "No layer has more than one expert, so nothing is routed."]
     least = chosen.loc[chosen["normalized_entropy"].idxmin()]
@@ -42,25 +43,18 @@ def _use(table: pd.DataFrame) -> list[str]:
             f"Layer {least['layer']:.0f} is used least evenly: {least['effective_experts']:.1f}"
             f" effective of {least['experts']:.0f} experts, entropy {evenness}."
         )
-    information = chosen["mutual_information"] - chosen["chance_information"]
+    information = _information(chosen)
     most = information.idxmax()
-    least_telling = ""
+    sentence = (
+        f"The choice of experts in layer {chosen['layer'][most]:.0f} says most of a token's group"
+        f" (its class, or which token it is): {information[most]:.3f} nats beyond chance"
+    )
     if len(chosen) > 1:
-        least_telling = (
-            f"; those of layer {chosen['layer'][information.idxmin()]:.0f} least,"
+        sentence += (
+            f"; that in layer {chosen['layer'][information.idxmin()]:.0f} says least,"
             f" {information.min():.3f}"
         )
-    sentences.append(
-        f"Experts of layer {chosen['layer'][most]:.0f} tell most of a token's group (its class, or"
-        f" which token it is): {information[most]:.3f} nats beyond"
-        f" chance{least_telling}."
-    )
-    return sentences
-
-
-def _span(values: pd.Series) -> str:
-    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
-    return low if low == high else f"{low} to {high}"
+    return [*sentences, f"{sentence}."]
 
 
 def _noise(found: NetworkAnalysis) -> str:
@@ -69,7 +63,7 @@ def _noise(found: NetworkAnalysis) -> str:
     shares = {
         name: groups["trace"][name] / whole["trace"] for name in GROUPS if name in groups.index
     }
-    parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    parts = ", ".join(f"{name} {percents(share)}" for name, share in shares.items())
     return (
         f"Gradient noise scale {whole['noise_scale']:.3g} samples, from {found.gradient_samples:,}"
         f" samples; its variance comes from {parts}."
@@ -92,68 +86,58 @@ def _variety(ranks: pd.DataFrame) -> str:
     return f"{sentence}: the early input is {ways} varied here."
 
 
+_LAYERS = {
+    "layer": "{0.layer}",
+    "N": "{0.experts}",
+    "K": "{0.mean_active:.2f} ± {0.deviation:.2f}",
+    "entropy": "{0.normalized_entropy:.3f}",
+    "effective": "{0.effective_experts:.2f}",
+    "dead": "{0.dead_experts}",
+    "MaxVio": "{0.maximum_violation:.2f}",
+    "Gini": "{0.gini:.2f}",
+    "indecision": "{0.router_entropy:.3f}",
+    "information": "{0.information:.3f}",
+    "rank": "{0.rank:.1f}",
+}
+_GRADIENTS = {
+    "layer": "{0.layer}",
+    "group": "{0.group}",
+    "parameters": "{0.parameters:,}",
+    "variance": "{0.trace:.3g}",
+    "squared norm": "{0.squared_norm:.3g}",
+    "noise scale": "{0.noise_scale:.3g}",
+    "noise scale\n(tokens)": "{0.token_noise_scale:.3g}",
+}
+
+
 def network_tables(found: NetworkAnalysis) -> list[Table]:
     """Use of experts and variety of tokens by layer, and gradient noise by layer and group."""
-    return [_layers(found), _gradients(found.gradients)]
-
-
-def _layers(found: NetworkAnalysis) -> Table:
-    table = _table(
-        "layers",
-        "entropy: of the load, over ln N; indecision: entropy of a token's gates, nats; tells: what"
-        " experts tell of classes or tokens beyond chance, nats; rank: effective rank of the tokens"
-        " that enter",
+    layers = found.utilization.assign(
+        deviation=found.utilization["active_variance"] ** 0.5,
+        information=_information(found.utilization),
+        rank=found.ranks["effective_rank"].to_numpy(),
     )
-    titles = ["layer", "N", "K", "entropy", "effective", "dead", "MaxVio", "Gini", "indecision"]
-    for title in (*titles, "tells", "rank"):
-        table.add_column(title, justify="right")
-    for row, rank in zip(
-        found.utilization.itertuples(), found.ranks["effective_rank"], strict=True
-    ):
-        table.add_row(
-            str(row.layer),
-            str(row.experts),
-            f"{row.mean_active:.2f} ± {row.active_variance**0.5:.2f}",
-            f"{row.normalized_entropy:.3f}",
-            f"{row.effective_experts:.2f}",
-            str(row.dead_experts),
-            f"{row.maximum_violation:.2f}",
-            f"{row.gini:.2f}",
-            f"{row.router_entropy:.3f}",
-            f"{row.mutual_information - row.chance_information:.3f}",
-            f"{rank:.1f}",
-        )
-    return table
-
-
-def _gradients(gradients: pd.DataFrame) -> Table:
-    table = _table(
-        "gradient noise",
+    about_layers = (
+        "entropy: of the load, over ln N; indecision: entropy of a token's gates, nats;"
+        " information: what experts say of classes or tokens beyond chance, nats; rank: effective"
+        " rank of the tokens that enter"
+    )
+    about_noise = (
         "layer 0: outside the layers; noise scale: variance over squared norm of the mean; that of"
-        " a token is free of how rarely an expert is used",
+        " a token does not depend on how rarely an expert is used"
     )
-    for title in ("layer", "group", "parameters", "variance", "squared norm", "noise scale"):
-        table.add_column(title, justify="left" if title == "group" else "right")
-    table.add_column("noise scale\n(tokens)", justify="right")
-    for row in gradients.itertuples():
-        table.add_row(
-            str(row.layer),
-            row.group,
-            f"{row.parameters:,}",
-            f"{row.trace:.3g}",
-            f"{row.squared_norm:.3g}",
-            f"{row.noise_scale:.3g}",
-            f"{row.token_noise_scale:.3g}",
-        )
-    return table
+    return [
+        _table(layers, _LAYERS, "layers", about_layers),
+        _table(found.gradients, _GRADIENTS, "gradient noise", about_noise),
+    ]
 
 
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+def _table(table: pd.DataFrame, forms: Mapping[str, str], title: str, caption: str) -> Table:
+    columns = [Column(name, name != "group", name in ("layer", "group")) for name in forms]
+    rows = [[form.format(row) for form in forms.values()] for row in table.itertuples()]
+    return Table(columns, rows, title, caption)
+
+
+def _information(utilization: pd.DataFrame) -> pd.Series:
+    """What the experts of a layer say of a token's group, in nats beyond chance."""
+    return utilization["mutual_information"] - utilization["chance_information"]

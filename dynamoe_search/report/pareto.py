@@ -1,28 +1,32 @@
-"""A search for several objectives: sentences, a table, and plots of the Pareto front."""
+"""A search for several objectives: sentences, a table, and plots of the Pareto front.
+
+All take the ``table`` of `dynamoe_search.make_pareto_table` and the names of the
+``objectives`` that it was made for.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from rich import box
-from rich.table import Table
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.labels import label_points
-from dynamoe_search.report.plots import BLUE, GRAY, ORANGE
-from dynamoe_search.report.terminal import sparkline
+from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, label_points, lay_out, panels
+from dynamoe_search.report.schedules import sparkline
+from dynamoe_search.report.table import Column, Table, numbers, texts
+from dynamoe_search.report.wording import enumerated, named
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.statistics.pareto import OBJECTIVES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # In the order of the plot's legend.
 _FRONT, _MAYBE, _DOMINATED, _INFEASIBLE = _STATES = (
@@ -32,42 +36,30 @@ _FRONT, _MAYBE, _DOMINATED, _INFEASIBLE = _STATES = (
     "misses a constraint",
 )
 _MARKS = dict(zip(_STATES, "●≈ ✗", strict=True))
-# An axis is logarithmic where the largest value is more than so many times the smallest.
+# An axis is logarithmic where the largest value is more than this many times the smallest.
 _SPAN_OF_A_LINEAR_AXIS = 30
 
 
 def pareto_sentences(table: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
-    """Which candidates are on the front, in sentences that claim no more than noise allows.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `dynamoe_search.statistics.pareto.make_pareto_table` gives it.
-    objectives : sequence of str
-        As it was made for.
-
-    Returns
-    -------
-    list of str
-    """
+    """Which candidates are on the front, in sentences that claim no more than noise allows."""
     feasible = table[table["feasible"]]
     if feasible.empty:
         return [f"None of the {len(table)} candidates meets the constraints."]
     labels = [OBJECTIVES[name].label for name in objectives]
-    sentences = [f"{_finding(table, f' of {_enumerated(labels)}')}."]
+    sentences = [f"{_finding(table, f' of {enumerated(labels)}')}."]
     sentences += [_best(feasible, name, objectives) for name in objectives]
-    named = feasible[feasible["pattern"] != ""]
-    is_maybe = named.groupby("pattern", sort=False)["maybe_on_front"].any()
+    patterns = feasible[feasible["pattern"] != ""]
+    is_maybe = patterns.groupby("pattern", sort=False)["maybe_on_front"].any()
     for names, verdict in (
         (is_maybe[is_maybe].index, "may be on the front"),
-        (is_maybe[~is_maybe].index, "cannot be, beyond noise"),
+        (is_maybe[~is_maybe].index, "are not on it, by more than noise"),
     ):
         if len(names):
-            sentences.append(f"Of the named schedules, {_enumerated(list(names))} {verdict}.")
+            sentences.append(f"Named schedules that {verdict}: {enumerated(list(names))}.")
     unknown = [OBJECTIVES[name].label for name in objectives if table[f"{name}_low"].isna().all()]
     if unknown:
         sentences.append(
-            f"The noise of {_enumerated(unknown)} is unknown, as nothing was trained twice: no"
+            f"The noise of {enumerated(unknown)} is unknown, as nothing was trained twice: no"
             " candidate can be ruled out."
         )
     missed = len(table) - len(feasible)
@@ -88,7 +80,6 @@ def _finding(table: pd.DataFrame, of_what: str = "") -> str:
 def _best(feasible: pd.DataFrame, name: str, objectives: Sequence[str]) -> str:
     objective = OBJECTIVES[name]
     row = feasible.sort_values(name, ascending=objective.minimize, kind="stable").iloc[0]
-    title = f"{row['pattern']} ({row['candidate']})" if row["pattern"] else row["candidate"]
     interval = ""
     if row[f"{name}_low"] < row[f"{name}_high"]:
         ends = (_number(row[f"{name}_{end}"], row[name]) for end in ("low", "high"))
@@ -98,14 +89,11 @@ def _best(feasible: pd.DataFrame, name: str, objectives: Sequence[str]) -> str:
         for other in objectives
         if other != name
     ]
+    extreme = "Least" if objective.minimize else "Most"
     return (
-        f"{'Least' if objective.minimize else 'Most'} {objective.label}: {title},"
+        f"{extreme} {objective.label}: {named(row['pattern'], row['candidate'])},"
         f" {_number(row[name], row[name])} {objective.unit}{interval}{''.join(others)}."
     )
-
-
-def _enumerated(parts: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
 def _number(value: float, scale: float) -> str:
@@ -117,42 +105,20 @@ def _number(value: float, scale: float) -> str:
     return f"{value:.2f}" if abs(scale) < 1000 else f"{value:,.0f}"
 
 
-def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int) -> Table:
-    """The first rows of a table of candidates, and below them the first of each named schedule.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `dynamoe_search.statistics.pareto.make_pareto_table` gives it.
-    objectives : sequence of str
-        As it was made for.
-    rows : int
-    """
+def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int = 20) -> Table:
+    """The first rows, up to this number, and below them the first of each named schedule."""
     units = "; ".join(f"{name} ({OBJECTIVES[name].unit})" for name in objectives)
     marks = "; ".join(f"{mark} {state}" for state, mark in _MARKS.items() if mark.strip())
-    shown = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption=f"{marks}; {units}; means, ± 95 %",
-        caption_justify="left",
-    )
-    shown.add_column("")
-    for title in ("candidate", "shape", "pattern"):
-        shown.add_column(title, overflow="fold")
-    for title in (*objectives, "trained"):
-        shown.add_column(title, justify="right", no_wrap=True)
-    states = _states(table)
+    caption = f"{marks}; {units}; means over the seed blocks trained, ± 95 %"
+    columns = [*texts(""), Column("candidate", is_name=True), *numbers(*objectives)]
+    columns += [*texts("pattern", "shape"), *numbers("blocks")]
+    cells = []
     for place in np.flatnonzero((np.arange(len(table)) < rows) | _is_first_of_its_name(table)):
         row = table.iloc[place]
-        shown.add_row(
-            _MARKS[states[place]],
-            row["candidate"],
-            _shape(row["schedule"]),
-            row["pattern"],
-            *(_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives),
-            f"{row['blocks']}x",
-        )
-    return shown
+        values = [_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives]
+        about = [row["pattern"], _shape(row), str(row["blocks"])]
+        cells.append([_MARKS[_states(table)[place]], row["candidate"], *values, *about])
+    return Table(columns, cells, "", caption)
 
 
 def _states(table: pd.DataFrame) -> NDArray[np.str_]:
@@ -164,9 +130,9 @@ def _is_first_of_its_name(table: pd.DataFrame) -> pd.Series:
     return (table["pattern"] != "") & ~table["pattern"].duplicated()
 
 
-def _shape(schedule: str) -> str:
-    """Bars of a schedule; none of a dense network."""
-    return sparkline(Schedule.parse(schedule)) if schedule[:1].isdigit() else ""
+def _shape(row: pd.Series) -> str:
+    """Bars of a schedule; a dense network has none."""
+    return "" if row["group"] == "dense" else sparkline(Schedule.parse(row["schedule"]))
 
 
 def _plus_minus(row: pd.Series, name: str) -> str:
@@ -174,24 +140,11 @@ def _plus_minus(row: pd.Series, name: str) -> str:
         return ""
     # One end can be cut off, at 0 or at the largest possible value.
     width = max(row[f"{name}_high"] - row[name], row[name] - row[f"{name}_low"])
-    if width == 0:
-        return ""
-    return " ± " + _number(width, row[name])
+    return "" if width == 0 else f" ± {_number(width, row[name])}"
 
 
 def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
     """The candidates and their front, a panel for each pair of objectives.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `dynamoe_search.statistics.pareto.make_pareto_table` gives it.
-    objectives : sequence of str
-        As it was made for, at least two.
-
-    Returns
-    -------
-    Figure
 
     Raises
     ------
@@ -204,50 +157,44 @@ def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
     size = (7.5, 5.4) if len(pairs) == 1 else (4.6 * columns, 4.1 * rows + 0.7)
-    figure = Figure(figsize=size, layout="constrained")
-    with sns.axes_style("ticks"):
-        grid = figure.subplots(rows, columns, squeeze=False)
-    panels = list(grid.flat)
-    for axes, (y, x) in zip(panels, pairs, strict=True):
+    figure, grid = panels(rows, columns, *size)
+    for axes, (y, x) in zip(grid.flat, pairs, strict=True):
         _plot_candidates(axes, table, x, y)
-        if len(pairs) == 1:
-            _plot_front(axes, table, x, y)
-    figure.suptitle(_finding(table), fontsize=10)
-    figure.legend(
-        handles=_handles(table), fontsize=8, frameon=False, ncols=5, loc="outside lower center"
-    )
-    figure.draw_without_rendering()  # now it is known where everything is
-    for axes, (y, x) in zip(panels, pairs, strict=True):
-        _label_named(axes, table, x, y)
+    if len(pairs) == 1:  # steps over the best y that is reached at each x
+        front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
+        style = "steps-post" if OBJECTIVES[x].minimize else "steps-pre"
+        axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
+    figure.suptitle(_finding(table), fontsize=10, wrap=True)
+    look: Any = {"fontsize": 8, "frameon": False, "ncols": 5, "loc": "outside lower center"}
+    figure.legend(handles=_handles(table), **look)
+    lay_out(figure)
+    for axes, (y, x) in zip(grid.flat, pairs, strict=True):
+        finite = table[_is_finite(table, x, y)]
+        first = finite[_is_first_of_its_name(finite)]
+        labels = (first["pattern"] + " " + first["settings"]).str.strip()
+        label_points(axes, list(labels), first[[x, y]], finite[[x, y]])
     return figure
 
 
 def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     states = _states(table)
     finite = _is_finite(table, x, y)
     for layer, state in enumerate(reversed(_STATES)):
         part = table[finite & (states == state)]
         colors = np.where(part["pattern"] != "", ORANGE, _color(state)).tolist()
-        axes.errorbar(
-            part[x],
-            part[y],
-            xerr=_both_ways(part, x),
-            yerr=_both_ways(part, y),
-            fmt="none",
-            ecolor=colors,
-            elinewidth=1,
-            alpha=0.4,
-            zorder=2 + layer / 10,
-        )
+        bars: Any = {"fmt": "none", "ecolor": colors, "elinewidth": 1, "alpha": 0.4}
+        ends: Any = {"xerr": _both_ways(part, x), "yerr": _both_ways(part, y)}
+        axes.errorbar(part[x], part[y], **ends, **bars, zorder=2 + layer / 10)
         axes.scatter(
             part[x],
             part[y],
             s=40 if state == _FRONT else 26,
-            marker="X" if state == _INFEASIBLE else "o",
             facecolors="white" if state == _DOMINATED else colors,
             edgecolors=colors,
-            alpha=0.5 if state == _MAYBE else 1,
             zorder=3 + layer / 10,
+            **_look(state),
         )
     for name, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         objective, values = OBJECTIVES[name], table.loc[finite, name]
@@ -259,7 +206,6 @@ def _plot_candidates(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
         label = f"{objective.label} ({objective.unit}), {better} is better"
         infinite = int(np.isposinf(table[name]).sum())
         axis.set_label_text(f"{label}\n({infinite} infinite, not shown)" if infinite else label)
-    sns.despine(ax=axes)
 
 
 def _is_finite(table: pd.DataFrame, x: str, y: str) -> NDArray[np.bool_]:
@@ -270,42 +216,26 @@ def _color(state: str) -> str:
     return BLUE if state in (_FRONT, _MAYBE) else GRAY
 
 
+def _look(state: str) -> dict[str, Any]:
+    return {"marker": "X" if state == _INFEASIBLE else "o", "alpha": 0.5 if state == _MAYBE else 1}
+
+
 def _both_ways(part: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """From the mean to either end of its interval; 0 where that is unknown."""
     ends = [part[name] - part[f"{name}_low"], part[f"{name}_high"] - part[name]]
     return np.asarray(np.nan_to_num(np.stack([end.to_numpy(dtype=np.float64) for end in ends])))
 
 
-def _plot_front(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    """Steps over the best y that can be had at each x."""
-    front = table[table["on_front"] & _is_finite(table, x, y)].sort_values(x)
-    style = "steps-post" if OBJECTIVES[x].minimize else "steps-pre"
-    axes.plot(front[x], front[y], drawstyle=style, color=BLUE, lw=1.2, zorder=1.5)
-
-
 def _handles(table: pd.DataFrame) -> list[Line2D]:
-    handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="X" if state == _INFEASIBLE else "o",
-            color=_color(state),
-            markerfacecolor="white" if state == _DOMINATED else _color(state),
-            alpha=0.5 if state == _MAYBE else 1,
-            label=state,
-        )
-        for state in _STATES
-        if (_states(table) == state).any()
-    ]
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for state in _STATES:
+        if (_states(table) == state).any():
+            color = _color(state)
+            face = "white" if state == _DOMINATED else color
+            look = {"color": color, "markerfacecolor": face, **_look(state)}
+            handles.append(Line2D([], [], linestyle="", label=state, **look))
     if (table["pattern"] != "").any():
         handles.append(Line2D([], [], linestyle="", marker="s", color=ORANGE, label="named"))
     return handles
-
-
-def _label_named(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    """A label beside the first point of each named schedule."""
-    finite = table[_is_finite(table, x, y)]
-    named = finite[_is_first_of_its_name(finite)]
-    labels = (named["pattern"] + " " + named["settings"]).str.strip()
-    label_points(axes, list(labels), named[[x, y]], finite[[x, y]])

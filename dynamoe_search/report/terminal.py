@@ -1,235 +1,144 @@
-"""What the command line shows: tables, bars and progress, by rich."""
+"""What a terminal shows: tables and the progress of a search, by rich."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
+import rich.table
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, TaskID, TextColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.progress import Progress as Bar
+from rich.text import Text
 
-from dynamoe_search.schedules import Schedule
+from dynamoe_search.report.table import Table
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from dynamoe_search.run.progress import Snapshot
 
-    from dynamoe_search.plan.plan import Plan
-    from dynamoe_search.run.progress import Progress
-
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_WIDER_THAN_ANY = 10_000
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def sparkline(schedule: Schedule) -> str:
-    """The schedule as a row of bars, a character a layer.
+def print_table(console: Console, table: Table) -> None:
+    """Print a table; where it is too wide, without its last columns, which the caption then names.
 
-    Examples
-    --------
-    >>> sparkline(Schedule((8, 6, 4, 2)))
-    '█▆▄▂'
+    The columns up to the name of the rows are always there. Where even they are too wide, the name
+    goes on in a second line.
     """
-    most = max(schedule)
-    return "".join(_BLOCKS[max(1, round(8 * count / most))] for count in schedule)
+    always = 1 + max((n for n, column in enumerate(table.columns) if column.is_name), default=0)
+    count = len(table.columns)
+    unlimited = console.options.update(width=_WIDER_THAN_ANY)
+    while count > always and (
+        console.measure(_drawn(table, count), options=unlimited).maximum > console.width
+    ):
+        count -= 1
+    console.print(_drawn(table, count))
+    left_out = ", ".join(" ".join(column.header.split()) for column in table.columns[count:])
+    narrow = f"Left out, as the terminal is narrow: {left_out}." if left_out else ""
+    caption = "\n".join(filter(None, (table.caption, narrow)))
+    if caption:
+        console.print(Padding(Text(caption, style="table.caption"), (0, 0, 1, 1)))
 
 
-def bars(schedule: Schedule, height: int = 8) -> list[str]:
-    """The schedule as upright bars, a line of text each from the top down, layers below.
-
-    Examples
-    --------
-    >>> print("\\n".join(bars(Schedule((4, 2)), height=2)))
-       4 ██
-       2 ██ ██
-         1  2
-    """
-    most = max(schedule)
-    lines = []
-    for row in range(height, 0, -1):
-        cells = []
-        for count in schedule:
-            eighths = round(8 * (count * height / most - (row - 1)))
-            cells.append(_BLOCKS[min(8, max(0, eighths))] * 2)
-        lines.append(f"{round(most * row / height):>4} " + " ".join(cells).rstrip())
-    lines.append(
-        "     " + " ".join(f"{layer:<2}" for layer in range(1, schedule.depth + 1)).rstrip()
+def _drawn(table: Table, count: int) -> rich.table.Table:
+    """The first columns of a table."""
+    drawn = rich.table.Table(
+        title=table.title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    return lines
-
-
-def schedule_table(schedules: Mapping[str, Schedule], about: Mapping[str, str]) -> Table:
-    """Named schedules, a row each, with what there is to say about them."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("name", "schedule", "shape", "rule, and whose"):
-        table.add_column(title, overflow="fold")
-    for name, schedule in schedules.items():
-        table.add_row(name, str(schedule), sparkline(schedule), about.get(name, ""))
-    return table
-
-
-def leaderboard_table(board: pd.DataFrame, rows: int) -> Table:
-    """The first rows of a leaderboard, and the named schedules below them."""
-    is_text = bool(board["bits_per_byte"].notna().any())
-    quality = "bits/byte" if is_text else "accuracy"
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption="≈ cannot be told from the best;"
-        + (" x misses a constraint;" if not board["feasible"].all() else "")
-        + f" loss in nats and {quality} on the validation"
-        " split, ± 95 %; K: active experts a layer, measured",
-        caption_justify="left",
-    )
-    table.add_column("rank", justify="right")
-    table.add_column("")
-    for title in ("schedule", "shape", "pattern"):
-        table.add_column(title, overflow="fold")
-    for title in ("loss", quality, "trained", "parameters", "active", "K"):
-        table.add_column(title, justify="right", no_wrap=True)
-    shown = board[(board["rank"] <= rows) | (board["pattern"] != "")]
-    for row in shown.itertuples():
-        table.add_row(
-            str(row.rank),
-            "" if row.feasible and not row.tied_with_best else "≈" if row.feasible else "x",
-            f"{row.schedule} {row.settings}".rstrip(),
-            sparkline(Schedule.parse(row.schedule)),
-            row.pattern,
-            f"{row.loss:.4f}" + plus_minus(row.loss_high - row.loss, "{:.4f}"),
-            f"{row.bits_per_byte:.4f}" if is_text else _accuracy(row),
-            f"{row.blocks}x",
-            f"{row.total_parameters:,}",
-            f"{row.active_parameters:,.0f}",
-            f"{row.active_experts:.2f}",
-            style="bold" if row.rank == 1 else "",
+    for column in table.columns[:count]:
+        drawn.add_column(
+            Text(column.header),
+            justify="right" if column.is_number else "left",
+            overflow="fold",
+            no_wrap=not column.is_name,
         )
-    return table
+    for place, row in enumerate(table.rows):
+        style = "bold" if place in table.emphasized else ""
+        drawn.add_row(*map(Text, row[:count]), style=style)
+    return drawn
 
 
-def _accuracy(row: Any) -> str:
-    return f"{row.accuracy:.1%}" + plus_minus(row.accuracy - row.accuracy_low, "{:.1%}")
+class ProgressDisplay:
+    """Progress of a search: a bar in a terminal or a notebook, a line now and then elsewhere.
 
+    Use it as a context manager and call `update` with each `Snapshot`.
 
-def plus_minus(width: float, form: str) -> str:
-    """Half an interval, to be written after its middle; a question mark where it is unknown."""
-    return " ± ?" if math.isnan(width) else " ± " + form.format(width)
-
-
-def plan_lines(plan: Plan) -> Sequence[str]:
-    """What a study is about to do, and what it holds equal."""
-    study, network = plan.study, plan.network
-    experts = f"{study.data.name}: {plan.depth} layers"
-    if plan.solution is None:
-        budget = study.budget
-        experts += f" of {budget.minimum} to {budget.maximum} experts, as the source does it:"
-        experts += " candidates differ in parameters and compute"
-    else:
-        experts += f" share {plan.solution.experts} experts; every candidate has"
-        experts += f" {plan.solution.parameters:,} parameters"
-        if study.budget.regime == "compute":
-            experts += f" and {study.active:g} active experts a layer on average"
-        if plan.solution.residual:
-            experts += f", {plan.solution.residual:,} of the budget left over"
-    return (
-        experts,
-        f"width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
-        f" {study.search.family} family, {study.search.sampler} sampler",
-    )
-
-
-class SearchDisplay:
-    """Progress of a search: a bar on a terminal, a line now and then elsewhere.
-
-    Use it as a context manager and call `update` with each `Progress`.
+    Parameters
+    ----------
+    console : Console, optional
+        Where to show it; where Python prints, if it is None.
+    quiet : bool
+        Whether to show nothing.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console()
+        self.quiet = quiet
+        # In a notebook rich draws with ipywidgets.
+        in_notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
+        self.has_bar = not quiet and (self.console.is_terminal or in_notebook)
         self.begun = time.monotonic()
         self.fraction_at_start: float | None = None
         self.last_line = 0.0
-        self.bar = RichProgress(
-            TextColumn("{task.description}"),
+        self.bar = Bar(
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[runs]}"),
             TextColumn("{task.fields[left]}"),
-            console=console,
-            disable=not console.is_terminal,
+            console=self.console,
+            disable=not self.has_bar,
         )
         self.task: TaskID = self.bar.add_task("starting", total=1.0, runs="", left="")
 
-    def __enter__(self) -> SearchDisplay:
+    def __enter__(self) -> ProgressDisplay:
         self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
-    def update(self, progress: Progress) -> None:
-        """Show how the search stands."""
+    def update(self, snapshot: Snapshot) -> None:
+        """Show how far the search is."""
         if self.fraction_at_start is None:
-            self.fraction_at_start = progress.fraction
-        runs = f"{progress.ledger.trained} runs"
-        left = "" if progress.finishing else self._time_left(progress.fraction)
-        description = self._description(progress)
+            self.fraction_at_start = snapshot.fraction
+        runs = f"{snapshot.finished} runs"
+        left = "" if snapshot.finishing else self._time_left(snapshot.fraction)
+        found = _description(snapshot)
         self.bar.update(
-            self.task,
-            completed=progress.fraction,
-            description=description,
-            runs=runs,
-            left=left,
+            self.task, completed=snapshot.fraction, description=found, runs=runs, left=left
         )
         due = time.monotonic() - self.last_line > _SECONDS_BETWEEN_LINES
-        if not self.console.is_terminal and due:
+        if due and not self.has_bar and not self.quiet:
             self.last_line = time.monotonic()
             self.console.print(
-                f"{progress.fraction:4.0%}  {runs}  {description}  {left}",
+                f"{snapshot.fraction:4.0%}  {runs}  {found}  {left}".rstrip(),
                 highlight=False,
+                markup=False,
                 soft_wrap=True,
             )
-
-    def _description(self, progress: Progress) -> str:
-        if progress.finishing:
-            return (
-                f"finishing {progress.ledger.running} trainings (interrupt again to stop them now)"
-            )
-        if progress.best is None:
-            return f"first trainings on {progress.workers} workers"
-        schedule, loss, blocks = progress.best
-        text = f"best {schedule} {loss:.4f} ({blocks}x)"
-        if progress.best_pattern is not None:
-            name, loss, blocks = progress.best_pattern
-            text += f", best pattern {name} {loss:.4f} ({blocks}x)"
-        return text
 
     def _time_left(self, fraction: float) -> str:
         assert self.fraction_at_start is not None
         gained = fraction - self.fraction_at_start
         elapsed = time.monotonic() - self.begun
         if gained < 0.01:
-            return "time left: unknown yet"
+            return "time left: not known yet"
         seconds = round(elapsed / gained * (1 - fraction))
         return f"time left: {seconds // 60}:{seconds % 60:02d}"
 
 
-class ProgressDisplay:  # stand-in until the report part is merged
-    def __init__(self, console=None, quiet=False):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *a):
-        pass
-
-    def update(self, s):
-        print(s)
+def _description(snapshot: Snapshot) -> str:
+    if snapshot.finishing:
+        return f"finishing {snapshot.running} runs (interrupt again to stop them now)"
+    if snapshot.best is None:
+        return f"first runs on {snapshot.workers} workers"
+    candidate, loss, blocks = snapshot.best
+    text = f"best {candidate} {loss:.4f} ({blocks}x)"
+    if snapshot.best_pattern is not None:
+        name, loss, blocks = snapshot.best_pattern
+        text += f", best pattern {name} {loss:.4f} ({blocks}x)"
+    return text

@@ -18,7 +18,7 @@ from dynamoe_search.run.progress import Overview, interrupts
 from dynamoe_search.run.worker import Job, Worker, one_thread
 
 _SECONDS_BETWEEN_LOOKS = 0.25  # at the workers
-_SECONDS_BETWEEN_READINGS = 2.0  # of the records
+_SECONDS_BETWEEN_READINGS = 2.0  # of the log
 # A worker that cannot even start will not start the next time either.
 _DEATHS_WITHOUT_PROGRESS = 4
 
@@ -43,7 +43,11 @@ def run_locally(job: Job, overview: Overview, count: int) -> bool:
     RunFailed
         Where workers cannot go on.
     """
-    return _Workers(job, overview, count).watch()
+    workers = _Workers(job, overview, count)
+    try:
+        return workers.run()
+    finally:
+        workers.end()
 
 
 class _Workers:
@@ -56,7 +60,7 @@ class _Workers:
         self.processes: dict[int, tuple[ForkServerProcess, str]] = {}
         self.deaths, self.ended_at_last_death = 0, -1
 
-    def watch(self) -> bool:
+    def run(self) -> bool:
         """Start the workers, replace those that die, and wait for the last to end."""
         under_way, read_at = 0.0, 0.0
         with interrupts(self.finish, self.abort):
@@ -68,7 +72,7 @@ class _Workers:
                     if status != 0:
                         self._replace(index)
                 before, under_way = under_way, sum(self.fractions)
-                # What is no longer under way has been recorded.
+                # A run that is no longer under way has been recorded.
                 recorded = bool(ended) or under_way < before
                 if recorded or time.monotonic() - read_at > _SECONDS_BETWEEN_READINGS:
                     read_at = time.monotonic()
@@ -84,6 +88,13 @@ class _Workers:
                     self.finish.set()  # nobody needs to wait for a run to be tried again
                 sentinels = [process.sentinel for process, _ in self.processes.values()]
                 wait(sentinels, _SECONDS_BETWEEN_LOOKS)
+
+    def end(self) -> None:
+        """Stop the workers that are left, as there are where something went wrong."""
+        self.finish.set()
+        self.abort.set()
+        for process, _ in self.processes.values():
+            process.join()
 
     def _start(self, index: int) -> None:
         name = new_worker()
@@ -101,7 +112,7 @@ class _Workers:
         self.processes[index] = process, name
 
     def _ended(self) -> dict[int, int | None]:
-        """The exit statuses of workers that have ended, by place; they are kept no longer."""
+        """The exit statuses of workers that have ended, by index; these are then forgotten."""
         ended = dict[int, int | None]()
         for index, (process, name) in list(self.processes.items()):
             if process.is_alive():
@@ -119,21 +130,14 @@ class _Workers:
         self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
         self.ended_at_last_death = ended
         if not self.complaints.empty():
-            self._give_up(self.complaints.get())
+            raise RunFailed(self.complaints.get())
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
-            self._give_up(
+            raise RunFailed(
                 f"{self.deaths} workers died one after another without finishing a run; try"
-                " --workers 1"
+                " --workers 1. A script must call run() below: if __name__ == '__main__'"
             )
         if not self.finish.is_set():
             self._start(index)
-
-    def _give_up(self, reason: str) -> None:
-        self.finish.set()
-        self.abort.set()
-        for process, _ in self.processes.values():
-            process.join()
-        raise RunFailed(reason)
 
 
 def _work(

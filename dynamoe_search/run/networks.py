@@ -21,7 +21,7 @@ from dynamoe_search.training.loop import Data, train
 from dynamoe_search.training.settings import CurvePoint
 
 MODELS = "models"
-_SAME_LOSS = 1e-3  # of a network that was kept, on whatever machine it is measured
+_SAME_LOSS = 1e-3  # of a kept network; another machine may measure it a little differently
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class TrainedNetwork:
     path : Path
         Where it is kept.
     loss_again : float or None
-        The same, where it had to be trained again: equal on the same machine and versions.
+        The loss after training it again, which is equal on the same machine and versions; None
+        where that was not needed.
     """
 
     model: Model
@@ -64,7 +65,7 @@ def trained_network(
     data: Data,
     folder: Path,
     device: str = "cpu",
-    on_start: Callable[[Run], None] = lambda run: None,
+    on_start: Callable[[int, str], None] = lambda run, candidate: None,
     on_evaluation: Callable[[CurvePoint, Model], None] | None = None,
 ) -> TrainedNetwork:
     """The network of a complete run: the one that was kept, or the same, trained again and kept.
@@ -80,7 +81,7 @@ def trained_network(
     device : str
         The torch device.
     on_start : callable
-        Called before it is trained again.
+        Called with the run and the candidate before the network is trained again.
     on_evaluation : callable, optional
         Called with each point of the learning curve and the network; then it is trained again in
         any case.
@@ -93,13 +94,13 @@ def trained_network(
         if read_about(path) == about:
             kept = load_model(path, device)
     if kept is not None:
-        # A study that was begun anew has other networks of the same runs.
+        # A study that was begun again has other networks with the same numbers.
         found = evaluate(kept, data.validation, precision).loss
         kept = kept if math.isclose(found, recorded, rel_tol=_SAME_LOSS) else None
     if kept is not None and on_evaluation is None:
         model, again = kept, None
     else:
-        on_start(run)
+        on_start(run.number, start.candidate)
         result = train(
             plan.network_with(parse_candidate(start.candidate)),
             data,

@@ -1,4 +1,4 @@
-"""What a worker looks at while it trains a network."""
+"""What a worker measures while it trains a network."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Observation:
     seed : int
         Decides which samples gradients are measured on.
     is_unpromising : callable
-        Is given each point of the learning curve.
+        Called with each point of the learning curve: whether to end the run there.
     on_fraction : callable
-        Is told how far the run is, from 0 to 1.
+        Called with the part of the run that is done, from 0 to 1.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Observation:
         self.wall = self.cpu = 0.0
 
     def look(self, point: CurvePoint, model: Model) -> None:
-        """Take note of a point of the learning curve.
+        """Note a point of the learning curve, and measure there.
 
         Raises
         ------
         Pruned
-            Where the run shall end here.
+            Where the run should end here.
         """
         wall, cpu = time.perf_counter(), time.process_time()
         self.curve.append(point)
@@ -84,7 +84,7 @@ class Observation:
         Raises
         ------
         NonFiniteLoss
-            Where that is not a number.
+            Where a measurement is not a number.
         """
         found = dict(self.at_the_end)
         if self.gradients:

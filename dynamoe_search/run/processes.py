@@ -1,7 +1,7 @@
 """Worker processes that start at once: they are forked from one that has imported everything.
 
-That one, multiprocessing's fork server, has trained nothing, holds no thread and no device, and
-ends with the last of the processes that know it, however they end.
+That process, the fork server of multiprocessing, trains nothing and has no threads and no device.
+It ends with the last of the processes that use it, however they end.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from multiprocessing.context import BaseContext, ForkServerContext
 def worker_context() -> ForkServerContext:
     """What to start workers in, from the main thread.
 
-    The first call has the fork server begin to import, while the caller does so itself: commands
-    that train begin with it.
+    With the first call the fork server begins to import, while the caller does so itself.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dynamoe_search.run.worker"])
-    # It first, as it would take the shield away from what is started after it.
+    # This one first: started later, it would unblock interrupts.
     resource_tracker.ensure_running()
     with _one_thread_each(), interrupts_put_off():
         forkserver.ensure_running()
@@ -39,13 +38,13 @@ def end_with_parent() -> None:
 
     def wait() -> None:
         parent.join()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
 class Flag:
-    """An event of processes, without a lock that one of them could take to its grave.
+    """An event of processes, without a lock, which a process that dies would keep.
 
     Parameters
     ----------
@@ -57,23 +56,23 @@ class Flag:
         self._value = context.RawValue("b", False)
 
     def set(self) -> None:
-        """Let it be so."""
+        """Make it true."""
         self._value.value = True
 
     def is_set(self) -> bool:
-        """Whether it is so."""
+        """Whether it is true."""
         return bool(self._value.value)
 
 
 @contextmanager
 def interrupts_put_off() -> Iterator[None]:
-    """Let this process hear of an interrupt afterwards, and those started meanwhile never.
+    """Put off interrupts until the end of the block; processes started in it never get them.
 
     An interrupt from the terminal reaches every process; only the parent decides about it.
     """
     heard: list[int] = []
-    # The mask is for those that are started. This process may have threads that do not share it,
-    # so its main thread, which alone acts on an interrupt, takes note of it.
+    # The mask is for the processes that are started. This process may have threads without it, so
+    # its main thread, the only one that handles an interrupt, notes it.
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread:
         handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))

@@ -1,4 +1,4 @@
-"""How a study stands while a command runs it, and what the user asks of that command."""
+"""The progress of a study while a command runs it, and the interrupts of the user."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Leader = tuple[str, float, int]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How a study stands at a moment.
+    """The progress of a study at one moment.
 
     Parameters
     ----------
     fraction : float
-        The part done, towards the first limit; current runs count in part.
+        The part done, up to the first limit; current runs count in part.
     finished, running : int
         Training runs.
     best : tuple of (str, float, int), optional
@@ -65,9 +65,9 @@ class Overview:
     ----------
     log : Log
     policy : SearchPolicy or ConfirmationPolicy
-        Of the stage that runs; it is not asked here.
+        Of the stage that runs; it only counts here, and is not asked for runs.
     on_progress : callable
-        Told how the study stands.
+        Called with each `Snapshot`.
     """
 
     def __init__(self, log: Log, policy: Policy, on_progress: Callable[[Snapshot], None]) -> None:
@@ -95,7 +95,7 @@ class Overview:
         self.read()
 
     def ended_by_themselves(self) -> int:
-        """How many runs have ended, but for those that were given up; the log is read for it."""
+        """How many runs have ended, without those that were given up; it reads the log."""
         progress = self.read()
         return progress.finished - len(progress.given_up)
 
@@ -104,7 +104,7 @@ class Overview:
         return not self.progress.retries and self.policy.fraction(self.progress) >= 1
 
     def report(self, under_way: float, workers: int, finishing: bool) -> None:
-        """Tell how the study stands; `under_way` is the sum of the parts of current runs."""
+        """Report the progress; `under_way` is the sum of the parts done of current runs."""
         progress = self.progress
         if self._ranked[0] != self.state.position:
             self._ranked = self.state.position, *self._leaders()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.log.heartbeat import Watcher, new_worker
+from dynamoe_search.log.heartbeat import FailureDetector, new_worker
 from dynamoe_search.run.progress import Overview, interrupts
 from dynamoe_search.run.worker import Job, Worker, one_thread
 
@@ -23,14 +23,14 @@ _DEATHS_WITHOUT_PROGRESS = 8
 
 @dataclass(frozen=True)
 class RayCluster:
-    """A cluster, and what one training takes of it.
+    """A cluster, and what one training run takes of it.
 
     Parameters
     ----------
     address : str, optional
         As `ray.init` takes it; a cluster of this machine alone is started where it is None.
     cpus, gpus : float
-        The cores and devices that one training takes; fractions share them.
+        The cores and devices that one training run takes; fractions share them.
     """
 
     address: str | None = None
@@ -55,8 +55,7 @@ def run_on_ray(job: Job, overview: Overview, cluster: RayCluster) -> bool:
     Raises
     ------
     InvalidInput
-        Where Ray is not installed, the cluster is not to be had, or its nodes cannot reach the
-        records.
+        Where Ray is not installed, the cluster does not answer, or its nodes cannot reach the log.
     RunFailed
         Where tasks cannot go on.
     """
@@ -79,20 +78,20 @@ def run_on_ray(job: Job, overview: Overview, cluster: RayCluster) -> bool:
                 " postgresql://... or, on a file system that all of them mount, jsonl:///FILE"
             )
         _say_where_nothing_fits(ray, cluster)
-        return _Tasks(ray, job, overview, cluster).watch()
+        return _Tasks(ray, job, overview, cluster).run()
     finally:
         ray.shutdown()
 
 
 def _say_where_nothing_fits(ray: Any, cluster: RayCluster) -> None:
-    """Say that there is something to wait for, where no node has what one training takes."""
+    """Say that the command waits, where no node has what one training run takes."""
     wanted = {"CPU": cluster.cpus, "GPU": cluster.gpus}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(all(node.get(name, 0.0) >= share for name, share in wanted.items()) for node in nodes):
         return
-    missing = f"no node has {cluster.cpus:g} cores and {cluster.gpus:g} devices for a training"
+    missing = f"no node has {cluster.cpus:g} cores and {cluster.gpus:g} devices for a run"
     if cluster.address is None:
-        raise InvalidInput(f"{missing}; lower --trial-cpus or --trial-gpus")
+        raise InvalidInput(f"{missing}; lower --run-cpus or --run-gpus")
     print(f"dynamoe-search: {missing}; waiting for one to join the cluster", flush=True)
 
 
@@ -104,10 +103,10 @@ class _Tasks:
         )
         self.job_on_ray = ray.put(job)
         self.pending: dict[Any, str] = {}
-        self.others = Watcher(job.grace)
+        self.others = FailureDetector(job.grace)
         self.deaths, self.ended_at_last_death = 0, -1
 
-    def watch(self) -> bool:
+    def run(self) -> bool:
         """Hand out runs as long as there are any, and wait for the last to end."""
         finish, abort = threading.Event(), threading.Event()
         nothing_to_start = False
@@ -144,7 +143,7 @@ class _Tasks:
         return max(1, min(rooms, default=1))
 
     def _collect(self) -> bool:
-        """Take in what has ended; False where a task found nothing to train."""
+        """Collect tasks that have ended; False where one found nothing to train."""
         ended, _ = self.ray.wait(list(self.pending), num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS)
         found = True
         for task in ended:
@@ -161,7 +160,7 @@ class _Tasks:
         return found
 
     def _wait_for_others(self) -> None:
-        """Release the runs of dead workers that are not of this cluster: they are tried again here."""
+        """Release the runs of dead workers outside this cluster: they are tried again here."""
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         self.others.look(self.overview.log.heartbeats())
         self.overview.release(self.others.is_dead)
@@ -174,8 +173,8 @@ class _Tasks:
         self.ended_at_last_death = ended
         if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
             raise RunFailed(
-                f"{self.deaths} Ray tasks died one after another without finishing a training; the"
-                f" last: {error}"
+                f"{self.deaths} Ray tasks died one after another without finishing a run; the last:"
+                f" {error}"
             )
 
     def _cancel(self) -> None:
@@ -199,8 +198,8 @@ def train_one(job: Job, name: str) -> bool:
         _kept[job.session] = Worker(job, name)
     worker = _kept[job.session]
     worker.name = name
-    # Wherever a canceled task is, Ray would raise an interrupt: also where a trial that has just
-    # been claimed, or is being ended, would be left without a word.
+    # Ray would raise an interrupt at any place in a canceled task, also where a run has just been
+    # started, or is being ended, and could then not be recorded.
     canceled = threading.Event()
     before = signal.signal(signal.SIGINT, lambda number, frame: canceled.set())
     try:
@@ -211,14 +210,14 @@ def train_one(job: Job, name: str) -> bool:
 
 
 def _call(address: str | None) -> None:
-    """See that somebody answers at an address, for which Ray itself would wait for ever."""
+    """Check that an address answers; Ray itself would wait for it without end."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
 
 
 def _import_ray() -> Any:
-    # Ray would otherwise ask to be told about, over the network.
+    # Ray would otherwise report its use over the network.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray

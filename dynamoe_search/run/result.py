@@ -23,7 +23,7 @@ _SECONDS_FOR_GIT = 10
 
 
 def make_result(data: ImageData | TextData, training: TrainingResult) -> RunResult:
-    """What a complete training run has found and cost."""
+    """The results and the cost of a complete training run."""
     network, validation = training.model.specification, training.validation
     mean_active = validation.mean_active
     measured = mean_active or None  # a dense network has none
@@ -45,7 +45,7 @@ def make_result(data: ImageData | TextData, training: TrainingResult) -> RunResu
 
 
 def split_result(split: str, data: ImageData | TextData, evaluation: Evaluation) -> dict[str, Any]:
-    """How good a network is on a split: fields of `RunResult`."""
+    """The quality of a network on a split: fields of `RunResult`."""
     result: dict[str, Any] = {
         f"{split}_loss": evaluation.loss,
         f"{split}_accuracy": evaluation.accuracy,
@@ -57,7 +57,7 @@ def split_result(split: str, data: ImageData | TextData, evaluation: Evaluation)
 
 
 def pruned_result(data: ImageData | TextData, curve: list[CurvePoint]) -> RunResult:
-    """What a training run had found and cost when it was ended early."""
+    """The results and the cost of a training run up to the point where it was ended early."""
     last = curve[-1]
     return RunResult(last.flops, last.samples, last.fraction, curve=tuple(curve), **_origin(data))
 
@@ -68,7 +68,7 @@ def _origin(data: ImageData | TextData) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions of all that decides a result."""
+    """The versions of everything that decides a result."""
     return {
         "dynamoe_search": dynamoe_search.__version__,
         "python": platform.python_version(),

@@ -16,17 +16,20 @@ from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.events import Event, Log
-from dynamoe_search.log.heartbeat import GRACE, Watcher
+from dynamoe_search.log.heartbeat import GRACE, FailureDetector
 from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
+from dynamoe_search.models import Model
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone, plan_confirmation
-from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.local import run_locally
+from dynamoe_search.run.networks import TrainedNetwork, find_run, trained_network
 from dynamoe_search.run.progress import Overview, Snapshot
 from dynamoe_search.run.ray import RayCluster, run_on_ray
 from dynamoe_search.run.worker import Job, check_data, load_study_data
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
+from dynamoe_search.training.settings import CurvePoint
 
 Ending = Literal["finished", "exhausted", "interrupted"]
 """How a session ends. Exhausted: every candidate that is proposed has had all its blocks."""
@@ -34,7 +37,7 @@ Ending = Literal["finished", "exhausted", "interrupted"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What trains a study, and where.
+    """The processes, device and cluster that train a study.
 
     Parameters
     ----------
@@ -54,6 +57,10 @@ class Resources:
     grace: float = GRACE
     ray: RayCluster | None = None
 
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise InvalidInput(f"workers is {self.workers}; it must be at least 1")
+
 
 @dataclass(frozen=True)
 class Session:
@@ -68,7 +75,7 @@ class Session:
     data_directory : Path or None
     resources : Resources
     on_progress : callable
-        Told how the study stands, a few times a second.
+        Called with the progress, a few times per second.
     """
 
     storage: Storage
@@ -90,7 +97,15 @@ def run_search(
     state = State()
     with open_log(session.storage, create=True) as log, _alone(log, session.storage):
         catch_up(log, state)
-        begin_study(log, state, study_file, data.fingerprint, session.storage, allow_changes)
+        begin_study(
+            log,
+            state,
+            study_file,
+            data.fingerprint,
+            session.storage,
+            allow_changes,
+            DataShape.of(data),
+        )
         check_data(state, data, session.storage)
         on_start(plan)
         return _carry_on(session, log, SearchPolicy(plan))
@@ -130,20 +145,40 @@ def help_along(session: Session, on_start: Callable[[Plan], None]) -> Ending:
         return _carry_on(session, log, policy)
 
 
-def _read(session: Session, log: Log) -> tuple[State, StudyFile, ImageData | TextData]:
-    """What a log says of a study, its file, and its data."""
+def network_of_study(
+    session: Session,
+    candidate: str | None,
+    run: int | None,
+    on_start: Callable[[int, str], None],
+    on_evaluation: Callable[[CurvePoint, Model], None] | None,
+) -> TrainedNetwork:
+    """A network of a study; see `Study.network`."""
+    device = session.resources.device
+    check_device(device)
+    with open_log(session.storage, create=False) as log:
+        state, study_file, data = _read(session, log, device)
+    leading = leaders(state.search, study_file.search)
+    found = find_run(state.search, leading[0] if leading else None, run, candidate)
+    plan = make_plan(study_file, data)
+    return trained_network(found, plan, data, session.folder, device, on_start, on_evaluation)
+
+
+def _read(
+    session: Session, log: Log, device: str = "cpu"
+) -> tuple[State, StudyFile, ImageData | TextData]:
+    """The state of a study, its file, and its data."""
     state = State()
     catch_up(log, state)
     if state.study_file is None:
         raise InvalidInput(f"{session.storage} holds no study yet; run it first")
-    data = load_study_data(state.study_file, session.data_directory)
+    data = load_study_data(state.study_file, session.data_directory, device)
     check_data(state, data, session.storage)
     return state, state.study_file, data
 
 
 @contextmanager
 def _alone(log: Log, storage: Storage) -> Iterator[None]:
-    """Be the one command that runs a study; `RunFailed` where another is."""
+    """Be the only command that runs a study; `RunFailed` where there is another."""
     with log.exclusive("run", 0.0) as alone:
         if not alone:
             raise RunFailed(
@@ -157,7 +192,7 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
     """Train until nothing is left to do, or until the user stops it."""
     resources, directory = session.resources, session.data_directory
     overview = Overview(log, policy, session.on_progress)
-    overview.release(Watcher(resources.grace).is_dead)
+    overview.release(FailureDetector(resources.grace).is_dead)
     if overview.is_over():
         overview.report(under_way=0.0, workers=0, finishing=False)
         return "finished"

@@ -14,7 +14,7 @@ import torch
 from dynamoe_search.data import ImageData, TextData, load_data
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.events import Event, Log, Refused
-from dynamoe_search.log.heartbeat import GRACE, Watcher, heartbeat
+from dynamoe_search.log.heartbeat import GRACE, FailureDetector, heartbeat
 from dynamoe_search.log.runs import (
     FinalState,
     RunResult,
@@ -39,8 +39,8 @@ from dynamoe_search.training.evaluation import evaluate
 from dynamoe_search.training.loop import Interrupted, NonFiniteLoss, TrainingResult, train
 from dynamoe_search.training.settings import CurvePoint
 
-# Two that decide at once would mostly decide the same. A worker that was stopped while it decides
-# is not waited for any longer: the log refuses a run that is started twice.
+# Two workers that decide at once would mostly decide the same. But nobody waits longer for a worker
+# that was stopped while it decides: the log refuses a run that is started twice.
 SECONDS_TO_DECIDE = 20.0
 _SECONDS_BETWEEN_READINGS = 1.0
 _SECONDS_BETWEEN_QUESTIONS = 0.01  # whether to finish
@@ -48,7 +48,7 @@ _SECONDS_BETWEEN_QUESTIONS = 0.01  # whether to finish
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker is told.
+    """What every worker gets.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Job:
 
 
 class Worker:
-    """What one worker needs at hand; `heartbeat` must hold while it trains.
+    """One worker; it must train within the block of `heartbeat`.
 
     Parameters
     ----------
@@ -97,13 +97,13 @@ class Worker:
         check_data(self.state, self.data, job.storage)
         confirms = job.stage == "confirmation"
         self.plan = make_plan(loss_alone(study_file) if confirms else study_file, self.data)
-        self.watcher = Watcher(job.grace)
-        self.policy = self._begin_anew()
+        self.detector = FailureDetector(job.grace)
+        self.policy = self._start_over()
         self._is_ahead = False  # whether the policy may have proposed what is not in the log
 
     def heartbeat(self) -> AbstractContextManager[None]:
-        """Be seen to be alive until the block ends."""
-        return heartbeat(self.log, self.name, self.watcher)
+        """Give heartbeats until the block ends."""
+        return heartbeat(self.log, self.name, self.detector)
 
     def catch_up(self) -> None:
         """Read what is new in the log."""
@@ -114,7 +114,7 @@ class Worker:
         while True:
             with self.log.exclusive("decide", SECONDS_TO_DECIDE):
                 if self._is_ahead:
-                    self.policy = self._begin_anew()
+                    self.policy = self._start_over()
                 self.release_the_dead()
                 self._is_ahead = True
                 start = self.policy.ask(self.state, self.name, self.job.session)
@@ -134,7 +134,7 @@ class Worker:
         self.catch_up()
         progress = self.state.stages[self.job.stage]
         for run in list(progress.running.values()):
-            if self.watcher.is_dead(run.start.worker):
+            if self.detector.is_dead(run.start.worker):
                 with suppress(Refused):
                     self.log.append(lost(run.start, "died"))
         self.catch_up()
@@ -228,8 +228,8 @@ class Worker:
             return finished(start, "pruned", result)
         except NonFiniteLoss as error:
             return finished(start, "diverged", RunResult(error.flops), str(error))
-        except LOG_ERRORS:
-            raise  # no fault of the run: it is tried again
+        except (RunFailed, *LOG_ERRORS):
+            raise  # of the log, and no fault of the run: it is tried again
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             return finished(start, _state_of(error), message=message)
@@ -257,8 +257,8 @@ class Worker:
                 " it, then run the same command again"
             ) from error
 
-    def _begin_anew(self) -> Policy:
-        """A policy that has followed the log, and has proposed nothing that is not in it."""
+    def _start_over(self) -> Policy:
+        """A new policy that has followed the log, and has proposed nothing that is not in it."""
         self.state = State()
         self.policy = make_policy(self.job.stage, self.plan, self.log)
         self.catch_up()

@@ -1,4 +1,4 @@
-"""Schedules: how many experts each layer has. Knows nothing of torch or optuna."""
+"""Schedules: how many experts each layer has. Needs numpy only."""
 
 from dynamoe_search.schedules.allocation import allocate, allocate_batch, stretch
 from dynamoe_search.schedules.enumeration import count_schedules, enumerate_schedules
@@ -30,11 +30,9 @@ from dynamoe_search.schedules.pattern import (
 from dynamoe_search.schedules.preset import (
     PRESETS,
     alpha_lora_profile,
-    alpha_lora_schedule,
+    describe_preset,
     preset_profile,
-    preset_rule,
     preset_schedule,
-    preset_source,
 )
 from dynamoe_search.schedules.schedule import Schedule
 
@@ -60,17 +58,15 @@ __all__ = [
     "allocate",
     "allocate_batch",
     "alpha_lora_profile",
-    "alpha_lora_schedule",
     "count_schedules",
     "depth_coordinates",
+    "describe_preset",
     "enumerate_schedules",
     "make_family",
     "pattern_profile",
     "pattern_schedule",
     "pattern_shape",
     "preset_profile",
-    "preset_rule",
     "preset_schedule",
-    "preset_source",
     "stretch",
 ]

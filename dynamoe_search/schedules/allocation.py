@@ -1,10 +1,10 @@
-"""Allocation: from a profile (a positive weight a layer) to whole experts that meet a total.
+"""Allocation: from a profile (a positive weight per layer) to whole experts that meet a total.
 
-The least-squares integer point is found without search. Let t be the profile scaled to the total.
-The continuous least-squares point within the bounds is clip(t + level) for the one level that meets
-the total; the integer point has the same form with a floor, and the experts that the floors leave
-over go to the largest fractions. Fractions and weights are compared as integers of 2^-30 experts,
-so that rounding errors neither make nor break a tie.
+The least-squares integer point is computed directly, without search. With t the profile scaled to
+the total, the continuous optimum within the bounds is clip(t + level), where one level meets the
+total. The integer optimum rounds this down and gives the experts left over to the layers with the
+largest fractions. Fractions and weights are compared as integers of 2^-30 experts, so that rounding
+errors neither make nor break a tie.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dynamoe_search.schedules.schedule import Schedule
 
 _FRACTION_BITS = 30
 _LARGEST_TOTAL = 2**22  # fractions of 2^-30 then stay exact in float64
-_CHUNK_VALUES = 2**17  # the working arrays of a chunk then stay in the processor's cache
+_CHUNK_VALUES = 2**17  # the working arrays of a chunk then fit in the processor's cache
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -27,30 +27,30 @@ Booleans = NDArray[np.bool_]
 def allocate(
     profile: ArrayLike, total: int, minimum: int = 1, maximum: int | None = None
 ) -> Schedule:
-    """The schedule nearest to a profile, in least squares, with an exact total.
+    """The schedule with an exact total that is nearest to a profile, in least squares.
 
-    Among all integer points with ``sum(n) == total`` and ``minimum <= n <= maximum`` it minimizes
-    sum((n - t)^2), t being the profile scaled to the total. A layer of larger weight never gets
-    fewer experts, equal weights differ by at most one (weights count as equal where their t differ
-    by less than 2^-30). Ties go to the larger weight; among equal weights to the heavier end of the
-    network, and where neither end is heavier they are spread evenly and symmetrically. Only an odd
-    leftover in an even group cannot be symmetric: it is placed deterministically.
+    It minimizes sum((n - t)^2) over the integer points with ``sum(n) == total`` and
+    ``minimum <= n <= maximum``, where t is the profile scaled to the total. A layer of larger
+    weight never gets fewer experts, and equal weights (t within 2^-30) differ by at most one. Ties
+    go to the larger weight; among equal weights, to the end of the network with more weight, or,
+    if both ends are equal, evenly and symmetrically. Only an odd leftover in an even group cannot
+    be symmetric; its place is deterministic.
 
     Parameters
     ----------
     profile : array_like of float, shape (depth,)
         Positive, finite weights; only their ratios matter.
     total : int
-        The experts to hand out.
+        The sum of the expert counts.
     minimum : int
-        The fewest experts of a layer, at least 1.
+        The fewest experts per layer, at least 1.
     maximum : int, optional
-        The most experts of a layer; no limit where it is None.
+        The most experts per layer; None for no limit.
 
     Raises
     ------
     InvalidInput
-        For a profile that is not positive and finite, or a total that the bounds cannot meet.
+        If a weight is not positive and finite, or the bounds do not allow the total.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def allocate(
     """
     weights = np.asarray(profile, dtype=np.float64)
     if weights.ndim != 1:
-        raise InvalidInput(f"a profile has one weight a layer, got shape {weights.shape}")
+        raise InvalidInput(f"a profile has one weight per layer, got shape {weights.shape}")
     counts = allocate_batch(weights[None], total, minimum, maximum)[0]
     return Schedule(tuple(counts.tolist()))
 
@@ -74,9 +74,9 @@ def allocate_batch(
     Parameters
     ----------
     profiles : array_like of float, shape (schedules, depth)
-        A profile a row.
+        One profile per row.
     total, minimum, maximum
-        As in `allocate`; the same for every row.
+        As in `allocate`, for all rows.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def allocate_batch(
     Raises
     ------
     InvalidInput
-        As `allocate`, naming the first row at fault.
+        As `allocate`; the message names the first wrong row.
 
     Examples
     --------
@@ -95,9 +95,7 @@ def allocate_batch(
     """
     weights = np.asarray(profiles, dtype=np.float64)
     if weights.ndim != 2 or weights.shape[1] == 0:
-        raise InvalidInput(
-            f"profiles form an array of shape (schedules, depth), got shape {weights.shape}"
-        )
+        raise InvalidInput(f"profiles have the shape (schedules, depth), got shape {weights.shape}")
     valid = np.isfinite(weights) & (weights > 0)
     if not valid.all():
         row, layer = np.argwhere(~valid)[0]
@@ -107,7 +105,7 @@ def allocate_batch(
         )
     depth = weights.shape[1]
     check_bounds(total, depth, minimum, maximum)
-    # A layer can never hold more than this, so a missing maximum needs no case of its own.
+    # No layer can have more than this, so it can stand for a missing maximum.
     largest = total - (depth - 1) * minimum
     ceiling = largest if maximum is None else min(maximum, largest)
 
@@ -121,20 +119,25 @@ def allocate_batch(
 
 
 def stretch(profile: ArrayLike, minimum: int, maximum: int, contrast: float) -> Schedule:
-    """The schedule whose counts follow a profile from `minimum` to `maximum`, whatever they sum to.
+    """The schedule whose counts follow a profile from `minimum` to `maximum`, with any total.
 
-    N_l = round(m + h (w_l - 1) / contrast), m the middle and h half the range, halves rounded up
-    and counts kept in the range: the source's way, in which schedules differ in size. A named
-    pattern of that contrast spans the whole range; uniform lies in its middle.
+    N_l = round(m + h (w_l - 1) / contrast), clipped to the range, with m its middle and h half its
+    length; halves are rounded up. As in the source, schedules then differ in size. A named pattern
+    of this contrast spans the whole range, and uniform lies in its middle.
 
     Parameters
     ----------
     profile : array_like of float, shape (depth,)
-        Finite weights about 1.
+        Finite weights around 1.
     minimum, maximum : int
-        The fewest and the most experts of a layer, 1 <= minimum <= maximum.
+        The fewest and the most experts per layer, 1 <= minimum <= maximum.
     contrast : float
         The contrast that spans the range, above 0.
+
+    Raises
+    ------
+    InvalidInput
+        If a weight is not finite, or a bound or the contrast is out of range.
 
     Examples
     --------
@@ -143,32 +146,32 @@ def stretch(profile: ArrayLike, minimum: int, maximum: int, contrast: float) -> 
     """
     weights = np.asarray(profile, dtype=np.float64)
     if weights.ndim != 1 or not np.isfinite(weights).all():
-        raise InvalidInput(f"a profile has one finite weight a layer, got {profile!r}")
+        raise InvalidInput(f"a profile has one finite weight per layer, got {profile!r}")
     if not 1 <= minimum <= maximum:
         raise InvalidInput(
-            f"minimum is {minimum} and maximum {maximum}; they must be at least 1, in this order"
+            f"minimum is {minimum} and maximum is {maximum}; 1 <= minimum <= maximum must hold"
         )
     if not contrast > 0:
-        raise InvalidInput(f"contrast is {contrast}; it must be above 0 to span a range")
+        raise InvalidInput(f"contrast is {contrast}; it must be above 0")
     reach = (maximum - minimum) / 2
     counts = (minimum + maximum) / 2 + reach * (weights - 1) / contrast
-    # Rounding errors in the weights shall not decide which way a half goes.
+    # Rounding first keeps float errors from deciding which way a half goes.
     whole = np.floor(np.round(counts, 9) + 0.5).clip(minimum, maximum).astype(int)
     return Schedule(tuple(whole.tolist()))
 
 
 def check_bounds(total: int, depth: int, minimum: int, maximum: int | None) -> None:
-    """Raise `InvalidInput` where no schedule of this depth and total lies within the bounds."""
+    """Raise `InvalidInput` if no schedule of this depth and total is within the bounds."""
     if depth < 1:
         raise InvalidInput(f"depth is {depth}; a network needs at least one layer")
     if minimum < 1:
-        raise InvalidInput(f"the minimum is {minimum} experts a layer; it must be at least 1")
+        raise InvalidInput(f"the minimum is {minimum} experts per layer; it must be at least 1")
     if maximum is not None and maximum < minimum:
         raise InvalidInput(
-            f"the maximum, {maximum} experts a layer, is below the minimum, {minimum}"
+            f"the maximum, {maximum} experts per layer, is below the minimum, {minimum}"
         )
     if total > _LARGEST_TOTAL:
-        raise InvalidInput(f"the total, {total}, is above {_LARGEST_TOTAL} experts")
+        raise InvalidInput(f"the total is {total} experts; it must be at most {_LARGEST_TOTAL}")
     if total < depth * minimum:
         raise InvalidInput(
             f"{depth} layers of at least {minimum} experts need a total of at least"
@@ -192,11 +195,11 @@ def _allocate_chunk(weights: Floats, total: int, minimum: int, maximum: int) -> 
     counts: Integers = fixed >> _FRACTION_BITS
     fraction = fixed & ((1 << _FRACTION_BITS) - 1)
 
-    # Never more than the nonzero fractions, so a layer at a bound (fraction 0) is never raised.
+    # At most the number of nonzero fractions, so a layer at a bound (fraction 0) gets none.
     leftover = total - counts.sum(axis=1)
     largest_first = -np.sort(-fraction, axis=1)
     cutoff = np.take_along_axis(largest_first, np.maximum(leftover - 1, 0)[:, None], axis=1)
-    # Where nothing is left over, no fraction is above the largest one.
+    # If nothing is left over, no fraction may be above the cutoff.
     cutoff[leftover == 0] = 1 << _FRACTION_BITS
     above = fraction > cutoff
     level_with = fraction == cutoff
@@ -213,15 +216,15 @@ def _allocate_chunk(weights: Floats, total: int, minimum: int, maximum: int) -> 
 
 
 def _level(target: Floats, total: int, minimum: int, maximum: int) -> Floats:
-    """The level a row for which clip(target + level, minimum, maximum) sums to the total."""
+    """For each row, the level at which clip(target + level, minimum, maximum) meets the total."""
     level = np.zeros(len(target))
     outside = (target < minimum).any(axis=1) | (target > maximum).any(axis=1)
     if not outside.any():
         return level
     rows = target[outside]
     depth = rows.shape[1]
-    # As the level rises, a layer leaves the minimum at one event and meets the maximum at another;
-    # between events the sum is linear, its slope the number of layers between their bounds.
+    # As the level rises, a layer leaves the minimum at one event and reaches the maximum at a
+    # second. Between events the sum is linear; its slope counts the layers between their bounds.
     events = np.concatenate([minimum - rows, maximum - rows], axis=1)
     order = np.argsort(events, axis=1)
     events = np.take_along_axis(events, order, axis=1)
@@ -230,7 +233,7 @@ def _level(target: Floats, total: int, minimum: int, maximum: int) -> Floats:
     sums = depth * minimum + np.concatenate(
         [np.zeros((len(rows), 1)), np.cumsum(rise, axis=1)], axis=1
     )
-    # The last event at which the total is not yet passed; the rest of the way is linear.
+    # From the last event before the total is passed, the rest is linear.
     last = np.maximum((sums <= total).sum(axis=1) - 1, 0)[:, None]
     slope_there = np.maximum(np.take_along_axis(slope, last, axis=1), 1)
     missing = total - np.take_along_axis(sums, last, axis=1)
@@ -246,7 +249,7 @@ def _break_ties(weight: Integers, tied: Booleans, leftover: Integers) -> Boolean
     weight : ndarray of int64, shape (rows, depth)
     tied : ndarray of bool, shape (rows, depth)
     leftover : ndarray of int64, shape (rows,)
-        More than 0 and fewer than the tied layers.
+        At least 1 and fewer than the tied layers.
     """
     largest_first = -np.sort(-np.where(tied, weight, -1), axis=1)
     cutoff = np.take_along_axis(largest_first, leftover[:, None] - 1, axis=1)
@@ -259,17 +262,17 @@ def _break_ties(weight: Integers, tied: Booleans, leftover: Integers) -> Boolean
     depth = weight.shape[1]
     lever = (depth - 1 - 2 * np.arange(depth)).astype(np.float64)
     lean = ((weight - weight[:, ::-1]) @ lever)[:, None]
-    balanced = np.abs(lean) <= 2 * depth * depth  # what rounding to 2^-30 can make of zero
+    balanced = np.abs(lean) <= 2 * depth * depth  # the largest error of 0 after rounding to 2^-30
     from_the_front = np.where(lean > 0, position, members - 1 - position) < wanted
     equal &= np.where(balanced, _spread(position, members, wanted), from_the_front)
     return heavier | equal
 
 
 def _spread(position: Integers, members: Integers, wanted: Integers) -> Booleans:
-    """Whether a position of a group is among `wanted` evenly spread, mirrored ones.
+    """Whether each position of a group is among `wanted` evenly spread, symmetric positions.
 
-    Only an odd number of an even group cannot be mirrored: the innermost pair then loses its
-    second half.
+    An odd number in an even group cannot be symmetric: the innermost pair then loses its second
+    position.
     """
     half = members // 2
     lopsided = (members % 2 == 0) & (wanted % 2 == 1)

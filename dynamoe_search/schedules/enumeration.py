@@ -1,4 +1,4 @@
-"""Every schedule of a total, and how many there are."""
+"""All schedules of a total, and their number."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def enumerate_schedules(
     total, depth : int
         The sum of the expert counts, and the number of layers.
     minimum : int
-        The fewest experts of a layer, at least 1.
+        The fewest experts per layer, at least 1.
     maximum : int, optional
-        The most experts of a layer.
+        The most experts per layer.
 
     Raises
     ------
     InvalidInput
-        Where no schedule lies within the bounds.
+        If no schedule is within the bounds.
 
     Examples
     --------
@@ -53,14 +53,14 @@ def _compositions(total: int, depth: int, minimum: int, maximum: int) -> Iterato
 def count_schedules(total: int, depth: int, minimum: int = 1, maximum: int | None = None) -> int:
     """The number of schedules that `enumerate_schedules` yields, in closed form.
 
-    With S = total - depth * minimum experts above the minimum and room R = maximum - minimum, by
-    inclusion and exclusion over the layers that exceed their room:
+    With S = total - depth * minimum and R = maximum - minimum, inclusion and exclusion over the
+    layers above the maximum gives
     sum over j of (-1)^j C(depth, j) C(S - j (R + 1) + depth - 1, depth - 1).
 
     Parameters
     ----------
     total, depth, minimum, maximum
-        As in `enumerate_schedules`; 0 where no schedule lies within the bounds.
+        As in `enumerate_schedules`; the number is 0 if no schedule is within the bounds.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Families: continuous, parametrized sets of profiles that a search moves in.
+"""Families: continuous, parametrized sets of profiles for the search.
 
-A family is a small frozen object with a ``name`` and three methods: ``search_space`` says in plain
-data which parameters there are, ``profile`` turns parameters into a profile, and ``locate`` says
-where a named pattern lies. To add a family, write such a class and list it in `FAMILIES`.
+A family is a frozen dataclass with a ``name`` and three methods: ``search_space`` lists its
+parameters in plain data, ``profile`` turns parameters into a profile, and ``locate`` finds a named
+pattern. To add a family, write such a class, list it in `FAMILIES` and add it to `make_family`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Real:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole-numbered parameter in [low, high]."""
+    """An integer parameter in [low, high]."""
 
     name: str
     low: int
@@ -52,7 +52,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Simplex:
-    """Shares, at least 0 and summing to 1, to be sampled uniformly on their simplex."""
+    """Shares that are at least 0 and sum to 1; sampled uniformly on the simplex."""
 
     names: tuple[str, ...]
 
@@ -62,17 +62,17 @@ Dimension = Real | Whole | Simplex
 
 @dataclass(frozen=True)
 class Location:
-    """Where a named pattern lies in a family.
+    """The point of a family that stands for a named pattern.
 
     Parameters
     ----------
     parameters : dict
-        The family's parameters there.
+        The family's parameters at the point.
     residual : float
-        The largest difference, over the layers, between the family's profile there and the
-        pattern's, both scaled to mean 1.
+        The largest difference over the layers between the profiles of the family and the pattern,
+        both scaled to mean 1.
     exact : bool
-        Whether the family gives the pattern's own integer schedule there.
+        Whether the family gives the pattern's integer schedule at the point.
     """
 
     parameters: dict[str, float]
@@ -81,7 +81,7 @@ class Location:
 
 
 class Family(Protocol):
-    """What every family can do."""
+    """The interface of a family."""
 
     name: ClassVar[str]
 
@@ -89,23 +89,23 @@ class Family(Protocol):
         """The parameters of the family for a network of `depth` layers."""
 
     def profile(self, parameters: Parameters, depth: int) -> Profile:
-        """The positive weights, shape (depth,), that the parameters stand for."""
+        """The positive weights, shape (depth,), for these parameters."""
 
     def locate(
         self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
     ) -> Location:
-        """Where a named pattern of that contrast lies."""
+        """The point of a named pattern with this contrast."""
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Tilt, peak and wave, mixed.
+    """A mixture of tilt, peak and wave.
 
     w(u) = 1 + contrast * s(u) with s(u) = tilt (1 - 2u) + peak (1 - 2|2u - 1|)
-    + wave sin(2 pi (cycles u + phase)), divided by |tilt| + |peak| + |wave| where that is above 1,
-    so that weights stay positive. The six patterns are the points where one coefficient is 1 or -1
-    and the others 0; uniform is the origin; the straight line between two patterns is left
-    undivided, so there the profile is the straight mixture of theirs.
+    + wave sin(2 pi (cycles u + phase)), divided by |tilt| + |peak| + |wave| if that is above 1, so
+    that weights stay positive. The six patterns are the points where one coefficient is 1 or -1 and
+    the others are 0; uniform is the origin. On the straight line between two patterns the profile
+    is the linear mixture of theirs.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class Blend:
     name: ClassVar[str] = "blend"
 
     def search_space(self, depth: int) -> tuple[Dimension, ...]:
-        """Six reals; a wave has at most as many cycles as `depth` layers can show, or 4."""
+        """Six reals; the cycles are limited to what `depth` layers can show, and to 4."""
         return (
             Real("tilt", -1.0, 1.0),
             Real("peak", -1.0, 1.0),
@@ -143,7 +143,6 @@ class Blend:
         self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
     ) -> Location:
         """Exact for every pattern of a contrast of at most `LARGEST_CONTRAST`."""
-        pattern_profile(pattern, depth, contrast)  # refuses unknown patterns
         if contrast > LARGEST_CONTRAST:
             raise InvalidInput(
                 f"contrast is {contrast}; the blend family holds contrasts up to {LARGEST_CONTRAST}"
@@ -161,12 +160,12 @@ class Blend:
 
 @dataclass(frozen=True)
 class Mixture:
-    """A point of the simplex over the six patterns and uniform: the shares of each in the profile.
+    """A weighted mean of the six patterns and uniform; its parameters are the shares.
 
     Parameters
     ----------
     contrast : float
-        The contrast of the patterns that are mixed, in [0, 1).
+        The contrast of the patterns, in [0, 1).
 
     Examples
     --------
@@ -181,7 +180,7 @@ class Mixture:
     name: ClassVar[str] = "mixture"
 
     def search_space(self, depth: int) -> tuple[Dimension, ...]:
-        """One simplex, its corners the patterns and uniform."""
+        """One simplex; its corners are the patterns and uniform."""
         return (Simplex(PATTERNS_AND_UNIFORM),)
 
     def profile(self, parameters: Parameters, depth: int) -> Profile:
@@ -203,8 +202,7 @@ class Mixture:
     def locate(
         self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
     ) -> Location:
-        """A corner: exact for a pattern of the mixture's own contrast, or uniform."""
-        pattern_profile(pattern, depth, contrast)
+        """A corner; exact for a pattern with the mixture's own contrast, and for uniform."""
         parameters = {name: float(name == pattern) for name in PATTERNS_AND_UNIFORM}
         exact = contrast == self.contrast or pattern == "uniform"
         return _location(self, parameters, pattern, depth, contrast, exact)
@@ -212,16 +210,16 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Spline:
-    """Control values at evenly spaced depths, joined by monotone-preserving cubics (PCHIP).
+    """Values at evenly spaced depths, interpolated by monotone cubics (PCHIP).
 
-    w(u) = 1 + v(u), v passing through the control values: between two of them it neither
-    overshoots nor changes direction. Tilts are exact points; a tent or a wave is met at the
-    control depths only, with the residual that `locate` reports.
+    w(u) = 1 + v(u), where v passes through the values and is monotone between two of them.
+    Descending and ascending are exact; other patterns are matched at the knots only, with the
+    residual that `locate` reports.
 
     Parameters
     ----------
     knots : int
-        The number of control values, at least 2.
+        The number of values, at least 2.
 
     Examples
     --------
@@ -238,14 +236,14 @@ class Spline:
             raise InvalidInput(f"a spline needs at least 2 knots, got {self.knots}")
 
     def search_space(self, depth: int) -> tuple[Dimension, ...]:
-        """A real a knot."""
+        """One real per knot."""
         return tuple(
             Real(f"value_{knot}", -LARGEST_CONTRAST, LARGEST_CONTRAST) for knot in range(self.knots)
         )
 
     def profile(self, parameters: Parameters, depth: int) -> Profile:
         """The profile, shape (depth,); `InvalidInput` for missing, unknown or bad parameters."""
-        # Here, because it takes a third of a second that no other family needs.
+        # Imported here, so that the rest of `schedules` needs numpy only.
         from scipy.interpolate import PchipInterpolator
 
         values = list(_checked(self, parameters, depth).values())
@@ -256,7 +254,7 @@ class Spline:
     def locate(
         self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
     ) -> Location:
-        """The control values that the pattern's own shape has at the knots."""
+        """The values of the pattern's shape at the knots."""
         shape = contrast * pattern_shape(pattern, self.knots)
         if np.abs(shape).max() > LARGEST_CONTRAST:
             raise InvalidInput(
@@ -270,17 +268,17 @@ class Spline:
 
 @dataclass(frozen=True)
 class Free:
-    """One whole number a layer: every schedule of a total can be reached.
+    """One whole number per layer: it contains every schedule of a total.
 
-    The numbers are read as a profile, so allocation brings them to the total; numbers that already
-    sum to it are the schedule itself.
+    The numbers are the profile, so allocation scales them to the total; numbers that already sum to
+    the total are the schedule itself.
 
     Parameters
     ----------
     total : int
-        The experts of the schedules that are searched.
+        The total of the schedules.
     minimum, maximum : int
-        The fewest and the most experts of a layer; no `maximum` where it is None.
+        The fewest and the most experts per layer; `maximum` can be None.
 
     Examples
     --------
@@ -295,7 +293,7 @@ class Free:
     name: ClassVar[str] = "free"
 
     def search_space(self, depth: int) -> tuple[Dimension, ...]:
-        """A whole number a layer."""
+        """One whole number per layer."""
         highest = self.total - (depth - 1) * self.minimum
         if self.maximum is not None:
             highest = min(highest, self.maximum)
@@ -308,7 +306,7 @@ class Free:
     def locate(
         self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
     ) -> Location:
-        """The pattern's integer schedule: exact at the family's own total and bounds."""
+        """The pattern's integer schedule; exact for the family's total and bounds."""
         schedule = allocate(
             pattern_profile(pattern, depth, contrast), self.total, self.minimum, self.maximum
         )
@@ -328,7 +326,7 @@ def make_family(
     maximum: int | None = None,
     contrast: float = DEFAULT_CONTRAST,
 ) -> Family:
-    """The family of that name, for schedules of a total within bounds.
+    """The family of a name, for schedules with this total and bounds.
 
     Raises
     ------
@@ -348,10 +346,9 @@ def make_family(
 
 
 def _checked(family: Family, parameters: Parameters, depth: int) -> dict[str, float]:
-    """The parameters in the order of the search space, or a clear error."""
-    names: list[str] = []
-    for dimension in family.search_space(depth):
-        names.extend(dimension.names if isinstance(dimension, Simplex) else (dimension.name,))
+    """The parameters in the order of the search space; `InvalidInput` if any is wrong."""
+    space = family.search_space(depth)
+    names = [name for d in space for name in (d.names if isinstance(d, Simplex) else (d.name,))]
     missing = [name for name in names if name not in parameters]
     unknown = [name for name in parameters if name not in names]
     if missing or unknown:
@@ -362,13 +359,10 @@ def _checked(family: Family, parameters: Parameters, depth: int) -> dict[str, fl
     for name in names:
         if not np.isfinite(parameters[name]):
             raise InvalidInput(f"{name} is {parameters[name]}; it must be a finite number")
-    for dimension in family.search_space(depth):
-        if isinstance(dimension, Simplex):
-            continue
-        value = parameters[dimension.name]
-        if not dimension.low <= value <= dimension.high:
+    for d in space:
+        if not isinstance(d, Simplex) and not d.low <= parameters[d.name] <= d.high:
             raise InvalidInput(
-                f"{dimension.name} is {value}; it must be from {dimension.low} to {dimension.high}"
+                f"{d.name} is {parameters[d.name]}; it must be from {d.low} to {d.high}"
             )
     return {name: parameters[name] for name in names}
 

@@ -1,4 +1,4 @@
-"""The named patterns: six shapes over depth, and uniform, the origin.
+"""The named patterns: six shapes over depth, and uniform.
 
 The source (DynaMoE, arXiv 2603.01697) names these shapes; the formulas here are this toolkit's own.
 """
@@ -14,7 +14,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules.allocation import allocate
 from dynamoe_search.schedules.schedule import Schedule
 
-DEFAULT_CONTRAST = 0.6  # the most experts a layer are then four times the fewest
+DEFAULT_CONTRAST = 0.6  # the largest weight is then four times the smallest
 DEFAULT_CYCLES = 2.0
 
 Shape = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
@@ -36,7 +36,7 @@ PATTERNS_AND_UNIFORM: tuple[str, ...] = tuple(_SHAPES)
 
 
 def depth_coordinates(depth: int) -> NDArray[np.float64]:
-    """The depth coordinate u of each layer: l / (L - 1), and 0.5 where there is one layer.
+    """The depth coordinate u of each layer: l / (L - 1), or 0.5 if there is only one layer.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def pattern_shape(pattern: str, depth: int, cycles: float = DEFAULT_CYCLES) -> N
     depth : int
         The number of layers, at least 1.
     cycles : float
-        The cycles c of the waves over the depth. A wave of c cycles is seen only where layers fall
-        between its zeros: with c = 2 it is flat at depths 1, 2, 3 and 5.
+        The cycles c of the waves over the depth. At some depths every layer is at a zero of the
+        wave: with c = 2 it is flat at depths 1, 2, 3 and 5.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Presets: the layer-wise allocation rules of the literature, as profiles to compare against.
+"""Presets: per-layer allocation rules from the literature, as profiles.
 
 A weight is the share of the network's expert (or feed-forward) parameters that the rule gives to a
-layer. Only these ratios are taken from a paper: here every rule spends the same total, so its own
-savings in size are not part of the comparison.
+layer. Only these ratios come from the papers: here all rules have the same total, so savings in
+size are not part of the comparison.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from dynamoe_search.schedules.allocation import allocate
 from dynamoe_search.schedules.pattern import depth_coordinates
 from dynamoe_search.schedules.schedule import Schedule
 
-ALPHA_LORA_EXPONENT = 2.5
-
-# The results of the crown's paper do not stand (its data were misread), so how far the crown rises
-# is not taken from it: this one is ours.
+# Our choice: the paper's own value rests on data that were misread.
 _CROWN_GAIN = 0.5
 
 # Variable width: layers shrink geometrically to 0.3 of the width of an equally large plain network
-# and widen again, and parameters go with the square of the width. For the mean square over many
-# layers to stay 1, the largest over the smallest square, r, must solve (r - 1) / ln r = 1 / 0.3^2.
+# and widen again; parameters grow with the square of the width. The mean square stays 1 over many
+# layers if r, the largest square over the smallest, solves (r - 1) / ln r = 1 / 0.3^2.
 _VARIABLE_WIDTH_RATIO = 42.718
 
 _Profile = NDArray[np.float64]
@@ -34,7 +31,7 @@ _Profile = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Preset:
-    """A rule in words, where it comes from, and its profile at given depth coordinates."""
+    """A rule in words, its paper, and its profile at given depth coordinates."""
 
     rule: str
     source: str
@@ -80,27 +77,11 @@ _PRESETS: dict[str, _Preset] = {
 }
 
 PRESETS: tuple[str, ...] = tuple(_PRESETS)
-"""The rules that need no more than the depth; AlphaLoRA's needs a score of each layer."""
+"""The rules that need only the depth; AlphaLoRA also needs a score per layer."""
 
 
-def preset_rule(preset: str) -> str:
-    """The rule of a preset, in a few words.
-
-    Raises
-    ------
-    InvalidInput
-        For an unknown preset.
-
-    Examples
-    --------
-    >>> preset_rule("openelm")
-    'linear from 0.5 to 4.0'
-    """
-    return _find(preset).rule
-
-
-def preset_source(preset: str) -> str:
-    """The paper of a preset, with its arXiv number.
+def describe_preset(preset: str) -> str:
+    """The rule of a preset in a few words, and its paper with the arXiv number.
 
     Raises
     ------
@@ -109,27 +90,27 @@ def preset_source(preset: str) -> str:
 
     Examples
     --------
-    >>> preset_source("openelm")
-    'OpenELM, arXiv 2404.14619'
+    >>> describe_preset("openelm")
+    'linear from 0.5 to 4.0; OpenELM, arXiv 2404.14619'
     """
-    return _find(preset).source
+    found = _find(preset)
+    return f"{found.rule}; {found.source}"
 
 
 def preset_profile(preset: str, depth: int) -> NDArray[np.float64]:
-    """The profile of a preset, u being the depth coordinate of `depth_coordinates`.
+    """The profile of a preset; u is the depth coordinate of `depth_coordinates`.
 
     - pr_moe: 1, and 2 in the last two layers (arXiv 2201.05596, section 4.1.2; its PR-MoE-32/64 has
       10 layers of 32 experts and 2 of 64). At depths 1 and 2 it is uniform.
-    - mola: 2, 4, 6, 8 in four equal groups of layers (arXiv 2402.08562). That a layer where two
-      groups meet takes the mean over its slice of the depth is ours.
+    - mola: 2, 4, 6, 8 in four equal groups of layers (arXiv 2402.08562). A layer where two groups
+      meet takes the mean over its slice of the depth; this is our choice.
     - openelm: 0.5 + 3.5 u, the feed-forward multipliers of arXiv 2404.14619.
     - crown: 1 - 0.5 |2u - 1|, most in the middle; inverted_crown: 1 + 0.5 |2u - 1|. The shape is
-      that of arXiv 2509.06518, without the two wide end layers that its authors frame it with; the
-      0.5 is ours. They are the pyramid of contrast 1/3 and the inverted pyramid of contrast 1/5.
-    - variable_width: 42.7^t, t falling straight from 1 at the first layer to 0 at u = 0.75 and back
-      to 1 at the last (arXiv 2606.18246: bottleneck at 0.75 of the depth, 0.3 as wide as the plain
-      network, equal parameters). Far steeper than inverted_crown, and not symmetric. Reading
-      widths as expert counts through their parameters is ours.
+      that of arXiv 2509.06518 without its two wide end layers; the 0.5 is our choice. They are the
+      pyramid of contrast 1/3 and the inverted pyramid of contrast 1/5.
+    - variable_width: 42.7^t, where t is linear from 1 at the first layer to 0 at u = 0.75 and back
+      to 1 at the last (arXiv 2606.18246: narrowest at 0.75 of the depth, 0.3 as wide as the plain
+      network, equal parameters). We turn widths into expert counts of equal parameters.
 
     Parameters
     ----------
@@ -176,19 +157,17 @@ def preset_schedule(
     return allocate(preset_profile(preset, depth), total, minimum, maximum)
 
 
-def alpha_lora_profile(
-    scores: ArrayLike, exponent: float = ALPHA_LORA_EXPONENT
-) -> NDArray[np.float64]:
+def alpha_lora_profile(scores: ArrayLike, exponent: float = 2.5) -> NDArray[np.float64]:
     """AlphaLoRA's profile: s_l proportional to alpha_l^exponent (arXiv 2410.10054).
 
     Parameters
     ----------
     scores : array_like of float, shape (depth,)
-        The score alpha of each layer, positive and finite. In the paper it is the tail exponent of
-        the spectrum of the layer's weights (the mean of its matrices): the larger, the less the
-        layer has learned, and the more experts it gets. Only the ratios of the scores matter.
+        The score alpha of each layer, positive and finite; only ratios matter. In the paper it is
+        the tail exponent of the spectrum of the layer's weights, the mean over its matrices: the
+        larger it is, the less the layer has learned, and the more experts it gets.
     exponent : float
-        At least 0, where 0 is uniform; the paper's is 2.5.
+        At least 0; 0 gives uniform, and the paper uses 2.5.
 
     Returns
     -------
@@ -198,7 +177,7 @@ def alpha_lora_profile(
     Raises
     ------
     InvalidInput
-        For a score that is not positive and finite, naming its layer, or a negative exponent.
+        For a score that is not positive and finite, or a negative exponent.
 
     Examples
     --------
@@ -207,7 +186,7 @@ def alpha_lora_profile(
     """
     alpha = np.asarray(scores, dtype=np.float64)
     if alpha.ndim != 1 or alpha.size == 0:
-        raise InvalidInput(f"AlphaLoRA takes one score a layer, got shape {alpha.shape}")
+        raise InvalidInput(f"AlphaLoRA takes one score per layer, got shape {alpha.shape}")
     valid = np.isfinite(alpha) & (alpha > 0)
     if not valid.all():
         layer = int(np.argmin(valid))
@@ -216,33 +195,9 @@ def alpha_lora_profile(
         )
     if not 0 <= exponent < np.inf:
         raise InvalidInput(f"exponent is {exponent}; it must be a finite number of at least 0")
-    # A weight too small for a float gets the minimum anyhow, but must stay positive.
+    # A weight that underflows must stay positive; its layer gets the minimum in any case.
     weights: _Profile = np.maximum((alpha / alpha.max()) ** exponent, np.finfo(np.float64).tiny)
     return weights
-
-
-def alpha_lora_schedule(
-    scores: ArrayLike,
-    total: int,
-    minimum: int = 1,
-    maximum: int | None = None,
-    exponent: float = ALPHA_LORA_EXPONENT,
-) -> Schedule:
-    """The integer schedule of AlphaLoRA's profile.
-
-    Parameters
-    ----------
-    scores, exponent
-        As in `alpha_lora_profile`.
-    total, minimum, maximum
-        As in `dynamoe_search.schedules.allocate`.
-
-    Examples
-    --------
-    >>> str(alpha_lora_schedule([2.0, 4.0, 2.0], total=12, exponent=2))
-    '2-8-2'
-    """
-    return allocate(alpha_lora_profile(scores, exponent), total, minimum, maximum)
 
 
 def _find(preset: str) -> _Preset:

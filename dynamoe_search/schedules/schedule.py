@@ -5,33 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import overload
 
 from dynamoe_search.errors import InvalidInput
 
 _TEXT_FORM = re.compile(r"[0-9]+(-[0-9]+)*")
+_BAR_HEIGHT = 40  # pixels of the tallest bar in a notebook
+_BAR_STEP = 10  # pixels per layer
 
 
 @dataclass(frozen=True, order=True)
 class Schedule:
     """The expert counts (N_1, ..., N_L), first layer first.
 
-    Schedules are hashable values: equal where all their counts are, ordered like tuples.
+    A hashable value that compares like the tuple of its counts, and reads like one.
 
     Parameters
     ----------
     counts : tuple of int
-        One expert count a layer, each at least 1.
+        One expert count per layer, each at least 1.
 
     Raises
     ------
     InvalidInput
-        Where there is no layer, or a count is not a positive whole number.
+        If there is no layer, or a count is not a positive whole number.
 
     Examples
     --------
     >>> schedule = Schedule((8, 6, 4, 2))
-    >>> str(schedule), schedule.total, schedule.depth
-    ('8-6-4-2', 20, 4)
+    >>> str(schedule), schedule.total, schedule.depth, len(schedule)
+    ('8-6-4-2', 20, 4, 4)
+    >>> schedule[0], schedule[1:3], list(schedule), 6 in schedule
+    (8, (6, 4), [8, 6, 4, 2], True)
     >>> Schedule.parse("8-6-4-2") == schedule
     True
     """
@@ -48,7 +53,7 @@ class Schedule:
         if not counts:
             raise InvalidInput("a schedule needs at least one layer, got none")
         for layer, count in enumerate(counts):
-            # numpy integers are welcome, booleans and fractions are not.
+            # numpy integers are accepted, booleans and fractions are not.
             if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
                 raise InvalidInput(
                     f"layer {layer} has {count!r} experts; every layer needs a whole number of"
@@ -63,10 +68,10 @@ class Schedule:
         Raises
         ------
         InvalidInput
-            Where the text is not counts joined by ``-``, or a count is 0.
+            If the text is not a list of counts joined by ``-``, or a count is 0.
         """
         stripped = text.strip()
-        if not _TEXT_FORM.fullmatch(stripped, 0) or not stripped.isascii():
+        if not _TEXT_FORM.fullmatch(stripped):
             raise InvalidInput(
                 f"{text!r} is not a schedule; write the expert counts from the first layer to the"
                 " last, joined by '-', for example 8-6-4-2"
@@ -86,8 +91,35 @@ class Schedule:
     def __str__(self) -> str:
         return "-".join(map(str, self.counts))
 
+    def __len__(self) -> int:
+        return len(self.counts)
+
     def __iter__(self) -> Iterator[int]:
         return iter(self.counts)
 
-    def __len__(self) -> int:
-        return len(self.counts)
+    @overload
+    def __getitem__(self, layer: int) -> int: ...
+    @overload
+    def __getitem__(self, layer: slice) -> tuple[int, ...]: ...
+    def __getitem__(self, layer: int | slice) -> int | tuple[int, ...]:
+        return self.counts[layer]
+
+    def _repr_html_(self) -> str:
+        """The text form under one bar per layer, in the text color of the notebook.
+
+        Examples
+        --------
+        >>> Schedule((2, 1))._repr_html_().count("<rect ")
+        2
+        """
+        scale = _BAR_HEIGHT / max(self.counts)
+        bars = "".join(
+            f'<rect x="{_BAR_STEP * layer}" y="{_BAR_HEIGHT - scale * count:g}"'
+            f' width="{_BAR_STEP - 2}" height="{scale * count:g}"/>'
+            for layer, count in enumerate(self.counts)
+        )
+        return (
+            f'<div><svg role="img" aria-label="Experts per layer: {self}" fill="currentColor"'
+            f' width="{_BAR_STEP * self.depth}" height="{_BAR_HEIGHT}">{bars}</svg>'
+            f"<br><code>{self}</code></div>"
+        )

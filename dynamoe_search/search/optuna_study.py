@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from statistics import fmean, median_high
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -15,10 +16,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dynamoe_search.log.runs import Run
 from dynamoe_search.log.state import Progress
+from dynamoe_search.log.table import baselines_of, is_feasible
 from dynamoe_search.plan.candidate import Candidate, parse_candidate
+from dynamoe_search.plan.plan import groups_of, names_of
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
+_STATES = {"running": TrialState.RUNNING, "pruned": TrialState.PRUNED}
 
 
 def optuna_study(
@@ -39,37 +43,51 @@ def optuna_study(
     -------
     Study
         A trial per candidate, in the order in which they were first trained. Its value is the mean
-        over the candidate's blocks (for each objective), its parameters are the experts per layer
-        (``experts_1`` is that of the first layer) and what is searched next to the schedule. The
-        user attributes give the candidate, its blocks, and the parameters of the family.
+        over the candidate's blocks (for each objective), and so are its intermediate values, the
+        points of the learning curve. Its parameters are the experts per layer (``experts_1`` is
+        that of the first layer) and what is searched next to the schedule. A constraint has the
+        middle of its values, so that it is met where most blocks meet it. The user attributes give
+        the ``candidate``, its ``schedule``, ``pattern`` and ``group``, its complete ``blocks``,
+        whether it is ``feasible``, and what Optuna proposed, ``parameter_...``.
     """
-    search = study_file.search
-    objectives = [OBJECTIVES[objective] for objective in search.objectives]
-    study = optuna.create_study(
-        study_name=name,
-        storage=storage,
-        directions=["minimize" if one.minimize else "maximize" for one in objectives],
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(list(search.objectives))
+    objectives = [OBJECTIVES[objective] for objective in study_file.search.objectives]
     by_candidate: dict[str, list[Run]] = {}
     for run in progress.runs:
         by_candidate.setdefault(run.start.candidate, []).append(run)
-    candidates = {text: parse_candidate(text) for text in by_candidate}
-    schedules = [one for one in candidates.values() if isinstance(one, Candidate)]
-    distributions = _distributions(schedules, study_file)
-    study.add_trials(
-        [
-            _trial(runs, candidate, distributions, study_file)
-            for text, runs in by_candidate.items()
-            if isinstance(candidate := candidates[text], Candidate)
-        ]
-    )
+    parsed = {text: parse_candidate(text) for text in by_candidate}
+    candidates = {text: one for text, one in parsed.items() if isinstance(one, Candidate)}
+    distributions = _distributions(candidates.values(), study_file)
+    baselines = baselines_of(candidates.values(), study_file)
+    names, groups = names_of(baselines), groups_of(baselines)
+    with _quiet():
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=["minimize" if one.minimize else "maximize" for one in objectives],
+        )
+        study.set_metric_names(list(study_file.search.objectives))
+    for text, candidate in candidates.items():
+        trial = _trial(by_candidate[text], candidate, distributions, study_file)
+        trial.set_user_attr("pattern", names.get(text, ""))
+        trial.set_user_attr("group", groups.get(text, "searched"))
+        study.add_trial(trial)
     return study
 
 
-def _parameters(candidate: Candidate) -> dict[str, Any]:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from saying that a study was created, and that it may change its interface."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _parameters(candidate: Candidate) -> dict[str, float]:
     layers = {f"experts_{layer}": n for layer, n in enumerate(candidate.schedule.counts, start=1)}
     return layers | dict(candidate.settings)
 
@@ -79,16 +97,14 @@ def _distributions(
 ) -> dict[str, BaseDistribution]:
     """From the fewest to the most of each parameter that the study has trained."""
     rows = [_parameters(candidate) for candidate in candidates]
+    intervals = study_file.search.also.intervals()
     found: dict[str, BaseDistribution] = {}
     for name in rows[0] if rows else ():
-        values = [row[name] for row in rows]
-        low, high = min(values), max(values)
-        whole = all(float(value).is_integer() for value in values)
-        interval = study_file.search.also.intervals().get(name)
-        if whole and name not in ("p", "tau", "target"):
-            found[name] = IntDistribution(int(low), int(high))
+        if name in intervals and name != "k":
+            found[name] = FloatDistribution(*intervals[name])
         else:
-            found[name] = FloatDistribution(*(interval or (low, high)))
+            values = [int(row[name]) for row in rows]
+            found[name] = IntDistribution(min(values), max(values))
     return found
 
 
@@ -98,15 +114,25 @@ def _trial(
     distributions: dict[str, BaseDistribution],
     study_file: StudyFile,
 ) -> FrozenTrial:
+    """The trial of a candidate, from all its runs."""
     search = study_file.search
-    complete = [run.result for run in runs if run.state == "complete"]
-    columns = [OBJECTIVES[objective].column for objective in search.objectives]
-    values = [_mean([r.value(column) for r in complete]) for column in columns]
-    state = _state(runs, values)
-    curves = [run.result.curve for run in runs if run.state == "pruned"]
+    last = next((run for run in reversed(runs) if run.state in _STATES), runs[-1])
+    complete = [run for run in runs if run.state == "complete"]
+    results = [run.result for run in complete]
+    columns = [OBJECTIVES[name].column for name in search.objectives]
+    values, constraints = list[float](), dict[str, float]()
+    if results:
+        values = [fmean(result.value(column) for result in results) for column in columns]
+        constraints = {
+            str(c): median_high(c.violation(result.value(c.key)) for result in results)
+            for c in search.constraint_list
+        }
+    is_known = bool(results) and not any(map(math.isnan, [*values, *constraints.values()]))
+    state = TrialState.COMPLETE if is_known else _STATES.get(last.state, TrialState.FAIL)
+    curves = [result.curve for result in results or [last.result]]
     trial = create_trial(
         state=state,
-        values=values if state == TrialState.COMPLETE else None,
+        values=values if is_known else None,
         params={
             name: int(value) if isinstance(distributions[name], IntDistribution) else value
             for name, value in _parameters(candidate).items()
@@ -114,34 +140,20 @@ def _trial(
         distributions=distributions,
         user_attrs={
             "candidate": str(candidate),
-            "blocks": len(complete),
-            "family": dict(runs[0].start.parameters or {}),
+            "schedule": str(candidate.schedule),
+            "blocks": len(results),
+            "feasible": sum(is_feasible(r, study_file) for r in results) > len(results) / 2,
+            **{f"parameter_{name}": at for name, at in (runs[0].start.parameters or {}).items()},
         },
         intermediate_values={
-            step: point.loss for curve in curves for step, point in enumerate(curve, start=1)
+            step: fmean(point.loss for point in points)
+            for step, points in enumerate(zip(*curves, strict=False), start=1)
         },
-        constraints={
-            str(c): _mean([c.violation(r.value(c.key)) for r in complete])
-            for c in search.constraint_list
-            if complete
-        },
+        constraints=constraints if is_known else {},
     )
     trial.datetime_start = datetime.fromtimestamp(runs[0].started)
-    ends = [run.finished for run in runs if run.finished is not None]
+    ends = [run.finished for run in complete or runs if run.finished is not None]
     if state.is_finished() and ends:
-        trial.datetime_complete = datetime.fromtimestamp(max(ends))
+        # Of the first block, as others follow late in the search.
+        trial.datetime_complete = datetime.fromtimestamp(min(ends))
     return trial
-
-
-def _state(runs: Sequence[Run], values: Sequence[float]) -> TrialState:
-    """Complete where there are values; else what its runs have come to."""
-    states = {run.state for run in runs}
-    if not any(math.isnan(value) for value in values):
-        return TrialState.COMPLETE
-    if "running" in states:
-        return TrialState.RUNNING
-    return TrialState.PRUNED if "pruned" in states else TrialState.FAIL
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

@@ -1,9 +1,9 @@
-"""What is trained next, decided from the log alone.
+"""What to train next, decided from the log alone.
 
-A search goes in this order: runs that were lost are tried again; each named pattern, uniform and
-each preset that the study lists is trained once, whether or not the family reaches it; the sampler
-explores; and the last quarter of a study trains its leaders on further blocks, best first, so that
-the winner is not merely the luckiest seed. A confirmation trains every contender on the same fresh
+A search goes in this order: it tries lost runs again; it trains each named pattern, uniform and
+each preset that the study lists once, whether or not the family reaches it; the sampler explores;
+and the last quarter of the study trains the leaders on further blocks, best first, so that the
+winner is not only the luckiest seed. A confirmation trains every contender on the same fresh
 blocks, one block after another.
 """
 
@@ -46,7 +46,7 @@ class _Wanted:
 
 
 class SearchPolicy:
-    """What a search trains next.
+    """Decides what a search trains next.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ class SearchPolicy:
         Parameters
         ----------
         state : State
-            As it was followed.
+            Up to the last event that was followed.
         worker, session : str
-            Who asks.
+            The worker that asks, and its session.
 
         Raises
         ------
@@ -104,15 +104,15 @@ class SearchPolicy:
         )
 
     def forget_proposal(self) -> None:
-        """End the trial of what was proposed last, where no run of it starts."""
+        """End Optuna's trial of the last proposal, where no run of it starts."""
         self.proposer.forget_proposal()
 
     def fraction(self, progress: Progress) -> float:
-        """How much is done: 1 or more at the end."""
+        """The part of the search that is done: 1 or more at the end."""
         return fraction_done(progress, self.plan.study.search)
 
     def fraction_of_one_run(self) -> float:
-        """What one more run adds to that, where it is known before the run ends."""
+        """What one more run adds to `fraction`; 0 where only the end of the run decides."""
         return 1 / self.plan.study.search.runs if self.plan.study.search.runs else 0.0
 
     def _wanted(self, progress: Progress, position: int) -> _Wanted | None:
@@ -130,9 +130,9 @@ class SearchPolicy:
         proposal = self.proposer.propose(progress, position)
         if proposal is None:
             return None
-        candidate, parameters = str(proposal.candidate), proposal.parameters
-        prunable = search.pruner != "none" and progress.first_free_block(candidate) == 0
-        return _Wanted(candidate, parameters, position, proposal.passed_over, prunable)
+        name, parameters = str(proposal.candidate), proposal.parameters
+        prunable = search.pruner != "none" and progress.first_free_block(name) == 0
+        return _Wanted(name, parameters, position, proposal.passed_over, prunable)
 
     def _parameters(self, name: str, candidate: Candidate) -> Mapping[str, float] | None:
         """A baseline in Optuna's search space; None where the family does not reach it."""
@@ -146,7 +146,7 @@ class SearchPolicy:
         return encode(location.parameters, plan.family, plan.depth) | settings
 
     def _next_of_all(self, progress: Progress) -> _Wanted | None:
-        """Of all schedules of the budget, the first that has been trained least."""
+        """Of all schedules of the budget, the first of those with the fewest blocks."""
         plan, budget = self.plan, self.plan.study.budget
         assert plan.solution is not None  # the study file asks for a total
         bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
@@ -169,7 +169,7 @@ class SearchPolicy:
 
 
 class ConfirmationPolicy:
-    """What a confirmation trains next.
+    """Decides what a confirmation trains next.
 
     Parameters
     ----------
@@ -206,16 +206,14 @@ class ConfirmationPolicy:
         if block >= self.seeds:
             return None
         seed, candidate = self.plan.confirmation_seed(block), self.candidates[place]
-        return Start(
-            "confirmation", candidate, block, 0, seed, worker, session, len(progress.runs)
-        )
+        return Start("confirmation", candidate, block, 0, seed, worker, session, len(progress.runs))
 
     def fraction(self, progress: Progress) -> float:
-        """How much is done: 1 at the end."""
+        """The part of the confirmation that is done: 1 at the end."""
         return progress.finished / (len(self.candidates) * self.seeds)
 
     def fraction_of_one_run(self) -> float:
-        """What one more run adds to that."""
+        """What one more run adds to `fraction`."""
         return 1 / (len(self.candidates) * self.seeds)
 
 
@@ -223,7 +221,7 @@ Policy = SearchPolicy | ConfirmationPolicy
 
 
 def fraction_done(progress: Progress, limits: SearchSection, count_running: bool = False) -> float:
-    """How far a search is towards the first of its limits: 1 or more where it is over."""
+    """The part done, up to the first limit that is reached: 1 or more where the search is over."""
     runs = progress.finished + (len(progress.running) if count_running else 0)
     done = (
         (runs, limits.runs),
@@ -236,7 +234,7 @@ def fraction_done(progress: Progress, limits: SearchSection, count_running: bool
 def leaders(progress: Progress, search: SearchSection) -> list[str]:
     """The candidates with results, best first; those that meet the constraints before the others.
 
-    With several objectives, those on the front of the means come first. Equals go by name.
+    With several objectives, those on the front of the means come first. Ties are sorted by name.
     """
     quantities = [OBJECTIVES[name] for name in search.objectives]
     columns = [quantity.column for quantity in quantities]

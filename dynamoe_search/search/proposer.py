@@ -2,9 +2,9 @@
 
 It holds a trial for each run of the search whose candidate lies in the family. What a sampler
 proposes, and what a pruner ends, is a function of the log and of the study's seed: every process
-that reads the same events has the same study in memory. So a sampler is told of results when it is
-asked, not when they come: others may have read more by then, but each start says what its sampler
-had seen.
+that reads the same events has the same study in memory. For that, a sampler gets results when it
+is asked, not when they arrive: other processes may have read more by then, but each start says
+which results its sampler had seen.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from dynamoe_search.search.space import suggest, suggest_settings
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
 _STUDY = "search"  # the same in all processes: Hyperband draws brackets by this name
-# After so many proposals in a row that need no run, nothing is left to train.
+# After this many proposals in a row that need no run, nothing is left to train.
 _MOST_PASSED_OVER = 50
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a sampler proposes.
+    """A sampler's proposal.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Proposer:
             self._proposed = None
 
     def follow(self, position: int, event: Event) -> None:
-        """Take in the next event of the log. A lost run keeps its trial for the next attempt."""
+        """Follow the next event of the log. A lost run keeps its trial for the next attempt."""
         match event.kind:
             case "started":
                 start = START.validate_python(event.content)
@@ -138,9 +138,9 @@ class Proposer:
         return followed.trial.should_prune()
 
     def _ask(self, passed_over: int) -> tuple[Candidate, optuna.Trial]:
-        """Ask the sampler; a random one after a proposal in vain.
+        """Ask the sampler; after a proposal that needs no run, ask a random one.
 
-        A sampler that proposes what is known is told its mean, which only draws it there again.
+        A sampler that proposes a known candidate gets its mean, and would propose it again.
         """
         search = self.plan.study.search
         name = "random" if passed_over else search.sampler
@@ -155,7 +155,7 @@ class Proposer:
     def _answer(self, trial: optuna.Trial, candidate: Candidate) -> None:
         """End a trial that needs no run.
 
-        Samplers that build on their own proposals are told the mean of what is known.
+        Samplers that build on their own proposals get the mean of the known results.
         """
         results = self._results.get(str(candidate))
         if self.plan.study.search.sampler not in KEEPS_STATE or not results:
@@ -182,7 +182,7 @@ class Proposer:
         return self._ask_for(start)
 
     def _ask_again(self, start: Start) -> optuna.Trial:
-        """What another process has asked, so that the sampler is in the same state."""
+        """Ask as another process has asked, so that the sampler is in the same state."""
         for passed_over in range(start.passed_over):
             candidate, trial = self._ask(passed_over)
             self._answer(trial, candidate)
@@ -212,14 +212,14 @@ class Proposer:
         followed = self._followed.get((report.candidate, report.block))
         if followed is None:
             return
-        if report.step > followed.step:  # a second attempt comes by the same points
+        if report.step > followed.step:  # a second attempt passes the same points
             followed.trial.report(report.loss, report.step)
             followed.step = report.step
         if self.plan.study.search.pruner in KEEPS_RUNGS:
             followed.unpromising = followed.trial.should_prune()
 
     def _tell_until(self, position: int) -> None:
-        """Tell the sampler of the results up to a position in the log."""
+        """Tell the sampler the results up to a position in the log."""
         while self._untold and self._untold[0][0] <= position:
             _, finish, followed = self._untold.popleft()
             if finish.state == "complete":

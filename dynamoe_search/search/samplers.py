@@ -18,9 +18,9 @@ from optuna.pruners import (
 
 from dynamoe_search.errors import InvalidInput
 
-# These keep something in the records besides trials and their values.
+# These keep a state besides trials and their values.
 KEEPS_STATE = ("cmaes", "nsga2", "nsga3", "qmc")
-# These note which rungs a run has reached, and must be asked about every point of every run.
+# These note which rungs a run has reached, and so must be asked at every point of every run.
 KEEPS_RUNGS = ("asha", "hyperband")
 _POPULATION = 20  # of the genetic samplers: studies are small, and a generation must pass to learn
 _REDUCTION = 3  # of ASHA and Hyperband: a third goes on at each rung
@@ -29,11 +29,11 @@ _REDUCTION = 3  # of ASHA and Hyperband: a third goes on at each rung
 def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.samplers.BaseSampler:
     """The sampler of that name for a study's next trial.
 
-    Most keep no state but their random numbers, so these are drawn anew from the study's seed, the
-    number of trials asked so far, and how often it was asked in vain for the next: an interrupted
-    study then goes on as it would have, but for the trials that were cut short, which count, too.
-    QMC and CMA-ES keep their state in the storage and need one seed throughout; what they cannot
-    choose, such as the expert width for CMA-ES, is drawn at random.
+    Most samplers keep no state but their random numbers. These are drawn from the study's seed, the
+    number of runs started so far, and the number of proposals for the next run that needed no run;
+    so an interrupted study goes on as it would have. QMC and CMA-ES keep their state in the trials
+    and need the same seed each time; what they cannot choose, such as the expert width for CMA-ES,
+    is drawn at random.
 
     Raises
     ------
@@ -66,12 +66,12 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
 
 
 def make_pruner(name: str, evaluations: int) -> BasePruner:
-    """The pruner of that name, for learning curves of so many points.
+    """The pruner of that name, for learning curves with this number of points.
 
     Rungs are the points of the curve: ASHA (arXiv 1810.05934) and Hyperband (arXiv 1603.06560) look
     at 1, 3, 9, ... of them. The median pruner (Vizier's stopping rule) compares with the median of
     the others at the same point; the Wilcoxon pruner compares curves point by point with the
-    best's, by a signed-rank test whose points are not independent: a rule of thumb, not a test.
+    best's by a signed-rank test. Its points are not independent, so it is a rule of thumb.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Families, and what is searched next to them, as Optuna spaces: where the two meet."""
+"""The parameters of families, and what is searched next to them, in Optuna's search space."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def suggest(
             case Simplex(names):
                 sizes = [-math.log(trial.suggest_float(name, _LEAST, 1.0)) for name in names]
                 total = sum(sizes)
-                # All at 1 is no direction at all: the middle.
+                # All at 1 has no direction: take the middle.
                 shares = [s / total if total > 0 else 1 / len(names) for s in sizes]
                 parameters.update(zip(names, shares, strict=True))
     return parameters
 
 
 def encode(parameters: Mapping[str, float], family: Family, depth: int) -> dict[str, float]:
-    """What Optuna has to choose for `suggest` to give these parameters."""
+    """The values with which `suggest` gives these parameters."""
     encoded = dict(parameters)
     for dimension in family.search_space(depth):
         if isinstance(dimension, Simplex):
@@ -57,5 +57,5 @@ def suggest_settings(
         if name == "k":
             settings[name] = trial.suggest_int(name, int(low), int(high))
         else:
-            settings[name] = also.settled(name, trial.suggest_float(name, low, high))
+            settings[name] = also.rounded(name, trial.suggest_float(name, low, high))
     return settings

@@ -1,7 +1,4 @@
-"""What a network is, in plain data: enough to count it, to build it, and to write it down.
-
-Knows nothing of torch, so that budgets can be computed without it.
-"""
+"""Networks in plain data: enough to count, build and save them. Needs no torch."""
 
 from dynamoe_search.specification.network import (
     LANGUAGE_SCALES,

@@ -1,4 +1,4 @@
-"""Networks in plain data: the proxies, and the feed-forward blocks that they are built of."""
+"""Networks in plain data: the proxies and their feed-forward blocks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ _DEFAULT_STRENGTH = {"none": 0.0, "switch": 0.01, "bias": 0.001}
 
 @dataclass(frozen=True)
 class Balance:
-    """What keeps the experts of a layer equally busy in training.
+    """How training keeps the experts of a layer equally busy.
 
     Parameters
     ----------
     name : {"none", "switch", "bias"}
-        Nothing, as in the source; an auxiliary loss (arXiv 2101.03961); or a bias an expert, moved
-        after every step, that only decides which experts are chosen (arXiv 2408.15664).
+        Nothing, as in the source; an auxiliary loss (arXiv 2101.03961); or a bias per expert that
+        moves after every step and changes only which experts are chosen (arXiv 2408.15664).
     strength : float, optional
-        The coefficient of the switch loss (0.01 where it is None), or the bias's step (0.001).
+        The coefficient of the switch loss (default 0.01), or the step of the bias (default 0.001).
     z_loss : float
         The coefficient of the router's z-loss (arXiv 2202.08906), which keeps logits small.
+
+    Raises
+    ------
+    InvalidInput
+        If the name is unknown, or a coefficient is negative or not finite.
     """
 
     name: Literal["none", "switch", "bias"] = "none"
@@ -40,7 +45,7 @@ class Balance:
         if self.strength is None:
             object.__setattr__(self, "strength", _DEFAULT_STRENGTH[self.name])
         elif self.name == "none" and self.strength:
-            raise InvalidInput("balance none has no strength; leave it out, or name a balance")
+            raise InvalidInput("balance none has no strength; leave it out, or choose another")
         for name in ("strength", "z_loss"):
             value = getattr(self, name)
             if not 0 <= value < inf:
@@ -49,18 +54,23 @@ class Balance:
 
 @dataclass(frozen=True)
 class Experts:
-    """Feed-forward blocks of experts, one layer a block.
+    """Feed-forward blocks of experts, one layer of experts per block.
 
     Parameters
     ----------
     hidden : int
         The hidden width h of every expert; an expert is width -> hidden -> width, without biases.
     schedule : Schedule
-        The experts of each layer.
+        The number of experts of each layer.
     router : Router or tuple of Router
-        The rule by which tokens choose experts: one for all layers, or one a layer.
+        The rule by which tokens choose experts: one for all layers, or one per layer.
     balance : Balance
-        What keeps the experts equally busy.
+        How training keeps the experts equally busy.
+
+    Raises
+    ------
+    InvalidInput
+        If `hidden` is below 1, or the number of routers differs from the depth.
     """
 
     hidden: int
@@ -73,7 +83,7 @@ class Experts:
         if isinstance(self.router, tuple) and len(self.router) != self.depth:
             raise InvalidInput(
                 f"{len(self.router)} routers are given for the {self.depth} layers of"
-                f" {self.schedule}; give one for all, or one a layer"
+                f" {self.schedule}; give one for all layers, or one per layer"
             )
 
     @property
@@ -91,7 +101,7 @@ class Experts:
 
 @dataclass(frozen=True)
 class Dense:
-    """Plain feed-forward blocks: what one expert computes, without routers.
+    """Plain feed-forward blocks: each is one expert, without a router.
 
     Parameters
     ----------
@@ -103,9 +113,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
-            raise InvalidInput(
-                f"hidden is {self.hidden}; it must be one width of at least 1 a block"
-            )
+            raise InvalidInput(f"hidden is {self.hidden}; give one width of at least 1 per block")
 
     @property
     def depth(self) -> int:
@@ -120,7 +128,7 @@ class Classifier:
     Parameters
     ----------
     inputs, classes : int
-        The values of an image, and the classes to tell apart.
+        The number of values of an image, and the number of classes.
     width : int
         The model width d.
     blocks : Experts or Dense
@@ -150,14 +158,14 @@ class LanguageModel:
     Parameters
     ----------
     vocabulary : int
-        The tokens.
+        The number of tokens.
     context : int
-        The length of the sequences it is trained on, T.
+        The length T of the training sequences.
     width : int
         The model width d.
     heads : int
-        The attention heads; with 0 there is no attention, as in the source: each token is then
-        predicted from the one before it alone.
+        The attention heads. 0 means no attention, as in the source: each token is then predicted
+        only from the one before it.
     blocks : Experts or Dense
         The feed-forward blocks.
     """
@@ -170,11 +178,11 @@ class LanguageModel:
 
     def __post_init__(self) -> None:
         _require_positive(self, "vocabulary", "context", "width")
-        # Rotary positions turn pairs of values.
+        # Rotary positions rotate pairs of values.
         if self.heads < 0 or (self.heads > 0 and self.width % (2 * self.heads)):
             raise InvalidInput(
-                f"heads is {self.heads}; it must be 0, or divide the width, {self.width}, into even"
-                " parts"
+                f"heads is {self.heads}; it must be 0, or divide the width, {self.width}, into"
+                " parts of even size"
             )
 
 
@@ -183,7 +191,7 @@ Specification = Classifier | LanguageModel
 
 @dataclass(frozen=True)
 class LanguageScale:
-    """The fixed sizes of a language-model proxy, and the experts that make it its size."""
+    """The sizes of a language-model proxy; `experts` is the sum over its layers."""
 
     depth: int
     width: int
@@ -192,8 +200,8 @@ class LanguageScale:
     experts: int
 
 
-# Within the source's range, 85 K to 1.4 M parameters, with the byte tokenizer's vocabulary of 257:
-# 91,232, 511,168 and 1,333,536 parameters in all.
+# 91,232, 511,168 and 1,333,536 parameters with the byte tokenizer's vocabulary of 257; the source's
+# networks have 85 K to 1.4 M.
 LANGUAGE_SCALES: dict[str, LanguageScale] = {
     "tiny": LanguageScale(depth=4, width=32, heads=2, hidden=64, experts=16),
     "small": LanguageScale(depth=6, width=64, heads=4, hidden=128, experts=24),

@@ -1,8 +1,8 @@
-"""Routers in plain data: by which rule a token chooses its experts.
+"""Routers in plain data: the rules by which a token chooses its experts.
 
-A router has a ``name``, its constants, and ``active_bounds``: what K it can choose among N experts.
-`held_at` gives the router that is held at a K, as the compute-matched regime asks.
-`dynamoe_search.models.routing` carries them out.
+A router has a ``name``, its constants, and ``active_bounds``: the K that it can choose among N
+experts. `held_at` fixes the K of a router, for the compute-matched regime.
+`dynamoe_search.models.routing` computes them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 from dynamoe_search.errors import InvalidInput
 
-# What binary fractions such as 0.7 * 10 may be off by when they stand for whole numbers.
+# The error allowed where products such as 0.7 * 10 should be whole numbers.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Percentile:
-    """The source's router, literally (DynaMoE, arXiv 2603.01697).
+    """The router of the source, DynaMoE (arXiv 2603.01697).
 
-    A token uses the experts whose gate is strictly above the tau-percentile, by linear
-    interpolation, of that token's own N gates; at least one. Without ties that is always
+    A token uses the experts whose gate is strictly above the tau-percentile (by linear
+    interpolation) of its own N gates, and at least one expert. Without ties that is always
     K = max(1, N - 1 - floor(tau (N - 1))) experts: K varies by layer through N, never by token.
     The weights are a second softmax over the chosen gates.
 
@@ -32,7 +32,7 @@ class Percentile:
     tau : float
         The percentile, in [0, 1].
     temperature : float
-        What logits are divided by before the softmax, above 0.
+        The divisor of the logits before the softmax, above 0.
     noise : float
         The standard deviation of the Gaussian noise added to the gates in training, at least 0.
 
@@ -52,12 +52,12 @@ class Percentile:
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
-        """The fewest and the most experts a token can use of `experts`: one number, twice."""
+        """The smallest and the largest K among `experts`; here they are equal."""
         active = max(1, experts - 1 - self.rank(experts)[0])
         return active, active
 
     def rank(self, experts: int) -> tuple[int, float]:
-        """Where the percentile lies among the sorted gates: a whole rank and a fraction beyond."""
+        """The position of the percentile among the sorted gates: a whole rank and a fraction."""
         position = self.tau * (experts - 1)
         whole = floor(position + _ROUNDING)
         return whole, max(0.0, position - whole)
@@ -65,17 +65,18 @@ class Percentile:
 
 @dataclass(frozen=True)
 class TopK:
-    """The k largest gates of each token, or all where a layer has fewer experts.
+    """The k largest gates of each token, or all gates if a layer has fewer experts.
 
-    The weights are the chosen gates divided by their sum; with k = 1, where that would always be 1
-    and teach the router nothing, the gate itself (as in Switch Transformers, arXiv 2101.03961).
+    The weights are the chosen gates divided by their sum. With k = 1 that would always be 1, and
+    the router would have no gradient; the weight is then the gate itself (as in Switch
+    Transformers, arXiv 2101.03961).
 
     Parameters
     ----------
     k : int
         At least 1.
     temperature, noise : float
-        As in `Percentile`; the noise only decides which experts are chosen.
+        As in `Percentile`; the noise changes only which experts are chosen.
     """
 
     k: int = 2
@@ -88,26 +89,26 @@ class TopK:
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
-        """The fewest and the most experts a token can use of `experts`: one number, twice."""
+        """The smallest and the largest K among `experts`; here they are equal."""
         active = min(self.k, experts)
         return active, active
 
 
 @dataclass(frozen=True)
 class TopP:
-    """The fewest largest gates whose sum reaches p (arXiv 2403.07652).
+    """The smallest number of largest gates whose sum reaches p (arXiv 2403.07652).
 
     K varies by token from 1 to ceil(p N): the k largest of N gates sum to at least k / N. The
-    weights are the chosen gates themselves, so that a token of one expert still teaches the router.
+    weights are the chosen gates themselves, so a token with one expert still trains the router.
 
     Parameters
     ----------
     p : float
         The sum to reach, above 0 and at most 1.
     target : float, optional
-        The mean K that a controller holds by moving p; p itself where it is None.
+        The mean K that a controller holds by moving its threshold instead of p; None for p itself.
     temperature, noise : float
-        As in `Percentile`; the noise only decides which experts are chosen.
+        As in `Percentile`; the noise changes only which experts are chosen.
 
     Examples
     --------
@@ -123,11 +124,10 @@ class TopP:
 
     def __post_init__(self) -> None:
         _require(0 < self.p <= 1, "p", self.p, "above 0 and at most 1")
-        _require_target(self.target)
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
-        """The fewest and the most experts a token can use of `experts`."""
+        """The smallest and the largest K among `experts`."""
         if self.target is not None:
             return _held_bounds(self.target, experts)
         return 1, max(1, ceil(self.p * experts - _ROUNDING))
@@ -137,17 +137,17 @@ class TopP:
 class Relative:
     """The experts whose gate is at least tau times the token's largest (arXiv 2310.04361).
 
-    K varies by token from 1 to N; a token whose gates are all alike uses every expert. The weights
-    are the chosen gates themselves, as in `TopP`.
+    K varies by token from 1 to N; a token with equal gates uses every expert. The weights are the
+    chosen gates themselves, as in `TopP`.
 
     Parameters
     ----------
     tau : float
         The share of the largest gate, from 0 to 1.
     target : float, optional
-        The mean K that a controller holds by moving tau; tau itself where it is None.
+        As in `TopP`, instead of tau.
     temperature, noise : float
-        As in `Percentile`; the noise only decides which experts are chosen.
+        As in `Percentile`; the noise changes only which experts are chosen.
     """
 
     tau: float = 0.5
@@ -158,11 +158,10 @@ class Relative:
 
     def __post_init__(self) -> None:
         _require(0 <= self.tau <= 1, "tau", self.tau, "from 0 to 1")
-        _require_target(self.target)
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
-        """The fewest and the most experts a token can use of `experts`."""
+        """The smallest and the largest K among `experts`."""
         return (1, experts) if self.target is None else _held_bounds(self.target, experts)
 
 
@@ -170,16 +169,16 @@ class Relative:
 class Threshold:
     """The experts whose gate reaches a threshold that a controller moves to hold a mean K.
 
-    In the spirit of arXiv 2512.13996. A token's largest gate is always used, so K varies by token
-    from 1 to N; at a threshold t it is at most floor(1 / t), as gates sum to 1. The weights are the
+    Similar to arXiv 2512.13996. A token's largest gate is always used, so K varies by token from 1
+    to N. At a threshold t it is at most floor(1 / t), because gates sum to 1. The weights are the
     chosen gates themselves, as in `TopP`.
 
     Parameters
     ----------
     target : float
-        The mean K to hold, at least 1; a layer of fewer experts uses all of them.
+        The mean K to hold, at least 1; a layer with fewer experts uses all of them.
     temperature, noise : float
-        As in `Percentile`; the noise only decides which experts are chosen.
+        As in `Percentile`; the noise changes only which experts are chosen.
     """
 
     target: float = 2.0
@@ -188,38 +187,34 @@ class Threshold:
     name: Literal["threshold"] = "threshold"
 
     def __post_init__(self) -> None:
-        _require_target(self.target)
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
-        """The fewest and the most experts a token can use of `experts`."""
+        """The smallest and the largest K among `experts`."""
         return _held_bounds(self.target, experts)
 
 
 def _held_bounds(target: float, experts: int) -> tuple[int, int]:
-    """From 1 to N, where a mean K is held; a layer that has no more than that uses all, always."""
+    """From 1 to N for a mean K; a layer with no more experts than that always uses all."""
     return (experts, experts) if experts <= target else (1, experts)
 
 
 FixedRouter = Percentile | TopK
-"""Routers of one K for every token of a layer."""
+"""Routers with the same K for every token of a layer."""
 
 VariableRouter = TopP | Relative | Threshold
-"""Routers whose K varies by token: a cut through how readily each expert is used."""
+"""Routers whose K varies by token: each compares a score per expert with a threshold."""
 
 Router = FixedRouter | VariableRouter
 
 
 def largest_active(router: Router, experts: int) -> int:
-    """The largest K at which a router can be held among N experts.
-
-    N, but N - 1 for the percentile, as the smallest gate is strictly above none; at least 1.
-    """
+    """The largest K for `held_at` among N experts: N, but max(1, N - 1) for `Percentile`."""
     return max(1, experts - 1) if isinstance(router, Percentile) else experts
 
 
 def held_at(router: Router, experts: int, active: float) -> Router:
-    """The same router, held at a K among N experts: exactly where K is fixed, else on average.
+    """The same router with a given K among N experts: exact if K is fixed, else on average.
 
     Parameters
     ----------
@@ -227,7 +222,7 @@ def held_at(router: Router, experts: int, active: float) -> Router:
     experts : int
         N.
     active : float
-        K, from 1 to `largest_active`; a whole number for routers of fixed K.
+        K, from 1 to `largest_active`; a whole number for a `FixedRouter`.
 
     Examples
     --------
@@ -236,7 +231,7 @@ def held_at(router: Router, experts: int, active: float) -> Router:
     """
     match router:
         case Percentile():
-            # Half-way between two ranks, so that rounding cannot change K; one expert has no ranks.
+            # Halfway between two ranks, so that rounding cannot change K.
             return replace(router, tau=max(0.0, experts - active - 0.5) / max(1, experts - 1))
         case TopK():
             return replace(router, k=int(active))
@@ -251,12 +246,12 @@ def with_constants(router: Router, constants: Mapping[str, float]) -> Router:
     ----------
     router : Router
     constants : mapping of str to float
-        By name; k becomes a whole number.
+        Values by name; k is converted to int.
 
     Raises
     ------
     InvalidInput
-        For a name that the router does not have, or a value that it cannot take.
+        If the router has no constant of a name, or a value is out of range.
 
     Examples
     --------
@@ -274,10 +269,8 @@ def _require(condition: bool, name: str, value: object, expected: str) -> None:
         raise InvalidInput(f"{name} is {value}; it must be {expected}")
 
 
-def _require_target(target: float | None) -> None:
-    _require(target is None or 1 <= target < inf, "target", target, "a mean K of at least 1")
-
-
 def _require_common(router: Router) -> None:
+    if isinstance(router, VariableRouter) and router.target is not None:
+        _require(1 <= router.target < inf, "target", router.target, "a mean K of at least 1")
     _require(0 < router.temperature < inf, "temperature", router.temperature, "above 0")
     _require(0 <= router.noise < inf, "noise", router.noise, "at least 0")

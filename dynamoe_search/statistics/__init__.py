@@ -1,6 +1,6 @@
 """Intervals, tests and rankings of measured results. No torch and no scikit-learn.
 
-Each name is loaded when it is first used; the stub `__init__.pyi` lists them.
+The stub `__init__.pyi` lists the public names. Each is loaded when it is first used.
 """
 
 import lazy_loader

@@ -1,11 +1,26 @@
+from .candidates import (
+    complete_runs as complete_runs,
+)
+from .candidates import (
+    describe_candidates as describe_candidates,
+)
 from .comparison import (
     compare_with_reference as compare_with_reference,
+)
+from .comparison import (
+    difference_p_value as difference_p_value,
+)
+from .comparison import (
+    equivalence_p_value as equivalence_p_value,
 )
 from .comparison import (
     holm as holm,
 )
 from .comparison import (
     seeds_to_decide as seeds_to_decide,
+)
+from .comparison import (
+    studentized_interval as studentized_interval,
 )
 from .fidelity import (
     Savings as Savings,
@@ -34,6 +49,12 @@ from .intervals import (
 from .intervals import (
     pooled_noise as pooled_noise,
 )
+from .pairwise import (
+    PairwiseComparison as PairwiseComparison,
+)
+from .pairwise import (
+    compare_pairs as compare_pairs,
+)
 from .pareto import (
     OBJECTIVES as OBJECTIVES,
 )
@@ -45,6 +66,9 @@ from .pareto import (
 )
 from .pareto import (
     pareto_front as pareto_front,
+)
+from .shrinkage import (
+    PairedMeans as PairedMeans,
 )
 from .shrinkage import (
     expected_means as expected_means,

@@ -1,13 +1,14 @@
-"""Candidates against one reference, from the same seeds: what differs, and what is as good.
+"""Compare candidates with one reference, paired by seed: which differ, and which are equivalent.
 
-The reference is fixed before the trainings, so no comparison has been picked for its outcome. Each
-candidate is compared with it by a paired t test (is there a difference?) and by two one-sided tests
-(is it within the margin?); Holm's correction is made over all candidates, for either question.
+The reference is fixed before the training runs, so that no comparison is picked for its outcome.
+Each candidate is compared with it by a paired t test (is there a difference?) and by two one-sided
+t tests (is the difference within the margin?). Holm's correction is made over all candidates, for
+each question separately.
 
-The t tests take differences to be about symmetric. They are, however skewed the losses, where the
-candidate's noise is like the reference's. Where it is both skewed and larger, the tests err more
-often than they say: with 8 seeds, 9 candidates, exponential losses and twice the deviation of the
-reference, 9 % of studies claim a false difference and 15 % a false equivalence in place of 5 %.
+The t tests assume that differences are roughly symmetric. This holds even for skewed losses if
+candidate and reference have similar noise. If the candidate's noise is skewed and larger, the tests
+err more often than stated: with 8 seeds, 9 candidates, exponential losses and twice the deviation
+of the reference, 9 % of studies report a false difference and 15 % a false equivalence, not 5 %.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ POWER = 0.8
 MOST_SEEDS = 10_000
 
 _RESAMPLES = 9_999
-# The resamples of fewer are so often nearly constant that the interval gets meaninglessly wide.
+# With fewer values, resamples are so often nearly constant that the interval is uselessly wide.
 _FEWEST_TO_RESAMPLE = 5
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Holm's adjusted p values: the i-th smallest of m times m - i + 1, made monotone, at most 1.
 
-    To claim whatever is adjusted to at most alpha errs anywhere in the family with a probability of
-    at most alpha, however the tests depend on each other (Holm 1979).
+    Rejecting every hypothesis whose adjusted value is at most alpha makes any error in the family
+    with a probability of at most alpha, however the tests depend on each other (Holm 1979).
 
     Parameters
     ----------
     p_values : array_like of float, shape (..., m)
-        A family of m along the last axis. NaN is a test that could not be made: it stays NaN, and
-        counts in m, since it had been planned.
+        A family of m tests along the last axis. NaN stands for a planned test that could not be
+        made: it stays NaN, and counts in m.
 
     Returns
     -------
@@ -64,12 +65,12 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def difference_p_value(differences: ArrayLike) -> NDArray[np.float64]:
-    """The paired t test, two-sided, of a mean difference of 0.
+    """The p value of the paired t test, two-sided: is the mean difference 0?
 
     Parameters
     ----------
     differences : array_like of float, shape (..., n)
-        A difference a pair.
+        One difference per pair.
 
     Returns
     -------
@@ -87,15 +88,14 @@ def difference_p_value(differences: ArrayLike) -> NDArray[np.float64]:
 
 
 def equivalence_p_value(differences: ArrayLike, margin: float) -> NDArray[np.float64]:
-    """Two one-sided t tests of a mean difference of at least the margin, either way.
+    """The p value of two one-sided t tests: is the mean difference within -margin to margin?
 
-    The larger of their p values (Schuirmann 1987): a small one says that the mean difference lies
-    within -margin to margin.
+    It is the larger of the two p values (Schuirmann 1987). A small one shows equivalence.
 
     Parameters
     ----------
     differences : array_like of float, shape (..., n)
-        A difference a pair.
+        One difference per pair.
     margin : float
         Above 0.
 
@@ -118,21 +118,20 @@ def studentized_interval(differences: ArrayLike, seed: int = 0) -> tuple[float, 
     """The 95 % interval of a mean by the studentized bootstrap (bootstrap-t).
 
     mean - t*_0.975 s / sqrt(n) to mean - t*_0.025 s / sqrt(n), where t* is the t statistic of a
-    resample about the mean (Efron and Tibshirani 1993, chapter 12.5). With few values it covers as
-    it should where percentile intervals are too narrow, and where Student's are for skewed values.
-    Student's quantile takes the place of t* below 5 values, and where ties among the values leave
-    t* without bound.
+    resample about the mean (Efron and Tibshirani 1993, chapter 12.5). It keeps its coverage with
+    few values, where percentile intervals are too narrow, and with skewed values, where Student's
+    are. Student's quantile replaces t* below 5 values, and where ties make t* infinite.
 
     Parameters
     ----------
     differences : array_like of float, shape (n,)
     seed : int
-        Of the resamples.
+        The seed of the resamples.
 
     Returns
     -------
-    tuple of two floats
-        NaN where n < 2; of no width where all values are equal.
+    low, high : float
+        NaN where n < 2; both are the mean where all values are equal.
 
     Examples
     --------
@@ -174,14 +173,14 @@ def seeds_to_decide(
     error_rate: float = ERROR_RATE,
     power: float = POWER,
 ) -> int | None:
-    """The fewest paired seeds at which one of the two questions would likely be decided.
+    """The fewest paired seeds with which one of the two tests would likely decide.
 
-    Were the true difference and deviation those given, then with n seeds the t statistic against 0
-    is noncentral t with noncentrality |mean| sqrt(n) / deviation; the power of the t test is the
-    chance that it exceeds the critical value on the right side. The two one-sided tests must both
-    succeed, and by Bonferroni they do with at least the chance of the one plus that of the other
-    less 1, their noncentralities being (margin - mean) and (margin + mean) times sqrt(n) /
-    deviation. This lower bound is taken for their power; it is nearly exact where it is large.
+    The true mean difference and deviation are assumed to be those given. With n seeds, the t
+    statistic against 0 is then noncentral t with noncentrality |mean| sqrt(n) / deviation, which
+    gives the power of the t test. The two one-sided tests have noncentralities (margin - mean) and
+    (margin + mean) times sqrt(n) / deviation. Both must succeed; by Bonferroni, the chance of that
+    is at least the sum of their powers less 1. This lower bound, nearly exact where it is large, is
+    taken as the power of the equivalence test.
 
     Parameters
     ----------
@@ -190,16 +189,16 @@ def seeds_to_decide(
     deviation : float
         The standard deviation of the differences, at least 0.
     margin : float
-        Of equivalence, above 0.
+        The margin of equivalence, above 0.
     error_rate : float
-        Of either question.
+        The error rate of each test.
     power : float
-        The chance of a decision that is enough.
+        The chance of a decision to reach.
 
     Returns
     -------
     int or None
-        From 2 to `MOST_SEEDS`; None where more would be needed, or the deviation is NaN.
+        From 2 to `MOST_SEEDS`; None where more are needed, or the deviation is NaN.
 
     Examples
     --------
@@ -208,7 +207,7 @@ def seeds_to_decide(
     >>> seeds_to_decide(mean=0.0, deviation=1.0, margin=0.1)
     858
     """
-    # A deviation of (nearly) 0 is given a size with which the arithmetic can deal.
+    # A deviation of (nearly) 0 is raised to one that floating point can divide by.
     deviation = max(deviation, 1e-6 * (abs(mean) + margin))
 
     def is_enough(count: int) -> bool:
@@ -226,42 +225,40 @@ def seeds_to_decide(
 
 
 def compare_with_reference(results: pd.DataFrame, reference: str, margin: float) -> pd.DataFrame:
-    """Every candidate against the reference, paired by block.
+    """Compare every candidate with the reference, paired by block.
 
-    A difference is claimed where its p value is at most 5 % after Holm's correction over all
-    candidates, and equivalence likewise, with a correction of its own. Where both hold, the
-    verdict is the difference, and `within_margin` says that it is too small to matter. The verdicts
-    come from the t tests; the intervals are of one difference each, and need not agree with them
-    to the last digit.
+    A difference is significant if its p value is at most 5 % after Holm's correction over all
+    candidates; so is equivalence, with a separate correction. Where both hold, the verdict is the
+    difference, and `within_margin` says that it is too small to matter. The verdicts come from the
+    t tests; each interval is of one difference, and can disagree with them in the last digit.
 
     Parameters
     ----------
     results : DataFrame
-        A row a training: ``candidate``, ``block`` and ``loss`` (NaN or infinite where the
-        training diverged; a row that is not there counts as one). The blocks are all those that
-        any candidate has.
+        One row per training run: ``candidate``, ``block`` and ``loss`` (NaN or infinite where the
+        run diverged; a missing row counts the same). The blocks are all that any candidate has.
     reference : str
-        The candidate with which the others are compared; fixed before the trainings.
+        The candidate to compare the others with; fixed before the training runs.
     margin : float
         The largest difference of losses that does not matter, above 0.
 
     Returns
     -------
     DataFrame
-        A row for each other candidate, best first: ``candidate``; ``seeds`` (pairs with both
-        losses) and ``missing`` (the other blocks); ``mean`` and ``reference_mean`` of the loss
-        over those pairs; ``difference`` (above 0: the candidate is worse), its ``low`` and ``high``
-        (95 %, studentized bootstrap) and ``deviation``; ``p_difference``, ``p_equivalence`` and
-        both with ``_holm``; ``verdict`` (worse, better, equivalent or undecided; undecided below 2
-        pairs); ``within_margin`` (bool: shown to be within the margin); ``seeds_to_decide`` (Int64:
-        see `seeds_to_decide`, at the strictest level that Holm's correction may ask for; NA where
-        the verdict is out, nothing is known, or it would take more than `MOST_SEEDS`).
+        One row per other candidate, best first: ``candidate``; ``seeds`` (pairs with both losses)
+        and ``missing`` (the other blocks); ``mean`` and ``reference_mean`` of the loss over those
+        pairs; ``difference`` (above 0: the candidate is worse), its ``low`` and ``high`` (95 %,
+        studentized bootstrap) and ``deviation``; ``p_difference``, ``p_equivalence`` and both with
+        ``_holm``; ``verdict`` (worse, better, equivalent or undecided; undecided below 2 pairs);
+        ``within_margin`` (bool: shown to be within the margin); ``seeds_to_decide`` (Int64: by the
+        function `seeds_to_decide`, at the strictest level of Holm's correction; NA where the
+        verdict is decided, nothing is known, or more than `MOST_SEEDS` are needed).
 
     Raises
     ------
     InvalidInput
-        For a margin that is not above 0, a missing column, two losses of one candidate and
-        block, a reference without results, or nothing to compare it with.
+        If the margin is not above 0, a column is missing, a candidate has two losses of one block,
+        the reference has no results, or no other candidate has.
 
     Examples
     --------
@@ -298,16 +295,15 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
         for row in table.itertuples()
     ]
     table["seeds_to_decide"] = pd.array(seeds, dtype="Int64")
-    order = ["candidate", "seeds", "missing", "mean", "reference_mean"]
-    order += ["difference", "low", "high", "deviation"]
-    order += ["p_difference", "p_difference_holm", "p_equivalence", "p_equivalence_holm"]
-    return table[[*order, "verdict", "within_margin", "seeds_to_decide"]]
+    return table
 
 
 def _paired_losses(results: pd.DataFrame, reference: str, margin: float) -> pd.DataFrame:
-    """The losses, a row a block and a column a candidate, NaN where there is none."""
+    """The losses, one row per block and one column per candidate; NaN where there is none."""
     if not 0 < margin < math.inf:
-        raise InvalidInput(f"margin is {margin}; give the loss that does not matter, above 0")
+        raise InvalidInput(
+            f"margin is {margin}; give the largest difference that does not matter, above 0"
+        )
     keys = ["candidate", "block"]
     for column in (*keys, "loss"):
         if column not in results:
@@ -315,7 +311,7 @@ def _paired_losses(results: pd.DataFrame, reference: str, margin: float) -> pd.D
     twice = results[results.duplicated(keys)]
     if not twice.empty:
         candidate, block = twice.iloc[0][keys]
-        raise InvalidInput(f"{candidate} has two losses of block {block}; give one for each block")
+        raise InvalidInput(f"{candidate} has two losses of block {block}; give one per block")
     losses = results.pivot(index="block", columns="candidate", values="loss")
     if reference not in losses:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""What pruning saves, and whether an early look at a training foretells its end."""
+"""What pruning saves, and how well early losses predict final ones."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ _FEWEST = 5
 
 @dataclass(frozen=True)
 class Savings:
-    """What pruning saved; of complete and pruned trainings alone.
+    """What pruning saved, over the complete and the pruned training runs.
 
     Parameters
     ----------
-    trainings, pruned : int
-        All of them, and those that pruning ended.
+    runs, pruned : int
+        The number of all runs, and of those that were pruned.
     spent : float
-        Training FLOPs of all.
+        The training FLOPs of all runs.
     pruned_in_full : float
-        Training FLOPs that the pruned ones would have cost: what they did, over their fraction.
+        The training FLOPs that the pruned runs would have needed in full: their FLOPs over their
+        fraction.
     saved : float
-        `pruned_in_full` less what the pruned ones did cost.
+        `pruned_in_full` less the FLOPs that the pruned runs took.
     """
 
-    trainings: int
+    runs: int
     pruned: int
     spent: float
     pruned_in_full: float
@@ -38,7 +39,7 @@ class Savings:
 
     @property
     def share(self) -> float:
-        """The saved part of what all would have cost in full, from 0 to 1."""
+        """The saved part of what all runs would have needed in full, from 0 to 1."""
         return self.saved / (self.spent + self.saved) if self.saved else 0.0
 
 
@@ -48,14 +49,14 @@ def compute_saved(runs: pd.DataFrame) -> Savings:
     Parameters
     ----------
     runs : DataFrame
-        As `Study.training_runs` gives it.
+        The training runs of a study, by `Study.training_runs`.
 
     Examples
     --------
     >>> runs = pd.DataFrame({"state": ["complete", "pruned"], "fraction": [1.0, 0.25],
     ...                        "training_flops": [8.0, 2.0]})
     >>> compute_saved(runs)
-    Savings(trainings=2, pruned=1, spent=10.0, pruned_in_full=8.0, saved=6.0)
+    Savings(runs=2, pruned=1, spent=10.0, pruned_in_full=8.0, saved=6.0)
     >>> compute_saved(runs).share
     0.375
     """
@@ -63,7 +64,7 @@ def compute_saved(runs: pd.DataFrame) -> Savings:
     pruned = trained[trained["state"] == "pruned"]
     in_full = float((pruned["training_flops"] / pruned["fraction"]).sum())
     return Savings(
-        trainings=len(trained),
+        runs=len(trained),
         pruned=len(pruned),
         spent=float(trained["training_flops"].sum()),
         pruned_in_full=in_full,
@@ -72,38 +73,36 @@ def compute_saved(runs: pd.DataFrame) -> Savings:
 
 
 def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
-    """How well the order of candidates early in training agrees with that at its end.
+    """How well the order of candidates early in training agrees with the final order.
 
-    Beware: once trainings are pruned, only the survivors are seen at the full budget. They are
-    alike in the very loss that is to foretell their order, so tau tends to be smaller than it is
-    among all candidates (restriction of range). The same holds for the candidates that were
-    trained twice, where a search trains its leaders again.
+    With pruning, only the survivors reach the full budget. Their early losses are similar, so tau
+    tends to be smaller than among all candidates (restriction of range). The same holds for the
+    candidates with two blocks, where a search trains its leaders again.
 
     Parameters
     ----------
     runs : DataFrame
-        As `Study.training_runs` gives it; complete trainings with a curve count.
+        The training runs of a study, by `Study.training_runs`. Complete ones with a curve are used.
 
     Returns
     -------
     DataFrame
-        A row for each rung, the k-th evaluation of every training but its last: ``fraction`` of
-        the training, its median; ``tau``, Kendall's tau-b between the validation loss there and at
-        the end over candidates, each a mean over its blocks, with ``tau_low`` and ``tau_high``
-        (`kendall_interval`); ``candidates``, how many.
+        One row per rung, the k-th evaluation of every run except its last: ``fraction``, the median
+        part of the training that is done; ``tau``, Kendall's tau-b over candidates between their
+        mean validation losses at the rung and at the end, with ``tau_low`` and ``tau_high``
+        (`kendall_interval`); ``candidates``, their number.
 
-        What noise allows, over the ``block_candidates`` with two blocks:
-        ``block_tau`` between the final losses of one and the other, with ``block_low`` and
-        ``block_high``; ``early_replicate_tau`` between the loss of one at the rung and the
-        final loss of the other, the mean of both ways round. These two compare like with like;
-        ``tau`` may exceed them, as the noise of a seed is in both its losses. NaN for fewer than
-        5 candidates.
+        What noise allows, over the ``block_candidates`` that have two blocks: ``block_tau`` between
+        the final losses of one block and the other, with ``block_low`` and ``block_high``;
+        ``early_block_tau`` between the loss of one block at the rung and the final loss of the
+        other, the mean of both ways round. Compare these two with each other: ``tau`` can exceed
+        them, since one seed's noise is in both its losses. NaN for fewer than 5 candidates.
     """
-    rows = [_rank_correlation(looks) for _, looks in _looks(runs).groupby("rung")]
+    rows = [_rank_correlation(rung) for _, rung in _early_losses(runs).groupby("rung")]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-_COLUMNS = ["fraction", "tau", "tau_low", "tau_high", "candidates", "early_replicate_tau"]
+_COLUMNS = ["fraction", "tau", "tau_low", "tau_high", "candidates", "early_block_tau"]
 _COLUMNS += ["block_tau", "block_low", "block_high", "block_candidates"]
 
 
@@ -113,16 +112,16 @@ def kendall_interval(
     """The 95 % interval of Kendall's tau.
 
     arctanh(tau) +- 1.96 sqrt(0.437 / (n - 4) + 1 / (8 d)). The first term is that of Fieller,
-    Hartley and Pearson (1957), which is too small near 1, above all for small n. The second is an
-    addition of ours: d is how many pairs are in the rarer order, 1/2 if none is. In simulations
-    of normal pairs with n from 5 to 60 and tau up to 0.95 the interval covers tau in 89 % of cases
-    or more, mostly in 95 %; without the second term that falls to 65 %.
+    Hartley and Pearson (1957), which is too small near 1, above all for small n. The second is our
+    addition: d is the number of concordant or discordant pairs, whichever is smaller, at least
+    1/2. In simulations of normal pairs with n from 5 to 60 and tau up to 0.95 the interval covers
+    tau in at least 89 % of cases, mostly in 95 %; without the second term that falls to 65 %.
 
     Parameters
     ----------
     tau : array_like of float
     count : array_like of int
-        How many points, n.
+        The number of points, n.
 
     Returns
     -------
@@ -146,23 +145,23 @@ def kendall_interval(
     return np.tanh(np.arctanh(clipped) - width), np.tanh(np.arctanh(clipped) + width)
 
 
-def _looks(runs: pd.DataFrame) -> pd.DataFrame:
-    """Each evaluation before the end of a complete training, beside its final loss."""
+def _early_losses(runs: pd.DataFrame) -> pd.DataFrame:
+    """Every evaluation before the end of a complete run, beside the run's final loss."""
     complete = runs[(runs["state"] == "complete") & runs["curve"].notna()]
-    looks = [
+    rows = [
         (row.candidate, row.block, row.validation_loss, rung, point["fraction"], point["loss"])
         for row in complete.itertuples()
         for rung, point in enumerate(row.curve)
         if point["fraction"] < 1
     ]
-    return pd.DataFrame(looks, columns=["candidate", "block", "final", "rung", "fraction", "early"])
+    return pd.DataFrame(rows, columns=["candidate", "block", "final", "rung", "fraction", "early"])
 
 
-def _rank_correlation(looks: pd.DataFrame) -> tuple[float, ...]:
-    means = looks.groupby("candidate")[["early", "final"]].mean()
+def _rank_correlation(rung: pd.DataFrame) -> tuple[float, ...]:
+    means = rung.groupby("candidate")[["early", "final"]].mean()
     tau = _kendall(means["early"], means["final"])
-    # Blocks of one number have the same seed: mostly it is 0 and 1 everywhere.
-    ordered = looks.sort_values("block", kind="stable")
+    # The first two blocks of each candidate: mostly 0 and 1, which have the same seeds.
+    ordered = rung.sort_values("block", kind="stable")
     place = ordered.groupby("candidate").cumcount()
     second = ordered[place == 1].set_index("candidate")
     first = ordered[place == 0].set_index("candidate").loc[second.index]
@@ -172,7 +171,7 @@ def _rank_correlation(looks: pd.DataFrame) -> tuple[float, ...]:
         one_way = _kendall(first["early"], second["final"])
         other_way = _kendall(second["early"], first["final"])
     return (
-        float(looks["fraction"].median()),
+        float(rung["fraction"].median()),
         tau,
         *map(float, kendall_interval(tau, len(means))),
         len(means),
@@ -184,5 +183,5 @@ def _rank_correlation(looks: pd.DataFrame) -> tuple[float, ...]:
 
 
 def _kendall(losses: pd.Series, others: pd.Series) -> float:
-    """Kendall's tau-b; NaN for fewer than two candidates, or if all are equal."""
+    """Kendall's tau-b; NaN for fewer than two candidates, or where all are equal."""
     return float(stats.kendalltau(losses, others).statistic) if len(losses) > 1 else float("nan")

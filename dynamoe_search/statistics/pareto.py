@@ -1,4 +1,4 @@
-"""Several objectives at once: which candidates no other one beats, and how surely."""
+"""Several objectives at once: which candidates are on the Pareto front, and how surely."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.statistics.candidates import complete_runs, describe_candidates
 from dynamoe_search.statistics.intervals import (
     Noise,
     half_width,
@@ -22,18 +23,18 @@ from dynamoe_search.statistics.intervals import (
 
 @dataclass(frozen=True)
 class Objective:
-    """What a search makes small or large.
+    """A quantity that a search minimizes or maximizes.
 
     Parameters
     ----------
     column : str
-        Where the runs of a study hold it. It is never below 0, and may be infinite.
+        The column of `Study.training_runs` that holds it, from 0 to `largest`; can be infinite.
     minimize : bool
         Whether less is better.
     label, unit : str
-        For people.
+        How people read it.
     largest : float
-        That it can be.
+        The largest possible value.
     """
 
     column: str
@@ -46,28 +47,28 @@ class Objective:
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
     {
         "loss": Objective("validation_loss", True, "validation loss", "nats"),
-        "active_flops": Objective("flops_per_token", True, "active compute", "FLOPs a token"),
+        "active_flops": Objective("flops_per_token", True, "active compute", "FLOPs per token"),
         "gradient_noise": Objective("gradient_noise", True, "gradient noise scale", "samples"),
         "utilization_entropy": Objective(
             "utilization_entropy", False, "utilization entropy", "of ln N", largest=1.0
         ),
     }
 )
-"""By the name that a study file gives it."""
+"""The objectives, by their names in a study file."""
 
 
 def pareto_front(values: ArrayLike, minimize: Sequence[bool]) -> NDArray[np.bool_]:
-    """Which points no other point dominates.
+    """Which points are on the Pareto front: no other point dominates them.
 
-    A point dominates another if it is at least as good in every objective and better in one. Equal
-    points do not dominate each other: all are on the front, or none.
+    A point dominates another if it is at least as good in every objective and better in one. Of
+    equal points all are on the front, or none.
 
     Parameters
     ----------
     values : array_like of float, shape (n, m)
-        A point a row. One with a NaN is not on the front, and dominates nothing.
+        One point per row. A point with a NaN is not on the front, and dominates nothing.
     minimize : sequence of bool, length m
-        For each objective, whether less is better.
+        Whether less is better, for each objective.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def pareto_front(values: ArrayLike, minimize: Sequence[bool]) -> NDArray[np.bool
     Raises
     ------
     InvalidInput
-        Where the shapes do not fit.
+        If the shapes do not fit.
 
     Examples
     --------
@@ -87,7 +88,7 @@ def pareto_front(values: ArrayLike, minimize: Sequence[bool]) -> NDArray[np.bool
     """
     points = _less_is_better(values, minimize)
     front = np.asarray(~np.isnan(points).any(axis=1))
-    # Whatever a dominated point dominates, a point of the front dominates, too.
+    # Dominance is transitive, so it is enough to look at the points that are still on the front.
     for index in range(len(points)):
         if front[index]:
             point = points[index]
@@ -96,71 +97,64 @@ def pareto_front(values: ArrayLike, minimize: Sequence[bool]) -> NDArray[np.bool
 
 
 def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
-    """Every candidate by its means, and whether it is, or may be, on the Pareto front.
+    """The means of every candidate, and whether it is, or may be, on the Pareto front.
 
     Parameters
     ----------
     runs : DataFrame
-        As `Study.training_runs` gives it; complete trainings count.
+        The training runs of a study, by `Study.training_runs`. Complete ones are used.
     objectives : sequence of str
         Names in `OBJECTIVES`.
 
     Returns
     -------
     DataFrame
-        A row a candidate, the front first, then by the first objective: ``candidate``,
-        ``schedule``, ``settings``, ``pattern``, ``blocks``; for each objective its mean, under
-        its name, with ``_low`` and ``_high`` (95 % intervals from the noise pooled over the study;
-        NaN where nothing was trained twice); ``feasible``; ``on_front``; ``maybe_on_front``. One
-        noise for all is a rough fit to ``gradient_noise``, which scatters the more the larger it
-        is: too wide for the small ones, which matter, too narrow for the large ones.
+        One row per candidate, the front first, then by the first objective: ``candidate``,
+        ``schedule``, ``settings``, ``pattern``, ``group``, ``blocks``; for each objective its mean,
+        under its name, with ``_low`` and ``_high`` (95 % intervals from the noise pooled over the
+        study; NaN where nothing was trained twice); ``feasible``; ``on_front``;
+        ``maybe_on_front``. The pooled noise fits ``gradient_noise`` only roughly, since large
+        values scatter more: intervals are too wide for small values and too narrow for large ones.
 
-        A candidate is feasible where more than half of its blocks meet all constraints: that
-        mostly is where their mean does, and more blocks do not make it harder. Only feasible
-        candidates can be on the front, or keep others off it.
+        Candidates that are not feasible (see `describe_candidates`) are not on the front, and
+        dominate none.
 
-        ``on_front`` goes by the means. ``maybe_on_front`` holds for whatever no candidate surely
-        dominates: with a lead beyond the least significant difference (Tukey and Kramer, 5 % for
-        all pairs of feasible candidates) in every objective. In an objective without noise, such
-        as the FLOPs of a router of fixed K, any lead counts, and a tie is no obstacle. With
-        unknown noise nobody is sure to dominate. What is infinite is behind all that is finite,
-        beyond any known noise. The whole front is among them.
+        ``on_front`` compares the means. ``maybe_on_front`` is False only where another candidate
+        is ahead by more than the least significant difference in every objective (Tukey and
+        Kramer, 5 % for all pairs of feasible candidates). In an objective without noise, such as
+        the FLOPs of a router of fixed K, any lead is enough, and an equal value does not protect.
+        An infinite value is worse than a finite one, whatever the noise. Where the noise is
+        unknown, it is True for all. The whole front is included.
 
     Raises
     ------
     InvalidInput
-        Where no run is complete, or an objective is unknown or was not measured.
+        If no run is complete, or an objective is unknown or was not measured.
 
     Examples
     --------
     >>> runs = pd.DataFrame({
-    ...     "candidate": ["4-2", "4-2", "3-3", "3-3"], "schedule": "", "settings": "",
-    ...     "pattern": "", "block": [0, 1, 0, 1], "state": "complete", "feasible": True,
-    ...     "validation_loss": [1.0, 1.1, 1.2, 1.3], "flops_per_token": [90.0, 90.0, 80.0, 80.0]})
+    ...     "candidate": ["4-2", "4-2", "3-3", "3-3"], "schedule": ["4-2", "4-2", "3-3", "3-3"],
+    ...     "settings": "", "pattern": "", "group": "searched", "block": [0, 1, 0, 1],
+    ...     "state": "complete", "feasible": True, "validation_loss": [1.0, 1.1, 1.2, 1.3],
+    ...     "flops_per_token": [90.0, 90.0, 80.0, 80.0]})
     >>> table = make_pareto_table(runs, ["loss", "active_flops"])
     >>> table[["candidate", "on_front"]].values.tolist()
     [['4-2', True], ['3-3', True]]
     """
-    complete = runs[runs["state"] == "complete"]
-    if complete.empty:
-        raise InvalidInput("no training of this study is complete yet")
+    complete = complete_runs(runs)
     columns = [_column(name, complete) for name in objectives]
     minimize = [OBJECTIVES[name].minimize for name in objectives]
     grouped = complete.groupby("candidate", sort=True)
-    table = grouped.agg(
-        schedule=("schedule", "first"),
-        settings=("settings", "first"),
-        pattern=("pattern", "first"),
-        blocks=("block", "size"),
-    )
+    table = describe_candidates(complete)
+    feasible = table.pop("feasible").to_numpy()
     noises = [_noise(complete[column], complete["candidate"]) for column in columns]
     for name, column, noise in zip(objectives, columns, noises, strict=True):
-        # A mean of equal numbers can differ from them in the last digit; the same FLOPs may not.
+        # The mean of equal numbers can differ from them by rounding; equal FLOPs must stay equal.
         mean = grouped[column].mean().clip(grouped[column].min(), grouped[column].max())
         width = half_width(noise, table["blocks"])
         table[name], table[f"{name}_low"] = mean, (mean - width).clip(lower=0)
         table[f"{name}_high"] = (mean + width).clip(upper=OBJECTIVES[name].largest)
-    feasible = (grouped["feasible"].mean() > 0.5).to_numpy()
     points = _less_is_better(table[list(objectives)], minimize)
     table["feasible"] = feasible
     for column in ("on_front", "maybe_on_front"):
@@ -175,10 +169,11 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
 
 
 def _less_is_better(values: ArrayLike, minimize: Sequence[bool]) -> NDArray[np.float64]:
+    """The points with the maximized objectives negated, checked for their shape."""
     points = np.asarray(values, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != len(minimize):
         raise InvalidInput(
-            f"values are of shape {points.shape}; expected a row a point, with"
+            f"values are of shape {points.shape}; expected one row per point, with"
             f" {len(minimize)} columns as in minimize"
         )
     return np.where(np.asarray(minimize, dtype=bool), points, -points)
@@ -197,7 +192,7 @@ def _column(name: str, complete: pd.DataFrame) -> str:
 
 
 def _noise(values: pd.Series, groups: pd.Series) -> Noise:
-    """The pooled noise of finite values; exactly 0 where they never differ within a group."""
+    """The pooled noise of finite values; exactly 0 where values never differ within a group."""
     finite = values[np.isfinite(values)]
     noise = pooled_noise(finite, groups[finite.index])
     if noise.degrees and (finite.groupby(groups).nunique() == 1).all():
@@ -208,11 +203,12 @@ def _noise(values: pd.Series, groups: pd.Series) -> Noise:
 def _not_surely_dominated(
     points: NDArray[np.float64], noises: Sequence[Noise], blocks: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
+    """Which points no other point dominates by significant leads; shape (n,)."""
     count = len(points)
     never_behind = np.ones((count, count), dtype=bool)
     ahead = np.zeros((count, count), dtype=bool)
     for values, noise in zip(points.T, noises, strict=True):
-        with np.errstate(invalid="ignore"):  # two infinite values are not apart
+        with np.errstate(invalid="ignore"):  # the difference of two infinite values is NaN
             lead = values - values[:, None]
         margin = least_significant_difference(noise, blocks[:, None], blocks, groups=count)
         beyond_noise = lead > margin

@@ -1,4 +1,4 @@
-"""What noisy means are expected to be in truth: the best of many is less good than it looks."""
+"""Expected true values of noisy means: the best of many is less good than it looks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 _SUPPORT = 500
-_STEPS = 100  # more change the expectations by far less than they are uncertain
+_STEPS = 100  # further steps change the result by far less than its uncertainty
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class PairedMeans:
     ----------
     means : ndarray of float64, shape (candidates,)
     error : float
-        The standard error of a mean, without what a seed does to all candidates alike, which
-        changes no difference; NaN where there is one seed or one candidate.
+        The standard error of a mean, without the seeds' effects, which are the same for all
+        candidates; NaN for one seed or one candidate.
     p_value : float
-        Of the test that all true means are equal; NaN likewise.
+        The p value of the F test that all true means are equal; NaN for one seed or one candidate.
     """
 
     means: NDArray[np.float64]
@@ -33,10 +33,11 @@ class PairedMeans:
 
 
 def paired_means(losses: ArrayLike) -> PairedMeans:
-    """The means of candidates, how sure they are, and whether they differ.
+    """The means of candidates, their standard error, and the test whether they differ.
 
-    The analysis of variance of a two-way layout: a loss is the sum of what the candidate does, what
-    the seed does, and noise. The noise is what is left of both; F compares the means with it.
+    Analysis of variance of a two-way layout without replication: a loss is the sum of the
+    candidate's effect, the seed's effect and noise. F compares the variance of the means with that
+    of the residuals.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def paired_means(losses: ArrayLike) -> PairedMeans:
     if 1 in (candidates, seeds):
         return PairedMeans(means, math.nan, math.nan)
     noise = values - means[:, None] - values.mean(axis=0) + values.mean()
-    # What rounding leaves where there is none, is none.
+    # Residuals that only rounding leaves are 0.
     noise[np.abs(noise) < 1e-12 * np.abs(values).max()] = 0.0
     degrees = candidates - 1, (candidates - 1) * (seeds - 1)
     error = math.sqrt(float((noise**2).sum()) / degrees[1] / seeds)
@@ -67,19 +68,19 @@ def paired_means(losses: ArrayLike) -> PairedMeans:
 def expected_means(means: ArrayLike, error: float) -> NDArray[np.float64]:
     """The expected true values of noisy means: empirical Bayes.
 
-    True values are taken to come from one distribution, of whatever shape, and the noise to be
-    normal. The distribution is that under which the means are likeliest (Kiefer and Wolfowitz
-    1956), found by expectation maximization on a grid (Laird 1978; Jiang and Zhang 2009). The
-    expected true values given the means keep their order and lie closer together. Were the
-    distribution known, they would be right even for a mean that was picked for being the best
-    (Efron 2011); as it is estimated, a small part of the luck remains: a seventh, for the best of
-    100 of which noise makes up four fifths of the variance.
+    The true values are assumed to come from one distribution, of any shape, and the noise to be
+    normal. The distribution is estimated by maximum likelihood (Kiefer and Wolfowitz 1956), with
+    expectation maximization on a grid (Laird 1978; Jiang and Zhang 2009). The expected true values
+    given the means have the same order and lie closer together. With a known distribution they
+    would be unbiased even for the mean that was picked for being the best (Efron 2011). As it is
+    estimated, a small part of the luck remains: a seventh, for the best of 100 means of which noise
+    makes up four fifths of the variance.
 
     Parameters
     ----------
     means : array_like of float, shape (n,)
     error : float
-        The standard error of each; 0 or more.
+        The standard error of each mean, at least 0.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def expected_means(means: ArrayLike, error: float) -> NDArray[np.float64]:
     values = np.asarray(means, dtype=np.float64)
     if error == 0:
         return values.copy()
-    # The likeliest distribution lies among the means; of few, each is a point of the grid.
+    # The estimated distribution lies among the means: a grid of their quantiles, or all of few.
     support = np.quantile(values, np.linspace(0, 1, min(len(values), _SUPPORT)))
     exponents = -(((values[:, None] - support) / error) ** 2) / 2
     likelihood = np.exp(exponents - exponents.max(axis=1, keepdims=True))
@@ -106,6 +107,6 @@ def expected_means(means: ArrayLike, error: float) -> NDArray[np.float64]:
 def _posterior(
     likelihood: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Bayes' rule, a row a value: shape (values, support)."""
+    """Bayes' rule, one row per value; shape (values, support)."""
     joint = likelihood * weights
     return np.asarray(joint / joint.sum(axis=1, keepdims=True))

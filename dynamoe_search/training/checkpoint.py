@@ -1,4 +1,4 @@
-"""Checkpoints: a trained network in one safetensors file that says how to rebuild it."""
+"""Checkpoints: a trained network and its specification in one safetensors file."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from dynamoe_search.models import Model, build_model
 from dynamoe_search.specification import Specification
 
 _KEY = "dynamoe_search"
-_FORMAT = 1
+_FORMAT = 2
 _DEEPEST, _LONGEST_CONTEXT = 1024, 2**17
 _SPECIFICATION: TypeAdapter[Specification] = TypeAdapter(Specification)
 
 
 def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) -> None:
-    """Write a network in float32 to a safetensors file, with what rebuilds it in its header.
+    """Write a network in float32 to a safetensors file, with its specification in the header.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
     path : Path
-        Replaced in one step: a half file never stands there.
+        Replaced in one step, so the file is always whole.
     about : dict, optional
-        What else to keep, as JSON: the study, trial, schedule, seed, and the data's fingerprint.
+        Other facts to keep, as JSON: the study, schedule, seed, and the data's fingerprint.
 
     Raises
     ------
     InvalidInput
-        Where the file cannot be written.
+        If the file cannot be written.
     """
     header = {
         "format": _FORMAT,
@@ -58,7 +58,7 @@ def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) ->
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What `save_model` was told about a checkpoint; the weights are not read.
+    """The `about` that was given to `save_model`; the weights are not read.
 
     Raises
     ------
@@ -69,20 +69,20 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def load_model(path: Path | str, device: str = "cpu") -> Model:
-    """The network of a checkpoint, rebuilt, in evaluation mode.
+    """Rebuild the network of a checkpoint, in evaluation mode.
 
     Parameters
     ----------
-    path : Path
-        What `save_model` wrote.
+    path : Path or str
+        A file from `save_model`.
     device : str
-        The torch device to load it to.
+        The torch device for the network.
 
     Raises
     ------
     InvalidInput
-        For a file that is missing, truncated, not one of ours, or whose weights are not those of
-        the network that its header describes.
+        If the file is missing, damaged or not from `save_model`, has another format number, or its
+        weights do not fit the network that its header describes.
 
     Examples
     --------
@@ -96,26 +96,26 @@ def load_model(path: Path | str, device: str = "cpu") -> Model:
     '3-1'
     """
     path = Path(path)
-    described = _read_header(path)["specification"]
+    described = _read_header(path).get("specification")
     try:
         specification = _SPECIFICATION.validate_python(described)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidInput(
-            f"{path} describes no network that can be built: {where}: {first['msg']}"
+            f"{path} does not describe a network that can be built: {where}: {first['msg']}"
         ) from error
-    # Before anything is made of it: what the header claims must be plausible, and in the file.
+    # Check the sizes in the header before memory is allocated for them.
     depth, context = specification.blocks.depth, getattr(specification, "context", 0)
     if depth > _DEEPEST or context > _LONGEST_CONTEXT:
         raise InvalidInput(
-            f"{path} describes {depth} layers and a context of {context}; the most are {_DEEPEST}"
+            f"{path} describes {depth} layers and a context of {context}; the limits are {_DEEPEST}"
             f" and {_LONGEST_CONTEXT}"
         )
     if 4 * parameter_count(specification).total > path.stat().st_size:
         raise InvalidInput(
-            f"{path} has {path.stat().st_size:,} bytes, fewer than the network that its header"
-            " describes needs; it is damaged or not what it says"
+            f"{path} has {path.stat().st_size:,} bytes, too few for the network that its header"
+            " describes; the file is damaged"
         )
     model = build_model(specification)
     try:
@@ -133,16 +133,20 @@ def _read_header(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise InvalidInput(f"{path} is no readable safetensors file: {error}") from error
+        raise InvalidInput(f"{path} is not a readable safetensors file: {error}") from error
     if _KEY not in metadata:
         raise InvalidInput(f"{path} was not written by dynamoe_search: its header has no {_KEY}")
     try:
         header: dict[str, Any] = json.loads(metadata[_KEY])
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} has a damaged header: {error}") from error
-    known = isinstance(header, dict) and header.get("format") == _FORMAT
-    if not known or not isinstance(header.get("about"), dict) or "specification" not in header:
-        raise InvalidInput(f"{path} has a header of another format than {_FORMAT}")
+    if not isinstance(header, dict) or not isinstance(header.get("about"), dict):
+        raise InvalidInput(f"{path} has a damaged header: about is missing")
+    if header.get("format") != _FORMAT:
+        raise InvalidInput(
+            f"{path} has checkpoint format {header.get('format')}, but this version reads only"
+            f" format {_FORMAT}; train the network again with this version"
+        )
     return header
 
 

@@ -1,4 +1,4 @@
-"""How good a network is on a split, and how busy its experts are there."""
+"""Loss and accuracy of a network on a split, and the load of its experts."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Experts
 from dynamoe_search.training.settings import Precision
 
-# Without gradients: enough to be fast, few enough for a large vocabulary.
+# Without gradients: enough to be fast, few enough for the logits of a large vocabulary.
 _TOKENS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a network is on a split.
+    """What was measured of a network on a split.
 
     Parameters
     ----------
     loss : float
-        Mean cross-entropy, in nats: of an image, or of a token.
+        Mean cross-entropy per image or per token, in nats.
     accuracy : float
-        The share of images, or of next tokens, told right.
+        The fraction of images, or of next tokens, predicted correctly.
     bits_per_byte : float or None
-        The loss of a text in bits a byte of it, comparable across tokenizers; None for images.
+        The loss in bits per byte of text, comparable across tokenizers; None for images.
     mean_active : tuple of float
         Mean K of each layer of experts; empty for dense networks.
     load : tuple of tuple of int
-        How many tokens used each expert, by layer; empty for dense networks.
+        For each layer, how many tokens used each expert; empty for dense networks.
     """
 
     loss: float
@@ -47,7 +47,7 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss); comparable only between networks of one tokenizer."""
+        """exp(loss); comparable only between networks with the same tokenizer."""
         return math.exp(min(self.loss, 700.0))
 
 
@@ -55,7 +55,7 @@ class Evaluation:
 def evaluate(
     model: Model, split: ImageSplit | TextSplit, precision: Precision = "float32"
 ) -> Evaluation:
-    """Measure a network on a split, without the router's noise.
+    """Measure a network on a split, without router noise.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def evaluate(
         Left in evaluation mode.
     split : ImageSplit or TextSplit
     precision : {"float32", "bfloat16"}
-        What matrix products are computed in.
+        The type of matrix products.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def evaluate(
         tokens += len(labels)
         if report:
             busy += torch.cat([routing.chosen.sum(dim=0) for routing in report])
-    # Read from the device in one piece: counts of tokens are exact in float64.
+    # One transfer from the device; float64 holds the counts exactly.
     summed, hits, *counts = torch.cat([loss[None], right[None], busy]).tolist()
     remaining = map(int, counts)
     load = tuple(tuple(islice(remaining, number)) for number in experts)
@@ -119,7 +119,7 @@ def predict(
     inputs : Tensor
         A batch of a split.
     precision : {"float32", "bfloat16"}
-        What matrix products are computed in.
+        The type of matrix products.
     report : list of Routing, optional
         Each layer of experts appends its routing to it.
     """
@@ -129,23 +129,23 @@ def predict(
 
 
 def in_precision(precision: Precision, device_type: str) -> AbstractContextManager[None]:
-    """Matrix products in it; weights, routers and losses stay in float32."""
+    """A context with matrix products in this type; weights, routers and losses stay float32."""
     return torch.autocast(device_type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def tokens_a_sample(split: ImageSplit | TextSplit) -> int:
-    """The predictions of one sample: 1 of an image, those of a window of text."""
+def tokens_per_sample(split: ImageSplit | TextSplit) -> int:
+    """The predictions per sample: 1 for an image, the context for a window of text."""
     return split.context if isinstance(split, TextSplit) else 1
 
 
 def samples_at_once(split: ImageSplit | TextSplit) -> int:
-    """How many samples to run through a network at a time where no gradients are needed."""
-    return max(1, _TOKENS_AT_ONCE // tokens_a_sample(split))
+    """How many samples to run through a network at once when no gradients are needed."""
+    return max(1, _TOKENS_AT_ONCE // tokens_per_sample(split))
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and then every module as it was."""
+    """A context in evaluation mode; afterwards every module has its old mode again."""
     was_training = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""One trial's training: from a specification and a seed to a measured network."""
+"""One training run: from a specification and a seed to a measured network."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from dynamoe_search.budgets import BACKWARD_AND_FORWARD, flops_per_token, training_flops
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.models import Model, MoELayer, build_model, settle_cuts
+from dynamoe_search.models import Model, MoELayer, build_model, calibrate
 from dynamoe_search.models.balance import auxiliary_loss
 from dynamoe_search.models.routing import Routing
-from dynamoe_search.optimizer import AdamW
 from dynamoe_search.specification import Balance, Classifier, Experts, Specification
 from dynamoe_search.training.evaluation import (
     Evaluation,
@@ -25,7 +24,7 @@ from dynamoe_search.training.evaluation import (
     in_precision,
     predict,
     samples_at_once,
-    tokens_a_sample,
+    tokens_per_sample,
 )
 from dynamoe_search.training.settings import CurvePoint, TrainingSettings
 
@@ -33,14 +32,7 @@ Data = ImageData | TextData
 
 
 class NonFiniteLoss(RunFailed):
-    """The loss became NaN or infinite.
-
-    Parameters
-    ----------
-    message : str
-    flops : float
-        What the training had cost by then.
-    """
+    """The loss became NaN or infinite, after `flops` training FLOPs."""
 
     def __init__(self, message: str, flops: float = 0.0) -> None:
         super().__init__(message)
@@ -48,12 +40,12 @@ class NonFiniteLoss(RunFailed):
 
 
 class Interrupted(RunFailed):
-    """Training was asked to stop before its end."""
+    """`should_stop` ended the run."""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """The time something took: on the wall, and of this process, all its threads together."""
+    """Wall time, and the CPU time of this process over all its threads."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -61,14 +53,14 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Times:
-    """The time of the parts of a training; what `on_evaluation` takes belongs to neither.
+    """The time of the two parts of a run; the time in `on_evaluation` is in neither.
 
     Parameters
     ----------
     training : Seconds
         Building the network, and the steps.
     evaluation : Seconds
-        Settling the controllers, and measuring the validation loss.
+        Calibrating the thresholds, and measuring the validation loss.
     """
 
     training: Seconds
@@ -77,16 +69,16 @@ class Times:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of one training.
+    """The result of one training run.
 
     Parameters
     ----------
     validation : Evaluation
-        At the end of training, on the validation split.
+        On the validation split, at the end.
     curve : tuple of CurvePoint
-        The last is the end of training.
+        The last point is the end.
     mean_active : tuple of float
-        Mean K of each layer over the training.
+        Mean K of each layer over all steps.
     samples : int
         Images, or windows of text, seen.
     flops : float
@@ -105,11 +97,6 @@ class TrainingResult:
     times: Times
     model: Model
 
-    @property
-    def seconds(self) -> float:
-        """Wall time of training and evaluation."""
-        return self.times.training.wall + self.times.evaluation.wall
-
 
 def train(
     specification: Specification,
@@ -121,8 +108,8 @@ def train(
 ) -> TrainingResult:
     """Build a network and train it.
 
-    The seed decides the initial weights, the order of the data and the router's noise; the order is
-    the same for every specification, so that trainings of one seed can be compared in pairs.
+    The seed decides the initial weights, the order of the data and the router's noise. The order is
+    the same for every specification, so that runs of one seed can be compared in pairs.
 
     Parameters
     ----------
@@ -131,29 +118,31 @@ def train(
     settings : TrainingSettings
     seed : int
     on_evaluation : callable
-        Called with each point of the curve and the network, which is in evaluation mode. It must
-        leave the weights and the random state as they are. What it raises ends the training.
+        Called with each point of the curve and the network, in evaluation mode. It must not change
+        the weights or the random state. An exception that it raises ends the run.
     should_stop : callable
-        Asked before every step.
+        Called before every step; True ends the run.
 
     Raises
     ------
     NonFiniteLoss
-        Where a validation loss is not a finite number.
+        If a validation loss is not finite.
     Interrupted
-        Where `should_stop` said so.
+        If `should_stop` returned True.
     InvalidInput
-        Where the network does not fit the data.
+        If the network does not fit the data.
     """
     _check_fit(specification, data)
-    seed = int(seed)  # those of a table are numpy's, which torch refuses
+    seed = int(seed)  # torch refuses numpy's integers
     stopwatch = _Stopwatch(data.train.device)
     torch.manual_seed(seed)
     model = build_model(specification).to(data.train.device)
-    optimizer = AdamW(model.parameters(), settings.learning_rate, settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     blocks = specification.blocks
     balance = blocks.balance if isinstance(blocks, Experts) else Balance()
-    settling_inputs = _settling_inputs(model, data, seed)
+    calibration_inputs = _calibration_inputs(model, data, seed)
     meter = _Meter(model, data, settings)
     curve: list[CurvePoint] = []
     for inputs, labels in _endless_batches(data, settings.batch, seed):
@@ -163,16 +152,16 @@ def train(
         logits = predict(model, inputs, settings.precision, routings)
         loss = nn.functional.cross_entropy(logits, labels.flatten())
         auxiliary = auxiliary_loss(balance, routings)
-        model.zero_grad()
+        optimizer.zero_grad()
         (loss if auxiliary is None else loss + auxiliary).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         meter.samples += len(labels)
         if not meter.is_due():
             continue
         stopwatch.lap("training")
-        if settling_inputs is not None:
-            with in_precision(settings.precision, settling_inputs.device.type):
-                settle_cuts(model, settling_inputs)
+        if calibration_inputs is not None:
+            with in_precision(settings.precision, calibration_inputs.device.type):
+                calibrate(model, calibration_inputs)
         validation = evaluate(model, data.validation, settings.precision)
         if not math.isfinite(validation.loss):
             raise NonFiniteLoss(
@@ -206,15 +195,15 @@ def train(
 
 
 def _endless_batches(data: Data, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass over the training data after another, each in an order of its own."""
+    """Passes over the training data without end, each in another order."""
     order = torch.Generator().manual_seed(seed)
     while True:
         yield from data.train.batches(size, order)
 
 
-def _settling_inputs(model: Model, data: Data, seed: int) -> Tensor | None:
-    """Training data to settle the controllers on; None where nothing is controlled."""
-    if all(getattr(block, "cut", None) is None for block in model.blocks):
+def _calibration_inputs(model: Model, data: Data, seed: int) -> Tensor | None:
+    """Training data to calibrate the thresholds on; None if no layer has any."""
+    if all(getattr(block, "thresholds", None) is None for block in model.blocks):
         return None
     order = torch.Generator().manual_seed(seed)
     inputs, _ = next(iter(data.train.batches(samples_at_once(data.train), order)))
@@ -222,65 +211,63 @@ def _settling_inputs(model: Model, data: Data, seed: int) -> Tensor | None:
 
 
 class _Meter:
-    """How far a training is: the part of its samples, or of its FLOPs, and when to look again.
+    """The progress of a run, in samples or in FLOPs, and when the next evaluation is due.
 
-    `fewest_samples` are all that it takes where epochs are given, else those that cost its FLOPs
-    with every token at the largest K.
-
-    Counting FLOPs reads the measured K from the device, so it is done only when the next
-    evaluation could be due.
+    `fewest_samples` is the length of the run if epochs are given, else its length if every token
+    used the largest K. Counting FLOPs reads the measured K from the device, so it waits until
+    `next_count`, the earliest number of samples at which an evaluation can be due.
     """
 
     def __init__(self, model: Model, data: Data, settings: TrainingSettings) -> None:
         self.model, self.settings = model, settings
         self.samples = 0
         self.evaluated = 0
-        self.look_at = 0
-        self.tokens_a_sample = tokens_a_sample(data.train)
+        self.next_count = 0
+        self.tokens_per_sample = tokens_per_sample(data.train)
         if settings.epochs is not None:
             self.fewest_samples = float(settings.epochs * len(data.train))
         else:
-            assert settings.flops is not None  # the settings ask for one of the two
+            assert settings.flops is not None
             most = BACKWARD_AND_FORWARD * flops_per_token(model.specification).maximum
-            self.fewest_samples = settings.flops / (most * self.tokens_a_sample)
+            self.fewest_samples = settings.flops / (most * self.tokens_per_sample)
 
     def mean_active(self) -> tuple[float, ...]:
-        """The measured mean K of each layer of experts so far."""
+        """The mean K of each layer of experts, measured so far."""
         return tuple(
             block.mean_active for block in self.model.blocks if isinstance(block, MoELayer)
         )
 
     def flops(self) -> float:
-        """What training has cost so far."""
-        tokens = self.samples * self.tokens_a_sample
+        """The training FLOPs spent so far."""
+        tokens = self.samples * self.tokens_per_sample
         active = self.mean_active() if self.samples else ()
         return training_flops(self.model.specification, tokens, active or None)
 
     def fraction(self) -> float:
-        """The part done; in FLOPs a little above 1 at the end."""
+        """The fraction done; counted in FLOPs, it ends a little above 1."""
         if self.settings.flops is not None:
             return self.flops() / self.settings.flops
         return self.samples / self.fewest_samples
 
     def is_due(self) -> bool:
-        """Whether the validation loss shall be measured now; asked after every step."""
-        if self.samples < self.look_at:
+        """Whether to measure the validation loss now; called after every step."""
+        if self.samples < self.next_count:
             return False
         fraction, evaluations = self.fraction(), self.settings.evaluations
         passed = math.floor(min(1.0, fraction) * evaluations + 1e-9)
         due = passed > self.evaluated
         self.evaluated = max(passed, self.evaluated)
         left = (self.evaluated + 1) / evaluations - fraction
-        self.look_at = self.samples + int(left * self.fewest_samples)
+        self.next_count = self.samples + int(left * self.fewest_samples)
         return due
 
     def is_over(self) -> bool:
-        """Whether the last evaluation has been."""
+        """Whether the last evaluation is done."""
         return self.evaluated >= self.settings.evaluations
 
 
 class _Stopwatch:
-    """What each part of a training has taken so far."""
+    """The time spent so far in each part of a run."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -288,9 +275,9 @@ class _Stopwatch:
         self.read = Seconds(time.perf_counter(), time.process_time())
 
     def lap(self, part: str) -> None:
-        """All that has passed since the last lap belongs to this part."""
+        """Add the time since the last lap to this part."""
         if self.device != "cpu":
-            torch.accelerator.synchronize(self.device)  # what is queued there does, too
+            torch.accelerator.synchronize(self.device)  # includes the work queued there
         now = Seconds(time.perf_counter(), time.process_time())
         before = self.spent[part]
         self.spent[part] = Seconds(
@@ -305,9 +292,8 @@ def _check_fit(specification: Specification, data: Data) -> None:
             raise InvalidInput(f"a classifier needs images; {data.name} is text")
         if (specification.inputs, specification.classes) != (data.inputs, data.classes):
             raise InvalidInput(
-                f"the network takes {specification.inputs} values and tells"
-                f" {specification.classes} classes apart; {data.name} has {data.inputs} and"
-                f" {data.classes}"
+                f"the network takes {specification.inputs} values and has {specification.classes}"
+                f" classes; {data.name} has {data.inputs} and {data.classes}"
             )
     elif not isinstance(data, TextData):
         raise InvalidInput(f"a language model needs text; {data.name} is images")

@@ -1,4 +1,4 @@
-"""How a proxy is trained, and the points of its learning curve, in plain data."""
+"""The settings of a training run, and the points of its learning curve, in plain data."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ class TrainingSettings:
     Parameters
     ----------
     epochs : int, optional
-        Stop after so many passes over the training data: at equal samples. 30 where `flops` is
-        None, too.
+        The passes over the training data: runs stop at equal samples. 30 if `flops` is also None.
     flops : float, optional
-        Stop at the first step at which training has cost so many FLOPs, counted from the measured
-        K, routers and trunk included: at equal compute. Give this or `epochs`.
+        The training FLOPs, counted from the measured K, with routers and trunk: runs stop at equal
+        compute, at the first step that reaches them. Give this or `epochs`.
     batch : int
-        Images, or windows of text, a step.
+        Images, or windows of text, per step.
     learning_rate, weight_decay : float
-        AdamW's.
+        Of AdamW.
     evaluations : int
-        How often, at equal distances, the validation loss is measured.
+        How many times the validation loss is measured, at equal distances.
     precision : {"float32", "bfloat16"}
-        What matrix products are computed in; weights, routers and losses stay in float32.
+        The type of matrix products; weights, routers and losses stay in float32.
+
+    Raises
+    ------
+    InvalidInput
+        If a value is out of its range, or `epochs` and `flops` are both given.
     """
 
     epochs: int | None = None
@@ -43,7 +47,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.flops is not None:
-            raise InvalidInput("epochs and flops are both given; give the one to stop at")
+            raise InvalidInput("epochs and flops are both given; give only one")
         if self.epochs is None and self.flops is None:
             object.__setattr__(self, "epochs", 30)
         for name in ("epochs", "batch", "evaluations"):
@@ -62,12 +66,12 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """How good the network is after a part of its training, and what that part has cost.
+    """The quality of the network after a part of its run, and the cost so far.
 
     Parameters
     ----------
     fraction : float
-        The part that is done, from 0 to 1.
+        The part of the run that is done, from 0 to 1.
     samples : int
         Images, or windows of text, seen so far.
     flops : float

@@ -9,6 +9,7 @@ from dynamoe_search.bounds.budget import (
     budget_extremes,
     compare_schedules,
     family_bounds,
+    sample_family,
     score_schedules,
 )
 from dynamoe_search.bounds.layers import QUANTITIES, layer_bounds, schedule_bounds
@@ -18,7 +19,12 @@ from dynamoe_search.schedules import (
     FAMILIES,
     PATTERNS_AND_UNIFORM,
     PRESETS,
+    Blend,
+    Free,
+    Mixture,
     Schedule,
+    Spline,
+    allocate_batch,
     enumerate_schedules,
 )
 from dynamoe_search.specification import (
@@ -75,7 +81,7 @@ def test_a_measured_mean_raises_the_floor_of_entropy() -> None:
     measured = schedule_bounds(blocks, width=32, mean_active=[4.0, 2.0, 1.0, 1.0])
     assert measured["entropy_floor"] == pytest.approx((np.log(4) + np.log(2)) / 4)
     assert measured["entropy_ceiling"] == pytest.approx((np.log(7) + np.log(3)) / 4)
-    with pytest.raises(InvalidInput, match="layer 1 is said to use"):
+    with pytest.raises(InvalidInput, match="active experts of layer 1 are"):
         schedule_bounds(blocks, width=32, mean_active=[4.0, 3.5, 1.0, 1.0])
 
 
@@ -158,6 +164,14 @@ def test_a_familys_schedules_lie_within_the_budgets_extremes(family: str) -> Non
             .all()
         )
     assert family_bounds(budget, family, points=200, seed=1).equals(met)
+
+
+@pytest.mark.parametrize("family", [Blend(), Mixture(), Spline(), Free(total=16)])
+def test_points_of_a_family_are_spread(family) -> None:
+    profiles = sample_family(family, depth=4, points=50)
+    assert profiles.shape == (50, 4)
+    assert len(np.unique(allocate_batch(profiles, 16), axis=0)) > 5
+    assert np.array_equal(profiles, sample_family(family, depth=4, points=50))
 
 
 def test_schedules_are_named_or_written_out() -> None:

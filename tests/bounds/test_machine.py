@@ -2,12 +2,10 @@ import math
 
 import pytest
 
-from dynamoe_search.bounds import machine as module
 from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
 from dynamoe_search.bounds.machine import (
     Machine,
     decoding_seconds,
-    measure_machine,
     roofline,
     training_seconds,
 )
@@ -54,14 +52,6 @@ def test_schedules_differ_in_the_weights_that_batches_touch_only() -> None:
     assert same.loc["uniform"].tolist() == pytest.approx(same.loc["descending"].tolist())
     computed = times(6, SLOW_ARITHMETIC)
     assert computed["batch_seconds"].nunique() == 1
-
-
-def test_a_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MATRIX_SIZES", (64, 128))
-    monkeypatch.setattr(module, "_ROWS_READ", 512)
-    machine = measure_machine()
-    assert 1e6 < machine.peak_flops < math.inf
-    assert 1e6 < machine.bandwidth < math.inf
 
 
 @pytest.mark.parametrize("figures", [(0, 1e9), (1e9, -1), (math.nan, 1e9), (1e9, math.inf)])

@@ -15,7 +15,7 @@ def network(router: Router, *experts: int) -> Classifier:
     return Classifier(64, 10, 16, Experts(16, Schedule(experts), router))
 
 
-def trials_of(*rows: dict[str, object]) -> pd.DataFrame:
+def runs_of(*rows: dict[str, object]) -> pd.DataFrame:
     usual = {
         "candidate": "4-2",
         "state": "complete",
@@ -32,7 +32,7 @@ def trials_of(*rows: dict[str, object]) -> pd.DataFrame:
 
 def test_each_quantity_lies_between_bounds_that_are_worked_out_by_hand() -> None:
     known = network(TopP(p=0.7), 4, 2)
-    runs = trials_of({}, {"active_experts": 1.7, "mean_active": [2.4, 1.0]})
+    runs = runs_of({}, {"active_experts": 1.7, "mean_active": [2.4, 1.0]})
     table = measured_bounds(runs, {"4-2": known}, Machine(1e10, 1e10)).set_index("quantity")
     assert (table["blocks"] == 2).all()
     # ceil(0.7 N) experts at most: 3 and 2.
@@ -53,7 +53,7 @@ def test_each_quantity_lies_between_bounds_that_are_worked_out_by_hand() -> None
 
 
 def test_a_router_of_fixed_k_leaves_no_choice() -> None:
-    runs = trials_of({"mean_active": [1.0, 1.0], "active_experts": 1.0})
+    runs = runs_of({"mean_active": [1.0, 1.0], "active_experts": 1.0})
     table = measured_bounds(runs, {"4-2": network(TopK(k=1), 4, 2)}).set_index("quantity")
     assert table.loc["active_experts", "floor"] == table.loc["active_experts", "ceiling"] == 1
     assert math.isnan(table.loc["active_experts", "place"])
@@ -61,7 +61,7 @@ def test_a_router_of_fixed_k_leaves_no_choice() -> None:
 
 
 def test_what_was_not_recorded_is_left_out_and_strangers_too() -> None:
-    runs = trials_of({"layer_entropy": None}, {"candidate": "3-3", "state": "died"})
+    runs = runs_of({"layer_entropy": None}, {"candidate": "3-3", "state": "died"})
     known = {"4-2": network(TopK(k=1), 4, 2), "3-3": network(TopK(k=1), 3, 3)}
     table = measured_bounds(runs, known)
     assert set(table["candidate"]) == {"4-2"}

@@ -55,16 +55,16 @@ def random_logits(experts: int) -> torch.Tensor:
 
 
 def reached(router: Router, experts: int) -> set[tuple[bool, ...]]:
-    """The sets of experts that the router itself gives to many tokens, wherever its cut is put."""
+    """The sets of experts that the router itself gives to many tokens, at any threshold."""
     logits = random_logits(experts)
-    cuts: list[torch.Tensor | None] = [None]
+    thresholds: list[torch.Tensor | None] = [None]
     held = isinstance(router, VariableRouter) and router.target is not None
-    if held and router.target < experts:  # else a layer has no controller, and no cut
-        cuts += [torch.tensor(cut) for cut in np.linspace(-1.01, 1.01, 41, dtype=np.float32)]
+    if held and router.target < experts:  # else a layer has no controller
+        thresholds += list(torch.linspace(-1.01, 1.01, 41))
     return {
         tuple(row)
-        for cut in cuts
-        for row in route(router, logits, training=False, cut=cut).chosen.unique(dim=0).tolist()
+        for threshold in thresholds
+        for row in route(router, logits, False, threshold=threshold).chosen.unique(dim=0).tolist()
     }
 
 
@@ -155,8 +155,8 @@ def test_top_p_bounds_are_met_by_even_gates_and_hold_for_many_tokens() -> None:
 def test_no_more_experts_reach_a_threshold_than_the_bound(
     shares: np.ndarray, threshold: float
 ) -> None:
-    logits, cut = torch.from_numpy(np.log(shares))[None], torch.tensor(threshold)
-    active = int(route(Threshold(), logits, training=False, cut=cut).active)
+    logits, reached = torch.from_numpy(np.log(shares))[None], torch.tensor(threshold)
+    active = int(route(Threshold(), logits, training=False, threshold=reached).active)
     assert active <= threshold_active_bound(len(shares), threshold)
 
 

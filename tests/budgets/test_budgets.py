@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dynamoe_search.budgets import (
     active_experts,
     active_parameters,
-    dense_twin,
+    dense_baseline,
     equal_widths,
     flops_per_token,
     held_routers,
@@ -95,19 +95,19 @@ def test_total_depends_on_the_schedule_through_its_sum_only(network, random) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(networks)
-def test_dense_twins(network: Specification) -> None:
-    twin = dense_twin(network, "total")
-    assert parameter_count(twin).total == built_parameters(twin)
-    assert abs(parameter_count(twin).total - parameter_count(network).total) <= network.width
+def test_dense_baselines(network: Specification) -> None:
+    baseline = dense_baseline(network, "total")
+    assert parameter_count(baseline).total == built_parameters(baseline)
+    assert abs(parameter_count(baseline).total - parameter_count(network).total) <= network.width
     active = active_parameters(network).expected
     units = (active - parameter_count(network).trunk) / (2 * network.width)
     if round(units) < network.blocks.depth:
         with pytest.raises(InvalidInput):
-            dense_twin(network, "active")
+            dense_baseline(network, "active")
     else:
-        twin = dense_twin(network, "active")
-        assert abs(parameter_count(twin).total - active) <= network.width
-        assert max(twin.blocks.hidden) - min(twin.blocks.hidden) <= 1
+        baseline = dense_baseline(network, "active")
+        assert abs(parameter_count(baseline).total - active) <= network.width
+        assert max(baseline.blocks.hidden) - min(baseline.blocks.hidden) <= 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -204,7 +204,7 @@ def test_held_routers_share_the_active_experts(router, counts: list[int], share:
             assert other <= one + (1 if fixed else 1e-9)
 
 
-def test_what_cannot_be_held_is_said() -> None:
+def test_impossible_means_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"the least is 1, the most 2.5"):
         held_routers(TopK(), Schedule((4, 1)), 3)
     with pytest.raises(InvalidInput, match=r"the least is 1, the most 2 *$"):
@@ -219,15 +219,15 @@ def test_measured_means_move_the_expected_values() -> None:
     fixed = parameter_count(network).trunk + parameter_count(network).routers
     assert spread.expected == fixed + 7.0 * 2 * 32 * 48
     assert spread.minimum == fixed + 4 * 2 * 32 * 48
-    with pytest.raises(InvalidInput, match=r"layer 3 is said to use 1\.5"):
+    with pytest.raises(InvalidInput, match=r"active experts of layer 3 are 1\.5; .* from 1 to 1"):
         active_parameters(network, [2.5, 2.0, 1.5, 1.5])
     with pytest.raises(InvalidInput, match="3 mean active experts given for 4 layers"):
         active_parameters(network, [2.5, 2.0, 1.5])
     # Gates that tie take the percentile below its K of 4.
     tied = active_experts(replace(EXPERTS, router=Percentile()), [3.9999, 3.0, 2.0, 1.0])[0]
     assert (tied.minimum, tied.expected, tied.maximum) == (3.9999, 3.9999, 4)
-    twin = dense_twin(network, "active", [2.5, 2.0, 1.5, 1.0])
-    assert abs(parameter_count(twin).total - spread.expected) <= network.width
+    baseline = dense_baseline(network, "active", [2.5, 2.0, 1.5, 1.0])
+    assert abs(parameter_count(baseline).total - spread.expected) <= network.width
 
 
 @given(hidden=st.integers(1, 30), total=st.integers(2, 12), maximum=st.integers(6, 30))

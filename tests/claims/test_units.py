@@ -4,82 +4,50 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dynamoe_search.claims import units as claims
+from dynamoe_search.claims import units
 from dynamoe_search.claims.source import CLAIMS, DENSE_ACTIVE, DYNAMIC, Unit
 from dynamoe_search.claims.units import (
     ClaimTable,
     claim_tables,
-    export_trainings,
+    export_runs,
     is_complete,
-    load_trainings,
+    load_runs,
     measure_routings,
 )
 from dynamoe_search.claims.verdicts import judge
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.log.events import Event
+from dynamoe_search.log.storage import open_log
 from dynamoe_search.measure.routing_variance import gradient_variance
+from dynamoe_search.plan.confirmation import plan_confirmation
 from dynamoe_search.plan.plan import make_plan
-from dynamoe_search.run.confirm import load_confirmation
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.specification import TopK, TopP
+from dynamoe_search.study import Study
+from tests.claims.studies import PAPER, TEXT, write
 from tests.conftest import edit
 from tests.report import made_up
-
-STUDY = """\
-[data]
-name = "digits"
-
-[model]
-depth = 4
-width = 8
-hidden = 8
-
-[budget]
-regime = "compute"
-experts = 16
-minimum = 2
-active = 2
-
-[router]
-name = "percentile"
-temperature = 0.5
-
-[training]
-epochs = 1
-batch = 256
-learning_rate = 5e-3
-evaluations = 2
-
-[search]
-contrast = 0.5
-runs = 7
-"""
-PAPER = (
-    ('regime = "compute"', 'regime = "paper"'),
-    ("experts = 16\n", "maximum = 6\n"),
-    ("active = 2\n", ""),
-)
-TEXT = (
-    ('"digits"', '"topics"'),
-    ("depth = 4\nwidth = 8\nhidden = 8", 'scale = "small"'),
-)
-
-
-def write(folder: Path, name: str, *changes: tuple[str, str]) -> Path:
-    path = folder / name / "study.toml"
-    path.parent.mkdir()
-    path.write_text(STUDY)
-    edit(path, *changes)
-    return path
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> ClaimTable:
-    """A study of digits, in which made-up trainings were searched and confirmed from 4 seeds."""
+    """A study of digits, whose made-up runs were searched and confirmed from 4 seeds."""
     path = write(tmp_path, "digits-compute")
     made_up.search(path)
     made_up.confirm(path)
     return claim_tables(tmp_path)[0]
+
+
+def export(table: ClaimTable) -> None:
+    study = Study(table.folder)
+    export_runs(table, study.training_runs("confirmation"), study.confirmation()[1])
+
+
+def loaded(table: ClaimTable) -> pd.DataFrame:
+    found = load_runs(table)
+    assert found is not None
+    return found
 
 
 def test_units_come_in_the_order_in_which_more_is_held_equal(tmp_path: Path) -> None:
@@ -111,13 +79,13 @@ def test_folders_that_cannot_be_judged(tmp_path: Path) -> None:
         claim_tables(tmp_path)
 
 
-def test_a_row_for_each_arm_and_seed_of_the_confirmation(table: ClaimTable) -> None:
-    export_trainings(table)
-    found = load_trainings(table)
-    assert found is not None
+def test_a_row_for_each_baseline_and_seed_of_the_confirmation(table: ClaimTable) -> None:
+    export(table)
+    found = loaded(table)
     assert len(found) == 9 * 4
-    assert set(PATTERNS_AND_UNIFORM) < set(found["arm"])
-    runs, confirmation = load_confirmation(table.folder)
+    assert set(PATTERNS_AND_UNIFORM) < set(found["baseline"])
+    study = Study(table.folder)
+    runs, (_, confirmation) = study.training_runs("confirmation"), study.confirmation()
     losses = runs.set_index(["candidate", "block"])["test_loss"]
     curves = runs.set_index(["candidate", "block"])["curve"]
     for row in found.itertuples():
@@ -125,7 +93,7 @@ def test_a_row_for_each_arm_and_seed_of_the_confirmation(table: ClaimTable) -> N
         assert row.test_loss == losses[key]
         assert row.curve_loss == pytest.approx(np.mean([p["loss"] for p in curves[key]]))
         name = confirmation.names[row.candidate]
-        assert name.startswith(row.arm) or row.arm in name.split(" = ")
+        assert name.startswith(row.baseline) or row.baseline in name.split(" = ")
     assert found["ended"].all()
     assert (found["looks"] == 1).all()
     assert found["data_fingerprint"].eq(embedded_digits(seed=0).fingerprint).all()
@@ -137,75 +105,73 @@ def test_a_row_for_each_arm_and_seed_of_the_confirmation(table: ClaimTable) -> N
     assert table.path.stat().st_size < 60_000
 
 
-def test_arms_that_are_one_network_have_a_row_each(tmp_path: Path) -> None:
+def test_baselines_that_are_one_network_have_a_row_each(tmp_path: Path) -> None:
     path = write(tmp_path, "flat", ("depth = 4", "depth = 3"), ("experts = 16", "experts = 12"))
     made_up.search(path)
     made_up.confirm(path, 2)
     table = claim_tables(tmp_path)[0]
-    export_trainings(table)
-    found = load_trainings(table)
-    assert found is not None
-    by_arm = found.groupby("arm")["candidate"].first()
-    assert by_arm["wave"] == by_arm["inverted_wave"] == by_arm["uniform"] == "4-4-4"
+    export(table)
+    found = loaded(table)
+    by_baseline = found.groupby("baseline")["candidate"].first()
+    assert by_baseline["wave"] == by_baseline["inverted_wave"] == by_baseline["uniform"] == "4-4-4"
     assert len(found) == 9 * 2
 
 
-def test_what_is_to_come_is_said(table: ClaimTable) -> None:
+def test_runs_to_come_are_rows_too(table: ClaimTable) -> None:
     made_up.confirm(table.folder / "study.toml", 5)
-    export_trainings(table)
-    whole = load_trainings(table)
-    assert whole is not None
+    export(table)
+    whole = loaded(table)
     assert (whole["looks"] == 2).all()
     assert is_complete(whole, 5)
     assert not is_complete(whole, 6)
     assert not is_complete(None, 2)
     # A confirmation that was raised and not trained yet; the table that has more is kept.
     table.path.unlink()
-    study = claims.open_study(claims.place_of(table.folder).confirmation)
-    study.set_user_attr("confirmation", study.user_attrs["confirmation"] | {"seeds": [4, 7]})
-    export_trainings(table)
-    found = load_trainings(table)
-    assert found is not None
+    raise_seeds(Study(table.folder), 7)
+    export(table)
+    found = loaded(table)
     assert len(found) == 9 * 7
     to_come = found[~found["ended"]]
     assert to_come["block"].unique().tolist() == [5, 6]
     assert (to_come["state"] == "to come").all()
     assert to_come["test_loss"].isna().all()
     assert not is_complete(found, 5)
-    claims._write(table, pd.concat([whole, whole.assign(block=whole["block"] + 5)]))
-    export_trainings(table)
-    assert len(load_trainings(table)) == 9 * 10
+    more = pd.concat([whole, whole.assign(block=whole["block"] + 5)])
+    more.to_parquet(table.path)
+    export(table)
+    assert len(loaded(table)) == 9 * 10
+
+
+def raise_seeds(study: Study, seeds: int) -> None:
+    """As `Study.confirm` does before its first run."""
+    begun = study.confirmation()[1]
+    confirmation = plan_confirmation(begun, study.plan, [begun.reference], {}, seeds, None)
+    with open_log(study.storage, create=False) as log:
+        log.append(Event("confirmation", confirmation.dump()))
 
 
 def test_tables_of_something_else_are_refused(table: ClaimTable, tmp_path: Path) -> None:
-    assert load_trainings(table) is None
-    export_trainings(table)
+    assert load_runs(table) is None
+    export(table)
     written = table.path.read_bytes()
     table.path.write_bytes(written[:-20])
-    with pytest.raises(InvalidInput, match=r"trainings\.parquet is no parquet file"):
-        load_trainings(table)
+    with pytest.raises(InvalidInput, match=r"runs\.parquet is no parquet file"):
+        load_runs(table)
     table.path.write_bytes(written)
     pd.read_parquet(table.path).drop(columns="ended").to_parquet(table.path)
     with pytest.raises(InvalidInput, match="has no column 'ended'"):
-        load_trainings(table)
+        load_runs(table)
     table.path.write_bytes(written)
     other = claim_tables(tmp_path)[1]
     other.path.write_bytes(written)
     with pytest.raises(InvalidInput, match=r"routing-uniform\.parquet is not of"):
-        load_trainings(other)
-
-
-def test_without_a_confirmation_nothing_is_written(tmp_path: Path) -> None:
-    write(tmp_path, "a")
-    table = claim_tables(tmp_path)[0]
-    export_trainings(table)
-    assert not table.path.exists()
+        load_runs(other)
 
 
 def test_routings_are_measured_and_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "GRADIENT_SAMPLES", 16)
+    monkeypatch.setattr(units, "GRADIENT_SAMPLES", 16)
     write(tmp_path, "a")
     table = claim_tables(tmp_path)[2]
     done: list[int] = []
@@ -217,16 +183,14 @@ def test_routings_are_measured_and_gone_on_with(
 
     with pytest.raises(KeyboardInterrupt):
         measure_routings(table, 4, on_progress=stop_before_the_second)
-    half = load_trainings(table)
-    assert half is not None
-    assert half.groupby("arm")["ended"].sum().tolist() == [2, 2]
-    assert half.groupby("arm").size().tolist() == [4, 4]
+    half = loaded(table)
+    assert half.groupby("baseline")["ended"].sum().tolist() == [2, 2]
+    assert half.groupby("baseline").size().tolist() == [4, 4]
     assert not is_complete(half, 4)
     variance = [claim for claim in CLAIMS if claim.about == "routing"]
     assert set(judge([table.unit], {table.unit: half}, variance)["verdict"]) == {"not run yet"}
     measure_routings(table, 4, on_progress=done.append)
-    whole = load_trainings(table)
-    assert whole is not None
+    whole = loaded(table)
     assert done == [0, 2, 2]
     assert is_complete(whole, 4)
     assert (whole["looks"] == 1).all()
@@ -243,9 +207,9 @@ def test_routings_are_measured_and_gone_on_with(
     assert np.exp(-verdict["effect"]) == pytest.approx(expected["ratio"])
     assert verdict["p"] == pytest.approx(expected["p"])
     assert whole["seed"].tolist() == [*seeds[:2] * 2, *seeds[2:] * 2]
-    assert whole.loc[whole["arm"] == DYNAMIC, "candidate"].eq("top_p").all()
-    assert DENSE_ACTIVE not in set(whole["arm"])
+    assert whole.loc[whole["baseline"] == DYNAMIC, "candidate"].eq("top_p").all()
+    assert DENSE_ACTIVE not in set(whole["baseline"])
 
-    claims._write(table, whole.assign(data_fingerprint="other"))
+    whole.assign(data_fingerprint="other").to_parquet(table.path)
     with pytest.raises(InvalidInput, match="was made from other data"):
         measure_routings(table, 6)

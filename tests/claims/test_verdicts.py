@@ -36,15 +36,15 @@ NOISE = np.array([1, -1, 0.5, -0.5, 0.8, -0.8, 1.2, -1.2]) / 1000
 
 
 def made_up(means: dict[str, float], outcome: str = "test_loss", noise: float = 1.0):
-    """A training for each arm and seed; seeds differ much more than arms do."""
+    """One training run per baseline and seed; seeds differ much more than baselines do."""
     rows = []
-    for place, (arm, mean) in enumerate(means.items()):
+    for place, (baseline, mean) in enumerate(means.items()):
         own = noise * np.roll(NOISE, place)
         rows += [
-            (arm, f"candidate {arm}", seed, True, mean + 0.3 * seed + own[seed])
+            (f"candidate {baseline}", baseline, seed, True, mean + 0.3 * seed + own[seed])
             for seed in range(len(NOISE))
         ]
-    return pd.DataFrame(rows, columns=["arm", "candidate", "block", "ended", outcome])
+    return pd.DataFrame(rows, columns=["candidate", "baseline", "block", "ended", outcome])
 
 
 def judged(table: pd.DataFrame, claim: SourceClaim = LOSS, unit: Unit = UNIT) -> pd.Series:
@@ -133,7 +133,7 @@ def test_verdicts_of_known_truths() -> None:
     noisy = judged(made_up({"descending": 1.0, "uniform": 1.005}, noise=30))
     assert noisy["verdict"] == "undecided"
     table = made_up({"descending": 1.0, "uniform": 1.005}, noise=30).pivot(
-        index="block", columns="arm", values="test_loss"
+        index="block", columns="baseline", values="test_loss"
     )
     differences = table["uniform"] - table["descending"]
     assert noisy["deviation"] == pytest.approx(differences.std())
@@ -158,8 +158,8 @@ def test_the_best_of_all_must_beat_each_one() -> None:
     assert best["effect"] == pytest.approx(0.1)
     beaten = judged(made_up({"descending": 1.0, **means, "wave": 0.9}), BEST, TINY)
     assert (beaten["verdict"], beaten["rival"]) == ("not supported", "wave")
-    tied = judged(made_up({"descending": 1.0, **means, "wave": 1.0}, noise=4), BEST, TINY)
-    assert (tied["verdict"], tied["rival"]) == ("undecided", "wave")
+    equal = judged(made_up({"descending": 1.0, **means, "wave": 1.0}, noise=4), BEST, TINY)
+    assert (equal["verdict"], equal["rival"]) == ("undecided", "wave")
     alike = judged(made_up(dict.fromkeys(PATTERNS_AND_UNIFORM, 1.0)), BEST, TINY)
     assert alike["verdict"] == "equivalent"
 
@@ -191,12 +191,12 @@ def test_the_seeds_that_would_decide_among_several() -> None:
     assert seeds_for_a_verdict(one, 0.01, 0.05) == seeds_to_decide(0.005, 0.02, 0.01, 0.05)
 
 
-def test_an_arm_is_not_its_own_rival() -> None:
+def test_a_candidate_is_not_its_own_rival() -> None:
     means = {"descending": 1.0, **dict.fromkeys(BEST.rivals, 1.1)}
     table = made_up(means)
-    of_wave = table["arm"] == "wave"
+    of_wave = table["baseline"] == "wave"
     table.loc[of_wave, ["candidate", "test_loss"]] = table.loc[
-        table["arm"] == "descending", ["candidate", "test_loss"]
+        table["baseline"] == "descending", ["candidate", "test_loss"]
     ].to_numpy()
     assert judged(table, BEST, TINY)["verdict"] == "supported"
     # Where there is no other, the two are the same.
@@ -206,14 +206,14 @@ def test_an_arm_is_not_its_own_rival() -> None:
     assert (found["verdict"], found["effect"], found["p"]) == ("equivalent", 0, 1)
 
 
-def test_a_verdict_waits_for_all_trainings_that_were_planned() -> None:
+def test_a_verdict_waits_for_all_planned_runs() -> None:
     table = made_up({"descending": 1.0, "uniform": 1.02})
     table.loc[3, ["ended", "test_loss"]] = [False, np.nan]
     waiting = judged(table)
     assert (waiting["verdict"], waiting["planned"]) == ("not run yet", 8)
     assert pd.isna(waiting["seeds"])
     assert math.isnan(waiting["p"])
-    # A training that failed for good leaves a pair out; others of the unit do not matter.
+    # A failed run leaves a pair out; others of the unit do not matter.
     table.loc[3, "ended"] = True
     other = made_up({"wave": 1.0}).assign(ended=False)
     found = judged(pd.concat([table, other]))
@@ -244,8 +244,8 @@ def test_the_correction_counts_what_was_not_run() -> None:
     assert (judge(units, {})["verdict"] == "not run yet").all()
 
 
-def test_whole_folders_rarely_say_what_is_not_so() -> None:
-    """Nine questions a folder, all arms alike: a difference is claimed in 5 % of folders."""
+def test_whole_folders_rarely_report_false_differences() -> None:
+    """Nine questions, all baselines equal: 5 % of folders report a false difference."""
     generator = np.random.default_rng(3)
     units = [Unit("images", data, one) for data, one in product("abc", ("x", "y", "z"))]
     template = made_up({"descending": 1.0, "uniform": 1.0})
@@ -260,7 +260,7 @@ def test_whole_folders_rarely_say_what_is_not_so() -> None:
     assert wrong / folders <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / folders)
 
 
-def test_differences_at_the_margin_are_rarely_called_equivalent() -> None:
+def test_differences_at_the_margin_are_rarely_equivalent() -> None:
     """Of six rivals one differs by the margin, which is the hardest case."""
     generator = np.random.default_rng(4)
     losses = 0.004 * generator.normal(size=(4000, 7, 8))
@@ -269,12 +269,12 @@ def test_differences_at_the_margin_are_rarely_called_equivalent() -> None:
     assert 0.02 < (p <= 0.05).mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 4000)
 
 
-def test_mistakes_in_tables_are_told() -> None:
+def test_mistakes_in_tables_are_refused() -> None:
     table = made_up({"descending": 1.0, "uniform": 1.0})
     with pytest.raises(InvalidInput, match="of digits, paper, have no column 'ended'"):
         judged(table.drop(columns="ended"))
     with pytest.raises(InvalidInput, match="have no 'uniform'; found: descending"):
-        judged(table[table["arm"] == "descending"])
+        judged(table[table["baseline"] == "descending"])
     with pytest.raises(InvalidInput, match="have descending, block 0, twice"):
         judged(pd.concat([table, table.head(1)]))
     with pytest.raises(InvalidInput, match="no column 'curve_loss'"):

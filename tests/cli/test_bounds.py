@@ -1,30 +1,21 @@
+"""``bounds``, of a budget alone."""
+
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from dynamoe_search.bounds.layers import QUANTITIES
-from dynamoe_search.cli.bounds import bounds, read_router
-from dynamoe_search.errors import InvalidInput
+from dynamoe_search.cli.bounds import read_router
 from dynamoe_search.specification import Percentile, Relative, Threshold, TopK, TopP
-
-app = typer.Typer()
-app.command()(bounds)
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
+from tests.cli.calls import error_of, output_of
 
 
 def test_the_answer_comes_first_and_everything_can_be_written(tmp_path: Path) -> None:
     files = {form: tmp_path / f"bounds.{form}" for form in ("json", "csv", "png")}
-    shown = run(
-        *("--layers", 12, "--experts", 96, "--width", 512, "--hidden", 2048),
+    shown = output_of(
+        *("bounds", "--layers", 12, "--experts", 96, "--width", 512, "--hidden", 2048),
         *("--router", "top_p:0.7", "--compare", "descending,pyramid,uniform"),
         *("--json", files["json"], "--csv", files["csv"], "--plot", files["png"]),
     )
@@ -44,17 +35,18 @@ def test_the_answer_comes_first_and_everything_can_be_written(tmp_path: Path) ->
 
 
 def test_a_schedule_brings_its_own_budget() -> None:
-    shown = run("--schedule", "8-6-4-2", "--schedule", "5-5-5-5", "--compare", "")
+    shown = output_of("bounds", "--schedule", "8-6-4-2", "--schedule", "5-5-5-5", "--compare", "")
     assert shown.startswith("4 layers of width 512 share 20 experts")
     assert "8-6-4-2 by 1.99 bits (3.97 times fewer); 5-5-5-5 by nothing" in shown
 
 
 def test_times_family_and_laws_on_request(tmp_path: Path) -> None:
-    shown = run(
-        *("--schedule", "8-6-4-2", "--tokens", 16, "--family", "blend", "--trained-tokens", 1e9),
+    shown = output_of(
+        *("bounds", "--schedule", "8-6-4-2", "--tokens", 16, "--family", "blend"),
+        *("--trained-tokens", 1e9),
         *("--peak-flops", 1e11, "--bandwidth", 1.5e10, "--json", tmp_path / "b.json"),
     )
-    assert "schedules met in the blend family" in shown
+    assert "schedules found in the blend family" in shown
     assert "With 100 GFLOP/s and 15 Gbyte/s" in shown
     record = json.loads((tmp_path / "b.json").read_text())
     assert record["machine"] == {"peak_flops": 1e11, "bandwidth": 1.5e10}
@@ -104,7 +96,5 @@ def test_routers_are_read(text: str, router: object) -> None:
         (("--json", "no/such/folder.json"), "cannot be written"),
     ],
 )
-def test_a_users_mistake_is_one_clear_error(arguments: tuple[str, ...], message: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        run(*arguments)
-    assert message in str(caught.value)
+def test_mistakes_are_told(arguments: tuple[str, ...], message: str) -> None:
+    assert message in error_of("bounds", *arguments)

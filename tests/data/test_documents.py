@@ -28,7 +28,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 @given(pieces=st.lists(LINES, min_size=1, max_size=80), tail=st.text())
-def test_plain_text_is_cut_and_nothing_is_lost(pieces: list[str], tail: str) -> None:
+def test_plain_text_is_split_and_nothing_is_lost(pieces: list[str], tail: str) -> None:
     text = "".join(pieces) + tail
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -97,12 +97,12 @@ def test_parquet_is_read_in_bounded_memory(tmp_path: Path) -> None:
     assert path.stat().st_size > 32_000_000 > 4 * peak
 
 
-def test_columns_that_do_not_fit_are_refused_with_those_that_are_there(tmp_path: Path) -> None:
+def test_wrong_columns_are_refused_and_the_columns_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "corpus.parquet"
     pq.write_table(pa.table({"body": ["text"], "id": [1]}), path)
-    with pytest.raises(InvalidInput, match=r"'text' of .* not there; .* body \(string\), id \(int"):
+    with pytest.raises(InvalidInput, match=r"'text' of .* is missing; .* body \(string\), id \("):
         list(read_documents(path))
-    with pytest.raises(InvalidInput, match=r"'id' of .* holds int64, not text; .* body"):
+    with pytest.raises(InvalidInput, match=r"'id' of .* has the type int64, not text; .* body"):
         list(read_documents(path, column="id"))
 
 
@@ -130,7 +130,7 @@ def test_damaged_parquet_is_refused(tmp_path: Path, damage: str) -> None:
     assert str(path) in str(failure.value)
 
 
-def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     good = "a line\n" * 20_000
     for name, end in (("latin", "é\n".encode("latin-1") * 99), ("cut", "é".encode()[:1])):
         path = write(tmp_path / f"{name}.txt", good.encode() + end)
@@ -142,15 +142,15 @@ def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
         list(read_documents(tmp_path / "rows.parquet"))
 
 
-def test_where_there_is_nothing_to_read_it_is_said(tmp_path: Path) -> None:
+def test_missing_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="does not exist"):
         list(read_documents(tmp_path / "missing.txt"))
     with pytest.raises(InvalidInput, match=r"no \.txt, \.md, \.parquet file below"):
         list(read_documents(tmp_path))
-    with pytest.raises(InvalidInput, match="holds no text"):
+    with pytest.raises(InvalidInput, match="has no text"):
         list(read_documents(write(tmp_path / "empty.txt", "")))
     pq.write_table(pa.table({"text": pa.array([None, ""], pa.string())}), tmp_path / "e.parquet")
-    with pytest.raises(InvalidInput, match="holds no text"):
+    with pytest.raises(InvalidInput, match="has no text"):
         list(read_documents(tmp_path))
 
 

@@ -21,7 +21,7 @@ NAME = "train-images-idx3-ubyte.gz"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` by path, honors Range, and misbehaves where it is told to."""
+    """Serves `files` by path, honors Range, and fails on request."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -103,7 +103,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def half_downloaded(server: Server, directory: Path, kept: int = 150_000) -> None:
-    """Break a download off after so many bytes."""
+    """Stop a download after a number of bytes."""
     server.stop_after = kept
     with pytest.raises(RunFailed):
         download_images("mnist", directory)
@@ -122,7 +122,7 @@ def test_a_file_is_fetched_once(mnist: Server, tmp_path: Path) -> None:
     assert mnist.asked == [(f"/{NAME}", None)]
 
 
-def test_others_may_read_what_the_umask_lets_them(mnist: Server, tmp_path: Path) -> None:
+def test_downloaded_files_have_the_permissions_of_the_umask(mnist: Server, tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     (path,) = download_images("mnist", tmp_path)
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -145,8 +145,8 @@ def test_a_truncated_download_is_resumed(mnist: Server, tmp_path: Path, tells_le
     with pytest.raises(RunFailed, match="150,000 of 200,000 bytes") as failure:
         download_images("mnist", tmp_path)
     assert mnist.address + NAME in str(failure.value)
-    assert "Run it again" in str(failure.value)
-    assert f"in {tmp_path / 'mnist'} by hand" in str(failure.value)
+    assert "Run the command again" in str(failure.value)
+    assert f"into {tmp_path / 'mnist'} yourself" in str(failure.value)
     assert names_in(tmp_path / "mnist") == [f"{NAME}.part"]
 
     mnist.asked.clear()
@@ -211,7 +211,7 @@ def test_a_wrong_checksum_leaves_nothing(mnist: Server, tmp_path: Path) -> None:
     assert names_in(tmp_path / "mnist") == []
 
 
-def test_a_part_of_another_file_is_found_out(mnist: Server, tmp_path: Path) -> None:
+def test_a_part_of_another_file_is_noticed(mnist: Server, tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / f"{NAME}.part").write_bytes(b"<html>not it</html>")
     with pytest.raises(RunFailed, match="another SHA-256"):
@@ -244,7 +244,7 @@ def test_a_missing_file_is_named_and_costs_no_part(mnist: Server, tmp_path: Path
 @pytest.mark.parametrize("other", [BODY + b"more", b"<html>log in first</html>"])
 def test_a_body_of_another_length_is_not_begun(mnist: Server, tmp_path: Path, other: bytes) -> None:
     mnist.files[f"/{NAME}"] = other
-    with pytest.raises(RunFailed, match=f"announced {len(other)} bytes where 200000"):
+    with pytest.raises(RunFailed, match=f"announced {len(other)} bytes, but 200000"):
         download_images("mnist", tmp_path)
     assert names_in(tmp_path / "mnist") == []
 
@@ -258,7 +258,7 @@ def test_no_more_than_the_known_size_is_taken(mnist: Server, tmp_path: Path) -> 
     assert max(seen) == len(BODY)
 
 
-def test_what_is_said_to_be_encoded_is_kept_as_it_came(
+def test_the_body_is_kept_as_it_is_sent(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compressed = gzip.compress(BODY)
@@ -294,12 +294,12 @@ def test_all_addresses_that_failed_are_named(
         addresses = (f"http://127.0.0.1:{unanswered.getsockname()[1]}/", f"{mnist.address}none/")
         entry = Download("mnist", addresses, (remote(NAME, BODY),))
         monkeypatch.setitem(DOWNLOADS, "mnist", entry)
-        with pytest.raises(RunFailed, match="0 of 200,000 bytes were here") as failure:
+        with pytest.raises(RunFailed, match="0 of 200,000 bytes: ") as failure:
             download_images("mnist", tmp_path)
     assert all(address + NAME in str(failure.value) for address in addresses)
 
 
-def test_a_mistake_of_the_callback_is_not_called_a_wrong_checksum(
+def test_an_error_of_the_callback_is_not_reported_as_a_wrong_checksum(
     mnist: Server, tmp_path: Path
 ) -> None:
     def mistaken(*_: object) -> None:
@@ -309,9 +309,7 @@ def test_a_mistake_of_the_callback_is_not_called_a_wrong_checksum(
         download_images("mnist", tmp_path, mistaken)
 
 
-def test_the_user_is_told_what_can_be_downloaded_and_where_to(
-    mnist: Server, tmp_path: Path
-) -> None:
+def test_errors_name_the_data_sets_and_the_directory(mnist: Server, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="nothing to download"):
         download_images("digits", tmp_path)
     with pytest.raises(InvalidInput, match="choose from mnist, fashion-mnist, cifar10"):

@@ -35,7 +35,7 @@ def test_batches_cover_everything_once_in_a_seeded_order() -> None:
     assert sorted(map(tuple, images.tolist())) == sorted(map(tuple, split.images.tolist()))
     again = list(split.batches(100, torch.Generator().manual_seed(3)))
     assert torch.equal(batches[0][0], again[0][0])
-    # Who wants a few batches need not wait for a copy of everything.
+    # A few batches must not need a copy of everything.
     assert all(images.untyped_storage().nbytes() == images.nbytes for images, _ in batches)
 
 
@@ -43,5 +43,5 @@ def test_what_cannot_be_split_is_refused() -> None:
     images, labels = np.zeros((20, 4), np.uint8), np.arange(20, dtype=np.uint8) % 2
     with pytest.raises(InvalidInput, match="20 training images and 19 labels"):
         split_images("toy", (images, labels[:-1]), (images, labels), 4, 0, "cpu")
-    with pytest.raises(InvalidInput, match="20 images cannot be split"):
+    with pytest.raises(InvalidInput, match="of 20 images cannot be split off"):
         split_images("toy", (images, labels), (images, labels), 20, 0, "cpu")

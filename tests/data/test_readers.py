@@ -26,10 +26,10 @@ def test_idx_round_trip(tmp_path: Path, name: str) -> None:
         (b"\x00\x00\x0d\x03" + GOOD[4:], "starts with 00 00 0d 03"),
         (b"\x00\x00\x08\x01" + GOOD[4:], "starts with 00 00 08 01"),
         (GOOD[:10], "inside its header"),
-        (GOOD[:-1], "= 24 values and holds 23"),
-        (GOOD + b"\x00", "holds more"),
-        (GOOD[:4] + struct.pack(">III", 2**31, 2**31, 4), "absurd"),
-        (GOOD[:4] + struct.pack(">III", 0, 3, 4), "absurd"),
+        (GOOD[:-1], "= 24 values but has 23"),
+        (GOOD + b"\x00", "has more"),
+        (GOOD[:4] + struct.pack(">III", 2**31, 2**31, 4), "impossible shape"),
+        (GOOD[:4] + struct.pack(">III", 0, 3, 4), "impossible shape"),
     ],
 )
 @pytest.mark.parametrize("compressed", [False, True])

@@ -42,7 +42,7 @@ def test_the_environment_names_the_directory(
     assert len(load_images("mnist").test) == 40
 
 
-def test_list_says_what_is_there_and_where_it_looked(directory: Path) -> None:
+def test_the_list_has_what_exists_and_its_place(directory: Path) -> None:
     listed = list_data(directory).set_index("name")
     assert listed.index.tolist() == list(DATA_SETS)
     assert listed["there"].to_dict() == {

@@ -80,7 +80,7 @@ def test_a_batch_takes_only_its_own_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert windows == len(text)
-    # The order, 8 bytes a window, and a batch.
+    # The order, with 8 bytes per window, and a batch.
     assert peak < 8 * len(text) + 1_000_000
 
 
@@ -123,7 +123,7 @@ def test_embedded_topics_are_split_by_document() -> None:
         assert part.bytes_per_token == size / (size + len(documents))
 
 
-def test_embedded_topics_depend_on_the_seed_alone() -> None:
+def test_embedded_topics_depend_on_the_seed_only() -> None:
     first, again, other = embedded_topics(), embedded_topics(context=32), embedded_topics(seed=1)
     assert first.fingerprint == again.fingerprint != other.fingerprint
     np.testing.assert_array_equal(first.train.tokens, again.train.tokens)

@@ -38,7 +38,7 @@ BOTH = pytest.mark.parametrize("tokenizer", [ByteTokenizer(), PAIRS], ids=["byte
 
 
 def texts(file: TokenFile) -> dict[str, list[str]]:
-    """The documents of each split, told apart by their ends."""
+    """The documents of each split, separated at their ends."""
     tokenizer = file.header.tokenizer
     found = {}
     for split in SPLITS:
@@ -133,7 +133,7 @@ def test_tokens_are_mapped_aligned_and_read_only(tmp_path: Path) -> None:
     assert path.read_bytes()[-size : -size + 2 * len(file.train)] == file.train.tobytes()
 
 
-def test_progress_is_told_after_every_document(tmp_path: Path) -> None:
+def test_progress_is_reported_after_every_document(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     write_token_file(
         tmp_path / "corpus.tokens",
@@ -146,7 +146,7 @@ def test_progress_is_told_after_every_document(tmp_path: Path) -> None:
 
 
 def test_too_few_documents_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"of 3 documents none .* split; give more"):
+    with pytest.raises(InvalidInput, match=r"none of 3 documents .* split; give more"):
         write_token_file(tmp_path / "corpus.tokens", DOCUMENTS[:3], ByteTokenizer())
     assert list(tmp_path.iterdir()) == []
 
@@ -249,7 +249,7 @@ def opened(content: bytes) -> TokenFile:
 
 
 def rebuilt(intact: bytes, change: Callable[[dict[str, object]], object]) -> bytes:
-    """The file with another header, its checksum made to fit: damage that is no accident."""
+    """The file with another header and a checksum that fits it, as an attacker would make it."""
     length = struct.unpack_from("<I", intact, 12)[0]
     header = json.loads(intact[48 : 48 + length])
     changed = change(header)
@@ -295,12 +295,12 @@ def flip_token(content: bytes) -> bytes:
         (lambda good: good[:8] + b"\x02" + good[9:], "has version 2 of the format, not 1"),
         (
             lambda good: good[:12] + b"\xff" * 4 + good[16:],
-            "header of 4,294,967,295 bytes.* absurd",
+            "an impossible header of 4,294,967,295 bytes",
         ),
         (lambda good: good[:100], "ends inside its header"),
         (lambda good: good[:60] + b"~" + good[61:], "a header that does not match its checksum"),
-        (lambda good: good[:-2], r"has [\d,]+ bytes where its header says"),
-        (lambda good: good + b"\x00", r"has [\d,]+ bytes where its header says"),
+        (lambda good: good[:-2], r"has [\d,]+ bytes, but its header states"),
+        (lambda good: good + b"\x00", r"has [\d,]+ bytes, but its header states"),
         (flip_token, "has tokens that do not match their checksum"),
     ],
 )
@@ -322,7 +322,7 @@ def test_each_damage_is_named(
         (lambda header: header["test"].update(tokens=0), r"not valid \(test.tokens: "),
         (lambda header: header["test"].update(tokens=-5), r"not valid \(test.tokens: "),
         (lambda header: header["test"].update(tokens="9"), r"not valid \(test.tokens: "),
-        (lambda header: header["test"].update(tokens=10**30), "bytes where its header says"),
+        (lambda header: header["test"].update(tokens=10**30), "bytes, but its header states"),
         (lambda header: header["tokenizer"].update(name="gpt2"), r"not valid \(tokenizer"),
         (lambda header: header["tokenizer"]["merges"].insert(0, ["ab", "c"]), "merge 0 joins"),
         (lambda header: header["tokenizer"]["merges"].insert(0, ["a"]), "not valid"),
@@ -331,11 +331,11 @@ def test_each_damage_is_named(
         # A smaller vocabulary, which the tokens go beyond.
         (
             lambda header: header["tokenizer"]["merges"].pop(),
-            "token 269 beyond its vocabulary of 269",
+            "token 269, but a vocabulary of 269",
         ),
     ],
 )
-def test_headers_that_were_made_up_are_refused(
+def test_forged_headers_are_refused(
     intact: bytes, change: Callable[[dict[str, object]], object], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
@@ -363,7 +363,7 @@ def test_preparing_with_bytes(corpus: Path) -> None:
     assert open_token_file(target).header == header
 
 
-def test_byte_pairs_are_learnt_from_the_training_split_alone(corpus: Path) -> None:
+def test_byte_pairs_are_learned_from_the_training_split_only(corpus: Path) -> None:
     target = corpus.with_name("corpus.tokens")
     header = prepare_text(corpus, target, "bpe", vocabulary=400, column="body")
     training = [text for text in embedded_documents() if split_of(text, seed=0) == 0]
@@ -376,7 +376,7 @@ def test_only_token_files_are_overwritten(corpus: Path, intact: bytes) -> None:
     target = corpus.with_name("thesis.txt")
     for precious in (target, corpus, corpus.parent):
         target.write_text("years of work")
-        with pytest.raises(InvalidInput, match="exists and is no token file"):
+        with pytest.raises(InvalidInput, match="exists and is not a token file"):
             prepare_text(corpus, precious, column="body")
         assert target.read_text() == "years of work"
     target.write_bytes(flip_token(intact))

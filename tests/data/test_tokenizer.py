@@ -41,7 +41,7 @@ def test_bytes_are_those_of_utf8(text: str) -> None:
 
 @BOTH
 @given(text=st.text() | st.sampled_from(["<|endoftext|>", "</s>", "Ġ", "\x00"]))
-def test_no_text_spells_the_end_of_a_document(tokenizer: Tokenizer, text: str) -> None:
+def test_no_text_contains_the_end_of_a_document(tokenizer: Tokenizer, text: str) -> None:
     end = tokenizer.end_of_document
     assert end == tokenizer.vocabulary - 1
     assert (tokenizer.encode(text) < end).all()
@@ -65,7 +65,7 @@ def test_byte_pairs_are_joined_as_their_definition_says(word: str) -> None:
     assert [PAIRS.decode(PAIRS.encode(word)[k : k + 1]) for k in range(len(pieces))] == pieces
 
 
-def test_the_commonest_pair_is_learnt_first_and_the_vocabulary_is_as_asked() -> None:
+def test_the_most_frequent_pair_is_learned_first() -> None:
     words = " ".join(DOCUMENTS).split()
     counts = Counter(pair for word in words for pair in itertools.pairwise(word))
     trained = train_byte_pairs([" ".join(words).replace(" ", "\n")], vocabulary=258)
@@ -100,7 +100,7 @@ def test_training_stops_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("h", "e") in train_byte_pairs(endless, vocabulary=260).merges
 
 
-def test_fingerprints_tell_tokenizers_apart() -> None:
+def test_different_tokenizers_have_different_fingerprints() -> None:
     others = [ByteTokenizer(), PAIRS, BytePairTokenizer(PAIRS.merges[:-1]), BytePairTokenizer(())]
     assert len({tokenizer.fingerprint for tokenizer in others}) == 4
     assert BytePairTokenizer(PAIRS.merges).fingerprint == PAIRS.fingerprint
@@ -130,7 +130,7 @@ def test_impossible_merges_are_refused(merges: tuple[tuple[str, str], ...]) -> N
 
 
 @pytest.mark.parametrize("vocabulary", [-1, 256, LARGEST_VOCABULARY + 1, 10**18])
-def test_absurd_vocabularies_are_refused(vocabulary: int) -> None:
+def test_impossible_vocabularies_are_refused(vocabulary: int) -> None:
     with pytest.raises(InvalidInput, match=r"the vocabulary is .* 257 .* to 262,144"):
         train_byte_pairs(["text"], vocabulary)
 

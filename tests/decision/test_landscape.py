@@ -7,17 +7,11 @@ from dynamoe_search.decision.landscape import (
     fit_landscape,
     place_on_map,
     relative_counts,
-    sample_family,
     shares_on_map,
 )
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import (
-    Blend,
-    Free,
-    Mixture,
     Schedule,
-    Spline,
-    allocate_batch,
     enumerate_schedules,
     pattern_schedule,
     pattern_shape,
@@ -26,8 +20,8 @@ from dynamoe_search.schedules import (
 SCHEDULES = np.array([s.counts for s in enumerate_schedules(16, 4)])
 
 
-def trials_of(counts: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
-    """Complete trainings; losses of shape (candidates, blocks)."""
+def runs_of(counts: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
+    """Complete training runs; losses of shape (candidates, blocks)."""
     rows = [
         {
             "candidate": str(Schedule(tuple(schedule))),
@@ -35,6 +29,7 @@ def trials_of(counts: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
             "pattern": "",
             "block": block,
             "state": "complete",
+            "feasible": True,
             "validation_loss": loss,
         }
         for schedule, own in zip(counts.tolist(), losses, strict=True)
@@ -50,7 +45,7 @@ def smooth(noise: float, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     places = place_on_map(counts)
     truth = 1 + 0.1 * places[:, 0] + 0.08 * places[:, 1] ** 2
     losses = truth[:, None] + noise * generator.standard_normal((60, 3))
-    return trials_of(counts, losses), truth
+    return runs_of(counts, losses), truth
 
 
 @pytest.mark.parametrize("depth", [3, 4, 7, 8])
@@ -96,20 +91,12 @@ def test_shares_are_those_of_what_is_left_when_the_map_is_taken_away() -> None:
 
 
 def test_no_map_of_two_layers() -> None:
-    with pytest.raises(InvalidInput, match="2 layers all lie on a line"):
+    with pytest.raises(InvalidInput, match="2 layers all lie on one line"):
         place_on_map([[3, 1], [2, 2], [1, 3]])
 
 
-@pytest.mark.parametrize("family", [Blend(), Mixture(), Spline(), Free(total=16)])
-def test_points_of_a_family_are_spread(family) -> None:
-    profiles = sample_family(family, depth=4, points=50)
-    assert profiles.shape == (50, 4)
-    assert len(np.unique(allocate_batch(profiles, 16), axis=0)) > 5
-    assert np.array_equal(profiles, sample_family(family, depth=4, points=50))
-
-
 def leave_one_out(landscape: Landscape) -> float:
-    """What `foretold` is, by fitting again without each candidate in turn."""
+    """What `predictive_r2` is, by fitting again without each candidate in turn."""
     from sklearn.base import clone
 
     process, values = landscape.process, landscape.process.y_train_
@@ -133,8 +120,8 @@ def test_a_smooth_landscape_is_found() -> None:
     assert np.abs(candidates["fitted"] - truth).max() < 0.01
     inside = np.abs(candidates["fitted"] - truth) <= candidates["margin"]
     assert inside.mean() > 0.8
-    assert landscape.foretold > 0.9
-    assert landscape.foretold == pytest.approx(leave_one_out(landscape))
+    assert landscape.predictive_r2 > 0.9
+    assert landscape.predictive_r2 == pytest.approx(leave_one_out(landscape))
     assert landscape.noise.deviation == pytest.approx(0.003, rel=0.25)
     assert candidates["blocks"].tolist() == [3] * 60
     # Far from all candidates nothing is known.
@@ -143,13 +130,13 @@ def test_a_smooth_landscape_is_found() -> None:
     assert far[0] > 2 * there.max()
 
 
-def test_mere_noise_foretells_nothing() -> None:
+def test_mere_noise_predicts_nothing() -> None:
     generator = np.random.default_rng(3)
-    runs = trials_of(SCHEDULES[::8], 1 + 0.01 * generator.standard_normal((57, 2)))
-    assert fit_landscape(runs, SCHEDULES).foretold < 0.2
+    runs = runs_of(SCHEDULES[::8], 1 + 0.01 * generator.standard_normal((57, 2)))
+    assert fit_landscape(runs, SCHEDULES).predictive_r2 < 0.2
 
 
-def test_what_is_too_little_is_told() -> None:
+def test_too_few_or_equal_losses_are_refused() -> None:
     runs, _ = smooth(noise=0.01)
     few = runs[runs["candidate"].isin(runs["candidate"].unique()[:7])]
     with pytest.raises(InvalidInput, match=r"at least 8 candidates .* has 7"):
@@ -162,6 +149,6 @@ def test_without_blocks_the_noise_is_fitted() -> None:
     runs, truth = smooth(noise=0.003)
     landscape = fit_landscape(runs[runs["block"] == 0])
     assert landscape.noise.degrees == 0
-    assert landscape.foretold > 0.5
+    assert landscape.predictive_r2 > 0.5
     assert np.isfinite(landscape.candidates["margin"]).all()
     assert len(truth) == len(landscape.candidates)

@@ -3,13 +3,13 @@ from collections import Counter
 import pytest
 import torch
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.active import active_by_layer, compare_routers
 from dynamoe_search.models import build_model
 from dynamoe_search.models.routing import Routing
-from dynamoe_search.report.plots import plot_active
+from dynamoe_search.report.utilization import plot_active
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Classifier,
@@ -66,7 +66,7 @@ def test_two_routers_of_one_kind_and_none() -> None:
     network = Classifier(64, 10, 16, Experts(8, Schedule((2, 2))))
     with pytest.raises(InvalidInput, match="the network is dense"):
         active_by_layer(
-            build_model(dense_twin(network, "total")), embedded_digits(seed=0).validation
+            build_model(dense_baseline(network, "total")), embedded_digits(seed=0).validation
         )
 
 

@@ -7,14 +7,14 @@ import pytest
 from scipy import stats
 
 from dynamoe_search.data import embedded_digits
-from dynamoe_search.measure.gradients import GradientNoise, gradient_noise
+from dynamoe_search.measure.gradients import gradient_noise
 from dynamoe_search.measure.measurements import (
     gradient_results,
     gradients_now,
     representation_results,
     utilization_results,
 )
-from dynamoe_search.measure.quantities import MEASURED, measured_means
+from dynamoe_search.measure.quantities import MEASURED, measured_means, with_measured
 from dynamoe_search.measure.routing_counts import count_routings
 from dynamoe_search.measure.utilization_tables import utilization_table
 from dynamoe_search.models import Model, build_model
@@ -28,12 +28,12 @@ def network(*experts: int) -> Model:
     return build_model(Classifier(64, 10, 8, Experts(8, Schedule(experts), TopK(k=1))))
 
 
-def test_the_moment_of_a_whole_network_is_the_sum_of_its_groups() -> None:
+def test_the_noise_of_a_whole_network_is_the_sum_of_its_groups() -> None:
     model = network(3, 1)
     moment = gradients_now(model, DIGITS.train, fraction=0.5, seed=7)
-    assert moment["group"].tolist() == ["trunk", "router", "experts", "network"]
+    assert moment["group"].tolist() == ["network", "trunk", "router", "experts"]
     assert (moment["fraction"] == 0.5).all()
-    parts, whole = moment.iloc[:3], moment.iloc[3]
+    whole, parts = moment.iloc[0], moment.iloc[1:]
     for name in ("parameters", "trace", "squared_norm"):
         assert whole[name] == pytest.approx(parts[name].sum())
     noise = gradient_noise(model, DIGITS.train, 32, 8, seed=7)
@@ -41,15 +41,20 @@ def test_the_moment_of_a_whole_network_is_the_sum_of_its_groups() -> None:
     assert whole["noise_scale"] == pytest.approx(noise.noise_scale)
 
 
-def test_the_noise_of_a_training_is_a_ratio_of_means() -> None:
+def test_the_noise_of_a_run_is_a_ratio_of_means() -> None:
     model = network(2, 2)
     moments = pd.concat(
         [gradients_now(model, DIGITS.train, at, seed) for seed, at in [(0, 0.5), (1, 1.0)]]
     )
     found = gradient_results(moments)
-    mean = GradientNoise.average([gradient_noise(model, DIGITS.train, 32, 8, s) for s in (0, 1)])
-    assert found["gradient_noise"] == pytest.approx(mean.noise_scale)
-    assert found["gradient_trace"] == pytest.approx(mean.trace)
+    noises = [gradient_noise(model, DIGITS.train, 32, 8, seed) for seed in (0, 1)]
+    trace, squared_norm = (
+        np.mean([getattr(noise, name) for noise in noises]) for name in ("trace", "squared_norm")
+    )
+    assert found["gradient_trace"] == pytest.approx(trace)
+    assert found["gradient_noise"] == pytest.approx(
+        trace / squared_norm if squared_norm > 0 else math.inf
+    )
     experts = moments[moments["group"] == "experts"]
     ratio = experts["trace"].mean() / experts["squared_norm"].mean()
     assert found["gradient_noise_experts"] == pytest.approx(ratio if ratio > 0 else math.inf)
@@ -80,7 +85,7 @@ def test_a_dense_network_has_representations_and_no_use_of_experts() -> None:
     assert "gradient_noise_router" not in gradient_results(
         gradients_now(model, DIGITS.train, 1.0, seed=0)
     )
-    assert groups.tolist() == ["trunk", "experts", "network"]
+    assert groups.tolist() == ["network", "trunk", "experts"]
 
 
 def test_all_of_it_is_json_and_is_known_by_name() -> None:
@@ -103,9 +108,14 @@ def test_means_by_candidate_have_the_interval_of_the_pooled_noise() -> None:
         }
     )
     means = measured_means(runs)
+    assert means.columns.tolist() == ["candidate", "gini", "gini_low", "gini_high"]
+    means = means.set_index("candidate")
     assert means.index.tolist() == ["a", "b"]
-    assert means.columns.tolist() == ["gini", "gini_low", "gini_high"]
     t = stats.t.ppf(0.975, df=2)
     assert means["gini"].tolist() == pytest.approx([0.2, 0.5])
     assert means.loc["a", "gini_high"] == pytest.approx(0.2 + t * 0.1 / math.sqrt(3))
     assert means.loc["b", "gini_low"] == pytest.approx(0.5 - t * 0.1)
+    board = pd.DataFrame({"candidate": ["b", "a"], "gini_low": [0.0, 0.0]})
+    joined = with_measured(board, runs)
+    assert joined.columns.tolist() == ["candidate", "gini_low", "gini", "gini_high"]
+    assert joined["gini"].tolist() == pytest.approx([0.5, 0.2])

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dynamoe_search.budgets import dense_twin, parameter_count
+from dynamoe_search.budgets import dense_baseline, parameter_count
 from dynamoe_search.data import ImageSplit, TextSplit, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure import per_sample_gradients as module
@@ -20,7 +20,7 @@ from dynamoe_search.measure.per_sample_gradients import (
     per_sample_gradient_noise,
     per_sample_gradients,
 )
-from dynamoe_search.models import Model, build_model, settle_cuts
+from dynamoe_search.models import Model, build_model, calibrate
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
@@ -66,7 +66,7 @@ def network(kind: str, router: Router = ROUTERS[2], balance: Balance = BALANCES[
     inputs = next(data.batches(300))[0]
     for _ in range(5):
         model(inputs)  # in training mode: moves the biases
-    settle_cuts(model, inputs)
+    calibrate(model, inputs)
     return model.double()
 
 
@@ -156,8 +156,8 @@ def test_every_sample_against_a_pass_of_its_own(
         assert (gradient - expected[name]).norm() <= 1e-8 * expected[name].norm(), name
     for tokens, count in zip(routed, counts, strict=True):
         assert tokens.tolist() == count.tolist()
-    tokens_a_sample = 1 if kind == "classifier" else 16
-    assert_same(per_sample_gradient_noise(model, split), by_hand(looped, tokens_a_sample))
+    tokens_per_sample = 1 if kind == "classifier" else 16
+    assert_same(per_sample_gradient_noise(model, split), by_hand(looped, tokens_per_sample))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -229,7 +229,7 @@ def test_the_network_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_dense_networks_frozen_parts_and_float32() -> None:
     split = some("classifier", 12)
-    twin = build_model(dense_twin(NETWORKS["classifier"], "total")).double()
+    twin = build_model(dense_baseline(NETWORKS["classifier"], "total")).double()
     table = per_sample_gradient_noise(twin, split)
     assert_same(table, by_hand(loop(twin, split)))
     assert table.groupby("group")["parameters"].sum()["experts"] == (
@@ -278,7 +278,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
             per_sample_gradient_noise(model, split, samples)
     blocks = replace(NETWORKS["classifier"].blocks, router=Threshold(1.5))
     unsettled = build_model(replace(NETWORKS["classifier"], blocks=blocks)).double()
-    with pytest.raises(InvalidInput, match="call settle_cuts"):
+    with pytest.raises(InvalidInput, match="call calibrate"):
         per_sample_gradient_noise(unsettled, split)
-    settle_cuts(unsettled, split.images)
+    calibrate(unsettled, split.images)
     assert per_sample_gradient_noise(unsettled, split)["trace"].sum() > 0

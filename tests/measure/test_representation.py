@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import ImageSplit, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.representation import (
@@ -129,7 +129,7 @@ def test_tokens_in_so_many_equal_directions_have_that_rank(rank: int) -> None:
     assert rank_of(normal(500, rank) @ normal(rank, 16)) <= rank + 1e-3
 
 
-def test_alike_tokens_have_neither() -> None:
+def test_equal_tokens_have_neither() -> None:
     sums = RepresentationSums.of([normal(1, 3, seed=7).repeat(50, 1), normal(50, 3)])
     assert np.isnan(effective_ranks(sums)).tolist() == [True, False]
     assert np.isnan(linear_cka(sums)).tolist() == [[True, True], [True, False]]
@@ -150,9 +150,9 @@ def test_parts_in_any_split_give_the_sums_of_all(cuts: list[int]) -> None:
 def test_what_cannot_be_summed_or_measured_is_refused() -> None:
     few = RepresentationSums.of([normal(3, 2)])
     for measure in (effective_ranks, linear_cka):
-        with pytest.raises(InvalidInput, match="3 tokens say too little"):
+        with pytest.raises(InvalidInput, match="3 tokens are too few"):
             measure(few)
-    with pytest.raises(InvalidInput, match="must be of one network"):
+    with pytest.raises(InvalidInput, match="must be of the same network"):
         few + RepresentationSums.of([normal(3, 4)])
 
 
@@ -170,7 +170,7 @@ def entering(model: Model, images: Tensor) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("network", [NETWORK, dense_twin(NETWORK, "total")])
+@pytest.mark.parametrize("network", [NETWORK, dense_baseline(NETWORK, "total")])
 def test_of_a_network_it_is_what_enters_its_blocks(network: Classifier, images: ImageSplit) -> None:
     torch.manual_seed(0)
     model = build_model(network).eval()

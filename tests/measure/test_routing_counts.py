@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import ImageSplit, TextSplit, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.routing_counts import (
@@ -227,7 +227,7 @@ def test_a_long_split_is_counted_in_pieces(monkeypatch, windows: TextSplit) -> N
 
 def test_what_cannot_be_counted_is_refused(images: ImageSplit, windows: TextSplit) -> None:
     with pytest.raises(InvalidInput, match="the network is dense"):
-        count_routings(build_model(dense_twin(NETWORK, "total")), images)
+        count_routings(build_model(dense_baseline(NETWORK, "total")), images)
     for ids in ([257], [-1], [3, 3]):
-        with pytest.raises(InvalidInput, match="give each once, from 0 to 256"):
+        with pytest.raises(InvalidInput, match="give different ids from 0 to 256"):
             count_routings(language_model(), windows, ids)

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dynamoe_search.budgets import dense_twin, held_routers
+from dynamoe_search.budgets import dense_baseline, held_routers
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.measure.per_sample_gradients import per_sample_gradient_noise
 from dynamoe_search.measure.routing_variance import (
-    VarianceClaim,
+    VarianceResult,
     compare_routings,
     gradient_variance,
 )
@@ -40,14 +40,14 @@ GROUPS = ["network", "trunk", "router", "experts"]
 
 
 @pytest.fixture(scope="module")
-def claim() -> VarianceClaim:
+def found() -> VarianceResult:
     return gradient_variance(
         *(NETWORK, DATA, SETTINGS, Threshold(), Percentile(), 2, [3, 5, 8]), samples=64, every=2
     )
 
 
 def made_up(ratios: list[float], quantity: str = "trace") -> pd.DataFrame:
-    """A row a routing, seed and group; the seeds themselves differ much more than the routings."""
+    """One row per routing, seed and group; seeds differ much more than routings."""
     rows = []
     for (seed, ratio), group in product(enumerate(ratios), GROUPS):
         base = 10.0 ** (seed % 3)
@@ -56,9 +56,9 @@ def made_up(ratios: list[float], quantity: str = "trace") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "group", "routing", quantity])
 
 
-def test_the_rows_are_those_of_trainings_made_here(claim: VarianceClaim) -> None:
-    assert len(claim.seeds) == 2 * 3 * 4
-    assert len(claim.measurements) == 2 * 3 * 2 * 7
+def test_the_rows_are_those_of_runs_made_here(found: VarianceResult) -> None:
+    assert len(found.seeds) == 2 * 3 * 4
+    assert len(found.measurements) == 2 * 3 * 2 * 7
     for routing, router in (("dynamic", Threshold()), ("fixed", Percentile())):
         held = held_routers(router, NETWORK.blocks.schedule, 2)
         network = replace(NETWORK, blocks=replace(NETWORK.blocks, router=held))
@@ -69,7 +69,7 @@ def test_the_rows_are_those_of_trainings_made_here(claim: VarianceClaim) -> None
                 tables.append(per_sample_gradient_noise(model, DATA.train, 64, seed=5))
 
         result = train(network, DATA, SETTINGS, 5, on_evaluation=look)
-        rows = claim.seeds[(claim.seeds["routing"] == routing) & (claim.seeds["seed"] == 5)]
+        rows = found.seeds[(found.seeds["routing"] == routing) & (found.seeds["seed"] == 5)]
         assert rows["group"].tolist() == GROUPS
         rows = rows.set_index("group")
         for group in GROUPS:
@@ -86,35 +86,35 @@ def test_the_rows_are_those_of_trainings_made_here(claim: VarianceClaim) -> None
             assert rows.loc[group, "mean_active"] == pytest.approx(np.mean(result.mean_active))
             losses = [result.curve[1].loss, result.curve[3].loss]
             assert rows.loc[group, "loss"] == pytest.approx(np.mean(losses))
-    assert claim.seconds > 0
+    assert found.seconds > 0
 
 
-def test_mean_k_and_parameters_are_equal_and_said(claim: VarianceClaim) -> None:
-    by_routing = claim.seeds.groupby("routing")
+def test_mean_k_and_parameters_are_equal_and_said(found: VarianceResult) -> None:
+    by_routing = found.seeds.groupby("routing")
     assert by_routing["parameters"].sum().nunique() == 1
     assert by_routing["mean_active"].mean().tolist() == pytest.approx([2, 2], abs=0.1)
-    row = claim.comparison.iloc[0]
-    assert "with threshold the trace of the gradient's covariance is" in claim.sentence
-    assert f"{row['ratio']:.3g} times that with percentile" in claim.sentence
-    assert "3 paired seeds" in claim.sentence
-    assert "at a measured mean K of" in claim.sentence
-    assert "depends on the scale of the loss" in claim.sentence
-    assert claim.verdict == row["verdict"]
+    row = found.comparison.iloc[0]
+    assert "with threshold the trace of the gradient's covariance is" in found.sentence
+    assert f"{row['ratio']:.3g} times that with percentile" in found.sentence
+    assert "3 paired seeds" in found.sentence
+    assert "at a measured mean K of" in found.sentence
+    assert "depends on the scale of the loss" in found.sentence
+    assert found.verdict == row["verdict"]
 
 
 def test_networks_without_a_choice_do_not_differ() -> None:
     network = Classifier(64, 10, 8, Experts(8, Schedule((1, 1))))
     short = TrainingSettings(epochs=1, evaluations=1)
-    claim = gradient_variance(
+    found = gradient_variance(
         network, DATA, short, Relative(), TopK(), 1, range(3), "noise_scale", samples=32
     )
-    row = claim.comparison.iloc[0]
+    row = found.comparison.iloc[0]
     assert (row["ratio"], row["low"], row["high"], row["p"]) == (1, 1, 1, 1)
-    assert claim.verdict == "undecided"
-    assert claim.sentence.startswith("Undecided: with relative the gradient's noise scale is 1 ")
-    assert "scale of the loss" not in claim.sentence
+    assert found.verdict == "undecided"
+    assert found.sentence.startswith("Undecided: with relative the gradient's noise scale is 1 ")
+    assert "scale of the loss" not in found.sentence
     # A router of one expert has no gradient, so there is nothing to compare.
-    assert claim.comparison.set_index("group").loc["router", "missing"] == 3
+    assert found.comparison.set_index("group").loc["router", "missing"] == 3
 
 
 @pytest.mark.parametrize(
@@ -173,20 +173,20 @@ def test_what_is_not_a_number_is_a_missing_pair() -> None:
     assert table["ratio"][0] == pytest.approx(stats.gmean([0.8, 0.79, 0.81]))
 
 
-def test_trainings_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
     wild = replace(SETTINGS, learning_rate=1e30)
-    with pytest.raises(RunFailed, match="every training diverged"):
+    with pytest.raises(RunFailed, match="every training run diverged"):
         gradient_variance(NETWORK, DATA, wild, TopP(), TopK(), 2, range(2))
 
     def half_wild(*args: object, **others: object) -> object:
         return train(*args[:2], wild if args[3] == 1 else SETTINGS, *args[3:], **others)
 
     monkeypatch.setattr("dynamoe_search.measure.routing_variance.train", half_wild)
-    claim = gradient_variance(
+    found = gradient_variance(
         NETWORK, DATA, SETTINGS, TopP(), TopK(), 2, range(3), samples=32, every=4
     )
-    assert claim.comparison["missing"].tolist() == [1] * 4
-    assert "1 of 3 pairs are missing: a training diverged" in claim.sentence
+    assert found.comparison["missing"].tolist() == [1] * 4
+    assert "1 of 3 pairs are missing: a training run diverged" in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_trainings_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"seeds": [1]}, "give at least 2, all different"),
         ({"seeds": [1, 2, 1]}, "give at least 2, all different"),
         ({"quantity": "variance"}, "choose from trace, noise_scale"),
-        ({"active": 5}, "5 active experts a layer cannot be had with top_p"),
-        ({"network": dense_twin(NETWORK, "total")}, "the network is dense"),
+        ({"active": 5}, "5 active experts per layer are not possible with top_p"),
+        ({"network": dense_baseline(NETWORK, "total")}, "the network is dense"),
         ({"samples": 2000}, "from 2 to the 1,077"),
     ],
 )

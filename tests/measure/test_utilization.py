@@ -54,7 +54,7 @@ def test_the_extremes_are_met(experts: int, count: int) -> None:
 
 
 @given(loads=st.lists(LOADS, min_size=1, max_size=8))
-def test_every_layer_counts_alike(loads: list[list[int]]) -> None:
+def test_every_layer_has_equal_weight(loads: list[list[int]]) -> None:
     mean = mean_normalized_entropy(loads)
     layers = [stats.entropy(load) / math.log(len(load)) if len(load) > 1 else 1.0 for load in loads]
     assert mean == pytest.approx(np.mean(layers), abs=1e-12)
@@ -79,7 +79,7 @@ def test_what_is_no_load_is_refused(load) -> None:
         gini,
         dead_experts,
     ):
-        with pytest.raises(InvalidInput, match="the load is"):
+        with pytest.raises(InvalidInput, match="load is"):
             measure(load)
 
 
@@ -159,7 +159,7 @@ def test_an_expert_a_class_tells_all_and_a_shared_one_nothing() -> None:
     assert mutual_information(np.outer([1, 2, 3], [4, 5])) == pytest.approx(0, abs=1e-12)
     with pytest.raises(InvalidInput, match="it must be \\(groups, experts\\)"):
         mutual_information([1, 2])
-    with pytest.raises(InvalidInput, match="the load is"):
+    with pytest.raises(InvalidInput, match="load is"):
         mutual_information([[0, 0]])
 
 
@@ -191,7 +191,7 @@ def test_chance_is_the_mean_over_permutations(
     chance = chance_information(np.bincount(used.sum(axis=1), minlength=6), groups=4, experts=5)
     error = np.std(shuffled) / math.sqrt(len(shuffled))
     assert chance == pytest.approx(np.mean(shuffled), abs=4 * error)
-    # That of as many independent draws would be told from it, where a token uses several.
+    # Independent draws would have another level where a token uses several experts.
     if use is not use_of_one:
         assert abs(3 * 4 / (2 * used.sum()) - np.mean(shuffled)) > 8 * error
 

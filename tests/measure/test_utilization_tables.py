@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from dynamoe_search.data import embedded_digits
-from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.routing_counts import RoutingCounts, count_routings
 from dynamoe_search.measure.utilization import chance_information, mutual_information
 from dynamoe_search.measure.utilization_tables import (
-    UtilizationHistory,
     active_table,
     co_activation_table,
     group_table,
@@ -20,9 +18,7 @@ from dynamoe_search.measure.utilization_tables import (
 from dynamoe_search.models import build_model
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.specification import Classifier, Experts, TopK, TopP
-from dynamoe_search.training.loop import train
-from dynamoe_search.training.settings import TrainingSettings
+from dynamoe_search.specification import Classifier, Experts, TopP
 
 GROUPS = ("cat", "dog", "eel")
 CHOSEN = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]]).bool()
@@ -147,24 +143,3 @@ def test_the_spread_of_k_has_the_mean_k() -> None:
     table = utilization_table(counts)
     by_layer = found.assign(weighted=found["active"] * found["share"]).groupby("layer")
     assert table["mean_active"].tolist() == pytest.approx(by_layer["weighted"].sum().tolist())
-
-
-def test_a_history_follows_a_training_and_does_not_change_it() -> None:
-    data = embedded_digits(seed=0)
-    network = Classifier(64, 10, 16, Experts(8, Schedule((4, 2)), TopK(1)))
-    settings = TrainingSettings(epochs=2, batch=64, evaluations=5)
-    history = UtilizationHistory(data.validation, every=2)
-    followed = train(network, data, settings, seed=1, on_evaluation=history)
-    table = history.table
-    fractions = [point.fraction for point in followed.curve]
-    assert table["fraction"].unique().tolist() == [fractions[1], fractions[3], fractions[4]]
-    last = table[table["fraction"] == 1].drop(columns="fraction").reset_index(drop=True)
-    after = utilization_table(count_routings(followed.model, data.validation))
-    pd.testing.assert_frame_equal(last, after)
-    alone = train(network, data, settings, seed=1)
-    assert alone.curve == followed.curve
-    every = UtilizationHistory(data.validation)
-    train(network, data, settings, seed=1, on_evaluation=every)
-    assert every.table["fraction"].unique().tolist() == fractions
-    with pytest.raises(InvalidInput, match="every is 0"):
-        UtilizationHistory(data.validation, every=0)

@@ -29,7 +29,7 @@ def test_the_switch_loss_as_written(router: Router, experts: int, seed: int) -> 
 
 
 @pytest.mark.parametrize("router", [TopK(1), TopK(2)], ids=str)
-def test_the_switch_loss_is_1_at_balance_whatever_k_is(router: Router) -> None:
+def test_the_switch_loss_is_1_at_balance_for_any_k(router: Router) -> None:
     # Every expert is the favorite of as many tokens, the runner-up of as many.
     logits = torch.stack([torch.tensor([2.0, 1.0, 0.0, -1.0]).roll(shift) for shift in range(4)])
     assert float(switch_loss(route(router, logits, training=False))) == pytest.approx(1.0)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.models import ClassifierModel, build_model
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.schedules import Schedule
@@ -51,7 +51,7 @@ def test_both_dispatches_agree_in_loss_and_gradients(
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
-def test_the_report_changes_nothing_and_says_everything(router) -> None:
+def test_the_report_is_complete_and_changes_nothing(router) -> None:
     model = ClassifierModel(with_router(router)).eval()
     images = torch.randn(12, 20)
     report: list[Routing] = []
@@ -63,11 +63,11 @@ def test_the_report_changes_nothing_and_says_everything(router) -> None:
         assert routing.active.max() <= most
 
 
-def test_dense_twins_are_plain_networks_of_the_same_interface() -> None:
+def test_dense_baselines_are_plain_networks_of_the_same_interface() -> None:
     for match in ("total", "active"):
-        twin = build_model(dense_twin(NETWORK, match))
+        baseline = build_model(dense_baseline(NETWORK, match))
         report: list[Routing] = []
-        assert twin(torch.randn(3, 20), report).shape == (3, 5)
+        assert baseline(torch.randn(3, 20), report).shape == (3, 5)
         assert report == []
 
 

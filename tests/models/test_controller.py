@@ -1,4 +1,4 @@
-"""What the issue of a controller is: holding a mean K on real data, in training and frozen."""
+"""Controllers hold a mean K on real data, in training and after calibration."""
 
 import os
 
@@ -24,7 +24,7 @@ SCHEDULE = Schedule((8, 6, 4, 6))
 
 
 def assert_held(specification, data, batch: int, target: float) -> None:
-    """Within 5 % in every layer, by a training of just so many steps."""
+    """Within 5 % in every layer, after a run of as many steps."""
     # Half an epoch or several, to the same number of steps.
     steps_an_epoch = -(-len(data.train) // batch)
     epochs = max(1, round(STEPS / steps_an_epoch))

@@ -63,7 +63,7 @@ def test_sorted_equals_dense_forward_and_backward(
     for index, (of_sparse, of_dense) in enumerate(
         zip(sparse_gradients, dense_gradients, strict=True)
     ):
-        # The dense path also differentiates weights that are 0 because nobody chose the expert.
+        # The dense path also differentiates weights that are 0 because no token chose the expert.
         expected = of_dense * chosen if index == 1 else of_dense
         torch.testing.assert_close(of_sparse, expected, **tolerance)
 
@@ -122,7 +122,7 @@ def test_blocks_are_neighboring_experts_and_no_larger_than_they_must_be(
     assert all(sum(of_block) + of_next[0] > most for of_block, of_next in pairwise(sizes))
 
 
-def test_the_way_back_can_be_taken_twice() -> None:
+def test_the_backward_pass_can_run_twice() -> None:
     chosen, leaves, incoming = draw(20, 3, 4, 6, torch.float32, 0)
     sparse = sorted_experts(leaves[0], chosen, *leaves[1:])
     first = torch.autograd.grad(sparse, leaves, incoming, retain_graph=True)
@@ -135,7 +135,7 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def draw_in_bfloat16(dtype: torch.dtype):
-    """Leaves of values that bfloat16 can hold, so that no ReLU switches where they are rounded."""
+    """Leaves with bfloat16 values, so that rounding switches no ReLU."""
     chosen, leaves, incoming = draw(300, 5, 32, 48, torch.float32, 3)
     rounded = [leaf.detach().bfloat16().to(dtype).requires_grad_() for leaf in leaves]
     return chosen, rounded, incoming.bfloat16().to(dtype)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.models import DecoderModel
 from dynamoe_search.models.language import Attention, _rotate, _rotation
 from dynamoe_search.models.routing import Routing
@@ -61,7 +61,7 @@ def test_attention_as_written() -> None:
     torch.testing.assert_close(attention(x, rotation), attention.to_output(expected))
 
 
-def test_rotary_positions_turn_and_depend_on_the_distance_only() -> None:
+def test_rotary_positions_rotate_and_depend_on_the_distance_only() -> None:
     cosine, sine = _rotation(20, 6).double()
     x, y = torch.randn(2, 6, dtype=torch.float64)
     turned_x = _rotate(x.expand(20, 6), cosine, sine)
@@ -71,7 +71,7 @@ def test_rotary_positions_turn_and_depend_on_the_distance_only() -> None:
     for distance in range(-5, 6):
         along = products.diagonal(distance)
         torch.testing.assert_close(along, along[0].expand_as(along), atol=1e-5, rtol=1e-5)
-    # The first pair turns by one radian a position.
+    # The first pair rotates by one radian per position.
     pair = torch.tensor([1.0, 0, 0, 0, 0, 0], dtype=torch.float64)
     at_three = _rotate(pair.expand(20, 6), cosine, sine)[3]
     torch.testing.assert_close(at_three[[0, 3]], torch.tensor([math.cos(3), math.sin(3)]).double())
@@ -86,8 +86,8 @@ def test_shorter_sequences_and_reports() -> None:
     assert [tuple(routing.chosen.shape) for routing in report] == [(24, 6), (24, 1), (24, 3)]
 
 
-def test_dense_twins_have_the_same_interface() -> None:
-    twin = DecoderModel(dense_twin(NETWORK, "total"))
+def test_dense_baselines_have_the_same_interface() -> None:
+    baseline = DecoderModel(dense_baseline(NETWORK, "total"))
     report: list[Routing] = []
-    assert twin(torch.zeros(2, 12, dtype=torch.int64), report).shape == (2, 12, 40)
+    assert baseline(torch.zeros(2, 12, dtype=torch.int64), report).shape == (2, 12, 40)
     assert report == []

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dynamoe_search.models import MoELayer, settle_cuts
+from dynamoe_search.models import MoELayer, calibrate
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Balance, Relative, Router, Threshold, TopK, TopP
 
@@ -43,60 +43,60 @@ def test_the_controller_holds_its_target_in_training_and_frozen(router: Router) 
     means = train_to_imitate(layer, steps=200)
     assert (layer.gate - before).abs().max() > 0.1
     assert sum(means[-50:]) / 50 == pytest.approx(2.5, rel=0.02)
-    settle_cuts(Reporting(layer), torch.randn(4096, 16))
-    assert layer.cut is not None
-    frozen = layer.cut.clone()
+    calibrate(Reporting(layer), torch.randn(4096, 16))
+    assert layer.thresholds is not None
+    frozen = layer.thresholds.clone()
     held = layer.route(torch.randn(4096, 16)).active.float()
     assert float(held.mean()) == pytest.approx(2.5, rel=0.02)
     assert held.unique().numel() > 2
-    assert torch.equal(layer.cut, frozen)
+    assert torch.equal(layer.thresholds, frozen)
 
 
-def test_settled_cuts_belong_to_the_weights_as_they_are() -> None:
+def test_calibrated_thresholds_fit_the_weights_as_they_are() -> None:
     torch.manual_seed(0)
     layers = [MoELayer(6, 8, 8, Threshold(2.0, noise=0.3)), MoELayer(4, 8, 8, TopK(2))]
     model = Reporting(*layers)
     x = torch.randn(500, 8)
-    settle_cuts(model, x)
+    calibrate(model, x)
     report: list[Routing] = []
     model(x, report)
     assert [float(routing.active.double().mean()) for routing in report] == [2.0, 2.0]
     assert not model.training
 
 
-def test_a_batch_is_cut_by_those_before_it() -> None:
+def test_a_batch_uses_the_threshold_of_those_before_it() -> None:
     torch.manual_seed(0)
     layer = MoELayer(6, 8, 8, Threshold(2.0))
     layer(torch.randn(100, 8))
-    assert layer.cut is not None
-    cut = layer.cut[0].clone()
+    assert layer.thresholds is not None
+    threshold = layer.thresholds[0].clone()
     x = torch.randn(100, 8)
     report: list[Routing] = []
     layer(x, report)
     gates = report[0].gates.scatter(1, report[0].gates.argmax(1, keepdim=True), 2.0)
-    assert torch.equal(report[0].chosen, gates >= cut)
-    assert not torch.equal(layer.cut[0], cut)
+    assert torch.equal(report[0].chosen, gates >= threshold)
+    assert not torch.equal(layer.thresholds[0], threshold)
 
 
-def test_an_untrained_layer_is_cut_where_the_batch_itself_meets_the_target() -> None:
+def test_an_untrained_layer_uses_the_threshold_of_the_batch_itself() -> None:
     layer = MoELayer(6, 8, 8, Threshold(2.0)).eval()
     assert float(layer.route(torch.randn(100, 8)).active.float().mean()) == 2.0
-    assert layer.cut is not None
-    assert layer.cut.isnan().all()
+    assert layer.thresholds is not None
+    assert layer.thresholds.isnan().all()
 
 
 @pytest.mark.parametrize("target", [4.0, 9.0])
-def test_a_layer_of_no_more_experts_than_the_target_uses_all(target: float) -> None:
+def test_a_layer_with_no_more_experts_than_the_target_uses_all(target: float) -> None:
     layer = MoELayer(4, 8, 8, Threshold(target))
-    assert layer.cut is None
+    assert layer.thresholds is None
     for _ in range(3):
         assert layer.route(torch.randn(10, 8)).active.tolist() == [4] * 10
 
 
-def test_looking_changes_nothing() -> None:
+def test_evaluation_changes_nothing() -> None:
     layer = MoELayer(6, 8, 8, Threshold(2.0), balance=Balance("bias"))
     layer(torch.randn(30, 8))
-    settle_cuts(Reporting(layer), torch.randn(30, 8))
+    calibrate(Reporting(layer), torch.randn(30, 8))
     layer.train()
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     layer.route(torch.randn(30, 8))
@@ -127,7 +127,7 @@ def test_counts_are_of_training_only() -> None:
     assert layer.mean_active != layer.mean_active  # NaN
     layer(torch.randn(10, 8))
     layer.eval()(torch.randn(90, 8))
-    assert (layer.tokens, int(layer.assignments), layer.mean_active) == (10, 20, 2.0)
+    assert (layer.tokens, int(layer.expert_uses), layer.mean_active) == (10, 20, 2.0)
 
 
 def test_a_bias_does_not_move_k() -> None:
@@ -143,7 +143,7 @@ def test_a_bias_does_not_move_k() -> None:
     assert float(layer.route(x).active.float().mean()) == pytest.approx(before, rel=0.1)
 
 
-def test_the_rest_of_an_epoch_does_not_throw_the_controller_off() -> None:
+def test_a_small_last_batch_does_not_disturb_the_controller() -> None:
     torch.manual_seed(0)
     layer = MoELayer(8, 16, 16, Threshold(1.3))
     for _ in range(40):
@@ -152,9 +152,9 @@ def test_the_rest_of_an_epoch_does_not_throw_the_controller_off() -> None:
     assert layer.mean_active == pytest.approx(1.3, rel=0.02)
 
 
-def test_a_cut_of_nan_leaves_every_token_its_largest() -> None:
+def test_with_a_threshold_of_nan_every_token_uses_its_largest_gate() -> None:
     layer = MoELayer(8, 16, 16, Threshold(2.0))
     layer(torch.randn(50, 16))
-    assert layer.cut is not None
-    layer.cut.fill_(float("nan"))
+    assert layer.thresholds is not None
+    layer.thresholds.fill_(float("nan"))
     assert layer.route(torch.randn(50, 16)).active.tolist() == [1] * 50

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamoe_search.models.routing import cut_for, readiness, route
+from dynamoe_search.models.routing import route, score_experts, threshold_for
 from dynamoe_search.specification import Percentile, Relative, Router, Threshold, TopK, TopP
 
 ROUTER_CASES = [
@@ -37,7 +37,7 @@ def random_logits(tokens: int, experts: int, seed: int = 0, scale: float = 2.0) 
 @pytest.mark.parametrize("router", ROUTER_CASES, ids=str)
 @pytest.mark.parametrize("experts", [1, 2, 3, 8, 17])
 @pytest.mark.parametrize("training", [True, False])
-def test_every_router_keeps_its_promises(router: Router, experts: int, training: bool) -> None:
+def test_every_router_gives_a_valid_routing(router: Router, experts: int, training: bool) -> None:
     torch.manual_seed(0)
     routing = route(router, random_logits(200, experts), training)
     least, most = router.active_bounds(experts)
@@ -163,27 +163,27 @@ def test_a_token_of_equal_gates_uses_every_expert_by_relative_and_few_by_top_p()
 
 @settings(max_examples=100, deadline=None)
 @given(st.floats(0.02, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
-def test_a_threshold_bounds_k(cut: float, experts: int, scale: float, seed: int) -> None:
-    """K <= floor(1 / t), as gates sum to 1; the largest gate is used wherever the cut is."""
+def test_a_threshold_bounds_k(threshold: float, experts: int, scale: float, seed: int) -> None:
+    """K <= floor(1 / t), as gates sum to 1; the largest gate is used at any threshold."""
     logits = random_logits(20, experts, seed, scale)
-    routing = route(Threshold(), logits, training=False, cut=torch.tensor(cut))
-    expected = routing.gates >= torch.tensor(cut)
+    routing = route(Threshold(), logits, training=False, threshold=torch.tensor(threshold))
+    expected = routing.gates >= torch.tensor(threshold)
     expected.scatter_(1, routing.gates.argmax(dim=1, keepdim=True), True)
     assert torch.equal(routing.chosen, expected)
-    assert routing.active.max() <= max(1, math.floor(1 / cut + 1e-6))
+    assert routing.active.max() <= max(1, math.floor(1 / threshold + 1e-6))
 
 
 @pytest.mark.parametrize("router", [TopP(), Relative(), Threshold()], ids=str)
 @settings(max_examples=50, deadline=None)
 @given(target=st.floats(1, 9), seed=st.integers(0, 1000))
-def test_the_cut_of_a_batch_holds_the_target_exactly(router, target: float, seed: int) -> None:
+def test_the_threshold_of_a_batch_meets_the_target(router, target: float, seed: int) -> None:
     gates = torch.softmax(random_logits(40, 9, seed), dim=1)
-    ready = readiness(router, gates)
-    used = int((ready >= cut_for(ready, target)).sum())
+    scores = score_experts(router, gates)
+    used = int((scores >= threshold_for(scores, target)).sum())
     assert used == round(target * 40)
     # A larger gate is never passed over for a smaller one.
     order = gates.argsort(dim=1, descending=True)
-    assert (ready.gather(1, order).diff(dim=1) <= 1e-12).all()
+    assert (scores.gather(1, order).diff(dim=1) <= 1e-12).all()
 
 
 @pytest.mark.parametrize("router", [Percentile(0.5), TopK(2), TopP(0.6), Relative(), Threshold()])
@@ -202,12 +202,10 @@ def test_a_bias_decides_the_choice_and_not_the_weights(router: Router) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(target=st.floats(1, 5), seed=st.integers(0, 100), kinds=st.integers(1, 4))
-def test_where_assignments_tie_the_nearer_side_is_taken(
-    target: float, seed: int, kinds: int
-) -> None:
+def test_where_scores_tie_the_nearer_side_is_taken(target: float, seed: int, kinds: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     kind = torch.randint(0, kinds, (60,), generator=generator)
-    ready = readiness(Threshold(), torch.softmax(random_logits(kinds, 5, seed), dim=1)[kind])
-    used = int((ready >= cut_for(ready, target)).sum())
-    possible = [int((ready >= value).sum()) for value in ready.unique()]
+    scores = score_experts(Threshold(), torch.softmax(random_logits(kinds, 5, seed), dim=1)[kind])
+    used = int((scores >= threshold_for(scores, target)).sum())
+    possible = [int((scores >= value).sum()) for value in scores.unique()]
     assert abs(used - round(target * 60)) == min(abs(n - round(target * 60)) for n in possible)

@@ -8,7 +8,7 @@ import pytest
 
 from dynamoe_search.budgets import active_parameters, parameter_count
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.confirmation import (
     DENSE,
     FINALISTS,
@@ -111,7 +111,7 @@ def test_dense_networks_have_as_many_parameters(small_study: Path) -> None:
     assert len(dense) == 2
     for one in dense:
         candidate = parse_candidate(one.candidate)
-        assert isinstance(candidate, DenseTwin)
+        assert isinstance(candidate, DenseBaseline)
         count = parameter_count(plan.network_with(candidate)).total
         # A hidden unit costs two parameters a unit of width.
         assert abs(count - wanted[one.baselines[0]]) <= plan.network.width
@@ -224,18 +224,3 @@ def test_only_the_loss_counts(small_study: Path) -> None:
     assert alone.training == study_file.training
     # The settings that must not change are the same.
     assert np.array_equal(alone.definition()["model"], study_file.definition()["model"])
-
-
-@pytest.mark.parametrize("text", ["dense 96x2-95", "dense 7", "8-6-4-2", "8-4 hidden=21 p=0.7"])
-def test_candidates_come_back_from_their_text(text: str) -> None:
-    assert str(parse_candidate(text)) == text
-
-
-@pytest.mark.parametrize("text", ["dense", "dense x", "8-4 k", "8-4 k=two", "", "8-", "8-4 =2=3"])
-def test_other_text_is_no_candidate(text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"candidate|schedule"):
-        parse_candidate(text)
-
-
-def test_dense_twins_are_written_shortly() -> None:
-    assert str(DenseTwin((5,) * 24)) == "dense 5x24"

@@ -5,7 +5,7 @@ import pytest
 from dynamoe_search.budgets import active_experts, parameter_count
 from dynamoe_search.data import embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.plan import make_plan
+from dynamoe_search.plan.plan import DataShape, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.specification import LanguageModel
@@ -132,3 +132,14 @@ def test_a_text_makes_a_language_model(small_study: Path) -> None:
     assert isinstance(plan.network, LanguageModel)
     assert (plan.network.context, plan.network.heads, plan.network.width) == (64, 2, 32)
     assert plan.network.blocks.hidden == 48
+
+
+def test_the_shape_of_the_data_gives_the_same_plan(small_study: Path) -> None:
+    study_file = read_study_file(small_study)
+    assert DataShape.of(DIGITS) == DataShape(inputs=64, classes=10)
+    assert make_plan(study_file, DataShape.of(DIGITS)) == make_plan(study_file, DIGITS)
+    edit(
+        small_study, ('name = "digits"', 'name = "topics"'), ("hidden = 8", "hidden = 8\nheads = 2")
+    )
+    study_file, topics = read_study_file(small_study), embedded_topics(128)
+    assert make_plan(study_file, DataShape.of(topics)) == make_plan(study_file, topics)

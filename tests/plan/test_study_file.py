@@ -128,7 +128,7 @@ def test_compute_needs_a_k_from_somewhere(small_study: Path) -> None:
     edit(small_study, ("experts = 12", 'regime = "compute"\nexperts = 12'))
     assert read_study_file(small_study).active == 1
     edit(small_study, ('name = "top_k"\nk = 1', 'name = "top_p"'))
-    with pytest.raises(InvalidInput, match=r"needs budget\.active, since top_p says no K"):
+    with pytest.raises(InvalidInput, match=r"needs budget\.active, since top_p sets no K"):
         read_study_file(small_study)
 
 

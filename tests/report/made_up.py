@@ -1,129 +1,131 @@
-"""Studies whose trainings are made up: recorded as a search would, in a moment."""
+"""Studies whose training runs are made up: logged as a search would, in a moment."""
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dynamoe_search.log.definition import check_data, record_study_file
-from dynamoe_search.log.records import record_result
-from dynamoe_search.log.storage import begin_study, open_study, place_of
-from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
-from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.log.begin import begin_study
+from dynamoe_search.log.events import Event, Log
+from dynamoe_search.log.runs import RunResult, finished, started
+from dynamoe_search.log.state import State, catch_up
+from dynamoe_search.log.storage import open_log
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
+from dynamoe_search.plan.confirmation import loss_alone, plan_confirmation
+from dynamoe_search.plan.plan import DataShape, make_plan
 from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.run.confirm import confirm_study, loss_alone
-from dynamoe_search.run.run import directions_of
-from dynamoe_search.run.worker import load_study_data
-from dynamoe_search.search.agenda import ConfirmationAgenda
-from dynamoe_search.search.assignment import next_assignment
+from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
+from dynamoe_search.study import Study
+from dynamoe_search.training.settings import CurvePoint
 
 GROUPS = ("trunk", "router", "experts", "network")
 
 
-def begin(path: Path, name: str | None = None) -> tuple[Any, Plan, Any]:
-    """A study that has begun, without any training."""
-    study_file = read_study_file(path)
-    place = place_of(path.parent, None, name)
-    data = load_study_data(study_file, None)
-    study = begin_study(place, directions_of(study_file))
-    record_study_file(study, study_file, place)
-    check_data(study, data, place)
-    return study, make_plan(study_file, data), data
+def begin(path: Path, name: str | None = None, storage: str | None = None) -> Study:
+    """A study that has begun, without any training run."""
+    study = Study(path, storage, name)
+    with open_log(study.storage, create=True) as log:
+        study_file = read_study_file(path)
+        data = study.data
+        shape = DataShape.of(data)
+        begin_study(log, State(), study_file, data.fingerprint, study.storage, shape=shape)
+    return study
 
 
 def search(path: Path, most: int = 1000, measured: bool = False, name: str | None = None) -> None:
-    """Search as the file says, at most so many trainings; descending schedules are the best."""
-    study, plan, data = begin(path, name)
-    for _ in range(most):
-        assignment = next_assignment(study, plan, worker="", run="")
-        if assignment is None:
-            break
-        claim = assignment.claim
-        result = made_up_result(claim.candidate, claim.seed, data.fingerprint, measured)
-        record_result(study, assignment.trial, claim, result, plan.study.search)
+    """Search as the file says, at most so many runs; descending schedules are the best."""
+    study = begin(path, name)
+    with open_log(study.storage, create=False) as log:
+        _fill(log, SearchPolicy(study.plan), study.data.fingerprint, most, measured)
 
 
 def confirm(path: Path, seeds: int = 4) -> None:
     """Confirm it."""
-
-    def stop(plan: Plan, confirmation: object) -> None:
-        raise KeyboardInterrupt
-
-    with contextlib.suppress(KeyboardInterrupt):
-        confirm_study(path, seeds, on_start=stop)
-    study_file = loss_alone(read_study_file(path))
-    data = load_study_data(study_file, None)
-    plan = make_plan(study_file, data)
-    study = open_study(place_of(path.parent).confirmation)
-    kept = study.user_attrs["confirmation"]
-    agenda = ConfirmationAgenda(tuple(kept["names"]), kept["seeds"][-1])
-    while (assignment := agenda.next(study, study.runs, plan, "", "")) is not None:
-        claim = assignment.claim
-        result = made_up_result(claim.candidate, claim.seed, data.fingerprint, measured=False)
-        result |= {"test_loss": result["validation_loss"], "test_accuracy": 0.9}
-        record_result(study, assignment.trial, claim, result, study_file.search)
+    study, state = Study(path), State()
+    plan = make_plan(loss_alone(study.file), study.data)
+    with open_log(study.storage, create=False) as log:
+        catch_up(log, state)
+        in_order = leaders(state.search, study.file.search)
+        confirmation = plan_confirmation(state.confirmation, plan, in_order, {}, seeds, None)
+        log.append(Event("confirmation", confirmation.dump()))
+        _fill(log, ConfirmationPolicy(plan, confirmation), study.data.fingerprint, 1000, False)
 
 
-def made_up_result(candidate: str, seed: int, data: str, measured: bool) -> dict[str, Any]:
-    """What a training might have found: the more experts early, the lower the loss."""
+def _fill(log: Log, policy: Policy, data: str, most: int, measured: bool) -> None:
+    state = State()
+
+    def read() -> None:
+        catch_up(log, state, policy.follow)
+
+    read()
+    for _ in range(most):
+        start = policy.ask(state, worker="", session="")
+        if start is None:
+            break
+        result = made_up_result(start.candidate, start.seed, data, measured, policy.stage)
+        log.append(started(start), finished(start, "complete", result))
+        read()
+
+
+def made_up_result(
+    candidate: str, seed: int, data: str, measured: bool = False, stage: str = "search"
+) -> RunResult:
+    """What a run might have found: the more experts early, the lower the loss."""
     parsed = parse_candidate(candidate)
     generator = np.random.default_rng([seed, *candidate.encode()])
-    counts = (4, 4, 4, 4) if isinstance(parsed, DenseTwin) else parsed.schedule.counts
+    counts = (4, 4, 4, 4) if isinstance(parsed, DenseBaseline) else parsed.schedule.counts
     tilt = float(np.dot(counts, np.linspace(-1, 1, len(counts)))) / sum(counts)
     loss = 0.5 + 0.2 * tilt + 0.004 * float(generator.standard_normal())
-    result: dict[str, Any] = {
-        "validation_loss": loss,
-        "validation_accuracy": 1 - loss / 5,
-        "active_experts": 1.0,
-        "mean_active": [1.0] * len(counts),
-        "layer_entropy": [0.9 * float(np.log(count)) for count in counts],
-        "utilization_entropy": 0.9,
-        "total_parameters": 4000,
-        "active_parameters": 2000.0,
-        "flops_per_token": 4000.0 + counts[0],
-        "training_flops": 1e9,
-        "samples": 1000,
-        "curve": [
-            {"fraction": part, "samples": 1, "flops": 1.0, "loss": loss + 1 - part, "accuracy": 0.5}
-            for part in (0.25, 0.5, 1.0)
-        ],
-        "data": data,
-        "commit": "0123456789abcdef",
-        "versions": {"python": "3.11.4", "torch": "2.13"},
-        **{f"{part}_seconds": 1.0 for part in ("deciding", "training", "evaluation", "measuring")},
-        "training_cpu_seconds": 1.0,
-    }
-    return result | (_measurements(counts, generator) if measured else {})
+    parts = ("deciding", "training", "evaluation", "measuring")
+    seconds = {f"{part}_seconds": 1.0 for part in parts} | {"training_cpu_seconds": 1.0}
+    return RunResult(
+        training_flops=1e9,
+        samples=1000,
+        fraction=1.0,
+        validation_loss=loss,
+        validation_accuracy=1 - loss / 5,
+        test_loss=loss if stage == "confirmation" else None,
+        test_accuracy=0.9 if stage == "confirmation" else None,
+        active_experts=1.0,
+        mean_active=(1.0,) * len(counts),
+        total_parameters=4000,
+        active_parameters=2000.0,
+        flops_per_token=4000.0 + counts[0],
+        utilization_entropy=0.9,
+        layer_entropy=tuple(0.9 * float(np.log(count)) for count in counts),
+        curve=tuple(CurvePoint(part, 1, 1.0, loss + 1 - part, 0.5) for part in (0.25, 0.5, 1.0)),
+        seconds=seconds,
+        data=data,
+        commit="0123456789abcdef",
+        versions={"python": "3.11.4", "torch": "2.13"},
+        **(_measurements(counts, generator) if measured else {}),
+    )
 
 
 def _measurements(counts: tuple[int, ...], generator: np.random.Generator) -> dict[str, Any]:
     layers = range(1, len(counts) + 1)
     shares = [generator.dirichlet(np.full(count, 5.0)).tolist() for count in counts]
-    return {
-        "gini": 0.2,
-        "dead_experts": 0.0,
-        "effective_rank": 4.0,
-        "gradient_noise": 100.0,
-        "gradients": [
-            {
-                "fraction": part,
-                "group": group,
-                "trace": 10.0 * (1 + part),
-                "squared_norm": 0.1 + 0.01 * float(generator.uniform()),
-                "noise_scale": 100.0,
-            }
-            for part in (0.25, 0.5, 1.0)
-            for group in GROUPS
-        ],
-        "utilization": [{"layer": layer, "experts": counts[layer - 1]} for layer in layers],
-        "load": [
-            {"layer": layer, "expert": expert, "load": round(1000 * share), "share": share}
-            for layer in layers
-            for expert, share in enumerate(shares[layer - 1], start=1)
-        ],
-        "representation": [
-            {"layer": layer, "width": 8, "effective_rank": 8 / layer, "rank_share": 1 / layer}
-            for layer in layers
-        ],
-    }
+    numbers = {"gini": 0.2, "dead_experts": 0.0, "effective_rank": 4.0, "gradient_noise": 100.0}
+    gradients = [
+        {
+            "fraction": part,
+            "group": group,
+            "trace": 10.0 * (1 + part),
+            "squared_norm": 0.1 + 0.01 * float(generator.uniform()),
+            "noise_scale": 100.0,
+        }
+        for part in (0.25, 0.5, 1.0)
+        for group in GROUPS
+    ]
+    load = [
+        {"layer": layer, "expert": expert, "load": round(1000 * share), "share": share}
+        for layer in layers
+        for expert, share in enumerate(shares[layer - 1], start=1)
+    ]
+    ranks = [
+        {"layer": layer, "width": 8, "effective_rank": 8 / layer, "rank_share": 1 / layer}
+        for layer in layers
+    ]
+    utilization = [{"layer": layer, "experts": counts[layer - 1]} for layer in layers]
+    tables = {"gradients": gradients, "load": load, "representation": ranks}
+    return {"measured": numbers, "tables": tables | {"utilization": utilization}}

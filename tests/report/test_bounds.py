@@ -1,11 +1,9 @@
-import io
 import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from dynamoe_search.bounds.budget import (
     ExpertBudget,
@@ -17,15 +15,15 @@ from dynamoe_search.bounds.machine import Machine, roofline
 from dynamoe_search.bounds.scaling_laws import clark, ling
 from dynamoe_search.report.bounds import (
     bounds_sentences,
-    engineering,
+    bounds_table,
     extrapolation_lines,
     family_sentence,
     machine_sentences,
     router_title,
 )
 from dynamoe_search.report.bounds_plot import plot_bounds
-from dynamoe_search.report.bounds_table import bounds_table
-from dynamoe_search.report.plots import save_figure
+from dynamoe_search.report.figure import save_figure
+from dynamoe_search.report.wording import engineering
 from dynamoe_search.specification import (
     Percentile,
     Relative,
@@ -34,6 +32,7 @@ from dynamoe_search.specification import (
     TopK,
     TopP,
 )
+from tests.report.shown import shown
 
 NAMES = ("descending", "pyramid", "uniform")
 
@@ -75,7 +74,7 @@ def test_at_equal_k_all_cost_the_same_but_for_layers_of_fewer_experts() -> None:
     assert "whose layers all have at most 16 experts" in sentences(TopK(k=16))
 
 
-def test_the_sources_router_is_told_from_a_count_of_all_subsets() -> None:
+def test_the_sources_router_is_distinguished_from_a_count_of_all_subsets() -> None:
     even, uneven = 12 * math.log2(math.comb(8, 4)), 11 + math.log2(math.comb(74, 37))
     for router in (TopP(p=0.7), Percentile()):
         text = sentences(router)
@@ -92,14 +91,14 @@ def test_the_sources_router_is_told_from_a_count_of_all_subsets() -> None:
 def test_routers_of_variable_k_cost_between_one_and_the_most() -> None:
     text = sentences(TopP(p=0.7))
     assert "Uniform does not have the most here: the most K is rounded up" in text
-    assert "By this count all schedules compared are alike" in text
+    assert "By this count all compared schedules are equal" in text
     fewest = engineering(2 * (512 * 96 + 2 * 512 * 2048 * 12))
     assert f"from {fewest}FLOPs, with the fewest experts" in text
     assert "the K of an untrained router, the most" in text
     held = sentences(Threshold(target=2))
     assert "No schedule has more than uniform: the number of sets, 2^N - 1, is log-concave" in held
     assert "Held at a mean K of 2 it costs 101 MFLOPs in every schedule whose layers" in held
-    assert "where all are used alike at the K held: descending 82.3, pyramid 81.2" in held
+    assert "if it uses all equally at the K held: descending 82.3, pyramid 81.2" in held
     assert "Held at a mean K of 1 it costs 50.4 MFLOPs in every schedule." in sentences(
         Threshold(target=1)
     )
@@ -134,7 +133,7 @@ def test_times_name_the_fastest_and_the_slowest() -> None:
     times = roofline(scored(budget), 8, Machine(1e15, 1e10))
     (text,) = machine_sentences(Machine(1e15, 1e10), times, NAMES, 8)
     assert "With 1 PFLOP/s and 10 Gbyte/s" in text
-    assert "a training step of 8 tokens 483 ms, with every schedule compared" in text
+    assert "a training step of 8 tokens 483 ms, with every compared schedule" in text
     low, high = times["batch_seconds"].min(), times["batch_seconds"].max()
     assert f"{engineering(low)}s (pyramid) to {engineering(high)}s (uniform)" in text
 
@@ -143,13 +142,13 @@ def test_a_family_is_set_beside_the_budget() -> None:
     budget = budget_of(TopK(k=2))
     met = family_bounds(budget, "blend", points=300)
     text = family_sentence("blend", met, budget_extremes(budget))
-    assert text.startswith(f"{len(met):,} schedules met in the blend family")
+    assert text.startswith(f"{len(met):,} schedules found in the blend family")
     assert f"2^{met['log2_configurations'].max():.1f} configurations" in text
 
 
 def test_extrapolations_are_called_so_and_never_bounds() -> None:
     lines = extrapolation_lines([clark(1e6, 64), ling(0.05, 8, 1e20)])
-    assert "extrapolated and no bounds" in lines[0]
+    assert "extrapolated; they are not bounds" in lines[0]
     assert lines[1].startswith("- extrapolated: loss")
     assert "Outside: parameters 1e+06, fitted from 1.5e+07 to 1.3e+09." in lines[1]
     assert "Outside" not in lines[2]
@@ -160,9 +159,7 @@ def rendered(router: Router, with_times: bool) -> str:
     budget = budget_of(router)
     scores = scored(budget)
     times = roofline(scores, 8, Machine(1e12, 1e10)) if with_times else None
-    console = Console(file=io.StringIO(), width=200)
-    console.print(bounds_table(scores, budget_extremes(budget), times))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return shown(bounds_table(scores, budget_extremes(budget), times))
 
 
 def test_the_table_has_a_row_a_schedule() -> None:

@@ -4,21 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import same_color
-from rich.console import Console
 
 from dynamoe_search.report.confirmation import (
     confirmation_sentences,
     confirmation_table,
     plot_confirmation,
 )
-from dynamoe_search.report.plots import BLUE, GRAY, GREEN, ORANGE, save_figure
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, save_figure
 from dynamoe_search.statistics.comparison import compare_with_reference
+from tests.report.shown import shown
 
 MARGIN = 0.01
 
 
 def made_up(*rows: tuple[str, str, str, float], **columns: object) -> pd.DataFrame:
-    """Candidates by name, schedule, verdict and difference, all else alike unless it is given."""
+    """Candidates by name, schedule, verdict and difference, all else equal unless it is given."""
     table = pd.DataFrame(rows, columns=["name", "candidate", "verdict", "difference"])
     table = table.assign(
         seeds=8,
@@ -40,13 +40,10 @@ def text_of(table: pd.DataFrame, looks: int = 1) -> str:
 
 
 def terminal_text(table: pd.DataFrame, width: int = 130) -> str:
-    console = Console(width=width)
-    with console.capture() as capture:
-        console.print(confirmation_table(table, "5-3", MARGIN))
-    return capture.get()
+    return shown(confirmation_table(table, "5-3", MARGIN), width)
 
 
-def test_a_difference_is_told_from_the_winner() -> None:
+def test_a_difference_is_told_from_the_winners_side() -> None:
     worse = text_of(made_up(("uniform", "4-4", "worse", 0.012)))
     assert (
         "5-3 is better than uniform (4-4) by 0.0120 nats"
@@ -70,18 +67,18 @@ def test_nothing_is_claimed_without_a_verdict() -> None:
 
 
 def test_groups_are_one_sentence_each() -> None:
-    alike = [("", f"{i}-{8 - i}", "equivalent", 0.001 * i) for i in range(1, 6)]
+    similar = [("", f"{i}-{8 - i}", "equivalent", 0.001 * i) for i in range(1, 6)]
     unknown = [("", f"{i}-{9 - i}", "undecided", 0.01 * i) for i in range(1, 7)]
     wanted = [None] * 5 + [24, 130, 2400, None, 60, 1]
-    table = made_up(*alike, *unknown, seeds_to_decide=pd.array(wanted, dtype="Int64"))
+    table = made_up(*similar, *unknown, seeds_to_decide=pd.array(wanted, dtype="Int64"))
     table.loc[9, "seeds"] = 1
     sentences = confirmation_sentences(table, "5-3", MARGIN)
     assert len(sentences) == 5
     assert sentences[2].endswith(": 1-7; 2-6; 3-5; 4-4; 5-3.")
     assert sentences[3] == (
         "Undecided against 5-3: 1-8, 24 seeds; 2-7, 130 seeds; 3-6, 2,400 seeds; 4-5, over 10,000"
-        " seeds; 5-4, fewer than 2 pairs; 6-3, 1 seed. So many would decide with a chance of 80 %,"
-        " were the true difference and deviation those observed."
+        " seeds; 5-4, fewer than 2 pairs; 6-3, 1 seed. That many seeds would decide with a"
+        " chance of 80 %, if the true difference and deviation were those observed."
     )
 
 
@@ -130,16 +127,18 @@ def every_verdict() -> pd.DataFrame:
 def test_the_terminal_shows_every_candidate(every_verdict: pd.DataFrame) -> None:
     text = terminal_text(every_verdict)
     for line in (
-        r"5-3 +0\.5000 +reference",
-        r"6-2 +0\.4700 +-0\.0300 +-0\.0320 -0\.0270 +< 0\.001 +8x +better",
-        r"ascending \(3-5\) +0\.5010 .* 0\.300 +8x +equivalent *\n",
+        r"5-3 +reference +0\.5000",
+        r"6-2 +-0\.0300 +better +0\.4700 +-0\.0320 -0\.0270 +< 0\.001 +8 *\n",
+        r"ascending \(3-5\) .* equivalent +0\.5010 .* 0\.300 +8 *\n",
         r"uniform \(4-4\) .* worse ≈",
         r"dense, equal active parameters \(dense\) .* undecided: 24 seeds",
     ):
         assert re.search(line, text), line
     narrow = terminal_text(every_verdict, width=80)
-    for whole in ("reference", "better", "equivalent", "worse ≈", "24 seeds", "-0.0320 -0.0270"):
+    for whole in ("reference", "better", "equivalent", "worse ≈", "24 seeds", "-0.0300"):
         assert whole in narrow
+    assert "dense, equal active parameters (dense)" in narrow
+    assert "Left out, as the terminal is narrow: loss, 95 %, p, pairs." in narrow
 
 
 def test_the_plot_shows_what_is_there(every_verdict: pd.DataFrame, tmp_path) -> None:

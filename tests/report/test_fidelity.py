@@ -1,16 +1,13 @@
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
-from rich.console import Console
-from rich.table import Table
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.fidelity import fidelity_sentences, fidelity_table, plot_fidelity
-from dynamoe_search.report.plots import save_figure
+from dynamoe_search.report.figure import save_figure
 from dynamoe_search.statistics.fidelity import compute_saved, rank_correlations
+from tests.report.shown import shown
 
 
 def training(
@@ -42,7 +39,7 @@ def agreeing(candidates: int, blocks: int = 1) -> pd.DataFrame:
 
 
 def scrambled(candidates: int, blocks: int = 1) -> pd.DataFrame:
-    """Full trainings agree, early looks are mere chance."""
+    """Full runs agree, early looks are mere chance."""
     early = np.random.default_rng(2).permutation(candidates * blocks)
     runs = agreeing(candidates, blocks)
     for curve, loss in zip(runs["curve"], early, strict=True):
@@ -60,23 +57,17 @@ def with_pruned(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([runs, PRUNED], ignore_index=True)
 
 
-def rendered(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined]
-
-
 def test_what_was_saved_is_said() -> None:
     runs = with_pruned(agreeing(7))
     savings = compute_saved(runs)
     assert (savings.spent, savings.saved) == pytest.approx((770, 230))
     assert fidelity_sentences(runs)[0] == (
-        "Pruning ended 3 of 10 trainings early and saved 23 % of the training compute."
+        "Pruning ended 3 of 10 training runs early and saved 23 % of the training compute."
     )
-    assert fidelity_sentences(agreeing(7))[0] == "None of the 7 trainings was pruned."
+    assert fidelity_sentences(agreeing(7))[0] == "None of the 7 training runs was pruned."
 
 
-def test_the_rungs_where_trainings_were_pruned_are_spoken_of() -> None:
+def test_the_rungs_where_runs_were_pruned_are_spoken_of() -> None:
     runs = pd.concat([agreeing(12), PRUNED.iloc[:2]], ignore_index=True)
     row = rank_correlations(runs).iloc[1]
     text = "\n".join(fidelity_sentences(runs))
@@ -99,7 +90,10 @@ def test_survivors_are_called_so() -> None:
         (agreeing(4), "is unknown: too few candidates were trained in full."),
         (scrambled(12), "Nothing shows that a look at 10 % of the training can be trusted"),
         (agreeing(12), "it puts 100 % of pairs of candidates into their final order. How much of"),
-        (agreeing(12, 2), "cannot be told from the 1.00 of a full training."),
+        (
+            agreeing(12, 2),
+            "is statistically indistinguishable from the 1.00 of a full training run.",
+        ),
     ],
 )
 def test_trust_is_claimed_only_as_far_as_intervals_allow(runs: pd.DataFrame, verdict: str) -> None:
@@ -109,8 +103,8 @@ def test_trust_is_claimed_only_as_far_as_intervals_allow(runs: pd.DataFrame, ver
 @pytest.mark.parametrize(
     ("candidates", "scatter", "verdict"),
     [
-        (40, 10.0, "which is less than the 1.00 of a full training."),
-        (12, 1.5, "which cannot be told from the 1.00 of a full training."),
+        (40, 10.0, "which is less than the 1.00 of a full training run."),
+        (12, 1.5, "which is statistically indistinguishable from the 1.00 of a full training run."),
     ],
 )
 def test_an_early_look_is_worse_only_where_intervals_lie_apart(
@@ -122,7 +116,7 @@ def test_an_early_look_is_worse_only_where_intervals_lie_apart(
     for curve in runs["curve"]:
         curve[0]["loss"] += generator.normal(0, scatter)
     row = rank_correlations(runs).iloc[0]
-    assert 0 < row["early_replicate_tau"] < row["block_low"]
+    assert 0 < row["early_block_tau"] < row["block_low"]
     sentence = fidelity_sentences(runs)[-1]
     assert sentence.startswith("A look at 10 % of the training is better than chance")
     assert sentence.endswith(verdict)
@@ -131,7 +125,7 @@ def test_an_early_look_is_worse_only_where_intervals_lie_apart(
 def test_no_curves_no_claims() -> None:
     runs = agreeing(7).assign(curve=None)
     assert fidelity_sentences(runs)[1:] == [
-        "No complete training reported its loss before its end."
+        "No complete training run reported its loss before its end."
     ]
     with pytest.raises(InvalidInput, match="cannot be judged yet"):
         plot_fidelity(runs)
@@ -139,11 +133,11 @@ def test_no_curves_no_claims() -> None:
 
 def test_the_table_has_a_row_a_rung() -> None:
     correlations = rank_correlations(agreeing(12, 2))
-    text = rendered(fidelity_table(correlations))
-    assert fidelity_table(correlations).row_count == 2
+    text = shown(fidelity_table(correlations))
+    assert len(fidelity_table(correlations).rows) == 2
     assert f"{correlations['tau_low'][0]:.2f} to {correlations['tau_high'][0]:.2f}" in text
     assert "12 candidates" in text
-    few = rendered(fidelity_table(rank_correlations(agreeing(4))))
+    few = shown(fidelity_table(rank_correlations(agreeing(4))))
     assert "?" in few
     assert "nan" not in few
 
@@ -156,7 +150,7 @@ def test_the_plot_shows_every_training(tmp_path) -> None:
     assert [len(line.get_segments()) for line in lines] == [14, 3]
     ends = [c for c in curves.collections if not isinstance(c, LineCollection)]
     assert [end.get_offsets()[:, 0].max() for end in ends] == [100, 30]
-    assert "Pruning ended 3 of 17 trainings early" in curves.get_title()
+    assert "Pruning ended 3 of 17 training runs early" in curves.get_title()
     drawn = agreement.lines[0].get_xydata()
     assert drawn[:, 0].tolist() == pytest.approx([10, 30])
     assert drawn[:, 1].tolist() == rank_correlations(runs)["tau"].tolist()
@@ -166,8 +160,8 @@ def test_the_plot_shows_every_training(tmp_path) -> None:
     assert (tmp_path / "fidelity.png").stat().st_size > 10_000
 
 
-def test_the_plot_without_pruned_or_repeated_trainings() -> None:
+def test_the_plot_without_pruned_or_repeated_runs() -> None:
     agreement, curves = plot_fidelity(agreeing(3)).axes
-    assert curves.get_title() == "None of the 3 trainings was pruned"
+    assert curves.get_title() == "None of the 3 training runs was pruned"
     assert "interval unknown" in agreement.get_title()
     assert not any(line.get_linestyle() == "--" for line in agreement.lines)

@@ -56,6 +56,15 @@ def test_the_sentences(gradients: pd.DataFrame) -> None:
     best, _, caveat = gradient_sentences(gradients, NAMES)
     assert best == (
         "best: a noise scale of 50 samples at 25 % of the training and of 80 samples at 100 %"
-        " (2 blocks)."
+        " (2 seed blocks)."
     )
     assert "single points scatter" in caveat
+
+
+def test_long_titles_stay_within_the_figure(gradients: pd.DataFrame) -> None:
+    deep = "-".join(map(str, range(24, 0, -1)))
+    figure = plot_gradient_groups(gradients.replace({"candidate": {"2-2": deep}}), deep)
+    figure.draw_without_rendering()
+    title = figure.axes[0].title.get_window_extent()
+    assert 0 <= title.x0 < title.x1 <= figure.bbox.x1
+    assert title.y1 <= figure.bbox.y1

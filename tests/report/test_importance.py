@@ -21,8 +21,7 @@ def made_up(tilt: float, repetitions: int = 20) -> pd.DataFrame:
             for name, value in (("tilt", own), ("peak", peak), (CHANCE, 1 - own - peak)):
                 rows.append((evaluator, repetition, name, value))
     table = pd.DataFrame(rows, columns=["evaluator", "repetition", "parameter", "importance"])
-    table.attrs["candidates"] = 50
-    return table
+    return table.assign(candidates=50)
 
 
 def test_the_summary_compares_with_chance_draw_by_draw() -> None:
@@ -49,7 +48,7 @@ def test_no_more_is_claimed_than_beyond_chance() -> None:
     assert whole.startswith("What the loss depends on, over the whole space (fANOVA): more than")
     assert "tilt (80 %, " in whole
     assert "peak" not in whole + best
-    assert "From 50 candidates, drawn anew 20 times" in how
+    assert "From 50 candidates, drawn again 20 times" in how
     assert "not which way" in caveat
     whole, *_ = importance_sentences(made_up(tilt=0.3))
     assert "no parameter is shown to matter more than chance" in whole

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from dynamoe_search.decision.landscape import Landscape, fit_landscape
 from dynamoe_search.report.landscape import landscape_sentences, plot_landscape
-from tests.analysis.test_landscape import SCHEDULES, smooth, trials_of
+from tests.decision.test_landscape import SCHEDULES, runs_of, smooth
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def landscape() -> Landscape:
     return fit_landscape(runs, SCHEDULES)
 
 
-def test_axes_are_told_in_words(landscape: Landscape) -> None:
+def test_axes_are_described(landscape: Landscape) -> None:
     right, up, rest, trust, noise, lowest, named = landscape_sentences(landscape)
     for sentence, way, share in zip(
         (right, up), ("To the right, the first", "Upwards"), landscape.shares, strict=True
@@ -24,22 +24,22 @@ def test_axes_are_told_in_words(landscape: Landscape) -> None:
         assert sentence.startswith(way)
         assert f"{100 * share:.0f} %" in sentence
     assert "is not on the map" in rest
-    assert f"{100 * landscape.foretold:.0f} % of the variance" in trust
+    assert f"{100 * landscape.predictive_r2:.0f} % of the variance" in trust
     assert "120 degrees of freedom" in noise
     candidates = landscape.candidates.set_index("candidate")
     assert candidates["fitted"].idxmin() in lowest
     assert named.startswith("Of the named schedules, at descending (")
 
 
-def test_a_surface_that_foretells_nothing_is_not_read(landscape: Landscape) -> None:
+def test_a_surface_that_predicts_nothing_is_not_read(landscape: Landscape) -> None:
     losses = np.resize([[1.0, 1.2], [1.1, 0.9], [1.05, 1.0]], (57, 2))
-    nothing = fit_landscape(trials_of(SCHEDULES[::8], losses), SCHEDULES)
-    nothing = replace(nothing, foretold=-0.1)
+    nothing = fit_landscape(runs_of(SCHEDULES[::8], losses), SCHEDULES)
+    nothing = replace(nothing, predictive_r2=-0.1)
     text = "\n".join(landscape_sentences(nothing))
     assert "no valley or hill of it can be trusted" in text
     assert "lowest" not in text
     (axes, _) = plot_landscape(nothing).axes
-    assert "foretells no better than the mean" in axes.get_title()
+    assert "predicts no better than the mean" in axes.get_title()
 
 
 @pytest.mark.parametrize("uncertainty", [False, True])

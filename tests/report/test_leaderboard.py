@@ -1,13 +1,11 @@
-import numpy as np
+from xml.etree import ElementTree
+
 import pandas as pd
-import pytest
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
-from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.leaderboard import answer
-from dynamoe_search.report.plots import plot_schedules, plot_search, save_figure
-from dynamoe_search.report.terminal import bars, leaderboard_table, sparkline
-from dynamoe_search.schedules import Schedule
+from dynamoe_search.report import leaderboard
+from dynamoe_search.report.leaderboard import leaderboard_html, leaderboard_table
+from tests.report.shown import shown
 
 
 def made_up_runs(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd.DataFrame:
@@ -43,81 +41,78 @@ CLEAR = made_up_runs(
 )
 
 
-def test_a_row_a_schedule_best_first() -> None:
-    board = make_leaderboard(CLEAR)
-    assert board["schedule"].tolist() == ["3-1", "2-2", "1-3"]
-    assert board["rank"].tolist() == [1, 2, 3]
-    assert board["blocks"].tolist() == [3, 3, 3]
-    assert board["loss"].tolist() == pytest.approx([1.0, 1.01, 2.0])
-    assert board["tied_with_best"].tolist() == [True, True, False]
-    # s = 0.01 with 6 degrees of freedom, t = 2.447.
-    assert (board["loss_high"] - board["loss"]).tolist() == pytest.approx(
-        [2.447 * 0.01 / 3**0.5] * 3, rel=1e-3
-    )
+def answer(runs: pd.DataFrame) -> list[str]:
+    return leaderboard.answer(runs, make_leaderboard(runs))
 
 
 def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     text = "\n".join(answer(CLEAR))
-    assert "Best schedule: 3-1, validation loss 1.0000 (3 blocks" in text
+    assert "Best schedule: 3-1, validation loss 1.0000 (3 seed blocks, 95 % interval" in text
     assert "Best named schedule: uniform (2-2)" in text
-    assert "ahead by 0.0100: not distinguishable" in text
-    assert "1 of the 2 other schedules cannot be told from the best" in text
+    assert "ahead by 0.0100: that is not more than noise" in text
+    assert "1 of the 2 other schedules is statistically indistinguishable from the best" in text
 
     clearly = made_up_runs({"3-1": [1.0, 1.01], "2-2": [2.0, 2.01]}, {"2-2": "uniform"})
-    assert "more than noise" in "\n".join(answer(clearly))
+    assert "that is more than noise" in "\n".join(answer(clearly))
 
     once = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {"2-2": "uniform"})
     text = "\n".join(answer(once))
     assert "unknown, as nothing was trained twice" in text
     assert "interval" not in text
-    assert "1 of the 1 other schedules cannot be told" in text
+    assert "1 of the 1 other schedules is statistically indistinguishable" in text
 
     pattern = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {"3-1": "descending"})
     assert "Best schedule: 3-1, the named schedule descending" in answer(pattern)[0]
 
 
 def test_what_was_not_held_equal_is_said() -> None:
-    assert "Active experts a layer, measured: 1.500 to 1.500." in answer(CLEAR)
-    assert not any("not the schedule's alone" in sentence for sentence in answer(CLEAR))
-    unmatched = CLEAR.copy()
-    unmatched.loc[unmatched["schedule"] == "1-3", "total_parameters"] = 1400.0
-    assert answer(unmatched)[-1].startswith("Candidates have 1,000 to 1,400 parameters")
+    assert "Active experts per layer, measured: 1.500 to 1.500." in answer(CLEAR)
+    assert not any("need not come from the schedule" in sentence for sentence in answer(CLEAR))
+    unequal = CLEAR.copy()
+    unequal.loc[unequal["schedule"] == "1-3", "total_parameters"] = 1400.0
+    assert answer(unequal)[-1].startswith("Candidates have 1,000 to 1,400 parameters")
 
 
-def test_nothing_complete_yet() -> None:
-    with pytest.raises(InvalidInput, match="no training of this study is complete"):
-        make_leaderboard(CLEAR[CLEAR["state"] != "complete"])
+def test_constraints_and_changes_are_said() -> None:
+    missed = CLEAR.assign(feasible=CLEAR["schedule"] != "3-1")
+    assert "1 of 3 candidates miss a constraint." in answer(missed)
+    assert answer(CLEAR.assign(feasible=False))[0] == "No candidate meets the constraints."
+    changes = ["The study file was changed."]
+    assert leaderboard.answer(CLEAR, make_leaderboard(CLEAR), changes)[-1:] == changes
 
 
-def test_files_keep_every_column(tmp_path) -> None:
-    board = make_leaderboard(CLEAR)
-    board.to_parquet(tmp_path / "board.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "board.parquet"), board)
-    board.to_csv(tmp_path / "board.csv", index=False)
-    read = pd.read_csv(tmp_path / "board.csv", keep_default_na=False)
-    assert list(read.columns) == list(board.columns)
-
-
-def test_the_plots_show_what_is_there(tmp_path) -> None:
-    figure = plot_search(CLEAR)
-    history, leaders = figure.axes
-    labels = [label.get_text() for label in leaders.get_yticklabels()]
-    assert labels == ["3-1  (3x)", "uniform  (3x)", "ascending  (3x)"]
-    assert "1 of 2 other schedules" in leaders.get_title(loc="right")
-    drawn = np.concatenate([c.get_offsets()[:, 1] for c in history.collections])
-    assert sorted(drawn) == sorted(CLEAR["validation_loss"].dropna())
-    for name in ("search.png", "search.svg"):
-        save_figure(figure, tmp_path / name)
-        assert (tmp_path / name).stat().st_size > 10_000
-
-    figure = plot_schedules({"one": Schedule((4, 2)), "two": Schedule((1, 5))})
-    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
-    assert heights == [[4, 2], [1, 5]]
-
-
-def test_terminal_forms() -> None:
-    assert sparkline(Schedule((8, 1))) == "█▁"
-    assert len(bars(Schedule((3, 2, 1)), height=5)) == 6
+def test_the_best_and_the_named_schedules_are_in_the_table() -> None:
     table = leaderboard_table(make_leaderboard(CLEAR), rows=1)
-    # The best, and the named schedules however far down.
-    assert table.row_count == 3
+    assert [row[2] for row in table.rows] == ["3-1", "2-2", "1-3"]
+    assert [row[1] for row in table.rows] == ["≈", "≈", ""]
+    assert table.rows[0][3].startswith("1.0000 ± 0.0141")
+    assert table.emphasized == {0}
+    once = make_leaderboard(made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {}))
+    assert [row[3] for row in leaderboard_table(once).rows] == ["1.0000 ± ?", "2.0000 ± ?"]
+
+
+def test_schedules_are_whole_however_narrow_the_terminal() -> None:
+    deep = "12-11-10-9-8-7-6-5-4-3-2-1"
+    runs = made_up_runs({deep: [1.0, 1.1], "12-" * 11 + "12": [2.0, 2.1]}, {deep: "descending"})
+    table = leaderboard_table(make_leaderboard(runs))
+    for width in (40, 60, 80, 100, 200):
+        text = shown(table, width)
+        assert all(len(line) <= width for line in text.splitlines())
+        assert deep in text
+        assert "…" not in text
+        headers = [column.header for column in table.columns if column.header]
+        first_line = text.splitlines()[1]
+        missing = [header for header in headers if header not in first_line.split()]
+        assert missing == headers[len(headers) - len(missing) :]
+        left_out = f"Left out, as the terminal is narrow: {', '.join(missing)}."
+        assert (left_out in " ".join(text.split())) == bool(missing)
+    assert "active" in shown(table, 200).splitlines()[1]
+
+
+def test_notebooks_show_the_same_table() -> None:
+    board = make_leaderboard(CLEAR.replace({"pattern": {"uniform": "<b>uniform</b>"}}))
+    html = ElementTree.fromstring(f"<div>{leaderboard_html(board, rows=1)}</div>")
+    assert [cell.text for cell in html.findall("table/tbody/tr/th")] == ["3-1", "2-2", "1-3"]
+    assert {cell.get("scope") for cell in html.findall("table/thead/tr/th")} == {"col"}
+    assert "<b>uniform</b>" in [cell.text for cell in html.findall("table/tbody/tr/td")]
+    assert html.find("p") is not None

@@ -1,4 +1,3 @@
-import io
 import math
 from itertools import combinations
 
@@ -6,13 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
-from rich.console import Console
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.report.figure import BLUE, ORANGE, save_figure
 from dynamoe_search.report.pareto import pareto_sentences, pareto_table, plot_pareto
-from dynamoe_search.report.plots import BLUE, ORANGE, save_figure
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.statistics.pareto import OBJECTIVES, make_pareto_table
+from tests.report.shown import shown
 
 BOTH = ["loss", "active_flops"]
 
@@ -27,6 +26,7 @@ def candidate(
             "schedule": schedule,
             "settings": settings,
             "pattern": pattern,
+            "group": "dense" if name.startswith("dense") else "searched",
             "block": block,
             "state": "complete",
             "validation_loss": loss,
@@ -39,20 +39,18 @@ def candidate(
     ]
 
 
-TRIALS = pd.DataFrame(
+RUNS = pd.DataFrame(
     candidate("4-2", [1.00, 1.01], 50_000.0)
     + candidate("3-3", [1.01, 1.02], 50_000.0, "uniform")
     + candidate("2-4", [2.00, 2.01], 60_000.0, "ascending")
     + candidate("1-1", [1.50, 1.51], 40_000.0)
     + candidate("5-1", [0.50, 0.51], 30_000.0, feasible=False)
 )
-TABLE = make_pareto_table(TRIALS, BOTH)
+TABLE = make_pareto_table(RUNS, BOTH)
 
 
 def rendered(table: pd.DataFrame, objectives: list[str], rows: int) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    console.print(pareto_table(table, objectives, rows))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return shown(pareto_table(table, objectives, rows))
 
 
 def test_sentences_tell_the_front_from_what_may_be_on_it() -> None:
@@ -63,42 +61,43 @@ def test_sentences_tell_the_front_from_what_may_be_on_it() -> None:
         " may be, within noise.",
         f"Least validation loss: 4-2, 1.0050 nats (95 % interval {1.005 - width:.4f} to"
         f" {1.005 + width:.4f}), active compute 50,000.",
-        "Least active compute: 1-1, 40,000 FLOPs a token, validation loss 1.5050.",
-        "Of the named schedules, uniform may be on the front.",
-        "Of the named schedules, ascending cannot be, beyond noise.",
+        "Least active compute: 1-1, 40,000 FLOPs per token, validation loss 1.5050.",
+        "Named schedules that may be on the front: uniform.",
+        "Named schedules that are not on it, by more than noise: ascending.",
         "1 of 5 candidates miss a constraint and are left out.",
     ]
 
 
 def test_unknown_noise_rules_nobody_out() -> None:
-    once = make_pareto_table(TRIALS[TRIALS["block"] == 0], BOTH)
+    once = make_pareto_table(RUNS[RUNS["block"] == 0], BOTH)
     text = "\n".join(pareto_sentences(once, BOTH))
     assert "The noise of validation loss and active compute is unknown" in text
-    assert "uniform and ascending may be on the front" in text
+    assert "that may be on the front: uniform and ascending" in text
     assert "interval" not in text
     assert "± ?" in rendered(once, BOTH, 5)
 
 
 def test_nothing_feasible() -> None:
-    none = make_pareto_table(TRIALS.assign(feasible=False), BOTH)
+    none = make_pareto_table(RUNS.assign(feasible=False), BOTH)
     assert pareto_sentences(none, BOTH) == ["None of the 5 candidates meets the constraints."]
     assert len(plot_pareto(none, BOTH).axes) == 1
 
 
 def test_more_is_better_for_some() -> None:
     objectives = ["utilization_entropy", "gradient_noise"]
-    text = "\n".join(pareto_sentences(make_pareto_table(TRIALS, objectives), objectives))
+    text = "\n".join(pareto_sentences(make_pareto_table(RUNS, objectives), objectives))
     assert "Most utilization entropy: 4-2, 0.7995 of ln N" in text
     assert "Least gradient noise scale: 4-2, 10.05 samples" in text
 
 
 def test_the_table_shows_the_first_rows_and_the_named_ones() -> None:
     table = pareto_table(TABLE, BOTH, rows=1)
-    assert table.row_count == 3
+    assert len(table.rows) == 3
     text = rendered(TABLE, BOTH, rows=5)
-    rows = {line.split()[1]: line for line in text.splitlines() if line.startswith((" ●", " ≈"))}
+    table_lines = text.split("● on the front")[0].splitlines()
+    rows = {line.split()[1]: line for line in table_lines if line.startswith((" ●", " ≈"))}
     assert set(rows) == {"4-2", "1-1", "3-3"}
-    assert rows["3-3"].split()[:4] == ["≈", "3-3", "██", "uniform"]
+    assert " ".join(rows["3-3"].split()) == "≈ 3-3 1.0150 ± 0.0129 50,000 uniform ██ 2"
     assert "1.0050 ± 0.0129" in rows["4-2"]
     # No interval where there is no noise.
     assert "50,000 " in rows["4-2"]
@@ -113,15 +112,15 @@ def test_named_candidates_of_several_settings_are_shown_once() -> None:
         + candidate("dense 96-95", [3.0], 3.0)
     )
     table = make_pareto_table(runs, BOTH)
-    assert pareto_table(table, BOTH, rows=0).row_count == 1
-    assert pareto_table(table, BOTH, rows=3).row_count == 3
+    assert len(pareto_table(table, BOTH, rows=0).rows) == 1
+    assert len(pareto_table(table, BOTH, rows=3).rows) == 3
     labels = [t.get_text() for t in plot_pareto(table, BOTH).axes[0].texts]
     assert labels == ["uniform k=1"]
 
 
 def test_infinite_values_are_written_and_counted() -> None:
     objectives = ["loss", "gradient_noise"]
-    table = make_pareto_table(TRIALS, objectives)
+    table = make_pareto_table(RUNS, objectives)
     assert "infinite" in rendered(table, objectives, 5)
     axes = plot_pareto(table, objectives).axes[0]
     assert axes.get_xlabel().endswith("(1 infinite, not shown)")
@@ -167,7 +166,7 @@ def test_what_is_drawn_how(tmp_path) -> None:
     assert dominated.get_edgecolor()[0, :3].tolist() == pytest.approx(rgb[0])
     assert front.get_facecolor()[0, :3].tolist() == pytest.approx(rgb[1])
     assert "2 of 4 candidates" in figure.get_suptitle()
-    assert axes.get_xlabel() == "active compute (FLOPs a token), less is better"
+    assert axes.get_xlabel() == "active compute (FLOPs per token), less is better"
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == [
         "on the front",
@@ -208,4 +207,4 @@ def test_labels_do_not_overlap(count: int) -> None:
 
 def test_one_objective_has_no_front_to_plot() -> None:
     with pytest.raises(InvalidInput, match="two objectives or more"):
-        plot_pareto(make_pareto_table(TRIALS, ["loss"]), ["loss"])
+        plot_pareto(make_pareto_table(RUNS, ["loss"]), ["loss"])

@@ -1,13 +1,12 @@
-import io
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 from scipy import stats
 
-from dynamoe_search.report.plots import save_figure
+from dynamoe_search.report.figure import save_figure
 from dynamoe_search.report.samplers import (
     compare_with_random,
     plot_samplers,
@@ -17,12 +16,13 @@ from dynamoe_search.report.samplers import (
 )
 from dynamoe_search.statistics.comparison import holm
 from dynamoe_search.statistics.shrinkage import paired_means
+from tests.report.shown import shown
 
-TRIALS, REPETITIONS = 20, 12
+RUNS, REPETITIONS = 20, 12
 
 
 def recorded(losses: list[list[float]]) -> SimpleNamespace:
-    """As much of a `Recording` as a report looks at."""
+    """As much of `KnownLosses` as a report looks at."""
     return SimpleNamespace(
         means=paired_means(losses),
         blocks=len(losses[0]),
@@ -37,21 +37,21 @@ ONCE = recorded([[0.1], [0.3]])
 
 
 def searches(sampler: str, shift: float, unknown: int = 0) -> pd.DataFrame:
-    """Regret falls from run to run; repetitions differ, much alike for all samplers."""
+    """Regret falls from run to run; repetitions differ, about the same for all samplers."""
     own = np.random.default_rng(sum(map(ord, sampler)))
-    alike = np.random.default_rng(0).exponential(0.05, REPETITIONS)
+    shared = np.random.default_rng(0).exponential(0.05, REPETITIONS)
     return pd.concat(
         pd.DataFrame(
             {
                 "sampler": sampler,
                 "repetition": repetition,
-                "run": np.arange(1, TRIALS + 1),
+                "run": np.arange(1, RUNS + 1),
                 "recommended": "5-1-2",
-                "regret": np.maximum(0, level) + 1 / np.arange(1, TRIALS + 1),
+                "regret": np.maximum(0, level) + 1 / np.arange(1, RUNS + 1),
                 "unknown": unknown,
             }
         )
-        for repetition, level in enumerate(1 + alike + shift + own.normal(0, 0.01, REPETITIONS))
+        for repetition, level in enumerate(1 + shared + shift + own.normal(0, 0.01, REPETITIONS))
     )
 
 
@@ -63,23 +63,21 @@ TABLE = pd.concat(
 
 
 def final(sampler: str) -> np.ndarray:
-    rows = TABLE[(TABLE["sampler"] == sampler) & (TABLE["run"] == TRIALS)]
+    rows = TABLE[(TABLE["sampler"] == sampler) & (TABLE["run"] == RUNS)]
     return rows["regret"].to_numpy()
 
 
 def rendered(table: pd.DataFrame) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    console.print(samplers_table(table))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return shown(samplers_table(table))
 
 
 def test_intervals_are_students() -> None:
     summary = summarize_regret(TABLE)
-    row = summary[(summary["sampler"] == "tpe") & (summary["run"] == TRIALS)].iloc[0]
+    row = summary[(summary["sampler"] == "tpe") & (summary["run"] == RUNS)].iloc[0]
     values = final("tpe")
     interval = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
     assert (row["regret"] - row["margin"], row["regret"] + row["margin"]) == pytest.approx(interval)
-    assert len(summary) == 4 * TRIALS
+    assert len(summary) == 4 * RUNS
 
 
 def test_samplers_are_compared_pair_by_pair_and_corrected() -> None:
@@ -96,7 +94,7 @@ def test_samplers_are_compared_pair_by_pair_and_corrected() -> None:
     assert at_end["verdict"].tolist() == ["better", "undecided", "worse"]
 
 
-def test_the_whole_search_is_the_mean_over_its_trainings() -> None:
+def test_the_whole_search_is_the_test_the_whole_search_is_the_mean_over_its_runs() -> None:
     comparison = compare_with_random(TABLE)
     whole = comparison[comparison["span"] == "whole"].set_index("sampler")
     regrets = TABLE[TABLE["sampler"] == "tpe"]["regret"]
@@ -128,19 +126,19 @@ def test_sentences_claim_what_the_tests_allow() -> None:
     sentences = sampler_sentences(TABLE, THRICE)
     text = "\n".join(sentences)
     assert sentences[0] == (
-        "Replayed on 165 recorded schedules, in the free family: 12 searches of 20 trainings by"
-        " each of 4 samplers."
+        "Replayed on 165 schedules of known loss, in the free family: 12 searches of 20 training"
+        " runs by each of 4 samplers."
     )
-    assert "by noise alone would by" in sentences[1]
+    assert "noise alone would scatter them by" in sentences[1]
     row = compare_with_random(TABLE).query("span == 'end' and sampler == 'tpe'").iloc[0]
     assert (
         f"tpe has less regret than random search at the end: {row['difference']:+.4f} ±"
         f" {row['margin']:.4f} nats (p < 0.001 after Holm)."
     ) in sentences
     assert "nsga2 has more regret than random search at the end: +" in text
-    assert "Not distinguishable from random search at the end: gp (" in text
+    assert "Statistically indistinguishable from random search at the end: gp (" in text
     assert "tpe has less regret than random search over the whole search: -" in text
-    assert "not recorded were asked for" not in text
+    assert "passed over" not in text
     assert sentences[-1].startswith("This holds for the schedules of this study")
 
 
@@ -148,7 +146,7 @@ def test_what_should_be_known_is_said() -> None:
     asked = pd.concat([TABLE, searches("qmc", 0.0, unknown=3)])
     text = "\n".join(sampler_sentences(asked, ONCE))
     assert "luck counts as merit" in text
-    assert "asked for, and passed over (times): qmc 36." in text
+    assert "as the loss of their schedule is not known: qmc 36." in text
 
 
 def test_random_search_alone_is_shown_alone() -> None:
@@ -156,7 +154,7 @@ def test_random_search_alone_is_shown_alone() -> None:
     assert "Random search ends with a regret of" in text
     assert "than random search" not in text
     assert "istinguishable" not in text
-    assert samplers_table(RANDOM).row_count == 1
+    assert len(samplers_table(RANDOM).rows) == 1
     assert "At the end no" not in plot_samplers(RANDOM, THRICE).axes[0].get_title()
 
 
@@ -189,17 +187,19 @@ def test_the_plot_has_a_line_and_a_band_a_sampler_and_says_what_was_found(tmp_pa
     drawn = summary[summary["sampler"] == "tpe"]["regret"].tolist()
     assert lines["tpe"].get_ydata().tolist() == drawn
     assert len({line.get_color() for line in axes.lines}) == 4
-    assert len({str(line._unscaled_dash_pattern) for line in axes.lines}) == 4
     assert axes.get_title().startswith(
         "tpe: less regret than random search at the end; nsga2: more regret than random search"
     )
     save_figure(figure, tmp_path / "samplers.png")
     assert (tmp_path / "samplers.png").stat().st_size > 10_000
+    save_figure(figure, tmp_path / "samplers.svg")
+    dashes = re.findall(r"stroke-dasharray: [\d., ]+", (tmp_path / "samplers.svg").read_text())
+    assert len(set(dashes)) == 3  # and random search's line is whole
 
 
 def test_the_plot_says_where_nothing_was_found() -> None:
     table = TABLE[TABLE["sampler"].isin(["random", "gp"])]
     title = plot_samplers(table, THRICE).axes[0].get_title()
     assert title.startswith(
-        "At the end no sampler can be told from random search\n12 searches each"
+        "At the end no sampler is shown to differ from random search\n12 searches each"
     )

@@ -6,8 +6,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynamoe_search.report.plots import save_figure
-from dynamoe_search.report.utilization import plot_load, plot_representation, plot_utilization
+from dynamoe_search.report.figure import save_figure
+from dynamoe_search.report.utilization import plot_load, plot_utilization
 
 CROSS = "\N{MULTIPLICATION SIGN}"
 
@@ -40,22 +40,6 @@ def history(*points: tuple[float, list[float], int]) -> pd.DataFrame:
             }
             for fraction, evennesses, dead in points
             for layer, evenness in enumerate(evennesses, start=1)
-        ]
-    )
-
-
-def ranks(*values: float, width: int = 8) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"layer": range(1, len(values) + 1), "width": width, "effective_rank": values}
-    )
-
-
-def likeness(*rows: list[float]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"layer": layer, "other": other, "cka": value}
-            for layer, row in enumerate(rows, start=1)
-            for other, value in enumerate(row, start=1)
         ]
     )
 
@@ -125,35 +109,3 @@ def test_a_history_has_a_line_a_layer_in_each_panel(tmp_path: Path) -> None:
 def test_a_history_of_one_moment(dead: int, said: str) -> None:
     title = plot_utilization(history((1.0, [0.9], dead))).get_suptitle()
     assert title == f"The load entropy stays at 0.90 of ln N (mean over layers); {said} at the end"
-
-
-def test_representations_are_drawn_as_they_are(tmp_path: Path) -> None:
-    rows = [[1, 0.8, -0.1], [0.8, 1, 0.7], [-0.1, 0.7, 1]]
-    figure = plot_representation(ranks(5.5, 6.5, 3.0), likeness(*rows))
-    variety, alike = figure.axes[:2]
-    assert variety.lines[0].get_ydata().tolist() == [5.5, 6.5, 3.0]
-    assert variety.get_title() == (
-        "The most varied tokens enter layer 2, of effective rank 6.5,\n"
-        "the least varied layer 3, of 3.0"
-    )
-    assert texts(variety) == ["width d = 8"]
-    assert cells(alike).tolist() == rows
-    assert alike.collections[0].get_clim() == (-0.1, 1)
-    assert texts(alike)[:3] == ["1.00", "0.80", "-0.10"]
-    assert alike.get_title() == (
-        "Tokens of the first and the last layer have a CKA of -0.10,\n"
-        "those of two neighbors at least 0.70"
-    )
-    assert alike.yaxis_inverted()
-    assert is_drawn(figure, tmp_path)
-
-
-def test_representations_of_one_layer_and_of_tokens_all_alike(tmp_path: Path) -> None:
-    figure = plot_representation(ranks(5.5), likeness([1]))
-    assert [axes.get_title() for axes in figure.axes[:2]] == [
-        "Effective rank",
-        "CKA of the tokens of two layers",
-    ]
-    unknown = plot_representation(ranks(np.nan, 2.0), likeness([np.nan, np.nan], [np.nan, 1]))
-    assert texts(unknown.axes[1]) == ["?", "?", "?", "1.00"]
-    assert is_drawn(unknown, tmp_path)

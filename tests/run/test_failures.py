@@ -1,4 +1,4 @@
-"""What goes wrong in a study is recorded, said in a line, and mended by the same command."""
+"""What goes wrong in a study is recorded, said in a line, and mended by the same call."""
 
 import os
 import re
@@ -6,34 +6,46 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
 import torch
 
+from dynamoe_search.data.token_file import prepare_text
 from dynamoe_search.errors import InvalidInput, RunFailed
-from dynamoe_search.log.storage import begin_study, place_of
+from dynamoe_search.log.heartbeat import new_worker
+from dynamoe_search.log.storage import open_log
 from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.report.leaderboard import answer
-from dynamoe_search.run import run, worker
-from dynamoe_search.run.join import join_study
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import run_study
-from dynamoe_search.run.worker import load_study_data
+from dynamoe_search.run import session, worker
+from dynamoe_search.run.worker import Worker, load_study_data
+from dynamoe_search.study import Study
 from tests.conftest import edit
+from tests.processes import another_process
 from tests.run.processes import (
-    Command,
-    another_process,
+    acting,
     assert_accounted_for,
     begin,
+    call,
     carry_out,
-    output_of,
-    wait_for_trials,
+    job_of,
+    training,
+    wait_for_runs,
+    wait_for_training,
 )
 
 NOBODY = 65534
+ENDLESS = ("epochs = 2", "epochs = 5000")
+
+
+def runs_are(path: Path, number: int) -> None:
+    edit(path, ("runs = 14", f"runs = {number}"))
+
+
+# A training run that fails.
 
 
 def use_up_the_memory_of_torch() -> None:
@@ -53,7 +65,7 @@ def fail() -> None:
 
 
 def fail_first(count: int, fails: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let so many trainings fail, and the next ones not."""
+    """Let so many runs fail, and the next ones not."""
     train, failures = worker.train, iter([fails] * count)
 
     def train_or_fail(*arguments: Any, **options: Any) -> Any:
@@ -64,202 +76,334 @@ def fail_first(count: int, fails: Callable[[], None], monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("fails", "message"),
+    ("fails", "state", "message"),
     [
-        (use_up_the_memory_of_torch, "RuntimeError: .*you tried to allocate"),
-        (use_up_the_memory_of_python, "MemoryError: "),
-        (use_up_the_memory_of_a_device, "OutOfMemoryError: CUDA out of memory"),
+        (use_up_the_memory_of_torch, "out of memory", "RuntimeError: .*you tried to allocate"),
+        (use_up_the_memory_of_python, "out of memory", "MemoryError: "),
+        (use_up_the_memory_of_a_device, "out of memory", "OutOfMemoryError: CUDA out of memory"),
+        (fail, "error", "ZeroDivisionError: no experts$"),
     ],
 )
-def test_out_of_memory_is_recorded_and_the_search_goes_on(
+def test_a_failure_is_recorded_and_the_search_goes_on(
     small_study: Path,
     url: str,
     monkeypatch: pytest.MonkeyPatch,
     fails: Callable[[], None],
+    state: str,
     message: str,
 ) -> None:
-    edit(small_study, ("trials = 14", "trials = 3"))
-    begin(small_study, url)
+    runs_are(small_study, 3)
+    study = begin(small_study, url)
     fail_first(1, fails, monkeypatch)
     carry_out(small_study, url)
-    trials = assert_accounted_for(small_study, 2, url)
-    assert trials["state"].tolist() == ["out of memory", "complete", "complete"]
-    assert re.match(message, trials["message"][0])
+    runs = assert_accounted_for(study, 2)
+    assert runs["state"].tolist() == [state, "complete", "complete"]
+    assert re.match(message, runs["message"][0])
+    assert runs["candidate"].nunique() == 3
 
 
-def test_an_error_is_recorded_with_its_message(
+def test_five_errors_in_a_row_end_the_session_and_the_next_tries_anew(
     small_study: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit(small_study, ("trials = 14", "trials = 3"))
-    begin(small_study, url)
-    fail_first(1, fail, monkeypatch)
-    carry_out(small_study, url)
-    trials = assert_accounted_for(small_study, 2, url)
-    assert trials["state"].tolist() == ["error", "complete", "complete"]
-    assert trials["message"][0] == "ZeroDivisionError: no experts"
-
-
-def test_five_errors_in_a_row_end_the_run_and_the_next_tries_anew(
-    small_study: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    edit(small_study, ("trials = 14", "trials = 8"))
-    begin(small_study, url)
+    runs_are(small_study, 8)
+    study = begin(small_study, url)
     fail_first(6, fail, monkeypatch)
-    with pytest.raises(RunFailed, match=r"the last 5 trials .* ZeroDivisionError: no experts"):
-        carry_out(small_study, url, "one run")
-    assert load_trials(small_study, url)["state"].tolist() == ["error"] * 5
+    with pytest.raises(RunFailed, match=r"the last 5 runs .* ZeroDivisionError: no experts"):
+        carry_out(small_study, url, "one session")
+    assert study.training_runs()["state"].tolist() == ["error"] * 5
     carry_out(small_study, url, "another")
-    states = load_trials(small_study, url)["state"].tolist()
-    assert states == ["error"] * 6 + ["complete"] * 2
+    assert study.training_runs()["state"].tolist() == ["error"] * 6 + ["complete"] * 2
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_a_full_disk(small_study: Path, tmp_path: Path, command: Command, kind: str) -> None:
-    records = tmp_path / "records"
-    url = f"{kind}:///{records}"
-    begin(small_study, url)
-    arguments = ("run", small_study, "--storage", url, "--workers", "1")
-    output = output_of(command(*arguments, file_size=records.stat().st_size + 40_000), status=1)
-    assert output.count("error: ") == 1
-    assert re.search(r"error: the records in .* cannot be .*written", output)
-    before = load_trials(small_study, url)
+def test_runs_that_diverge_are_recorded_with_what_they_cost(small_study: Path) -> None:
+    edit(small_study, ("learning_rate = 5e-3", "learning_rate = 1e30"))
+    runs_are(small_study, 3)
+    study = Study(small_study)
+    assert study.run(workers=1, progress=False) == "finished"
+    runs = study.training_runs()
+    assert runs["state"].tolist() == ["diverged"] * 3
+    assert runs["message"].str.contains("validation loss is").all()
+    assert runs["validation_loss"].isna().all()
+    with open_log(study.storage, create=False) as log:
+        ends = [event.content["result"] for _, event in log.read() if event.kind == "finished"]
+    assert all(end["training_flops"] > 0 for end in ends)
+    with pytest.raises(InvalidInput, match="no training run of this study is complete yet"):
+        study.leaderboard()
+
+
+# A log that fails.
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+def test_a_full_disk(small_study: Path, tmp_path: Path, kind: str) -> None:
+    url = f"{kind}:///{tmp_path / 'log'}"
+    study = begin(small_study, url)
+    size = (tmp_path / "log").stat().st_size + 20_000
+    full = pytest.raises(
+        RunFailed, match=r"the log .*log cannot be .*written: .*(I/O error|too large)"
+    )
+    with call(small_study, url, file_size=size) as run, full:
+        run.ending()
+    before = study.training_runs()
     before = before[before["state"] == "complete"]
     assert 0 < len(before) < 14
-    output_of(command(*arguments))
-    after = assert_accounted_for(small_study, 14, url)
-    kept = after.set_index("trial").loc[before["trial"], "validation_loss"]
+    assert study.run(workers=1, progress=False) == "finished"
+    after = assert_accounted_for(study, 14).set_index("run")
+    kept = after.loc[before["run"], "validation_loss"]
     assert kept.tolist() == before["validation_loss"].tolist()
 
 
-def test_a_network_that_cannot_be_kept_ends_the_run_and_loses_nothing(
-    small_study: Path, url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_log_that_is_gone(small_study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    edit(small_study, ("epochs = 2", "epochs = 10"))
+    runs_are(small_study, 4)
+    study = begin(small_study, f"jsonl:///{folder / 'log'}")
+
+    def unmount() -> None:
+        wait_for_runs(study, 1)
+        folder.rename(tmp_path / "away")
+
+    with pytest.raises(RunFailed, match=r"the log .*cannot be .*No such file"):
+        study.run(workers=1, progress=acting(unmount))
+    assert not folder.exists()
+    (tmp_path / "away").rename(folder)
+    assert study.run(workers=1, progress=False) == "finished"
+    assert_accounted_for(study, 4)
+
+
+def test_a_writer_that_is_stopped_is_no_fault_of_a_run(
+    small_study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    edit(
-        small_study,
-        ("trials = 14", "trials = 2"),
-        ("replicates = 2", "replicates = 2\nkeep_models = true"),
-    )
-    begin(small_study, url)
+    url = f"jsonl:///{tmp_path / 'log'}"
+    edit(small_study, ("blocks = 2", 'blocks = 2\npruner = "median"'))
+    runs_are(small_study, 2)
+    study = begin(small_study, url)
+
+    def refuse(*event: Any) -> Any:
+        monkeypatch.undo()
+        raise RunFailed("another process has held the lock for 60 s")
+
+    monkeypatch.setattr(worker, "reported", refuse)
+    with pytest.raises(RunFailed, match="has held the lock"):
+        carry_out(small_study, url)
+    assert study.training_runs()["state"].tolist() == ["running"]
+    carry_out(small_study, url, "another")
+    runs = assert_accounted_for(study, 2)
+    assert runs["state"].tolist() == ["died", "complete", "complete"]
+
+
+def test_a_network_that_cannot_be_kept_ends_the_session_and_loses_nothing(
+    small_study: Path, url: str
+) -> None:
+    edit(small_study, ("blocks = 2", "blocks = 2\nkeep_models = true"))
+    runs_are(small_study, 2)
+    study = begin(small_study, url)
     (small_study.parent / "models").write_text("in the way")
     with pytest.raises(RunFailed, match=r"the network cannot be kept: .*models"):
-        carry_out(small_study, url)
+        study.run(workers=1, progress=False)
     (small_study.parent / "models").unlink()
-    carry_out(small_study, url, "another run")
-    trials = assert_accounted_for(small_study, 2, url)
-    assert trials["state"].tolist() == ["died", "complete", "complete"]
-    assert trials["candidate"][0] == trials["candidate"][1]
+    carry_out(small_study, url, "another")
+    runs = assert_accounted_for(study, 2)
+    assert runs["state"].tolist() == ["died", "complete", "complete"]
+    assert runs["candidate"][0] == runs["candidate"][1]
 
 
-def is_refused(path: Path) -> None:
-    # Whoever is about to become nobody may not be able to read what is installed.
-    data = load_study_data(read_study_file(path), None)
-    run.load_study_data = lambda *_: data
+def become_nobody() -> None:
     if os.getuid() == 0:
-        os.seteuid(NOBODY)
-    with pytest.raises(RunFailed, match="cannot be written: Permission denied"):
-        run_study(path)
+        os.setresuid(NOBODY, NOBODY, 0)
+
+
+def is_refused_there(path: Path) -> None:
+    # Nobody may not be able to read what is installed.
+    data = load_study_data(read_study_file(path), None)
+    session.load_study_data = lambda *_: data
+    become_nobody()
+    with pytest.raises(InvalidInput, match=r"study\.db .*cannot be .*written: unable to open"):
+        Study(path).run(progress=False)
 
 
 def test_a_folder_that_cannot_be_written(small_study: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         study = small_study.rename(Path(folder) / "study.toml")
         Path(folder).chmod(0o555)
-        with another_process(is_refused, study) as process:
+        with another_process(is_refused_there, study) as process:
             process.join()
         assert process.exitcode == 0
         assert list(Path(folder).iterdir()) == [study]
         Path(folder).chmod(0o755)
 
 
-def test_a_changed_study_file(small_study: Path, url: str, command: Command) -> None:
-    edit(small_study, ("trials = 14", "trials = 2"))
-    begin(small_study, url)
+def is_read(path: Path, runs: pd.DataFrame) -> None:
+    become_nobody()
+    study = Study(path)
+    pd.testing.assert_frame_equal(study.training_runs(), runs)
+    assert study.decision().candidate == study.leaderboard()["candidate"][0]
+
+
+def test_a_study_in_a_folder_that_cannot_be_written_can_be_read(small_study: Path) -> None:
+    runs_are(small_study, 2)
+    begin(small_study)
+    carry_out(small_study)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        for name in ("study.toml", "study.db"):
+            small_study.with_name(name).rename(Path(folder) / name)
+        Path(folder).chmod(0o555)
+        here = Path(folder) / "study.toml"
+        with another_process(is_read, here, Study(here).training_runs()) as process:
+            process.join()
+        assert process.exitcode == 0
+        Path(folder).chmod(0o755)
+
+
+# What the user changes.
+
+
+def test_a_changed_study_file(small_study: Path, url: str) -> None:
+    runs_are(small_study, 2)
+    study = begin(small_study, url)
     carry_out(small_study, url)
     edit(small_study, ("learning_rate = 5e-3", "learning_rate = 4e-3"))
-    output = output_of(command("run", small_study, "--storage", url), status=2)
-    assert "training.learning_rate: was 0.005, is 0.004" in output
+    with pytest.raises(InvalidInput) as refused:
+        study.run(progress=False)
+    assert "training.learning_rate: was 0.005, is 0.004" in str(refused.value)
     for way_out in ("--allow-changes", "--name"):
-        assert way_out in output
-    assert len(load_trials(small_study, url)) == 2
+        assert way_out in str(refused.value)
+    assert len(study.training_runs()) == 2
+    assert study.file.training.learning_rate == 0.005
+    assert study.changes == []
 
-    output = output_of(command("run", small_study, "--storage", url, "--allow-changes"))
-    sentence = "training.learning_rate: was 0.005, is 0.004): results from before and after"
-    assert sentence in output
-    assert sentence in " ".join(answer(load_trials(small_study, url)))
+    assert study.run(progress=False, allow_changes=True) == "finished"
+    (sentence,) = study.changes
+    assert "after 2 training runs" in sentence
+    assert "training.learning_rate: was 0.005, is 0.004): results from before and after" in sentence
+    assert sentence in study.decision().sentences
     # From now on, that is the study.
-    assert run_study(small_study, storage=url).reason == "finished"
+    assert study.file.training.learning_rate == 0.004
+    assert study.run(progress=False) == "finished"
 
-    begin(small_study, url, name="another")
-    assert load_trials(small_study, url, "another").empty
-    assert len(load_trials(small_study, url)) == 2
+    another = begin(small_study, url, name="another")
+    assert another.training_runs().empty
+    assert len(study.training_runs()) == 2
 
 
 def test_what_a_candidate_is_cannot_be_changed(small_study: Path, url: str) -> None:
-    begin(small_study, url)
+    study = begin(small_study, url)
     edit(small_study, ("hidden = 8", "hidden = 16"))
     with pytest.raises(InvalidInput, match=r"model\.hidden: was 8, is 16(.|\n)*another study"):
-        run_study(small_study, storage=url, allow_changes=True)
+        study.run(progress=False, allow_changes=True)
+    assert study.file.model.hidden == 8
 
 
-def test_two_runs_of_one_study(small_study: Path, url: str, command: Command) -> None:
-    edit(small_study, ("epochs = 2", "epochs = 5000"))
-    arguments = ("run", small_study, "--storage", url, "--workers", "1")
-    first = command(*arguments)
-    wait_for_trials(small_study, 1, "running", url)
-    output = output_of(command(*arguments), status=1)
-    assert "error: another command is working on this study" in output
-    assert "dynamoe-search worker" in output
-    assert first.poll() is None
+def test_other_data_are_refused(small_study: Path, tmp_path: Path) -> None:
+    edit(
+        small_study,
+        ('"digits"', '"corpus.tokens"'),
+        ("hidden = 8", "hidden = 8\nheads = 0\ncontext = 16"),
+        ("epochs = 2", "epochs = 1"),
+    )
+    runs_are(small_study, 1)
+    for place in ("here", "there"):
+        text = "\n\n".join(f"{number} experts {place}. " * 300 for number in range(60))
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "corpus.txt").write_text(text)
+        prepare_text(tmp_path / place / "corpus.txt", tmp_path / place / "corpus.tokens")
+    here, there = (Study(small_study, data_directory=tmp_path / at) for at in ("here", "there"))
+    assert here.run(workers=1, progress=False) == "finished"
+    elsewhere = Study.at(f"sqlite:///{here.storage.file}", data_directory=tmp_path / "there")
+    nowhere = Study.at(f"sqlite:///{here.storage.file}", data_directory=tmp_path)
+    message = r"corpus here is not the data .*; check --data-dir"
+    for act in (there.run, there.confirm, elsewhere.work):
+        with pytest.raises(InvalidInput, match=message):
+            act(progress=False)
+    with pytest.raises(InvalidInput, match=message):
+        there.network()
+    with pytest.raises(InvalidInput, match=r"corpus\.tokens"):
+        nowhere.work(progress=False)
+    job = replace(job_of(small_study), data_directory=tmp_path / "there")
+    with pytest.raises(InvalidInput, match=message):
+        Worker(job, new_worker())
+    # What needs no data can be read.
+    assert there.leaderboard()["blocks"].tolist() == [1]
+    assert here.network(run=0).run == 0
 
 
-def test_a_worker_where_there_is_no_study(url: str, tmp_path: Path, command: Command) -> None:
-    output = output_of(command("worker", "--storage", url), status=2)
-    assert "holds no study; begin one with: " in output
+# Several calls.
+
+
+def test_two_runs_of_one_study(small_study: Path) -> None:
+    edit(small_study, ENDLESS)
+    study = begin(small_study)
+    with call(small_study) as first:
+        wait_for_training(study)
+        is_refused_as_another_runs(study)
+        assert not first.is_over()
+        assert len(training(study)) == 1
+
+
+def test_one_runs_a_study_wherever_its_log_is(small_study: Path, url: str) -> None:
+    study = begin(small_study, url)
+    with open_log(study.storage, create=False) as log, log.exclusive("run", 0.0) as alone:
+        assert alone
+        is_refused_as_another_runs(study)
+    assert study.training_runs().empty
+
+
+def is_refused_as_another_runs(study: Study) -> None:
+    for act in (study.run, study.confirm):
+        with pytest.raises(RunFailed, match="another command is working on this study") as told:
+            act(progress=False)
+        assert "dynamoe-search worker" in str(told.value)
+
+
+def test_help_where_there_is_no_study(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="holds no study; begin one with: "):
+        Study.at(url)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_where_there_is_something_else(url: str, tmp_path: Path) -> None:
+def test_help_where_there_is_something_else(url: str, tmp_path: Path) -> None:
     if url.startswith("postgresql"):
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE birds (name text)")
     elif url.startswith("sqlite"):
-        with sqlite3.connect(tmp_path / "records") as database:
+        with sqlite3.connect(tmp_path / "log") as database:
             database.execute("CREATE TABLE birds (name text)")
     else:
-        (tmp_path / "records").write_text("birds\n" * 9)
-    with pytest.raises(InvalidInput, match=r"holds no study|is not the results of a study"):
-        join_study(url)
-    with pytest.raises(InvalidInput, match=r"not the results of a study|no results of birds"):
-        join_study(url, "birds")
+        (tmp_path / "log").write_text("birds\n" * 9)
+    with pytest.raises(InvalidInput, match=r"holds no study|is not the log of a study"):
+        Study.at(url)
+    with pytest.raises(InvalidInput, match=r"is not the log of a study|no results of birds"):
+        Study.at(url, "birds")
 
 
-def test_whoever_reads_lets_a_study_begin(small_study: Path, url: str) -> None:
+def test_help_with_a_study_of_another_name(small_study: Path, url: str) -> None:
+    begin(small_study, url)
+    with pytest.raises(InvalidInput, match=rf"there are: {small_study.parent.name}"):
+        Study.at(url, "birds")
+    begin(small_study, url, name="another")
+    with pytest.raises(InvalidInput, match=rf"{small_study.parent.name}, another; choose one with"):
+        Study.at(url)
+
+
+def test_a_reader_lets_a_study_begin(small_study: Path, url: str) -> None:
+    study = Study(small_study, url)
     with another_process(begin, small_study, url) as beginning:
         while beginning.is_alive():
             with suppress(InvalidInput):
-                load_trials(small_study, url)
+                study.training_runs()
         assert beginning.exitcode == 0
-    assert load_trials(small_study, url).empty
+    assert study.training_runs().empty
 
 
 def test_killed_while_it_began(small_study: Path, url: str) -> None:
-    edit(small_study, ("trials = 14", "trials = 1"))
-    begin_study(place_of(small_study.parent, url), ["minimize"])
+    runs_are(small_study, 1)
+    study = Study(small_study, url)
+    with open_log(study.storage, create=True) as log:
+        assert log.read() == []
     with pytest.raises(InvalidInput, match=r"no results of .* begin with: dynamoe-search run"):
-        load_trials(small_study, url)
+        study.training_runs()
+    assert study.file.search.runs == 1
     begin(small_study, url)
     carry_out(small_study, url)
-    assert_accounted_for(small_study, 1, url)
-
-
-def test_a_study_of_another_program(small_study: Path, url: str) -> None:
-    study = begin_study(place_of(small_study.parent, url), ["minimize"])
-    study.tell(study.ask(), 1.0)
-    with pytest.raises(InvalidInput, match=r"another program.* --name"):
-        run_study(small_study, storage=url)
-
-
-def test_a_worker_of_a_study_of_another_name(small_study: Path, url: str) -> None:
-    begin(small_study, url)
-    with pytest.raises(InvalidInput, match=rf"there are: {small_study.parent.name}"):
-        join_study(url, "birds")
+    assert_accounted_for(study, 1)

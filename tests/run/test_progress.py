@@ -1,56 +1,117 @@
-"""How a study stands, against what its table of trials says."""
+"""What is told of a study while it runs, against its table of training runs."""
 
 from pathlib import Path
 
 import pytest
 
-from dynamoe_search.log.storage import open_study, place_of
-from dynamoe_search.plan.plan import make_plan
-from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.run.progress import Overview, Progress
-from dynamoe_search.run.results import load_trials
-from dynamoe_search.run.run import Resources, run_study
-from dynamoe_search.run.worker import load_study_data
-from dynamoe_search.search.agenda import SearchAgenda
-from tests.conftest import edit
+from dynamoe_search.log.events import Log
+from dynamoe_search.log.storage import open_log
+from dynamoe_search.run.progress import Overview, Snapshot
+from dynamoe_search.search.policy import ConfirmationPolicy, SearchPolicy
+from dynamoe_search.study import Study
+from tests.report import made_up
+from tests.search.driver import MemoryLog, Process, plan_of, run_alone
 
 
-def overview_of(path: Path, seen: list[Progress]) -> Overview:
-    study_file = read_study_file(path)
-    plan = make_plan(study_file, load_study_data(study_file, None))
-    study = open_study(place_of(path.parent))
-    return Overview(study, plan, SearchAgenda(study_file.search), seen.append)
+def overview_of(log: Log | MemoryLog, policy: SearchPolicy | ConfirmationPolicy) -> Overview:
+    return Overview(log, policy, lambda snapshot: None)  # type: ignore[arg-type]
+
+
+def snapshot_of(overview: Overview, under_way: float = 0.0) -> Snapshot:
+    seen: list[Snapshot] = []
+    overview.on_progress = seen.append
+    overview.report(under_way, workers=2, finishing=True)
+    (snapshot,) = seen
+    return snapshot
 
 
 def test_the_best_are_those_of_the_smallest_mean_loss(small_study: Path) -> None:
-    run_study(small_study, Resources(workers=1))
-    trials = load_trials(small_study)
-    trials = trials[trials["state"] == "complete"]
-    means = trials.groupby("schedule")["validation_loss"].mean()
-    patterns = trials[trials["pattern"] != ""].groupby("pattern")["validation_loss"].mean()
-    seen: list[Progress] = []
-    overview = overview_of(small_study, seen)
-    overview.report(overview.ledger(), under_way=0.5, workers=2, finishing=True)
-    (progress,) = seen
-    assert (progress.workers, progress.finishing, progress.fraction) == (2, True, 1.0)
-    for found, expected in ((progress.best, means), (progress.best_pattern, patterns)):
+    made_up.search(small_study)
+    study = Study(small_study)
+    runs = study.training_runs()
+    means = runs.groupby("schedule")["validation_loss"].mean()
+    patterns = runs[runs["pattern"] != ""].groupby("pattern")["validation_loss"].mean()
+    with open_log(study.storage, create=False) as log:
+        overview = overview_of(log, SearchPolicy(study.plan))
+        overview.read()
+        snapshot = snapshot_of(overview, under_way=0.5)
+    assert (snapshot.workers, snapshot.finishing, snapshot.fraction) == (2, True, 1.0)
+    assert (snapshot.finished, snapshot.running) == (14, 0)
+    for found, expected in ((snapshot.best, means), (snapshot.best_pattern, patterns)):
         assert found is not None
         assert found[0] == expected.idxmin()
         assert found[1] == pytest.approx(expected.min())
-    assert progress.best is not None
-    assert progress.best[2] == (trials["schedule"] == progress.best[0]).sum()
+    assert snapshot.best is not None
+    assert snapshot.best[2] == (runs["schedule"] == snapshot.best[0]).sum()
+    assert snapshot.best[2] == 2  # the last quarter has trained the leader again
 
 
-def test_the_records_are_read_no_oftener_than_asked(small_study: Path) -> None:
-    edit(small_study, ("trials = 14", "trials = 1"))
-    run_study(small_study, Resources(workers=1))
-    seen: list[Progress] = []
-    overview = overview_of(small_study, seen)
-    before = overview.ledger()
-    edit(small_study, ("trials = 1", "trials = 2"))
-    run_study(small_study, Resources(workers=1))
-    assert overview.ledger(age=3600) is before
-    overview.report(before, under_way=0.0, workers=1, finishing=False)
-    assert overview.ledger().trained == before.trained + 1
-    overview.report(overview.ledger(age=3600), under_way=0.0, workers=1, finishing=False)
-    assert [progress.ledger.trained for progress in seen] == [1, 2]
+def test_the_best_of_a_confirmation_are_its_own(small_study: Path) -> None:
+    made_up.search(small_study)
+    made_up.confirm(small_study, seeds=3)
+    study = Study(small_study)
+    table, confirmation = study.confirmation()
+    means = study.training_runs("confirmation").groupby("candidate")["validation_loss"].mean()
+    with open_log(study.storage, create=False) as log:
+        overview = overview_of(log, ConfirmationPolicy(study.plan, confirmation))
+        overview.read()
+        snapshot = snapshot_of(overview)
+    assert snapshot.finished == 3 * len(confirmation.contenders) == 3 * (len(table) + 1)
+    assert snapshot.fraction == 1.0
+    assert overview.is_over()
+    assert snapshot.best == (means.idxmin(), pytest.approx(means.min()), 3)
+
+
+def test_what_is_new_counts_once_it_is_read(small_study: Path) -> None:
+    process = Process(MemoryLog(), plan_of(small_study, ("runs = 14", "runs = 4")))
+    overview = overview_of(process.log, SearchPolicy(process.plan))
+    nothing = snapshot_of(overview)
+    assert (nothing.best, nothing.best_pattern, nothing.fraction) == (None, None, 0.0)
+    run_alone(process, most=1)
+    assert snapshot_of(overview) == nothing
+    overview.read()
+    (first,) = process.progress.runs
+    loss = first.result.value("validation_loss")
+    snapshot = snapshot_of(overview)
+    assert (snapshot.finished, snapshot.fraction) == (1, 0.25)
+    assert snapshot.best == (first.start.candidate, pytest.approx(loss), 1)
+    run_alone(process)
+    overview.read()
+    assert snapshot_of(overview).finished == 4
+    assert overview.is_over()
+
+
+def test_current_runs_count_in_part(small_study: Path) -> None:
+    process = Process(MemoryLog(), plan_of(small_study, ("runs = 14", "runs = 4")))
+    overview = overview_of(process.log, SearchPolicy(process.plan))
+    run_alone(process, most=1)
+    process.start()
+    overview.read()
+    snapshot = snapshot_of(overview, under_way=0.5)
+    assert (snapshot.finished, snapshot.running, snapshot.fraction) == (1, 1, 0.375)
+
+
+def test_runs_of_dead_workers_are_released(small_study: Path) -> None:
+    process = Process(MemoryLog(), plan_of(small_study, ("runs = 14", "runs = 4")))
+    overview = overview_of(process.log, SearchPolicy(process.plan))
+    run_alone(process, most=3)
+    last = process.start()
+    assert last is not None
+    overview.release("another".__eq__)
+    assert [run.start for run in overview.progress.running.values()] == [last]
+    overview.release(last.worker.__eq__)
+    assert not overview.progress.running
+    assert [run.start for run in overview.progress.retries.values()] == [last]
+    assert overview.ended_by_themselves() == 3
+    assert not overview.is_over()
+
+
+def test_a_run_that_was_given_up_has_not_ended_by_itself(small_study: Path) -> None:
+    process = Process(MemoryLog(), plan_of(small_study, ("runs = 14", "runs = 1")))
+    for _ in range(2):
+        start = process.start()
+        assert start is not None
+        process.lose(start)
+    overview = overview_of(process.log, SearchPolicy(process.plan))
+    assert overview.ended_by_themselves() == 0
+    assert overview.is_over()

@@ -5,20 +5,29 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, pattern_profile
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, Schedule, allocate, pattern_profile
 from dynamoe_search.schedules.preset import (
     PRESETS,
     alpha_lora_profile,
-    alpha_lora_schedule,
+    describe_preset,
     preset_profile,
-    preset_rule,
     preset_schedule,
-    preset_source,
 )
 
 scores = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=20)
+
+
+def alpha_lora_schedule(
+    values: ArrayLike,
+    total: int,
+    minimum: int = 1,
+    maximum: int | None = None,
+    exponent: float = 2.5,
+) -> Schedule:
+    return allocate(alpha_lora_profile(values, exponent), total, minimum, maximum)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +135,8 @@ def test_presets_differ_from_one_another_and_from_the_patterns() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_says_its_rule_and_its_source(preset: str) -> None:
-    assert re.search(r"arXiv \d{4}\.\d{5}\b", preset_source(preset))
-    assert preset_rule(preset)
+def test_every_preset_has_a_rule_and_a_source(preset: str) -> None:
+    assert re.fullmatch(r"\w.+; \w.+ arXiv \d{4}\.\d{5}( \(.+\))?", describe_preset(preset))
 
 
 @pytest.mark.parametrize("exponent", [1, 2])
@@ -143,7 +151,7 @@ def test_alpha_lora_against_exact_fractions(exponent: int, values: list[int], ab
     counts = alpha_lora_schedule(values, total, exponent=exponent).counts
     assert sum(counts) == total
     targets = [share * total for share in shares]
-    if min(targets) >= 1:  # no layer is held up by the minimum: each count is a neighbor of its t
+    if min(targets) >= 1:  # the minimum raises no layer, so each count is next to its t
         assert all(abs(n - t) < 1 for n, t in zip(counts, targets, strict=True))
 
 
@@ -156,7 +164,9 @@ def test_alpha_lora_worked_by_hand() -> None:
 
 
 @given(scores, st.sampled_from([1e-300, 1e-3, 0.7, 3.0, 1e300]), st.floats(0, 5))
-def test_alpha_lora_knows_ratios_only(values: list[float], scale: float, exponent: float) -> None:
+def test_alpha_lora_depends_on_ratios_only(
+    values: list[float], scale: float, exponent: float
+) -> None:
     scaled = np.array(values) * scale
     np.testing.assert_allclose(
         alpha_lora_profile(scaled, exponent), alpha_lora_profile(values, exponent), rtol=1e-9
@@ -206,7 +216,7 @@ def test_bad_exponents_are_named(exponent: float) -> None:
         alpha_lora_profile([1.0, 2.0], exponent)
 
 
-@pytest.mark.parametrize("of", [preset_rule, preset_source, lambda name: preset_profile(name, 4)])
+@pytest.mark.parametrize("of", [describe_preset, lambda name: preset_profile(name, 4)])
 def test_unknown_presets_are_refused(of: object) -> None:
     with pytest.raises(InvalidInput, match="unknown preset 'molla'; choose from pr_moe, mola, "):
         of("molla")  # type: ignore[operator]

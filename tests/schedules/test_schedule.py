@@ -1,3 +1,5 @@
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,3 +51,37 @@ def test_bad_text_is_refused_and_shown(text: str) -> None:
 def test_bad_counts_are_refused(values: object) -> None:
     with pytest.raises(InvalidInput):
         Schedule(values)  # type: ignore[arg-type]
+
+
+@given(counts, st.integers(-25, 25), st.integers(-25, 25))
+def test_indexing_is_that_of_the_tuple(values: list[int], start: int, stop: int) -> None:
+    schedule = Schedule(tuple(values))
+    assert schedule[start:stop] == tuple(values[start:stop])
+    assert (start in schedule) == (start in values)
+    if -len(values) <= start < len(values):
+        assert schedule[start] == values[start]
+    else:
+        with pytest.raises(IndexError):
+            schedule[start]
+
+
+@given(counts)
+def test_in_a_notebook_it_is_text_under_bars(values: list[int]) -> None:
+    html = Schedule(tuple(values))._repr_html_()
+    picture = ElementTree.fromstring(html.replace("<br>", "<br/>"))
+    heights = [float(bar.attrib["height"]) for bar in picture.iter("rect")]
+    tops = [float(bar.attrib["y"]) for bar in picture.iter("rect")]
+    assert heights == pytest.approx([40 * value / max(values) for value in values], rel=1e-4)
+    assert [top + height for top, height in zip(tops, heights, strict=True)] == pytest.approx(
+        [40] * len(values), abs=1e-3
+    )
+    text = "-".join(map(str, values))
+    (code,) = picture.iter("code")
+    (svg,) = picture.iter("svg")
+    assert code.text == text
+    assert svg.attrib["role"] == "img"
+    assert text in svg.attrib["aria-label"]
+    # Readable in light and dark notebooks, and self-contained.
+    assert svg.attrib["fill"] == "currentColor"
+    assert "href" not in html
+    assert "url" not in html

@@ -21,7 +21,7 @@ from dynamoe_search.log.runs import (
     started,
 )
 from dynamoe_search.log.state import Progress, State, catch_up
-from dynamoe_search.plan.candidate import DenseTwin, parse_candidate
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.search.policy import Policy, SearchPolicy
@@ -152,7 +152,7 @@ def names(starts: Iterable[Start]) -> list[tuple[str, int]]:
 def made_up(start: Start, plan: Plan) -> RunResult:
     """Layers near the input should hold the experts; many experts a token cost and help."""
     candidate = parse_candidate(start.candidate)
-    if isinstance(candidate, DenseTwin):
+    if isinstance(candidate, DenseBaseline):
         return RunResult(training_flops=FLOPS, fraction=1.0, validation_loss=1.0, test_loss=1.0)
     blocks = experts_of(plan.network_with(candidate))
     counts = np.array(blocks.schedule.counts, dtype=float)

@@ -353,7 +353,7 @@ def test_a_second_attempt_reports_no_point_twice(
         ('objectives = ["loss", "loss"]', "objectives names one twice"),
         ('objectives = ["speed"]', "objectives"),
         ("objectives = []", "objectives"),
-        ('objectives = ["loss", "active_flops"]\npruner = "asha"', "pruner asha goes by the loss"),
+        ('objectives = ["loss", "active_flops"]\npruner = "asha"', "pruner asha compares losses"),
         ('constraints = ["k < 2"]', "is not QUANTITY <= NUMBER"),
         ("also.p = [0.2, 0.9]", r"search\.also\.p cannot be searched: top_k has none"),
         ("also.k = [3, 1]", "give the lower end first"),

@@ -55,10 +55,15 @@ def test_a_trial_per_candidate_whose_value_is_its_mean(small_study: Path) -> Non
             == (trial.user_attrs["candidate"])
         )
         assert trial.datetime_start == of_candidate["started"].min()
-        assert trial.datetime_complete == of_candidate["finished"].max()
+        # Other blocks follow late in the search.
+        assert trial.datetime_complete == of_candidate["finished"].min()
+        assert trial.user_attrs["schedule"] == trial.user_attrs["candidate"]
+        assert trial.user_attrs["feasible"]
+        for column in ("pattern", "group"):
+            assert {trial.user_attrs[column]} == set(of_candidate[column])
         parameters = of_candidate.filter(like="parameter_").iloc[0]
-        family = trial.user_attrs["family"]
-        assert {f"parameter_{name}": value for name, value in family.items()} == dict(parameters)
+        proposed = {k: v for k, v in trial.user_attrs.items() if k.startswith("parameter_")}
+        assert proposed == dict(parameters)
 
 
 def test_several_objectives_and_constraints(small_study: Path) -> None:
@@ -82,8 +87,26 @@ def test_several_objectives_and_constraints(small_study: Path) -> None:
         assert trial.constraints == pytest.approx(
             {"utilization_entropy >= 0.5": 0.5 - entropy, "active_experts <= 1": 0.0}
         )
+        assert trial.user_attrs["feasible"] == (entropy >= 0.5)
     assert study.best_trials
     assert all(trial.values[0] >= 0.5 for trial in study.best_trials)
+
+
+def test_a_constraint_is_met_where_most_blocks_meet_it(small_study: Path) -> None:
+    process = begin(
+        small_study,
+        ('"blend"', '"blend"\nconstraints = ["gradient_noise <= 6"]'),
+        ("blocks = 2", "blocks = 4"),
+    )
+    chance = np.random.default_rng(0)
+    while (start := process.start()) is not None:
+        process.finish(start, measured={"gradient_noise": float(chance.normal(6.0, 1.0))})
+    feasible = table_of(process).groupby("candidate")["feasible"].mean() > 0.5
+    assert set(feasible) == {True, False}
+    for trial in study_of(process).trials:
+        (violation,) = trial.constraints.values()
+        assert (violation <= 0) == feasible[trial.user_attrs["candidate"]]
+        assert trial.user_attrs["feasible"] == (violation <= 0)
 
 
 def test_what_is_searched_next_to_the_schedule_is_a_parameter(small_study: Path) -> None:
@@ -118,7 +141,8 @@ def test_presets_outside_the_family_are_trials_like_others(small_study: Path) ->
     run_alone(process, most=8)
     trials = {trial.user_attrs["candidate"]: trial for trial in study_of(process).trials}
     preset = trials[str(process.plan.baselines["variable_width"])]
-    assert preset.user_attrs["family"] == {}
+    assert not [key for key in preset.user_attrs if key.startswith("parameter_")]
+    assert preset.user_attrs["group"] == "preset"
     assert preset.state == TrialState.COMPLETE
     assert len(preset.params) == 4
 

@@ -97,7 +97,7 @@ def test_the_interval_moves_with_the_values(values: list[int], scale: float, shi
     assert studentized_interval(-np.array(values)) == pytest.approx((-high, -low), abs=1e-6)
 
 
-def test_the_interval_of_few_or_tied_values() -> None:
+def test_the_interval_of_few_or_equal_values() -> None:
     assert np.isnan(studentized_interval([1.0])).all()
     assert studentized_interval([0.1] * 8) == pytest.approx((0.1, 0.1), abs=1e-12)
     for values in ([1.0, 2.0], [1.0, 3.0, 2.5, 2.0]):
@@ -128,15 +128,15 @@ def test_the_interval_covers_the_truth(draw, at_least: float) -> None:
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.9], ids=["independent", "seeds matter much"])
-def test_differences_of_equals_are_rarely_claimed(shared: float) -> None:
+def test_differences_of_equals_are_rarely_reported(shared: float) -> None:
     """Nine candidates against one reference, whose noise is in all nine differences."""
     generator = np.random.default_rng(6)
     studies, candidates, seeds = 6000, 9, 8
     noise = generator.normal(size=(studies, candidates + 1, seeds))
     losses = shared * generator.normal(size=(studies, 1, seeds)) + (1 - shared) * noise
     differences = losses[:, 1:] - losses[:, :1]
-    claimed = holm(difference_p_value(differences)) <= 0.05
-    rate, error = rate_and_error(claimed.any(axis=1))
+    significant = holm(difference_p_value(differences)) <= 0.05
+    rate, error = rate_and_error(significant.any(axis=1))
     assert 0.01 < rate <= 0.05 + error
     # Without the correction the test would not be worth its name.
     assert (difference_p_value(differences) <= 0.05).any(axis=1).mean() > 0.15
@@ -154,19 +154,19 @@ def test_some_true_differences_do_not_cost_the_equals_their_protection() -> None
     generator = np.random.default_rng(7)
     losses = generator.normal(size=(6000, 10, 8))
     losses[:, 5:] += 5
-    claimed = holm(difference_p_value(losses[:, 1:] - losses[:, :1])) <= 0.05
-    rate, error = rate_and_error(claimed[:, :4].any(axis=1))
+    significant = holm(difference_p_value(losses[:, 1:] - losses[:, :1])) <= 0.05
+    rate, error = rate_and_error(significant[:, :4].any(axis=1))
     assert rate <= 0.05 + error
-    assert claimed[:, 4:].mean() > 0.95
+    assert significant[:, 4:].mean() > 0.95
 
 
 @pytest.mark.parametrize("candidates", [1, 9])
-def test_equivalence_is_rarely_claimed_of_what_is_a_margin_apart(candidates: int) -> None:
+def test_equivalence_is_rarely_reported_of_what_is_a_margin_apart(candidates: int) -> None:
     generator = np.random.default_rng(8)
     losses = 0.2 * generator.normal(size=(6000, candidates + 1, 8))
     losses[:, 1:] += 1
-    claimed = holm(equivalence_p_value(losses[:, 1:] - losses[:, :1], margin=1.0)) <= 0.05
-    rate, error = rate_and_error(claimed.any(axis=1))
+    significant = holm(equivalence_p_value(losses[:, 1:] - losses[:, :1], margin=1.0)) <= 0.05
+    rate, error = rate_and_error(significant.any(axis=1))
     assert rate <= 0.05 + error
     assert rate > 0.01
 
@@ -288,7 +288,7 @@ def test_the_columns_are_the_parts() -> None:
     pd.testing.assert_frame_equal(again, table)
 
 
-def test_diverged_trainings_cost_their_pair() -> None:
+def test_diverged_runs_cost_their_pair() -> None:
     losses = {
         "best": [1.0, 1.1, 1.2, None, 1.05],
         "some": [1.5, np.nan, np.inf, 1.6, 1.55],

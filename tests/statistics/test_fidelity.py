@@ -15,10 +15,10 @@ from dynamoe_search.statistics.fidelity import (
 RUNGS = (0.1, 0.3)
 
 
-def training(
+def run_of(
     candidate: str, block: int, losses: list[float], state: str = "complete"
 ) -> dict[str, object]:
-    """A row as load_runs gives it, of a training that had these losses at 10 %, 30 %, 100 %."""
+    """A row of `Study.training_runs`, of a run with these losses at 10 %, 30 %, 100 %."""
     curve = [
         {"fraction": fraction, "samples": round(1000 * fraction), "loss": loss, "accuracy": 0.5}
         for fraction, loss in zip((*RUNGS, 1.0), losses, strict=False)
@@ -38,7 +38,7 @@ def training(
 def random_runs(generator: np.random.Generator, candidates: int, blocks: int) -> pd.DataFrame:
     quality = generator.normal(size=candidates)
     return pd.DataFrame(
-        training(
+        run_of(
             f"candidate {number}",
             block,
             [3 + quality[number] + generator.normal(0, scale) for scale in (1.0, 0.5, 0.3)],
@@ -74,7 +74,7 @@ def test_tau_is_that_of_means_over_blocks() -> None:
 def test_ties_count_as_in_tau_b(losses: list[tuple[int, int]]) -> None:
     early, final = ([float(pair[side]) for pair in losses] for side in (0, 1))
     runs = pd.DataFrame(
-        training(str(number), 0, [first, 9.0, last])
+        run_of(str(number), 0, [first, 9.0, last])
         for number, (first, last) in enumerate(zip(early, final, strict=True))
     )
     tau = rank_correlations(runs)["tau"][0]
@@ -84,7 +84,7 @@ def test_ties_count_as_in_tau_b(losses: list[tuple[int, int]]) -> None:
         assert tau == pytest.approx(tau_by_counting(early, final))
 
 
-def test_what_noise_allows_is_told_from_two_blocks_of_the_same_candidates() -> None:
+def test_what_noise_allows_is_known_from_two_blocks_of_the_same_candidates() -> None:
     generator = np.random.default_rng(2)
     runs = random_runs(generator, candidates=7, blocks=2)
     once = random_runs(generator, candidates=4, blocks=1)
@@ -102,26 +102,26 @@ def test_what_noise_allows_is_told_from_two_blocks_of_the_same_candidates() -> N
             )
             for look, end in ((first, second), (second, first))
         ]
-        assert table["early_replicate_tau"][rung] == pytest.approx(np.mean(both_ways))
+        assert table["early_block_tau"][rung] == pytest.approx(np.mean(both_ways))
 
 
-def test_nothing_is_claimed_from_too_few() -> None:
+def test_too_few_candidates_show_nothing() -> None:
     generator = np.random.default_rng(3)
     four = rank_correlations(random_runs(generator, candidates=4, blocks=2))
     assert four["tau"].notna().all()
-    unknown = ["tau_low", "tau_high", "early_replicate_tau", "block_tau", "block_low"]
+    unknown = ["tau_low", "tau_high", "early_block_tau", "block_tau", "block_low"]
     assert four[unknown].isna().all(axis=None)
     five = rank_correlations(random_runs(generator, candidates=5, blocks=2))
     assert five.notna().all(axis=None)
     assert rank_correlations(random_runs(generator, 1, 2))["tau"].isna().all()
 
 
-def test_only_complete_trainings_with_a_curve_count() -> None:
+def test_only_complete_runs_with_a_curve_count() -> None:
     runs = random_runs(np.random.default_rng(4), candidates=6, blocks=1)
     others = [
-        training("pruned", 0, [1.0, 0.5], state="pruned"),
-        training("running", 0, [], state="running"),
-        {**training("of an older version", 0, [2.0, 1.0, 0.1]), "curve": None},
+        run_of("pruned", 0, [1.0, 0.5], state="pruned"),
+        run_of("running", 0, [], state="running"),
+        {**run_of("of an older version", 0, [2.0, 1.0, 0.1]), "curve": None},
     ]
     table = rank_correlations(pd.concat([runs, pd.DataFrame(others)], ignore_index=True))
     pd.testing.assert_frame_equal(table, rank_correlations(runs))
@@ -167,21 +167,21 @@ def test_perfect_agreement_of_a_few_is_not_certainty() -> None:
 def test_compute_saved_by_hand() -> None:
     runs = pd.DataFrame(
         [
-            training("a", 0, [3.0, 2.0, 1.0]),
-            training("b", 0, [3.0, 2.0, 1.0]),
-            training("c", 0, [4.0], state="pruned"),
-            training("d", 0, [3.5, 3.0], state="pruned"),
-            training("e", 0, [], state="diverged"),
+            run_of("a", 0, [3.0, 2.0, 1.0]),
+            run_of("b", 0, [3.0, 2.0, 1.0]),
+            run_of("c", 0, [4.0], state="pruned"),
+            run_of("d", 0, [3.5, 3.0], state="pruned"),
+            run_of("e", 0, [], state="diverged"),
         ]
     )
     savings = compute_saved(runs)
-    assert (savings.trainings, savings.pruned) == (4, 2)
+    assert (savings.runs, savings.pruned) == (4, 2)
     assert savings.spent == pytest.approx(2400)
     assert savings.pruned_in_full == pytest.approx(2000)
     assert savings.saved == pytest.approx(1600)
     assert savings.share == pytest.approx(0.4)
     nothing = compute_saved(runs[runs["state"] == "diverged"])
-    assert (nothing.trainings, nothing.spent, nothing.share) == (0, 0.0, 0.0)
+    assert (nothing.runs, nothing.spent, nothing.share) == (0, 0.0, 0.0)
 
 
 @given(st.lists(st.floats(0.05, 1.0), min_size=1, max_size=8))

@@ -25,6 +25,7 @@ def made_up_runs(
             "schedule": candidate.split()[0],
             "settings": candidate.partition(" ")[2],
             "pattern": "uniform" if candidate == "3-3" else "",
+            "group": "uniform" if candidate == "3-3" else "searched",
             "block": block,
             "state": "complete",
             "validation_loss": loss,
@@ -94,7 +95,7 @@ def test_shapes_that_do_not_fit(values: list[object]) -> None:
         pareto_front(values, [True, True])
 
 
-TRIALS = made_up_runs(
+RUNS = made_up_runs(
     {
         "4-2 k=2": [1.00, 1.02],
         "3-3": [1.01, 1.03, 1.02],
@@ -106,15 +107,18 @@ TRIALS = made_up_runs(
 
 
 def test_a_row_a_candidate_the_front_first() -> None:
-    table = make_pareto_table(TRIALS, ["loss", "active_flops"])
+    table = make_pareto_table(RUNS, ["loss", "active_flops"])
     assert table["candidate"].tolist() == ["4-2 k=2", "3-3", "5-1", "2-4"]
     assert table["settings"].tolist() == ["k=2", "", "", ""]
     assert table["pattern"].tolist() == ["", "uniform", "", ""]
+    assert table["group"].tolist() == ["searched", "uniform", "searched", "searched"]
+    keys = ["candidate", "schedule", "settings", "pattern", "group", "blocks"]
+    assert table.columns[:6].tolist() == keys
     assert table["blocks"].tolist() == [2, 3, 2, 2]
     assert table["loss"].tolist() == pytest.approx([1.01, 1.02, 1.21, 1.51])
     assert table["on_front"].tolist() == [True, True, True, False]
     assert table["maybe_on_front"].tolist() == [True, True, True, False]
-    complete = TRIALS[TRIALS["state"] == "complete"]
+    complete = RUNS[RUNS["state"] == "complete"]
     width = half_width(
         pooled_noise(complete["validation_loss"], complete["candidate"]), [2, 3, 2, 2]
     )
@@ -133,7 +137,7 @@ def test_equal_flops_stay_equal_whatever_the_blocks() -> None:
     table = make_pareto_table(runs, ["loss", "active_flops"]).set_index("candidate")
     assert (table["active_flops"] == flops).all()
     assert (table["active_flops_high"] == table["active_flops_low"]).all()
-    # With equal FLOPs the loss alone decides; c cannot be told from a, b can.
+    # With equal FLOPs the loss alone decides; c is indistinguishable from a, and b is not.
     assert table["on_front"].to_dict() == {"a": True, "b": False, "c": False}
     assert table["maybe_on_front"].to_dict() == {"a": True, "b": False, "c": True}
 
@@ -147,7 +151,7 @@ def test_any_lead_counts_where_there_is_no_noise() -> None:
     assert table["maybe_on_front"].to_dict() == {"a": True, "b": False, "c": True}
 
 
-def test_whoever_is_dominated_by_less_than_noise_may_be_on_the_front() -> None:
+def test_a_candidate_that_is_dominated_by_less_than_noise_may_be_on_the_front() -> None:
     """Around the least significant difference of the pair, a candidate changes sides."""
     flops = {"a": 1.0, "b": 2.0, "c": 0.5}
     losses = {"a": [1.0, 1.1], "c": [9.0, 9.1]}
@@ -170,7 +174,7 @@ def test_of_unknown_noise_everything_may_be_on_the_front() -> None:
     assert table[["loss_low", "active_flops_high"]].isna().all(axis=None)
 
 
-def test_the_infeasible_are_not_on_the_front_and_keep_nobody_off_it() -> None:
+def test_the_infeasible_are_not_on_the_front_and_dominate_none() -> None:
     runs = made_up_runs(
         {"a": [1.0, 1.01, 1.02], "b": [2.0, 2.01, 2.02], "c": [3.0, 3.01, 3.02]},
         {"a": 1.0, "b": 2.0, "c": 3.0},
@@ -238,10 +242,10 @@ def test_the_front_is_among_those_that_may_be_on_it(
 
 def test_what_is_not_measured_is_said() -> None:
     with pytest.raises(InvalidInput, match="'speed' is no objective; there are loss, active_flops"):
-        make_pareto_table(TRIALS, ["loss", "speed"])
+        make_pareto_table(RUNS, ["loss", "speed"])
     with pytest.raises(InvalidInput, match="gradient_noise was not measured"):
-        make_pareto_table(TRIALS, ["loss", "gradient_noise"])
+        make_pareto_table(RUNS, ["loss", "gradient_noise"])
     with pytest.raises(InvalidInput, match="utilization_entropy was not measured"):
-        make_pareto_table(TRIALS.assign(utilization_entropy=math.nan), ["utilization_entropy"])
-    with pytest.raises(InvalidInput, match="no training of this study is complete"):
-        make_pareto_table(TRIALS[TRIALS["state"] != "complete"], ["loss"])
+        make_pareto_table(RUNS.assign(utilization_entropy=math.nan), ["utilization_entropy"])
+    with pytest.raises(InvalidInput, match="no training run of this study is complete"):
+        make_pareto_table(RUNS[RUNS["state"] != "complete"], ["loss"])

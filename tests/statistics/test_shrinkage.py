@@ -28,7 +28,7 @@ def test_the_analysis_of_variance_is_that_of_nested_linear_models() -> None:
     assert found.p_value == pytest.approx(stats.f.sf(ratio, candidates - 1, degrees))
 
 
-def test_what_a_seed_does_to_all_alike_is_no_noise() -> None:
+def test_effects_of_seeds_are_no_noise() -> None:
     shifted = paired_means(TABLE + np.array([100.0, -50.0, 7.0]))
     assert shifted.error == pytest.approx(paired_means(TABLE).error)
     assert shifted.p_value == pytest.approx(paired_means(TABLE).p_value)
@@ -48,7 +48,7 @@ def test_one_seed_or_one_candidate_tells_nothing_of_noise(losses: list[list[floa
     assert np.isnan([found.error, found.p_value]).all()
 
 
-def test_equal_candidates_are_seldom_said_to_differ() -> None:
+def test_equal_candidates_rarely_differ_significantly() -> None:
     generator = np.random.default_rng(0)
     p_values = [
         paired_means(generator.normal(size=(8, 3)) + generator.normal(size=3)).p_value
@@ -84,7 +84,7 @@ def test_normal_truths_are_drawn_to_their_mean_as_in_closed_form() -> None:
     assert np.abs(found - means / 2)[middle].max() < 0.2
 
 
-def test_two_kinds_are_told_apart_whatever_their_shape() -> None:
+def test_two_kinds_are_separated_whatever_their_shape() -> None:
     """Most are 0 and some are 10: with an error of 1, each is expected to be its kind's value."""
     generator = np.random.default_rng(3)
     truths = np.where(np.arange(1000) % 10 == 0, 10.0, 0.0)

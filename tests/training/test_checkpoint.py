@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.models import build_model, settle_cuts
+from dynamoe_search.models import build_model, calibrate
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Balance,
@@ -31,7 +31,7 @@ NETWORKS = [
     CLASSIFIER,
     DECODER,
     replace(DECODER, heads=0, blocks=replace(EXPERTS, router=TopP(0.4), balance=Balance())),
-    dense_twin(CLASSIFIER, "total"),
+    dense_baseline(CLASSIFIER, "total"),
 ]
 
 
@@ -53,10 +53,10 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_what_is_loaded_is_what_was_saved(network, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model(network)
-    model(inputs_of(network))  # in training mode: cuts and biases move
-    settle_cuts(model, inputs_of(network))
+    model(inputs_of(network))  # in training mode: thresholds and biases move
+    calibrate(model, inputs_of(network))
     path = tmp_path / "model.safetensors"
-    about = {"study": "digits", "trial": 4, "schedule": "4-2-3", "seed": 9, "data": "abc"}
+    about = {"study": "digits", "run": 4, "schedule": "4-2-3", "seed": 9, "data": "abc"}
     save_model(model, path, about)
     loaded = load_model(path)
     assert loaded.specification == network
@@ -70,7 +70,7 @@ def test_what_is_loaded_is_what_was_saved(network, tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, change) -> None:
-    """Let `change` have the header's JSON and the tensors, and write what it leaves."""
+    """Apply `change` to the header's JSON and the tensors, and write the result."""
     length = struct.unpack("<Q", path.read_bytes()[:8])[0]
     metadata = json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]
     header, tensors = json.loads(metadata["dynamoe_search"]), load_file(path)
@@ -82,9 +82,9 @@ def test_foreign_and_truncated_files_are_refused(checkpoint: Path, tmp_path: Pat
     whole = checkpoint.read_bytes()
     for size in (0, 5, 200, len(whole) - 1):
         checkpoint.write_bytes(whole[:size])
-        with pytest.raises(InvalidInput, match="no readable safetensors file"):
+        with pytest.raises(InvalidInput, match="not a readable safetensors file"):
             load_model(checkpoint)
-    with pytest.raises(InvalidInput, match="no readable safetensors file"):
+    with pytest.raises(InvalidInput, match="not a readable safetensors file"):
         load_model(tmp_path / "absent.safetensors")
     foreign = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(3)}, foreign)
@@ -99,11 +99,12 @@ def test_foreign_and_truncated_files_are_refused(checkpoint: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h, t: h.update(format=2), "another format"),
-        (lambda h, t: h.pop("specification"), "another format"),
-        (lambda h, t: h.update(about=[1]), "another format"),
-        (lambda h, t: h["specification"].update(width=-1), "no network that can be built"),
-        (lambda h, t: h["specification"].update(width=10**6), "fewer than the network"),
+        (lambda h, t: h.update(format=1), "has checkpoint format 1, but this version reads only"),
+        (lambda h, t: h.pop("format"), "has checkpoint format None"),
+        (lambda h, t: h.pop("specification"), "does not describe a network that can be built"),
+        (lambda h, t: h.update(about=[1]), "damaged header"),
+        (lambda h, t: h["specification"].update(width=-1), "not describe a network that can be"),
+        (lambda h, t: h["specification"].update(width=10**6), "too few for the network"),
         (lambda h, t: h["specification"]["blocks"].update(hidden=0), "hidden is 0"),
         (
             lambda h, t: h["specification"].update(width=17),
@@ -120,7 +121,7 @@ def test_mismatching_files_are_refused(checkpoint: Path, change, message: str) -
         load_model(checkpoint)
 
 
-def test_absurd_claims_are_refused_before_anything_is_built(tmp_path: Path) -> None:
+def test_impossible_sizes_are_refused_before_anything_is_built(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_model(build_model(DECODER), path)
     rewrite(path, lambda h, t: h["specification"].update(context=10**20))

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dynamoe_search.budgets import dense_twin
+from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import ImageSplit, TextSplit, embedded_digits, embedded_topics
 from dynamoe_search.models import Model, build_model
 from dynamoe_search.models.routing import Routing
@@ -44,7 +44,7 @@ def classifier(router: Router) -> Model:
 
 
 @pytest.mark.parametrize("router", [TopK(), TopP(0.6), Percentile(), Relative(0.8)], ids=str)
-def test_everything_is_that_of_the_whole_split_however_it_is_cut_into_batches(
+def test_results_do_not_depend_on_the_batches(
     digits: ImageSplit, router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = classifier(router).double()
@@ -62,7 +62,7 @@ def test_everything_is_that_of_the_whole_split_however_it_is_cut_into_batches(
     )
     assert measured.accuracy == hits / len(split)
     assert measured.bits_per_byte is None
-    # Token by token, not by the sums that are to be tested.
+    # Token by token, without the sums under test.
     for layer, routing in enumerate(report):
         users = [0] * routing.chosen.shape[1]
         for token in routing.chosen.tolist():
@@ -72,7 +72,7 @@ def test_everything_is_that_of_the_whole_split_however_it_is_cut_into_batches(
         assert measured.mean_active[layer] == sum(users) / len(split)
 
 
-def test_of_text_every_token_counts(topics: TextSplit) -> None:
+def test_every_token_of_a_text_counts(topics: TextSplit) -> None:
     torch.manual_seed(0)
     model = build_model(LanguageModel(257, 32, 16, heads=2, blocks=EXPERTS)).double()
     measured = evaluate(model, topics)
@@ -91,7 +91,7 @@ def test_of_text_every_token_counts(topics: TextSplit) -> None:
 
 
 def test_a_dense_network_has_no_load(digits: ImageSplit) -> None:
-    measured = evaluate(build_model(dense_twin(NETWORK, "total")), digits)
+    measured = evaluate(build_model(dense_baseline(NETWORK, "total")), digits)
     assert measured.load == measured.mean_active == ()
     assert math.isfinite(measured.loss)
 

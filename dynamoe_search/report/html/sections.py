@@ -1,0 +1,250 @@
+"""The sections of a report. Each takes the evidence, and says and shows one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dynamoe_search.bounds.measured import measured_bounds as place_between_bounds
+from dynamoe_search.decision.landscape import fit_landscape
+from dynamoe_search.decision.regret import search_curve
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.candidate import parse_candidate
+from dynamoe_search.report import (
+    confirmation,
+    fidelity,
+    gradient_noise,
+    history,
+    importance,
+    landscape,
+    leaderboard,
+    measured_bounds,
+    measurements,
+    pareto,
+    plan,
+    representation,
+    utilization,
+)
+from dynamoe_search.report.html.evidence import Evidence
+from dynamoe_search.report.table import Table
+from dynamoe_search.statistics.fidelity import rank_correlations
+from dynamoe_search.statistics.pareto import OBJECTIVES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ROWS = 10  # of a table, beside the named schedules
+_LEADERS = 5  # that are shown between their bounds
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a section says and shows, in this order: figures by caption, verbatim texts by title."""
+
+    sentences: Sequence[str] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+MakeSection = Callable[[Evidence], Section]
+"""Raises `InvalidInput` where the study has no such data: why, and how to get them."""
+
+
+def what_was_asked(evidence: Evidence) -> Section:
+    """The plan, the aims and limits, and how far it is."""
+    search = evidence.file.search
+    sought = ", ".join(OBJECTIVES[name].label for name in evidence.objectives)
+    sentences = [*_held_equal(evidence), f"Sought: {sought}."]
+    if search.constraints:
+        sentences.append(f"Constraints: {'; '.join(map(str, search.constraints))}.")
+    beside = [*(["hidden"] if search.also.hidden else []), *search.also.intervals()]
+    if beside:
+        sentences.append(f"Searched beside the schedule: {', '.join(beside)}.")
+    counts = evidence.runs["state"].value_counts()
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return Section([*sentences, f"Training runs: {states or 'none yet'}."])
+
+
+def _held_equal(evidence: Evidence) -> list[str]:
+    try:
+        return plan.plan_sentences(evidence.plan)
+    except InvalidInput as error:
+        return [f"What the budget buys follows from the data, which cannot be read here: {error}."]
+
+
+def the_answer(evidence: Evidence) -> Section:
+    """What was found, in sentences."""
+    if evidence.seeks_loss_alone:
+        return Section(leaderboard.answer(evidence.runs, evidence.board, evidence.changes))
+    sentences = pareto.pareto_sentences(evidence.front, evidence.objectives)
+    return Section([*sentences, *evidence.changes])
+
+
+def confirmed(evidence: Evidence) -> Section:
+    """The finalists, the named schedules and the dense baselines, on the test split."""
+    table, planned = evidence.confirmation
+    what = (table, planned.title, planned.margin)
+    caption = (
+        "Each candidate's mean difference to the reference on the test split, with its 95 %"
+        " interval; within the green band a difference does not matter."
+    )
+    return Section(
+        confirmation.confirmation_sentences(*what, len(planned.seeds)),
+        {caption: confirmation.plot_confirmation(*what)},
+        [confirmation.confirmation_table(*what)],
+    )
+
+
+def best_schedules(evidence: Evidence) -> Section:
+    """The best schedules, and all named ones, by their loss."""
+    caption = (
+        "The best schedules and all named ones by mean validation loss, with 95 % intervals from"
+        " the noise pooled over the study."
+    )
+    figures = {caption: leaderboard.plot_leaders(evidence.board)}
+    table = leaderboard.leaderboard_table(evidence.board, _ROWS)
+    return Section(_dense_baselines(evidence), figures, [table])
+
+
+def _dense_baselines(evidence: Evidence) -> list[str]:
+    """The dense networks beside the reference, where that was confirmed."""
+    try:
+        table, planned = evidence.confirmation
+    except InvalidInput:
+        return [
+            "Dense networks are trained by: dynamoe-search confirm. They are no part of a search."
+        ]
+    dense = table[(table["group"] == "dense") & table["difference"].notna()]
+    return [
+        f"Confirmed on the test split: {row.name} has a loss of {row.mean:.4f} nats,"
+        f" {row.difference:+.4f} against {planned.reference} (95 % {row.low:+.4f} to"
+        f" {row.high:+.4f}): {row.verdict}."
+        for row in dense.itertuples()
+    ]
+
+
+def pareto_front(evidence: Evidence) -> Section:
+    """The candidates that no other beats in all objectives."""
+    if len(evidence.objectives) < 2:
+        raise InvalidInput(
+            "the study has one objective; name several in objectives of its section search"
+        )
+    what = (evidence.front, evidence.objectives)
+    caption = "Candidates by each two objectives, and the front of those that no other beats."
+    return Section((), {caption: pareto.plot_pareto(*what)}, [pareto.pareto_table(*what, _ROWS)])
+
+
+def how_it_went(evidence: Evidence) -> Section:
+    """The training runs one after another, and the regret of the leader."""
+    caption = "The validation loss of each training run, in the order in which they ended."
+    figures = {caption: history.plot_history(evidence.runs)}
+    if not evidence.seeks_loss_alone:
+        reason = "Regret is left out: it is defined for a search for a low loss alone."
+        return Section([reason], figures)
+    curve = search_curve(evidence.runs)
+    caption = (
+        "How much worse the leader of each moment is than the best of the study, judged by all"
+        " that is known at its end."
+    )
+    figures[caption] = history.plot_regret(curve, evidence.board)
+    return Section(history.regret_sentences(curve), figures)
+
+
+def family_landscape(evidence: Evidence) -> Section:
+    """Where the patterns lie, what was tried, and the fitted surface."""
+    fitted = fit_landscape(evidence.runs, evidence.reachable())
+    caption = (
+        "The fitted validation loss by where the experts are. Dots: candidates that were trained,"
+        " the larger the more often; diamonds: named; star: lowest on the surface, where that can"
+        " be trusted; blank: out of the family's reach."
+    )
+    uncertain = landscape.plot_landscape(fitted, uncertainty=True)
+    figures = {caption: landscape.plot_landscape(fitted)}
+    figures["How uncertain the fitted loss is."] = uncertain
+    return Section(landscape.landscape_sentences(fitted), figures)
+
+
+def what_matters(evidence: Evidence) -> Section:
+    """What the loss depends on."""
+    table = evidence.study.importance()
+    caption = "The share of each parameter, beside that of one that is pure chance."
+    figures = {caption: importance.plot_importance(table)}
+    return Section(importance.importance_sentences(table), figures)
+
+
+def use_of_experts(evidence: Evidence) -> Section:
+    """The load of each expert in each layer."""
+    load = evidence.measured("load", "utilization")
+    figures = {}
+    for candidate, name in evidence.of_interest.items():
+        own = load[load["candidate"] == candidate]
+        if len(own):
+            caption = (
+                f"{name}: the load of each expert, by layer, on the validation split (of the first"
+                " seed block, since each seed numbers the experts differently)."
+            )
+            first = own[own["block"] == own["block"].min()]
+            figures[caption] = utilization.plot_load(first)
+    cost = measurements.cost_sentences(evidence.runs)
+    return Section(cost, figures, _measured(evidence, "utilization"))
+
+
+def noise_of_gradients(evidence: Evidence) -> Section:
+    """The gradient noise over the training."""
+    table, names = evidence.measured("gradients", "gradients"), evidence.of_interest
+    of_the_best = gradient_noise.plot_gradient_groups(table, next(iter(names)))
+    caption = "The gradient noise scale over the training, from means over seed blocks."
+    figures = {caption: gradient_noise.plot_gradient_noise(table, names)}
+    figures["The same of each group of parameters, of the best."] = of_the_best
+    sentences = gradient_noise.gradient_sentences(table, names)
+    return Section(sentences, figures, _measured(evidence, "gradients"))
+
+
+def variety_of_tokens(evidence: Evidence) -> Section:
+    """How varied the tokens are, layer by layer."""
+    table = evidence.measured("representation", "representation")
+    caption = (
+        "The effective rank of the tokens that enter each layer, over the width: the mean over"
+        " seed blocks."
+    )
+    figures = {caption: representation.plot_rank_shares(table, evidence.of_interest)}
+    return Section((), figures, _measured(evidence, "representation"))
+
+
+def _measured(evidence: Evidence, measure: str) -> list[Table]:
+    board = evidence.board if evidence.seeks_loss_alone else evidence.front
+    return measurements.measured_tables(board, _ROWS, [measure])
+
+
+def between_bounds(evidence: Evidence) -> Section:
+    """What was measured, between the least and the most that it could have been."""
+    board = evidence.board
+    shown = board[(board["rank"] <= _LEADERS) | (board["pattern"] != "")]
+    names = dict(zip(shown["candidate"], shown["pattern"], strict=True))
+    networks = {name: evidence.plan.network_with(parse_candidate(name)) for name in names}
+    table = place_between_bounds(evidence.runs, networks)
+    caption = "Bars: from floor to ceiling; points: measured, with 95 % intervals."
+    return Section(
+        measured_bounds.measured_sentences(table),
+        {caption: measured_bounds.plot_measured_bounds(table, names)},
+        [measured_bounds.measured_bounds_table(table, names)],
+    )
+
+
+def early_looks(evidence: Evidence) -> Section:
+    """How far an early look at a training run can be trusted."""
+    table, runs = rank_correlations(evidence.runs), evidence.runs
+    if table.empty:
+        raise InvalidInput(
+            "no complete training run has reported its loss before its end; give the section"
+            " training several evaluations"
+        )
+    caption = (
+        "How well the order of the candidates at each part of the training agrees with the final"
+        " one."
+    )
+    figures = {caption: fidelity.plot_agreement(runs)}
+    figures["The learning curves: validation loss over the training."] = fidelity.plot_curves(runs)
+    return Section(fidelity.fidelity_sentences(runs), figures, [fidelity.fidelity_table(table)])

@@ -1,0 +1,38 @@
+"""What a study is about to do, in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynamoe_search.plan.plan import Plan
+
+
+def plan_sentences(plan: Plan) -> list[str]:
+    """What a study trains, and what it holds equal.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+    study, network = plan.study, plan.network
+    budget, equal = study.budget, plan.solution
+    if equal is None:
+        held = (
+            f"{plan.depth} layers have {budget.minimum} to {budget.maximum} experts each, as in the"
+            " source: candidates differ in parameters and compute"
+        )
+    else:
+        held = (
+            f"{plan.depth} layers share {equal.experts} experts; every candidate has"
+            f" {equal.parameters:,} parameters"
+        )
+        if budget.regime == "compute":
+            held += f" and {study.active:g} active experts per layer on average"
+        if equal.residual:
+            held += f"; {equal.residual:,} parameters of the budget are left over"
+    return [
+        f"{study.data.name}: {held}.",
+        f"Width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
+        f" {study.search.family} family, {study.search.sampler} sampler.",
+    ]

@@ -1,0 +1,61 @@
+"""The candidates of a study, from its training runs: what each is, and which are feasible."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dynamoe_search.errors import InvalidInput
+
+_DESCRIPTION = ("schedule", "settings", "pattern", "group")
+
+
+def complete_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """The complete training runs.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The training runs of a study, by `Study.training_runs`.
+
+    Raises
+    ------
+    InvalidInput
+        If there are none.
+    """
+    complete = runs[runs["state"] == "complete"]
+    if complete.empty:
+        raise InvalidInput("no training run of this study is complete yet")
+    return complete
+
+
+def describe_candidates(complete: pd.DataFrame) -> pd.DataFrame:
+    """What each candidate is, with how many blocks, and whether it meets the constraints.
+
+    A candidate is feasible if more than half of its blocks meet all constraints, so that more
+    blocks do not make it harder.
+
+    Parameters
+    ----------
+    complete : DataFrame
+        Complete training runs.
+
+    Returns
+    -------
+    DataFrame
+        One row per candidate, its index, sorted: ``schedule``, ``settings``, ``pattern`` and
+        ``group`` where the runs have them; ``blocks``, the number of complete blocks;
+        ``feasible``.
+
+    Examples
+    --------
+    >>> runs = pd.DataFrame({
+    ...     "candidate": ["3-1", "3-1", "2-2"], "schedule": ["3-1", "3-1", "2-2"],
+    ...     "block": [0, 1, 0], "feasible": [True, False, True]})
+    >>> describe_candidates(runs).reset_index().values.tolist()
+    [['2-2', '2-2', 1, True], ['3-1', '3-1', 2, False]]
+    """
+    grouped = complete.groupby("candidate", sort=True)
+    table = grouped[[name for name in _DESCRIPTION if name in complete]].first()
+    table["blocks"] = grouped.size()
+    table["feasible"] = (grouped["feasible"].mean() > 0.5).astype(bool)
+    return table

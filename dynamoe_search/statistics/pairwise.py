@@ -1,0 +1,87 @@
+"""All pairs of candidates that were trained from the same seeds: how many differ significantly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from dynamoe_search.statistics.intervals import studentized_range
+from dynamoe_search.statistics.shrinkage import expected_means, paired_means
+
+
+@dataclass(frozen=True)
+class PairwiseComparison:
+    """How many pairs of candidates differ significantly, and how much of their spread is noise.
+
+    Parameters
+    ----------
+    candidates, seeds : int
+    error : float
+        The standard error of a mean, without the seeds' effects, which are the same for all
+        candidates.
+    spread : float
+        The standard deviation of the means.
+    p_value : float
+        The p value of the F test that all true means are equal (two-way layout).
+    difference : float
+        The least significant difference of two means, at 5 % for all pairs together (Tukey).
+    pairs, distinguishable : int
+        The number of pairs, and of those that differ by more than `difference`.
+    indistinguishable : tuple of str
+        The candidates that are statistically indistinguishable from the best, which is the first;
+        best first.
+    expected_best : float
+        The expected true mean of the best, which was picked for being best.
+    """
+
+    candidates: int
+    seeds: int
+    error: float
+    spread: float
+    p_value: float
+    difference: float
+    pairs: int
+    distinguishable: int
+    indistinguishable: tuple[str, ...]
+    expected_best: float
+
+    @property
+    def reliability(self) -> float:
+        """The share of the variance of the means that is not noise, from 0 to 1."""
+        return max(0.0, 1 - (self.error / self.spread) ** 2)
+
+
+def compare_pairs(losses: pd.DataFrame) -> PairwiseComparison:
+    """Compare all pairs of candidates that were trained from the same seeds.
+
+    Parameters
+    ----------
+    losses : DataFrame of float, shape (candidates, seeds)
+        Indexed by candidate, as `Bench.losses`; at least two candidates and two seeds.
+
+    Examples
+    --------
+    >>> losses = pd.DataFrame({0: [1.0, 2.1, 2.0], 1: [1.2, 2.0, 2.1]}, index=["a", "b", "c"])
+    >>> found = compare_pairs(losses)
+    >>> found.distinguishable, found.pairs, found.indistinguishable
+    (2, 3, ('a',))
+    """
+    found = paired_means(losses.to_numpy())
+    candidates, seeds = losses.shape
+    difference = studentized_range(candidates, (candidates - 1) * (seeds - 1)) * found.error
+    pairs = [abs(a - b) > difference for a, b in combinations(found.means.tolist(), 2)]
+    means = pd.Series(found.means, index=losses.index).sort_values(kind="stable")
+    return PairwiseComparison(
+        candidates=candidates,
+        seeds=seeds,
+        error=found.error,
+        spread=float(found.means.std(ddof=1)),
+        p_value=found.p_value,
+        difference=difference,
+        pairs=len(pairs),
+        distinguishable=sum(pairs),
+        indistinguishable=tuple(means.index[means - means.iloc[0] <= difference]),
+        expected_best=float(expected_means(found.means, found.error).min()),
+    )

@@ -1,0 +1,58 @@
+"""``data list``, ``download`` and ``prepare``."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dynamoe_search.training.checkpoint import load_model, read_about
+from tests.cli.calls import error_of, output_of
+from tests.conftest import edit
+
+
+def test_data_is_listed(tmp_path: Path) -> None:
+    listed = output_of("data", "list", "--data-dir", tmp_path)
+    for fact in ("digits", "embedded", "cifar10"):
+        assert fact in listed
+
+
+def test_text_is_prepared_listed_and_trained_on(small_study: Path) -> None:
+    folder = small_study.parent
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number in range(60):
+        (corpus / f"{number:02d}.txt").write_text(f"{number} experts route {number} tokens. " * 20)
+    said = output_of("data", "prepare", corpus, folder / "corpus.tokens")
+    assert f"wrote {folder / 'corpus.tokens'}" in said
+    assert "corpus.tokens" in output_of("data", "list", "--data-dir", folder)
+    edit(
+        small_study,
+        ('"digits"', '"corpus.tokens"'),
+        ("hidden = 8", "hidden = 8\nheads = 2\ncontext = 32"),
+        ("runs = 14", "runs = 2\nkeep_models = true"),
+    )
+    assert "bits/byte" in output_of("run", small_study, "--data-dir", folder, "--workers", 1)
+    board = pd.read_parquet(folder / "leaderboard.parquet")
+    assert board["bits_per_byte"].between(0, 8).all()
+    for run in (0, 1):
+        path = folder / "models" / f"search-{run:05d}.safetensors"
+        model = load_model(path)
+        assert read_about(path)["candidate"] == str(model.specification.blocks.schedule)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("prepare", "absent.txt", "out.tokens"), "absent.txt"),
+        (("prepare", "absent.txt", "out.bin"), "must end in .tokens"),
+        (("download", "mnist"), "--data-dir or DYNAMOE_DATA"),
+        (("download", "digits", "--data-dir", "."), "digits"),
+        (("download", "minst", "--data-dir", "."), "mnist"),
+    ],
+)
+def test_mistakes_are_told(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in error_of("data", *arguments)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,21 @@
+"""Candidates as text."""
+
+import pytest
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
+
+
+@pytest.mark.parametrize("text", ["dense 96x2-95", "dense 7", "8-6-4-2", "8-4 hidden=21 p=0.7"])
+def test_candidates_come_back_from_their_text(text: str) -> None:
+    assert str(parse_candidate(text)) == text
+
+
+@pytest.mark.parametrize("text", ["dense", "dense x", "8-4 k", "8-4 k=two", "", "8-", "8-4 =2=3"])
+def test_other_text_is_no_candidate(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"candidate|schedule"):
+        parse_candidate(text)
+
+
+def test_dense_baselines_are_written_shortly() -> None:
+    assert str(DenseBaseline((5,) * 24)) == "dense 5x24"

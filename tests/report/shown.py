@@ -1,0 +1,15 @@
+"""Tables as a terminal shows them."""
+
+import io
+
+from rich.console import Console
+
+from dynamoe_search.report.table import Table
+from dynamoe_search.report.terminal import print_table
+
+
+def shown(table: Table, width: int = 200) -> str:
+    """A table in a terminal of that width."""
+    console = Console(file=io.StringIO(), width=width)
+    print_table(console, table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
