@@ -115,7 +115,8 @@ def _trial(
     study_file: StudyFile,
 ) -> FrozenTrial:
     """The trial of a candidate, from all its runs."""
-    search, last = study_file.search, runs[-1]
+    search = study_file.search
+    last = next((run for run in reversed(runs) if run.state in _STATES), runs[-1])
     complete = [run for run in runs if run.state == "complete"]
     results = [run.result for run in complete]
     columns = [OBJECTIVES[name].column for name in search.objectives]

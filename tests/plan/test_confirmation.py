@@ -1,108 +1,226 @@
-"""Who is confirmed against whom, and what must not change any more."""
+"""Who is confirmed, and with whom they are compared."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dynamoe_search.budgets import parameter_count
-from dynamoe_search.data import embedded_digits
+from dynamoe_search.budgets import active_parameters, parameter_count
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.candidate import parse_candidate
-from dynamoe_search.plan.confirmation import DENSE, Confirmation, plan_confirmation
-from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
+from dynamoe_search.plan.confirmation import (
+    DENSE,
+    FINALISTS,
+    MARGIN,
+    SEEDS,
+    Confirmation,
+    loss_alone,
+    plan_confirmation,
+)
+from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from tests.conftest import edit
+from tests.search.driver import plan_of
 
-DIGITS = embedded_digits(seed=0)
-LEADERS = ["6-3-2-1", "5-4-2-1", "4-4-3-1", "3-4-4-1"]  # the second is descending
-
-
-@pytest.fixture
-def plan(small_study: Path) -> Plan:
-    return make_plan(read_study_file(small_study), DIGITS)
+LEADERS = ("6-3-2-1", "6-2-2-2", "5-3-3-1", "4-4-3-1")
+TOP_P = ('"top_k"\nk = 1', '"top_p"')
 
 
-def planned(
+def confirmation_of(
     plan: Plan,
-    begun: Confirmation | None = None,
+    leaders: tuple[str, ...] = LEADERS,
+    mean_active: dict[str, list[float]] | None = None,
     seeds: int | None = None,
     margin: float | None = None,
+    begun: Confirmation | None = None,
 ) -> Confirmation:
-    return plan_confirmation(begun, plan, LEADERS, {}, seeds, margin)
+    return plan_confirmation(begun, plan, leaders, mean_active or {}, seeds, margin)
 
 
-def test_three_finalists_all_named_schedules_and_two_dense_networks(plan: Plan) -> None:
-    found = planned(plan)
-    by_candidate = {one.candidate: one for one in found.contenders}
-    assert len(by_candidate) == len(found.contenders)
-    assert list(by_candidate)[:3] == LEADERS[:3]
-    assert LEADERS[3] not in by_candidate
-    assert (found.reference, found.margin, found.seeds) == (LEADERS[0], 0.01, (8,))
-    for name in PATTERNS_AND_UNIFORM:
-        contender = by_candidate[str(plan.baselines[name])]
-        assert name in contender.baselines
-        assert contender.group == ("uniform" if name == "uniform" else "pattern")
-    assert by_candidate["5-4-2-1"].name == "descending"
-    assert by_candidate["6-3-2-1"].group == "searched"
-    dense = [one for one in found.contenders if one.group == "dense"]
-    assert [one.baselines for one in dense] == [(name,) for name in DENSE.values()]
-    total = parameter_count(plan.network_with(plan.baselines["uniform"])).total
-    built = parameter_count(plan.network_with(parse_candidate(dense[1].candidate))).total
-    assert abs(built - total) < 2 * plan.study.model.width
-    assert dense[1].name == f"dense, total parameters ({built:,})"
+def by_candidate(confirmation: Confirmation) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+    return {c.candidate: (c.name, c.group, c.baselines) for c in confirmation.contenders}
 
 
-def test_baselines_that_coincide_are_one_contender_of_all_their_names(small_study: Path) -> None:
-    edit(small_study, ("depth = 4", "depth = 2"), ("experts = 12", "experts = 7"))
-    plan = make_plan(read_study_file(small_study), DIGITS)
-    same: dict[str, list[str]] = {}
-    for name in PATTERNS_AND_UNIFORM:
-        same.setdefault(str(plan.baselines[name]), []).append(name)
-    found = plan_confirmation(None, plan, ["3-4"], {}, None, None)
-    assert max(map(len, same.values())) > 1
-    for contender in found.contenders:
-        if contender.candidate in same:
-            assert list(contender.baselines) == same[contender.candidate]
-            assert contender.name == " = ".join(contender.baselines)
+def test_finalists_patterns_uniform_and_two_dense_networks(small_study: Path) -> None:
+    plan = plan_of(small_study, TOP_P)
+    uniform = str(plan.baselines["uniform"])
+    confirmation = confirmation_of(plan, mean_active={uniform: [1.5, 2.0, 2.0, 1.5]})
+    assert (confirmation.reference, confirmation.margin) == (LEADERS[0], MARGIN)
+    assert confirmation.seeds == (SEEDS,)
+    contenders = by_candidate(confirmation)
+    assert [one.candidate for one in confirmation.contenders[:FINALISTS]] == list(LEADERS[:3])
+    assert all(contenders[name] == ("", "searched", ()) for name in LEADERS[:FINALISTS])
+    assert LEADERS[3] not in contenders
+    patterns = {name: str(plan.baselines[name]) for name in PATTERNS_AND_UNIFORM}
+    assert len(set(patterns.values())) == 7
+    for name, candidate in patterns.items():
+        group = "uniform" if name == "uniform" else "pattern"
+        assert contenders[candidate] == (name, group, (name,))
+    dense = [one for one in confirmation.contenders if one.group == "dense"]
+    assert [one.baselines for one in dense] == [(DENSE["active"],), (DENSE["total"],)]
+    assert len(confirmation.contenders) == FINALISTS + 7 + 2
+    assert confirmation.names[uniform] == "uniform"
+    assert confirmation.title == LEADERS[0]
 
 
-def test_it_comes_back_from_the_log(plan: Plan) -> None:
-    found = planned(plan, seeds=3, margin=0.02)
-    assert Confirmation.read(found.dump()) == found
+def test_a_finalist_may_be_a_pattern(small_study: Path) -> None:
+    plan = plan_of(small_study)
+    descending = str(plan.baselines["descending"])
+    confirmation = confirmation_of(plan, (descending, LEADERS[0]))
+    assert [one.candidate for one in confirmation.contenders[:2]] == [descending, LEADERS[0]]
+    assert by_candidate(confirmation)[descending] == ("descending", "pattern", ("descending",))
+    assert confirmation.title == f"descending ({descending})"
+    assert len({one.candidate for one in confirmation.contenders}) == len(confirmation.contenders)
 
 
-def test_the_number_of_seeds_can_be_raised_and_nothing_else(plan: Plan) -> None:
-    begun = planned(plan, seeds=3, margin=0.02)
-    assert planned(plan, begun) == begun
-    assert planned(plan, begun, seeds=2) == begun
-    raised = planned(plan, begun, seeds=5, margin=0.02)
-    assert raised.seeds == (3, 5)
-    assert raised.contenders == begun.contenders
-    with pytest.raises(InvalidInput, match=r"--margin is 0\.03, and .* begun with 0\.02"):
-        planned(plan, begun, margin=0.03)
+def test_patterns_that_coincide_are_one_contender(small_study: Path) -> None:
+    plan = plan_of(small_study, ("depth = 4", "depth = 2"), ("experts = 12", "experts = 7"))
+    confirmation = confirmation_of(plan, ("5-2",))
+    expected: dict[str, list[str]] = {}
+    for name, candidate in plan.baselines.items():
+        expected.setdefault(str(candidate), []).append(name)
+    assert len(expected) == 3
+    found = by_candidate(confirmation)
+    for candidate, same in expected.items():
+        group = "uniform" if "uniform" in same else "pattern"
+        assert found[candidate] == (" = ".join(same), group, tuple(same))
+    # Each baseline is there once.
+    baselines = [name for one in confirmation.contenders for name in one.baselines]
+    assert sorted(baselines) == sorted([*PATTERNS_AND_UNIFORM, *DENSE.values()])
 
 
-def test_its_study_file_must_not_change(plan: Plan, small_study: Path) -> None:
-    begun = planned(plan)
-    edit(small_study, ("epochs = 2", "epochs = 5"))
-    changed = make_plan(read_study_file(small_study), DIGITS)
-    with pytest.raises(InvalidInput, match=r"changed since its confirmation began \(training\)"):
-        planned(changed, begun)
+def test_presets_are_confirmed_only_where_they_lead(small_study: Path) -> None:
+    plan = plan_of(small_study, ("blocks = 2", "blocks = 2\nalpha_lora = [1.0, 9.0, 1.0, 1.0]"))
+    preset = str(plan.baselines["alpha_lora"])
+    assert preset not in by_candidate(confirmation_of(plan))
+    assert by_candidate(confirmation_of(plan, (*LEADERS[:2], preset)))[preset][1] == "searched"
 
 
-def test_how_long_the_search_runs_may_change(plan: Plan, small_study: Path) -> None:
-    begun = planned(plan)
-    edit(small_study, ("runs = 14", "runs = 99"))
-    assert planned(make_plan(read_study_file(small_study), DIGITS), begun) == begun
+def test_dense_networks_have_as_many_parameters(small_study: Path) -> None:
+    plan = plan_of(small_study, TOP_P)
+    uniform = plan.network_with(plan.baselines["uniform"])
+    measured = [1.6, 2.1, 2.2, 1.9]
+    confirmation = confirmation_of(plan, mean_active={str(plan.baselines["uniform"]): measured})
+    wanted = {
+        DENSE["active"]: active_parameters(uniform, measured).expected,
+        DENSE["total"]: parameter_count(uniform).total,
+    }
+    dense = [one for one in confirmation.contenders if one.group == "dense"]
+    assert len(dense) == 2
+    for one in dense:
+        candidate = parse_candidate(one.candidate)
+        assert isinstance(candidate, DenseBaseline)
+        count = parameter_count(plan.network_with(candidate)).total
+        # A hidden unit costs two parameters a unit of width.
+        assert abs(count - wanted[one.baselines[0]]) <= plan.network.width
+        assert one.name == f"{one.baselines[0]} ({count:,})"
 
 
-@pytest.mark.parametrize("margin", [0.0, -0.1, float("inf"), float("nan")])
-def test_a_margin_is_above_0(plan: Plan, margin: float) -> None:
+def test_what_uniform_uses_is_taken_from_the_search(small_study: Path) -> None:
+    plan = plan_of(small_study, TOP_P)
+    uniform = str(plan.baselines["uniform"])
+    few, many = (
+        confirmation_of(plan, mean_active={uniform: [k] * 4, LEADERS[0]: [3.0] * 4})
+        for k in (1.0, 2.5)
+    )
+    dense = [
+        {one.baselines[0]: one.candidate for one in each.contenders if one.group == "dense"}
+        for each in (few, many)
+    ]
+    assert dense[0][DENSE["total"]] == dense[1][DENSE["total"]]
+    assert dense[0][DENSE["active"]] != dense[1][DENSE["active"]]
+
+
+def test_dense_networks_that_are_equal_are_one_contender(small_study: Path) -> None:
+    # One expert per layer, always used: as many active parameters as there are.
+    plan = plan_of(small_study, ("experts = 12", "experts = 4"))
+    confirmation = confirmation_of(plan, ("1-1-1-1",))
+    (dense,) = [one for one in confirmation.contenders if one.group == "dense"]
+    assert dense.baselines == tuple(DENSE.values())
+    assert len(confirmation.contenders) == 2
+    assert confirmation.names["1-1-1-1"] == " = ".join(PATTERNS_AND_UNIFORM)
+
+
+def test_it_comes_back_from_the_log(small_study: Path) -> None:
+    confirmation = confirmation_of(plan_of(small_study), margin=0.1 + 0.2)
+    assert Confirmation.read(confirmation.dump()) == confirmation
+
+
+def test_it_stays_as_it_was_fixed(small_study: Path) -> None:
+    plan = plan_of(small_study)
+    begun = confirmation_of(plan, seeds=4, margin=0.02)
+    # Whatever the search has found since.
+    assert confirmation_of(plan, ("9-1-1-1",), begun=begun) == begun
+    assert confirmation_of(plan, (), begun=begun, margin=0.02) == begun
+    assert confirmation_of(plan, begun=begun, seeds=4) == begun
+
+
+def test_seeds_are_only_raised(small_study: Path) -> None:
+    plan = plan_of(small_study)
+    begun = confirmation_of(plan, seeds=4)
+    assert confirmation_of(plan, begun=begun, seeds=3) == begun
+    more = confirmation_of(plan, begun=begun, seeds=6)
+    assert more == replace(begun, seeds=(4, 6))
+    assert confirmation_of(plan, begun=more, seeds=7).seeds == (4, 6, 7)
+
+
+def test_another_margin_is_refused(small_study: Path) -> None:
+    plan = plan_of(small_study)
+    begun = confirmation_of(plan)
+    with pytest.raises(InvalidInput, match=r"--margin is 0\.5, .* begun with 0\.01; .* must not"):
+        confirmation_of(plan, begun=begun, margin=0.5)
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_margin_is_a_loss(small_study: Path, margin: float) -> None:
     with pytest.raises(InvalidInput, match="--margin is"):
-        planned(plan, margin=margin)
+        confirmation_of(plan_of(small_study), margin=margin)
 
 
-def test_there_must_be_something_to_confirm(plan: Plan) -> None:
-    with pytest.raises(InvalidInput, match="no training run of this study is complete yet"):
-        plan_confirmation(None, plan, [], {}, None, None)
+def test_nothing_to_confirm(small_study: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"is complete yet; finish it with: dynamoe-search run"):
+        confirmation_of(plan_of(small_study), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("5e-3", "4e-3"), "training"),
+        (("seed = 3", "seed = 4"), "seed"),
+        (("experts = 12", "experts = 13"), "budget"),
+    ],
+)
+def test_a_confirmation_is_of_one_study_file(
+    small_study: Path, change: tuple[str, str], named: str
+) -> None:
+    begun = confirmation_of(plan_of(small_study))
+    with pytest.raises(InvalidInput, match=rf"since its confirmation began \({named}\)"):
+        confirmation_of(plan_of(small_study, change), begun=begun)
+
+
+def test_how_the_search_went_does_not_matter(small_study: Path) -> None:
+    begun = confirmation_of(plan_of(small_study))
+    changed = plan_of(small_study, ("runs = 14", "runs = 99"), ('"random"', '"tpe"'))
+    assert confirmation_of(changed, begun=begun) == begun
+
+
+def test_only_the_loss_counts(small_study: Path) -> None:
+    edit(
+        small_study,
+        (
+            '"blend"',
+            '"blend"\nobjectives = ["utilization_entropy", "loss"]\nmeasure = ["gradients"]\n'
+            'constraints = ["utilization_entropy >= 0.1"]',
+        ),
+    )
+    study_file = read_study_file(small_study)
+    alone = loss_alone(study_file)
+    search = alone.search
+    assert (search.objectives, search.constraints, search.measure) == (("loss",), (), ())
+    assert search.pruner == "none"
+    assert not search.measures("utilization_entropy")
+    assert alone.training == study_file.training
+    # The settings that must not change are the same.
+    assert np.array_equal(alone.definition()["model"], study_file.definition()["model"])

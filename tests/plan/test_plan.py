@@ -30,7 +30,7 @@ def test_a_location_in_the_family_is_the_baseline(small_study: Path) -> None:
         assert plan.candidate(plan.family.locate(pattern, plan.depth).parameters, {}) == candidate
 
 
-def test_seeds_differ_by_replicate_and_study_only(small_study: Path) -> None:
+def test_seeds_differ_by_block_and_study_only(small_study: Path) -> None:
     plan = make_plan(read_study_file(small_study), DIGITS)
     edit(small_study, ("seed = 3", "seed = 4"))
     other = make_plan(read_study_file(small_study), DIGITS)

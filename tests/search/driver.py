@@ -129,8 +129,9 @@ class Process:
         return start.prunable and step < POINTS and self.policy.proposer.is_unpromising(start)
 
     def prune(self, start: Start, step: int) -> None:
-        part = step / POINTS
-        result = RunResult(training_flops=part * FLOPS, fraction=part)
+        """End a run early, as its worker does."""
+        part, curve = step / POINTS, made_up(start, self.plan).curve[:step]
+        result = RunResult(training_flops=part * FLOPS, fraction=part, curve=curve)
         self.log.append(finished(start, "pruned", result))
         self.catch_up()
 
