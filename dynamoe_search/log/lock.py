@@ -14,10 +14,11 @@ _SECONDS_BETWEEN_TRIES = 0.01
 
 @contextmanager
 def held(path: Path, seconds: float) -> Iterator[bool]:
-    """Hold the lock on a file, which is made where it does not exist.
+    """Hold the lock on a file, which is made where it does not exist, but not its folder.
 
     Yields whether it was free within these seconds.
     """
+    path.parent.stat()  # filelock would make the folder of a log that is gone
     lock = FileLock(path)
     with suppress(Timeout):
         lock.acquire(timeout=seconds, poll_interval=_SECONDS_BETWEEN_TRIES)

@@ -224,3 +224,18 @@ def test_a_heartbeat_is_one_small_file(path: Path, log: Log) -> None:
     # Another is just being written.
     file.with_name("server-2-0b").write_text("")
     assert log.heartbeats() == {"server-1-0a": 19}
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    with open_log(Storage("jsonl", "first", folder / "log"), create=True) as log:
+        log.append(numbered(0))
+        folder.rename(tmp_path / "away")
+        for act in (lambda: log.append(numbered(1)), lambda: log.exclusive("run", 0).__enter__()):
+            with pytest.raises(FileNotFoundError):
+                act()
+            assert not folder.exists()
+        (tmp_path / "away").rename(folder)
+        log.append(numbered(1))
+        assert numbers_of(log) == [0, 1]

@@ -41,6 +41,7 @@ def confirmation_begun_by(study: Study, seeds: int | None = None) -> tuple[Plan,
     return begun[0]
 
 
+@pytest.mark.slow
 def test_finalists_and_baselines_on_fresh_blocks_and_the_test_split(small_study: Path) -> None:
     edit(small_study, ("runs = 14", "runs = 9"), ("epochs = 2", "epochs = 1"))
     study = Study(small_study)
@@ -144,6 +145,7 @@ def test_a_confirmation_is_of_one_study_file(small_study: Path) -> None:
         confirm(study)
 
 
+@pytest.mark.slow
 def test_it_survives_deaths_and_has_helpers(small_study: Path, url: str) -> None:
     edit(small_study, ("runs = 14", "runs = 7"), ("epochs = 2", "epochs = 1"))
     study = made_up.begin(small_study, storage=url)
@@ -167,6 +169,7 @@ def test_it_survives_deaths_and_has_helpers(small_study: Path, url: str) -> None
     assert len(assert_accounted_for(study, 7)) == 7
 
 
+@pytest.mark.slow
 def test_only_the_loss_counts(small_study: Path) -> None:
     edit(
         small_study,

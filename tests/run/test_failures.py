@@ -115,6 +115,7 @@ def test_five_errors_in_a_row_end_the_session_and_the_next_tries_anew(
     assert study.training_runs()["state"].tolist() == ["error"] * 6 + ["complete"] * 2
 
 
+@pytest.mark.slow
 def test_runs_that_diverge_are_recorded_with_what_they_cost(small_study: Path) -> None:
     edit(small_study, ("learning_rate = 5e-3", "learning_rate = 1e30"))
     runs_are(small_study, 3)
@@ -134,6 +135,7 @@ def test_runs_that_diverge_are_recorded_with_what_they_cost(small_study: Path) -
 # A log that fails.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
 def test_a_full_disk(small_study: Path, tmp_path: Path, kind: str) -> None:
     url = f"{kind}:///{tmp_path / 'log'}"
@@ -153,6 +155,7 @@ def test_a_full_disk(small_study: Path, tmp_path: Path, kind: str) -> None:
     assert kept.tolist() == before["validation_loss"].tolist()
 
 
+@pytest.mark.slow
 def test_a_log_that_is_gone(small_study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mounted"
     folder.mkdir()
@@ -193,6 +196,7 @@ def test_a_writer_that_is_stopped_is_no_fault_of_a_run(
     assert runs["state"].tolist() == ["died", "complete", "complete"]
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_kept_ends_the_session_and_loses_nothing(
     small_study: Path, url: str
 ) -> None:
@@ -295,6 +299,7 @@ def test_what_a_candidate_is_cannot_be_changed(small_study: Path, url: str) -> N
     assert study.file.model.hidden == 8
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(small_study: Path, tmp_path: Path) -> None:
     edit(
         small_study,
@@ -331,6 +336,7 @@ def test_other_data_are_refused(small_study: Path, tmp_path: Path) -> None:
 # Several calls.
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_study(small_study: Path) -> None:
     edit(small_study, ENDLESS)
     study = begin(small_study)

@@ -11,10 +11,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dynamoe_search.log.heartbeat import new_worker
 from dynamoe_search.log.storage import storage_of
 from dynamoe_search.run.processes import end_with_parent
 from dynamoe_search.run.worker import Job, Worker
+
+pytestmark = pytest.mark.slow
 
 ASK = """
 import json, os, signal, sys

@@ -26,6 +26,8 @@ from tests.run.processes import (
     wait_for_runs,
 )
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = ("epochs = 2", "epochs = 5000")
 SHORT = ("epochs = 2", "epochs = 1")
 SELDOM = ("epochs = 2", "epochs = 1\nevaluations = 3")

@@ -50,6 +50,8 @@ from tests.run.processes import (
     wait_for_training,
 )
 
+pytestmark = pytest.mark.slow
+
 SLOWER = ("epochs = 2", "epochs = 30")
 SHORT = ("epochs = 2", "epochs = 1\nevaluations = 2")
 PROPOSE = "dynamoe_search.search.proposer.Proposer.propose"
