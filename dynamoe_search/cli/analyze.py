@@ -67,11 +67,9 @@ def analyze(
     from dynamoe_search.measure.network import analyze_network
     from dynamoe_search.report.network import network_sentences, network_tables
     from dynamoe_search.report.terminal import print_table
-    from dynamoe_search.run.worker import one_thread
 
     if run is not None and schedule is not None:
         raise InvalidInput("--run and --schedule are both given; give one of them")
-    one_thread()  # as workers have: only then a run gives the same network
     follow = None if every is None else _Follower(every)
     with console.status("reading the log") as status:
         opened = open_study(study, storage, name, data_dir)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.runs import Run, Start
@@ -101,13 +103,14 @@ def trained_network(
         model, again = kept, None
     else:
         on_start(run.number, start.candidate)
-        result = train(
-            plan.network_with(parse_candidate(start.candidate)),
-            data,
-            plan.study.training,
-            start.seed,
-            on_evaluation=on_evaluation or (lambda point, model: None),
-        )
+        with _one_thread():
+            result = train(
+                plan.network_with(parse_candidate(start.candidate)),
+                data,
+                plan.study.training,
+                start.seed,
+                on_evaluation=on_evaluation or (lambda point, model: None),
+            )
         model, again = result.model, result.validation.loss
         if kept is None and again == recorded:
             # A network can be looked at even where it cannot be kept.
@@ -162,6 +165,17 @@ def keep_network(model: Model, folder: Path, number: int, start: Start, data: Da
     path = _path(folder, number, start)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, path, _about(folder, number, start, data))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, as workers do: only then a run gives the same network."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _path(folder: Path, number: int, start: Start) -> Path:

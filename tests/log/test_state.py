@@ -1,6 +1,9 @@
-"""The state of a study is a fold over its events."""
+"""What the events of a study add up to, against counting them one by one."""
 
 import json
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,140 +13,346 @@ from hypothesis import strategies as st
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event, Refused
-from dynamoe_search.log.runs import RunResult, Start, finished, lost, started
+from dynamoe_search.log.runs import (
+    Finish,
+    RunResult,
+    Start,
+    finished,
+    lost,
+    reported,
+    started,
+)
 from dynamoe_search.log.state import Progress, State, catch_up
 from tests.search.driver import MemoryLog
 
 FINAL = ("complete", "pruned", "diverged", "out of memory", "error")
-CANDIDATES = ("3-1", "2-2")
+KEYS = [(candidate, block) for candidate in ("2-1", "1-2") for block in (0, 1)]
 
 
-def begin(log: MemoryLog, candidate: str, block: int, session: str, prunable: bool) -> None:
-    """Start the next attempt at a run, whether or not others are under way."""
-    key, starts = (candidate, block), log.starts()
-    attempt = sum(one.key == key for one in starts)
-    start = Start("search", candidate, block, attempt, 7, "worker", session, number=len(starts))
-    log.append(started(replace(start, prunable=prunable)))
+class History:
+    """Events as they may come about, by odd choices; and what follows from them, counted plainly.
 
+    A run starts again after its last attempt was lost; or in the moment after a late result, which
+    whoever started it had not read. Whatever was started may end, also after it was thought lost.
+    """
 
-@st.composite
-def logs(draw: st.DrawFn) -> MemoryLog:
-    """Any order of starts, ends and losses, also late, twice, and of the dead; some are refused."""
-    log = MemoryLog()
-    for _ in range(draw(st.integers(0, 25))):
-        starts = log.starts()
-        what = draw(st.sampled_from(["start", "finish", "lose"]))
-        if what == "start" or not starts:
-            candidate, block = draw(st.sampled_from(CANDIDATES)), draw(st.integers(0, 1))
-            begin(log, candidate, block, draw(st.sampled_from("ab")), draw(st.booleans()))
-            continue
-        start = draw(st.sampled_from(starts))
-        flops = float(draw(st.integers(0, 5)))
-        event = (
-            lost(start, draw(st.sampled_from(["died", "interrupted"])))
-            if what == "lose"
-            else finished(
-                start, draw(st.sampled_from(FINAL)), RunResult(flops, validation_loss=1.0)
-            )
-        )
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.starts: list[Start] = []
+        self.at: list[float] = []
+        self.interrupted: set[int] = set()
+        self.now = 1000.0
+
+    def add(self, *events: Event) -> bool:
+        before = len(self.log.events)
         try:
-            log.append(event)
+            self.log.append(*events)
         except Refused:
-            assert event.key in {one.key for one in log.events}
-    return log
+            return False
+        self.log.events[before:] = [replace(one, at=self.now) for one in self.log.events[before:]]
+        return True
+
+    def act(self, what: str, pick: int, kind: int, seconds: float) -> None:
+        self.now += seconds
+        if what == "start":
+            self.start(pick, session="ab"[kind % 2])
+        elif self.starts:
+            start = self.starts[pick % len(self.starts)]
+            if start.number in self.interrupted:
+                return  # by its own worker, which does not go on
+            if what == "finish":
+                state = FINAL[kind % len(FINAL)]
+                if state == "pruned" and not start.prunable:
+                    state = "complete"
+                result = RunResult(training_flops=float(kind), validation_loss=float(pick))
+                self.add(finished(start, state, result, "so it ended"))  # type: ignore[arg-type]
+            elif kind % 2:
+                self.add(lost(start, "died"))
+            elif self.add(lost(start, "interrupted")):
+                self.interrupted.add(start.number)
+
+    def start(self, pick: int, session: str) -> None:
+        candidate, block = KEYS[pick % len(KEYS)]
+        attempts = [start for start in self.starts if start.key == (candidate, block)]
+        progress = self.count()
+        may_start = not attempts or (candidate, block) in progress.retries
+        if may_start or (candidate, block) in self.results():
+            start = Start(
+                *("search", candidate, block, len(attempts), block, "worker", session),
+                number=len(self.starts),
+                prunable=block == 0,
+            )
+            self.add(started(start))
+            self.starts.append(start)
+            self.at.append(self.now)
+
+    def results(self) -> dict[tuple[str, int], Finish]:
+        ends = [Finish(**e.content) for e in self.log.events if e.kind == "finished"]
+        return {(end.candidate, end.block): end for end in ends}
+
+    def count(self) -> Progress:
+        state = State()
+        catch_up(self.log, state)  # type: ignore[arg-type]
+        return state.search
 
 
-def folded(log: MemoryLog) -> Progress:
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "start", "finish", "finish", "lose"]),
+        st.integers(0, 11),
+        st.integers(0, 9),
+        st.floats(-2.0, 20.0),
+    ),
+    max_size=40,
+)
+
+
+def history_of(actions: Sequence[tuple[str, int, int, float]]) -> History:
+    history = History()
+    for action in actions:
+        history.act(*action)
+    return history
+
+
+@settings(max_examples=150, deadline=None)
+@given(ACTIONS)
+def test_the_state_is_what_the_events_add_up_to(
+    actions: Sequence[tuple[str, int, int, float]],
+) -> None:
+    history = history_of(actions)
+    progress, starts = history.count(), history.starts
+    ends = history.results()
+    states = plain_states(history)
+    assert [run.start for run in progress.runs] == starts
+    assert [run.number for run in progress.runs] == list(range(len(starts)))
+    assert [run.state for run in progress.runs] == states
+    assert [run.started for run in progress.runs] == history.at
+
+    # One result for each candidate and block, whatever else was tried.
+    complete = {key: end for key, end in ends.items() if end.state == "complete"}
+    found = {(c, b): r for c, blocks in progress.results.items() for b, r in blocks.items()}
+    assert found.keys() == complete.keys()
+    assert all(
+        found[key].validation_loss == end.result["validation_loss"] for key, end in complete.items()
+    )
+    assert progress.flops == sum(end.result["training_flops"] for end in ends.values())
+
+    # Each key that was started is done, under way, or to be tried again.
+    by_key = {start.key: [] for start in starts}
+    for start, state in zip(starts, states, strict=True):
+        by_key[start.key].append((start.session, state))
+    running = {key for key, all_of in by_key.items() if "running" in [s for _, s in all_of]}
+    killers = {
+        key
+        for key, all_of in by_key.items()
+        if key not in ends
+        and key not in running
+        and max(Counter(session for session, s in all_of if s == "died").values(), default=0) > 1
+    }
+    assert progress.done == ends.keys() | killers
+    assert progress.finished == len(ends.keys() | killers)
+    assert progress.given_up == killers
+    assert set(progress.retries) == by_key.keys() - running - progress.done
+    assert {run.start.key for run in progress.running.values()} == running
+    assert [run.number for run in progress.running.values()] == [
+        number for number, state in enumerate(states) if state == "running"
+    ]
+    for candidate in ("2-1", "1-2"):
+        taken = {block for name, block in running | progress.done if name == candidate}
+        assert progress.taken.get(candidate, set()) == taken
+        assert progress.first_free_block(candidate) == min({0, 1, 2} - taken)
+    assert progress.pruned == {
+        candidate
+        for candidate, block in by_key
+        if block == 0
+        and (
+            (candidate, 0) in running or getattr(ends.get((candidate, 0)), "state", "") == "pruned"
+        )
+    }
+    assert progress.seconds == pytest.approx(plain_seconds(history, states), abs=1e-6)
+
+
+def plain_states(history: History) -> list[str]:
+    """The state of each attempt, by the rules as they are written."""
+    states = ["running"] * len(history.starts)
+    number_of = {(start.key, start.attempt): i for i, start in enumerate(history.starts)}
+    done: set[tuple[str, int]] = set()
+    for event in history.log.events:
+        key = event.content["candidate"], event.content["block"]
+        number = number_of[key, event.content["attempt"]]
+        if event.kind == "started" and key in done:
+            states[number] = "superseded"
+        elif event.kind == "finished":
+            done.add(key)
+            for other, start in enumerate(history.starts):
+                if start.key == key and start.attempt <= latest(history, event, key):
+                    states[other] = "superseded" if states[other] == "running" else states[other]
+            states[number] = event.content["state"]
+        elif event.kind == "lost" and states[number] == "running":
+            states[number] = event.content["state"]
+    return states
+
+
+def latest(history: History, until: Event, key: tuple[str, int]) -> int:
+    """The last attempt that had been started before an event."""
+    before = history.log.events[: history.log.events.index(until)]
+    starts = [Start(**event.content) for event in before if event.kind == "started"]
+    return max(start.attempt for start in starts if start.key == key)
+
+
+def plain_seconds(history: History, states: Sequence[str]) -> float:
+    """The length of the union of the intervals, piece by piece."""
+    number_of = {(start.key, start.attempt): i for i, start in enumerate(history.starts)}
+    intervals = []
+    for event in history.log.events:
+        content = event.content
+        number = number_of[(content["candidate"], content["block"]), content["attempt"]]
+        interrupted = event.kind == "lost" and content["state"] == "interrupted"
+        if event.kind == "finished" or (interrupted and states[number] == "interrupted"):
+            intervals.append((history.at[number], max(event.at, history.at[number])))
+    points = sorted({point for interval in intervals for point in interval})
+    return sum(
+        end - begin
+        for begin, end in pairwise(points)
+        if any(low <= begin and end <= high for low, high in intervals)
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(ACTIONS, st.lists(st.integers(0, 40), max_size=4))
+def test_it_does_not_matter_how_often_the_log_is_read(
+    actions: Sequence[tuple[str, int, int, float]], cuts: list[int]
+) -> None:
+    log = history_of(actions).log
+    at_once = State()
+    catch_up(log, at_once)  # type: ignore[arg-type]
+    in_pieces = State()
+    seen: list[int] = []
+    for cut in [*sorted(cuts), len(log.events)]:
+        catch_up(log.until(cut), in_pieces, lambda position, event: seen.append(position))  # type: ignore[arg-type]
+    assert in_pieces == at_once
+    assert seen == list(range(1, len(log.events) + 1))
+    # Means that were asked for in between do not linger.
+    asked = State()
+    for position, event in log.read():
+        asked.apply(position, event)
+        asked.search.means(["validation_loss"])
+    assert asked.search.means(["validation_loss"]) == at_once.search.means(["validation_loss"])
+
+
+def start_of(number: int = 0, candidate: str = "2-1", attempt: int = 0, **of: object) -> Start:
+    return replace(
+        Start("search", candidate, 0, attempt, 0, "w", "a"),
+        number=number,
+        **of,  # type: ignore[arg-type]
+    )
+
+
+def progress_of(*events: tuple[Event, float]) -> Progress:
     state = State()
-    catch_up(log, state)  # type: ignore[arg-type]
+    for position, (event, at) in enumerate(events, start=1):
+        state.apply(position, replace(event, content=json.loads(json.dumps(event.content)), at=at))
     return state.search
 
 
-def intervals_of(progress: Progress) -> list[tuple[float, float]]:
-    """When runs were under way that count: not of those that died, or were superseded."""
-    return [
-        (run.started, run.finished)
-        for run in progress.runs
-        if run.finished is not None and run.state not in ("died", "superseded")
-    ]
-
-
-@given(logs())
-@settings(max_examples=300, deadline=None)
-def test_what_always_holds(log: MemoryLog) -> None:
-    progress = folded(log)
-    ends = [event for event in log.events if event.kind == "finished"]
-    keys = {(e.content["candidate"], e.content["block"]) for e in ends}
-    assert len(keys) == len(ends)  # the log has refused second results
-    assert keys == progress.done - progress.given_up
-    assert progress.finished == len(progress.done)
-    assert progress.flops == sum(e.content["result"]["training_flops"] for e in ends)
-    complete = {
-        (e.content["candidate"], e.content["block"])
-        for e in ends
-        if e.content["state"] == "complete"
-    }
-    assert complete == {(c, b) for c, blocks in progress.results.items() for b in blocks}
-    assert [run.number for run in progress.runs] == list(range(len(progress.runs)))
-    for run in progress.running.values():
-        assert run.state == "running"
-        assert progress.runs[run.number] is run
-        assert run.start.key not in keys
-    for key, run in progress.retries.items():
-        assert key not in progress.done
-        assert run.state in ("died", "interrupted")
-        assert not any(one.start.key == key for one in progress.running.values())
-    for key in progress.given_up:
-        deaths = [
-            r.start.session for r in progress.runs if r.start.key == key and r.state == "died"
-        ]
-        assert max(map(deaths.count, deaths)) >= 2
-    taken = {(c, b) for c, blocks in progress.taken.items() for b in blocks}
-    assert taken == progress.done | {one.start.key for one in progress.running.values()}
-
-
-@given(logs())
-@settings(max_examples=200, deadline=None)
-def test_time_is_the_union_of_intervals(log: MemoryLog) -> None:
-    progress = folded(log)
-    moments = sorted({moment for interval in intervals_of(progress) for moment in interval})
-    covered = sum(
-        after - before
-        for before, after in pairwise(moments)
-        if any(a <= before and after <= b for a, b in intervals_of(progress))
+def test_a_late_result_counts_and_the_second_attempt_is_superseded() -> None:
+    first, second = start_of(), start_of(1, attempt=1)
+    progress = progress_of(
+        (started(first), 0.0),
+        (lost(first, "died"), 5.0),
+        (started(second), 6.0),
+        (finished(first, "complete", RunResult(3.0, validation_loss=0.5)), 8.0),
     )
-    assert progress.seconds == pytest.approx(covered)
+    assert [run.state for run in progress.runs] == ["complete", "superseded"]
+    assert progress.runs[0].message == ""
+    assert not progress.running
+    assert not progress.retries
+    assert progress.seconds == 8.0
+    assert progress.results["2-1"][0].validation_loss == 0.5
+    assert progress.ended == [0, 1]
 
 
-@given(logs(), st.data())
-@settings(max_examples=100, deadline=None)
-def test_it_does_not_matter_how_a_log_is_read(log: MemoryLog, data: st.DataObject) -> None:
+def test_an_attempt_that_starts_after_the_result_is_superseded_at_once() -> None:
+    first, second = start_of(), start_of(1, attempt=1)
+    progress = progress_of(
+        (started(first), 0.0),
+        (lost(first, "died"), 5.0),
+        (finished(first, "complete"), 8.0),
+        (started(second), 9.0),
+        (lost(second, "died"), 20.0),
+    )
+    assert [run.state for run in progress.runs] == ["complete", "superseded"]
+    assert not progress.running
+    assert not progress.retries
+    assert progress.finished == 1
+
+
+def test_stages_are_apart() -> None:
     state = State()
-    for cut in sorted(data.draw(st.lists(st.integers(0, len(log.events)), max_size=4))):
-        catch_up(log.until(cut), state)  # type: ignore[arg-type]
-    catch_up(log, state)  # type: ignore[arg-type]
-    assert state.search == folded(log)
+    one = start_of()
+    for position, stage in enumerate(("search", "confirmation"), start=1):
+        state.apply(position, started(replace(one, stage=stage)))  # type: ignore[arg-type]
+    assert len(state.search.runs) == len(state.stages["confirmation"].runs) == 1
+    state.apply(3, finished(replace(one, stage="confirmation"), "complete"))
+    assert state.search.finished == 0
+    assert state.stages["confirmation"].finished == 1
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        Event("begun", {}),
-        Event("begun", {"format": 3, "study_file": {"model": 3}}),
-        Event("started", {"stage": "search"}),
-        Event("started", {"stage": "nowhere"}),
-        Event("finished", {"stage": "search", "candidate": "9-9", "block": 0, "attempt": 0}),
-        Event("something", {}),
-    ],
-    ids=lambda event: json.dumps([event.kind, event.content])[:40],
-)
-def test_a_damaged_event_is_named(event: Event) -> None:
-    log = MemoryLog()
-    begin(log, "2-2", 0, "a", prunable=False)
-    log.append(event)
+def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
+    one, other = start_of(), start_of(1, "1-2")
+    progress = progress_of(
+        (started(one), 100.0),
+        (finished(one, "complete"), 110.0),
+        (started(other), 120.0),
+        (finished(other, "complete"), 90.0),
+    )
+    assert progress.seconds == 10.0
+
+
+def test_results_come_back_to_the_bit() -> None:
+    result = RunResult(
+        training_flops=1e17 / 3,
+        validation_loss=0.1 + 0.2,
+        mean_active=(1.1, 2.2),
+        measured={"gradient_noise": math.inf},
+        tables={"load": [{"layer": 1, "load": 3}]},
+        seconds={"training_seconds": 1 / 3},
+        versions={"torch": "2.11"},
+    )
+    start = start_of(parameters={"tilt": 1 / 3}, seen=4, passed_over=2)
+    (run,) = progress_of((started(start), 0.0), (finished(start, "complete", result), 1.0)).runs
+    assert run.start == start
+    assert run.result == result
+    assert run.result.value("gradient_noise") == math.inf
+    assert math.isnan(run.result.value("gini"))
+
+
+def content_of(event: Event, **changes: object) -> Event:
+    return replace(event, content={**event.content, **changes})
+
+
+DAMAGED = {
+    "no key": replace(started(start_of()), content={"stage": "search"}),
+    "no dict": replace(started(start_of()), content=[]),  # type: ignore[arg-type]
+    "another stage": content_of(started(start_of()), stage="train"),
+    "another state": content_of(finished(start_of(), "complete"), state="done"),
+    "never started": finished(start_of(candidate="9-9"), "complete"),
+    "no such attempt": lost(start_of(attempt=7), "died"),
+    "a result of text": content_of(finished(start_of(), "complete"), result="good"),
+    "a word for a number": content_of(finished(start_of(), "complete"), result={"samples": "no"}),
+    "no loss": replace(reported(start_of(), 1, 0.5), content={"candidate": "2-1", "block": 0}),
+    "another format": Event("begun", {"format": 99, "study_file": {}}),
+    "no study file": Event("changed", {"format": 3}),
+    "a broken study file": Event("begun", {"format": 3, "study_file": {"seed": "one"}}),
+    "no confirmation": Event("confirmation", {"reference": "2-1"}),
+    "an unknown kind": Event("renamed", {}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_event_is_named_by_its_position(damage: str) -> None:
+    log = MemoryLog([started(start_of()), DAMAGED[damage]])
     state = State()
-    message = rf"event 2 of the log \({event.kind}\) is damaged"
-    for _ in range(2):  # it is not passed over
-        with pytest.raises(InvalidInput, match=message):
-            catch_up(log, state)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=rf"event 2 of the log \({DAMAGED[damage].kind}\) is"):
+        catch_up(log, state)  # type: ignore[arg-type]
     assert state.position == 1

@@ -21,6 +21,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event
 from dynamoe_search.log.heartbeat import GRACE, new_worker
 from dynamoe_search.log.jsonlines import JsonLinesLog
+from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.sql import SqlLog
 from dynamoe_search.run.progress import Snapshot
 from dynamoe_search.run.worker import Job, Worker, one_thread
@@ -44,11 +45,15 @@ def begin(path: Path, url: str | None = None, name: str | None = None) -> Study:
 
 
 def job_of(
-    path: Path, url: str | None = None, session: str = "session", grace: float = GRACE
+    path: Path,
+    url: str | None = None,
+    session: str = "session",
+    grace: float = GRACE,
+    stage: Stage = "search",
 ) -> Job:
     """What the workers of a session are told."""
     study = Study(path, url)
-    return Job(session, study.storage, "search", study.folder, None, "cpu", grace)
+    return Job(session, study.storage, stage, study.folder, None, "cpu", grace)
 
 
 def carry_out(
@@ -57,11 +62,12 @@ def carry_out(
     session: str = "session",
     prepare: Callable[[], object] = lambda: None,
     grace: float = GRACE,
+    stage: Stage = "search",
 ) -> None:
     """Work on a study in this process until nothing is left."""
     one_thread()
     prepare()
-    worker = Worker(job_of(path, url, session, grace), new_worker())
+    worker = Worker(job_of(path, url, session, grace, stage), new_worker())
     with worker.log, worker.heartbeat():
         worker.work(finish=lambda: False, abort=lambda: False)
 
@@ -254,7 +260,9 @@ def parent_of(process: int) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def wait_for_runs(study: Study, count: int, state: str = "complete", stage: str = "search") -> None:
+def wait_for_runs(
+    study: Study, count: int, state: str = "complete", stage: Stage = "search"
+) -> None:
     """Wait until so many training runs, or more, are in that state."""
 
     def reached() -> bool:

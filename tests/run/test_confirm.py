@@ -1,8 +1,10 @@
 """Confirmations: what is trained, on which blocks and splits, and what is refused."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dynamoe_search.budgets import active_parameters, parameter_count
@@ -14,14 +16,19 @@ from dynamoe_search.plan.plan import Plan
 from dynamoe_search.study import Study
 from dynamoe_search.training.loop import train
 from tests.conftest import edit
+from tests.processes import die, replace
 from tests.report import made_up
+from tests.run.processes import KEY, assert_accounted_for, carry_out, dies
+
+STARTED = "dynamoe_search.run.worker.started"
+TRAIN = "dynamoe_search.run.worker.train"
 
 
 def confirm(study: Study, seeds: int | None = None, margin: float | None = None) -> str:
     return study.confirm(seeds, margin, workers=1, progress=False)
 
 
-def confirmation_begun_by(study: Study) -> tuple[Plan, Confirmation]:
+def confirmation_begun_by(study: Study, seeds: int | None = None) -> tuple[Plan, Confirmation]:
     """Begin a confirmation, and stop before its first run."""
     begun: list[tuple[Plan, Confirmation]] = []
 
@@ -30,7 +37,7 @@ def confirmation_begun_by(study: Study) -> tuple[Plan, Confirmation]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study.confirm(workers=1, progress=False, on_start=stop)
+        study.confirm(seeds, workers=1, progress=False, on_start=stop)
     return begun[0]
 
 
@@ -135,6 +142,29 @@ def test_a_confirmation_is_of_one_study_file(small_study: Path) -> None:
     assert study.run(workers=1, progress=False, allow_changes=True) == "finished"
     with pytest.raises(InvalidInput, match=r"changed since its confirmation began \(training\)"):
         confirm(study)
+
+
+def test_it_survives_deaths_and_has_helpers(small_study: Path, url: str) -> None:
+    edit(small_study, ("runs = 14", "runs = 7"), ("epochs = 2", "epochs = 1"))
+    study = made_up.begin(small_study, storage=url)
+    carry_out(small_study, url)
+    confirmation_begun_by(study, 2)
+    for prepare in (partial(replace, TRAIN, die), partial(replace, STARTED, die)):
+        assert dies(small_study, url, prepare=prepare, stage="confirmation")
+    # A helper needs neither the study file nor to be told the stage.
+    helped = Study.at(url)
+    assert helped.work(workers=1, progress=False) == "finished"
+    runs = helped.training_runs("confirmation")
+    names = set(study.confirmation()[1].names)
+    assert runs["state"].tolist() == ["died"] + ["complete"] * 2 * len(names)
+    assert runs.loc[0, KEY].tolist() == runs.loc[1, KEY].tolist()
+    done = runs[runs["state"] == "complete"]
+    assert not done.duplicated(KEY).any()
+    assert set(done["candidate"]) == names
+    assert confirm(study) == "finished"
+    pd.testing.assert_frame_equal(study.training_runs("confirmation"), runs)
+    # The search is as it was.
+    assert len(assert_accounted_for(study, 7)) == 7
 
 
 def test_only_the_loss_counts(small_study: Path) -> None:

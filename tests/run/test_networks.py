@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.run.worker import one_thread
 from dynamoe_search.study import Study
 from dynamoe_search.training.checkpoint import read_about, save_model
 from dynamoe_search.training.evaluation import evaluate
@@ -17,7 +17,6 @@ SHORT = [("runs = 14", "runs = 4"), ("epochs = 2", "epochs = 1")]
 def run(path: Path, allow_changes: bool = False) -> Study:
     study = Study(path)
     study.run(workers=1, progress=False, allow_changes=allow_changes)
-    one_thread()
     return study
 
 
@@ -42,6 +41,17 @@ def test_a_network_that_was_not_kept_is_trained_again_and_is_the_same(begun: Stu
     assert len(started) == 1
     assert again.loss_again is None
     assert evaluate(again.model, again.data.validation).loss == pytest.approx(found.recorded_loss)
+
+
+def test_it_is_the_same_in_a_process_of_several_threads(begun: Study) -> None:
+    torch.set_num_threads(2)
+    try:
+        found = begun.network(run=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert found.loss_again == found.recorded_loss
+    assert begun.network(run=2).loss_again is None
 
 
 def test_what_lies_in_its_place_but_is_another_is_not_taken_for_it(begun: Study) -> None:

@@ -130,7 +130,7 @@ def test_killed_between_a_result_and_its_return(small_study: Path, url: str) -> 
 
 def die_with_a_proposal() -> None:
     def start(start: Start) -> Event:
-        return started(start) if start.passed_over is None else die()
+        return started(start) if start.seen is None else die()
 
     replace(STARTED, start)
 
@@ -313,7 +313,7 @@ def test_two_that_decide_at_once_train_nothing_twice(small_study: Path, url: str
 ROUNDS = 60
 
 
-def race(storage: Storage, name: str, rounds: Any) -> None:
+def race(storage: Storage, name: str, rounds: Any, refused: Any) -> None:
     """Start each run, and record its result, at the same moment as another process does."""
     with open_log(storage, create=True) as log:
         for block in range(ROUNDS):
@@ -323,24 +323,23 @@ def race(storage: Storage, name: str, rounds: Any) -> None:
                 try:
                     log.append(event)
                 except Refused:
-                    log.append(Event("refused", {"worker": name}))
+                    refused.value += 1
 
 
 def test_of_two_writers_of_one_result_one_wins(small_study: Path, url: str) -> None:
     study, rounds = begin(small_study, url), context.Barrier(2)
+    refused = [context.RawValue("i"), context.RawValue("i")]
     with (
-        another_process(race, study.storage, "one", rounds) as one,
-        another_process(race, study.storage, "other", rounds) as other,
+        another_process(race, study.storage, "one", rounds, refused[0]) as one,
+        another_process(race, study.storage, "other", rounds, refused[1]) as other,
     ):
         for process in (one, other):
             process.join(SECONDS_TO_WAIT)
             assert process.exitcode == 0
+    assert sum(count.value for count in refused) == 2 * ROUNDS
     with open_log(study.storage, create=False) as log:
-        events = [event for _, event in log.read()]
-    assert Counter(event.kind for event in events) == {
-        **{"begun": 1, "started": ROUNDS, "finished": ROUNDS},
-        "refused": 2 * ROUNDS,
-    }
+        kinds = Counter(event.kind for _, event in log.read())
+    assert kinds == {"begun": 1, "started": ROUNDS, "finished": ROUNDS}
     runs = study.training_runs()
     assert runs["block"].tolist() == list(range(ROUNDS))
     assert runs["samples"].tolist() == list(range(ROUNDS))
