@@ -19,6 +19,7 @@ def known_of_study(study: Study, family: str | None = None) -> KnownLosses:
     return known_losses(study.training_runs(), study.file, study.data, study.title, family)
 
 
+@pytest.mark.slow
 def test_a_study_is_read_for_any_family(tmp_path: Path) -> None:
     study = keep_study(write_study(tmp_path))
     known = known_of_study(study)

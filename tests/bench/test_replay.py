@@ -96,6 +96,7 @@ def test_a_search_that_has_seen_everything_has_no_regret_despite_noise(tmp_path:
     assert search["regret"].iloc[-1] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_random_search_regrets_what_brute_force_expects(tmp_path: Path) -> None:
     """In the family free, random search draws a whole number per layer, uniformly from 1 to 6.
 
@@ -180,6 +181,7 @@ class Timid(optuna.samplers.RandomSampler):
         return super().sample_independent(study, trial, name, distribution)
 
 
+@pytest.mark.slow
 def test_a_sampler_that_looks_in_the_wrong_place_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_sampler_that_looks_in_the_wrong_place_is_found_out(
     assert comparison["verdict"].tolist() == ["worse", "worse"]
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_would(tmp_path: Path) -> None:
     known = known_of(tmp_path, noise=0.05, blocks=3)
     told: list[tuple[int, int]] = []

@@ -15,6 +15,8 @@ from dynamoe_search.schedules import enumerate_schedules
 from dynamoe_search.study import Study
 from tests.conftest import SMALL_STUDY, edit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "studies" / "schedule-bench"
 

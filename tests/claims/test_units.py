@@ -168,6 +168,7 @@ def test_tables_of_something_else_are_refused(table: ClaimTable, tmp_path: Path)
         load_runs(other)
 
 
+@pytest.mark.slow
 def test_routings_are_measured_and_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -244,6 +244,7 @@ def test_the_correction_counts_what_was_not_run() -> None:
     assert (judge(units, {})["verdict"] == "not run yet").all()
 
 
+@pytest.mark.slow
 def test_whole_folders_rarely_report_false_differences() -> None:
     """Nine questions, all baselines equal: 5 % of folders report a false difference."""
     generator = np.random.default_rng(3)

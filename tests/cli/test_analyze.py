@@ -11,6 +11,8 @@ from dynamoe_search.study import Study
 from tests.cli.calls import error_of, output_of
 from tests.conftest import SMALL_STUDY, edit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:

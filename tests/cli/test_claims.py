@@ -20,6 +20,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_studies_are_run_and_judged_by_their_tables(folder: Path) -> None:
     page = folder / "README.md"
     assert output_of("claims", folder) == f"wrote {page}\n"
@@ -61,6 +62,7 @@ def test_what_was_confirmed_otherwise_is_taken(folder: Path) -> None:
     assert "| digits, paper | 4 | 36 of 36 |" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on(folder: Path, command: Command) -> None:
     options = ("--run", "--seeds", 2, "--only", "digits-compute", "--workers", 1)
     process = command("claims", folder, *options)

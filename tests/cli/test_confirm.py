@@ -28,6 +28,7 @@ def searched(small_study: Path) -> Path:
     return small_study.parent
 
 
+@pytest.mark.slow
 def test_a_search_is_confirmed(searched: Path) -> None:
     plot = searched / "c.png"
     options = ("--seeds", 2, "--margin", 0.02, "--plot", plot)
@@ -48,6 +49,7 @@ def test_a_search_is_confirmed(searched: Path) -> None:
     assert "a margin must not be chosen after" in error_of("confirm", searched, "--margin", 0.1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_confirmation_goes_on(searched: Path, command: Command) -> None:
     process = command("confirm", searched, "--seeds", 3, "--workers", 1)
     wait_for(lambda: "running" in states(searched))

@@ -10,6 +10,7 @@ from tests.cli.calls import error_of
 from tests.processes import Command, output_of
 
 
+@pytest.mark.slow
 def test_it_serves_the_study_until_it_is_interrupted(finished: Path, command: Command) -> None:
     pytest.importorskip("optuna_dashboard")
     process = command("dashboard", finished, "--port", 0)

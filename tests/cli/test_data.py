@@ -16,6 +16,7 @@ def test_data_is_listed(tmp_path: Path) -> None:
         assert fact in listed
 
 
+@pytest.mark.slow
 def test_text_is_prepared_listed_and_trained_on(small_study: Path) -> None:
     folder = small_study.parent
     corpus = folder / "corpus"

@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import pytest
+
 from tests.cli.calls import error_of, output_of
 from tests.report import made_up
 
 
+@pytest.mark.slow
 def test_a_report_is_written(finished: Path, tmp_path: Path) -> None:
     path = finished / "report.html"
     assert output_of("report", finished) == f"wrote {path}\n"

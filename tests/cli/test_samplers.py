@@ -20,6 +20,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_samplers_are_compared_and_nothing_is_trained(study: Path, tmp_path: Path) -> None:
     before = (study / "study.db").read_bytes()
     options = ("--family", "free", "--samplers", "tpe, qmc", "--repetitions", 3, "--runs", 12)
@@ -35,6 +36,7 @@ def test_samplers_are_compared_and_nothing_is_trained(study: Path, tmp_path: Pat
     assert (study / "study.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_table_is_taken_by_its_name() -> None:
     options = ("--samplers", "tpe", "--repetitions", 2, "--runs", 12, "--workers", 1)
     assert "165 schedules" in output_of("compare-samplers", "digits-4x12", *options)
@@ -50,6 +52,7 @@ def test_mistakes_are_told(study: Path, tmp_path: Path) -> None:
     assert f"{tmp_path / 'study.db'} has results of 12 of the budget's 21 schedules" in error
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_it_at_once(study: Path, command: Command) -> None:
     process = command("compare-samplers", study, "--repetitions", 2000, "--samplers", "gp")
     wait_for(lambda: children_of(process.pid))

@@ -36,6 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return path.parent, output_of("run", path, "--workers", 2)
 
 
+@pytest.mark.slow
 def test_run_says_what_it_does_and_what_it_has_found(trained: tuple[Path, str]) -> None:
     folder, said = trained
     assert "12 experts; every candidate has" in said
@@ -51,6 +52,7 @@ def test_run_says_what_it_does_and_what_it_has_found(trained: tuple[Path, str]) 
     assert read["candidate"].tolist() == board["candidate"].tolist()
 
 
+@pytest.mark.slow
 def test_leaderboard_shows_and_writes_what_run_has_found(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_changed_study_file_is_gone_on_with_only_on_request(
     assert "The study file was changed after 14 training runs" in shown
 
 
+@pytest.mark.slow
 def test_runs_that_all_fail_are_told_and_end_in_status_1(small_study: Path) -> None:
     edit(small_study, ("runs = 14", "runs = 2"), ("learning_rate = 5e-3", "learning_rate = 1e20"))
     ended = dynamoe_search("run", small_study, "--workers", 1)
@@ -114,6 +117,7 @@ def test_a_study_is_run_by_one_command_at_a_time(finished: Path) -> None:
     assert "another command is working on this study" in error
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(small_study: Path, command: Command) -> None:
     edit(small_study, ("epochs = 2", "epochs = 5"))
     process = command("run", small_study, "--workers", 1)
@@ -175,6 +179,7 @@ def test_what_cannot_be_written_is_told(finished: Path, option: str) -> None:
     assert f"{path} cannot be written" in error_of("leaderboard", finished, option, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
 def test_a_worker_joins_a_study_that_is_kept_elsewhere(
     small_study: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -196,6 +201,7 @@ def test_a_worker_joins_a_study_that_is_kept_elsewhere(
     assert "there are: digits-search" in error_of("leaderboard", folder, "--name", "other")
 
 
+@pytest.mark.slow
 def test_a_worker_trains(small_study: Path, tmp_path: Path) -> None:
     """What an interrupted command leaves, a worker alone can do."""
     edit(small_study, ("runs = 14", "runs = 2"), ONE_EPOCH)
@@ -214,6 +220,7 @@ def interrupt(plan: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_another_name_leaves_the_first_study_as_it_was(small_study: Path) -> None:
     edit(small_study, ("runs = 14", "runs = 2\nkeep_models = true"), ONE_EPOCH)
     folder = small_study.parent
@@ -227,6 +234,7 @@ def test_another_name_leaves_the_first_study_as_it_was(small_study: Path) -> Non
     assert (folder / "two" / "leaderboard.csv").exists()
 
 
+@pytest.mark.slow
 def test_several_objectives_give_a_front(small_study: Path) -> None:
     edit(
         small_study,
