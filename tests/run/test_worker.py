@@ -20,7 +20,7 @@ from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.run.worker import Job, Worker, check_data
 from dynamoe_search.search.policy import SearchPolicy
 from tests.conftest import edit
-from tests.search.driver import DIGITS, made_up
+from tests.search.driver import DIGITS, described, made_up
 
 FEW_SCHEDULES = (
     ("depth = 4", "depth = 2"),
@@ -65,13 +65,17 @@ def before_its_next_append(worker: Worker, act: Callable[[], object]) -> None:
     log.append = acting  # type: ignore[method-assign]
 
 
-def would_start(worker: Worker) -> Start | None:
-    """What one that joins now would start under the worker's name."""
+def assert_joined_late(worker: Worker) -> None:
+    """It starts what one would that joins now, and has the same in memory."""
     late = Worker(worker.job, worker.name)
     late.release_the_dead()
-    start = late.policy.ask(late.state, worker.name, worker.job.session)
+    expected = late.policy.ask(late.state, worker.name, worker.job.session)
+    assert worker.start_next() == expected
+    late.catch_up()
+    assert isinstance(late.policy, SearchPolicy)
+    assert isinstance(worker.policy, SearchPolicy)
+    assert described(worker.policy.proposer.study) == described(late.policy.proposer.study)
     late.log.close()
-    return start
 
 
 @pytest.mark.parametrize("sampler", ["random", "cmaes", "nsga2"])
@@ -80,18 +84,18 @@ def test_two_that_decide_at_once_start_two_runs(
 ) -> None:
     # The section in which one decides alone is not waited for.
     monkeypatch.setattr("dynamoe_search.run.worker.SECONDS_TO_DECIDE", 0.0)
-    with workers(small_study, storage, ('"random"', f'"{sampler}"')) as (one, other):
+    changes = ('"random"', f'"{sampler}"'), ("runs = 14", "runs = 30")
+    with workers(small_study, storage, *changes) as (one, other):
         found: list[Start] = []
-        for _ in range(5):
+        for _ in range(10):
             # The other decides on the same log, and is in it first.
             before_its_next_append(one, lambda: found.append(start_of(other)))
             found.append(start_of(one))
             for start in found[-2:]:
                 finish(other, start)
-        assert [start.number for start in found] == list(range(10))
-        assert len({start.key for start in found}) == 10
-        expected = would_start(one)
-        assert one.start_next() == expected
+        assert [start.number for start in found] == list(range(20))
+        assert len({start.key for start in found}) == 20
+        assert_joined_late(one)
 
 
 def start_of(worker: Worker) -> Start:
@@ -111,8 +115,7 @@ def test_a_result_may_come_between_a_decision_and_its_start(
             before_its_next_append(one, partial(finish, other, under_way))
             under_way = start_of(one)
             one, other = other, one
-        expected = would_start(one)
-        assert one.start_next() == expected
+        assert_joined_late(one)
 
 
 def test_after_nothing_was_found_what_was_lost_is_tried_again(
@@ -128,6 +131,11 @@ def test_after_nothing_was_found_what_was_lost_is_tried_again(
         one.log.append(lost(last, "died"))
         again = start_of(one)
         assert (again.key, again.attempt) == (last.key, 1)
+        assert isinstance(one.policy, SearchPolicy)
+        late = Worker(one.job, one.name)
+        assert isinstance(late.policy, SearchPolicy)
+        assert described(one.policy.proposer.study) == described(late.policy.proposer.study)
+        late.log.close()
         finish(one, again)
         assert one.start_next() is None
         assert one.state.search.finished == 12
@@ -159,10 +167,8 @@ def test_a_start_that_could_not_be_written_is_decided_again(
         before_its_next_append(one, fail)
         with pytest.raises(OSError, match="no space left"):
             one.start_next()
-        expected = would_start(other)
-        assert start_of(other) == expected
-        expected = would_start(one)
-        assert start_of(one) == expected
+        assert_joined_late(other)
+        assert_joined_late(one)
 
 
 def test_a_damaged_event_is_named(small_study: Path, storage: Storage) -> None:
