@@ -1,11 +1,14 @@
 """A study in memory: its log, and processes that follow it and decide. Results are made up."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
+from optuna.trial import TrialState
 
 from dynamoe_search.budgets import experts_of
 from dynamoe_search.data import embedded_digits
@@ -147,6 +150,21 @@ def run_alone(process: Process, most: int = 1000) -> list[Start]:
 
 def names(starts: Iterable[Start]) -> list[tuple[str, int]]:
     return [start.key for start in starts]
+
+
+def described(study: optuna.Study) -> list[object]:
+    """The trials of a sampler; of those in vain, another process knows only that they were."""
+    kept = [trial for trial in study.trials if trial.state != TrialState.FAIL]
+    return [
+        (t.number, t.state, t.params, t.values, t.intermediate_values, t.constraints, notes_of(t))
+        for t in kept
+    ]
+
+
+def notes_of(trial: optuna.trial.FrozenTrial) -> dict[str, object]:
+    """What samplers and pruners have noted, and look at later."""
+    notes = trial.system_attrs.items()
+    return {key: note for key, note in notes if re.search("generation|completed_rung", key)}
 
 
 def made_up(start: Start, plan: Plan) -> RunResult:

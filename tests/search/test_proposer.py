@@ -18,7 +18,16 @@ from dynamoe_search.search.policy import SearchPolicy
 from dynamoe_search.search.proposer import Proposer
 from dynamoe_search.search.samplers import make_sampler
 from dynamoe_search.search.space import suggest
-from tests.search.driver import POINTS, MemoryLog, Process, made_up, names, plan_of, run_alone
+from tests.search.driver import (
+    POINTS,
+    MemoryLog,
+    Process,
+    described,
+    made_up,
+    names,
+    plan_of,
+    run_alone,
+)
 
 FEW_SCHEDULES = (
     ("depth = 4", "depth = 2"),
@@ -30,21 +39,6 @@ FEW_SCHEDULES = (
 def study_of(process: Process) -> optuna.Study:
     assert isinstance(process.policy, SearchPolicy)
     return process.policy.proposer.study
-
-
-def described(process: Process) -> list[object]:
-    """The trials of its sampler; of those in vain, another process knows only that they were."""
-    kept = [trial for trial in study_of(process).trials if trial.state != TrialState.FAIL]
-    return [
-        (t.number, t.state, t.params, t.values, t.intermediate_values, t.constraints, notes_of(t))
-        for t in kept
-    ]
-
-
-def notes_of(trial: optuna.trial.FrozenTrial) -> dict[str, object]:
-    """What samplers and pruners have noted, and look at later."""
-    notes = trial.system_attrs.items()
-    return {key: note for key, note in notes if re.search("generation|completed_rung", key)}
 
 
 @dataclass
@@ -83,7 +77,7 @@ class Office:
         """One that has lived through it all has in memory what one has that joins now."""
         for process in self.idle:
             process.catch_up()
-            assert described(process) == described(self.fresh(process))
+            assert described(study_of(process)) == described(study_of(self.fresh(process)))
 
     def step(self) -> bool:
         """One thing happens; False where nothing is left to happen."""
@@ -244,7 +238,7 @@ def test_a_result_that_comes_while_another_worker_decides(small_study: Path, sam
     late = Process(log, plan)
     for process in (one, other):
         process.catch_up()
-        assert described(process) == described(late)
+        assert described(study_of(process)) == described(study_of(late))
     # Nothing had to be mended.
     asked_of = [trial.params for trial in study_of(late).trials]
     assert all(start.parameters in asked_of for start in log.starts() if start.seen is not None)
