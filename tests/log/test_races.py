@@ -185,9 +185,10 @@ class InPieces(io.FileIO):
 
 
 def write_for_ever(storage: Storage, name: str, weight: int) -> None:
-    replace(
-        "pathlib.Path.open", lambda path, mode: (InPieces if mode == "ab" else open)(path, mode)
-    )
+    def open_in_pieces(path: Path, mode: str = "r", **options: Any) -> Any:
+        return InPieces(path, mode) if mode == "ab" else open(path, mode, **options)  # noqa: PTH123
+
+    replace("pathlib.Path.open", open_in_pieces)
     numbers = itertools.count()
     with open_log(storage, create=True) as log:
         while True:

@@ -239,6 +239,7 @@ def test_a_folder_that_cannot_be_written(small_study: Path) -> None:
 
 
 def is_read(path: Path, runs: pd.DataFrame) -> None:
+    Study(path).decision()  # imports what nobody may not be able to read
     become_nobody()
     study = Study(path)
     pd.testing.assert_frame_equal(study.training_runs(), runs)
