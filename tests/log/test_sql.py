@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy.dialects.sqlite  # noqa: F401 - a user whom a test becomes may not read it
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
+import sqlalchemy.dialects.sqlite  # noqa: F401 - a user whom a test becomes may not read it
 import torch
 
 from dynamoe_search.data.token_file import prepare_text
