@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -147,14 +148,17 @@ class SearchPolicy:
 
     def _next_of_all(self, progress: Progress) -> _Wanted | None:
         """Of all schedules of the budget, the first of those with the fewest blocks."""
+        least = min(self._all, key=lambda name: len(progress.taken.get(name, ())))
+        if not needs_run(least, progress, self.plan.study.search.blocks):
+            return None
+        return _Wanted(least, None)
+
+    @cached_property
+    def _all(self) -> list[str]:
         plan, budget = self.plan, self.plan.study.budget
         assert plan.solution is not None  # the study file asks for a total
         bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
-        candidates = (str(Candidate(schedule)) for schedule in enumerate_schedules(*bounds))
-        least = min(candidates, key=lambda name: len(progress.taken.get(name, ())))
-        if not needs_run(least, progress, plan.study.search.blocks):
-            return None
-        return _Wanted(least, None)
+        return [str(Candidate(schedule)) for schedule in enumerate_schedules(*bounds)]
 
     def _leader_to_train_again(self, progress: Progress) -> str | None:
         """The finalists, the best named pattern, then the others by rank."""
