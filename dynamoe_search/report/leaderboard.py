@@ -13,7 +13,6 @@ import pandas as pd
 
 from dynamoe_search.decision.leaderboard import differences_by_noise
 from dynamoe_search.report.figure import BLUE, ORANGE, intervals, one_panel
-from dynamoe_search.report.rendering import table_html
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import counted, named, plus_minus
@@ -139,6 +138,8 @@ def _cells(row: Any, is_text: bool) -> tuple[str, ...]:
 
 def leaderboard_html(board: pd.DataFrame, rows: int = 20) -> str:
     """The table of `leaderboard_table` as a piece of HTML, such as notebooks show."""
+    from dynamoe_search.report.rendering import table_html  # jinja2, which a terminal does not need
+
     return table_html(leaderboard_table(board, rows))
 
 
