@@ -43,6 +43,10 @@ class JsonLinesLog(Log):
         with self._alone():
             self._file.open("ab").close()
 
+    def has_begun(self) -> bool:
+        """Whether the file holds an event of the study."""
+        return self._study in self.studies()
+
     def studies(self) -> Iterator[str]:
         """The study of each event in the file."""
         return (line["study"] for _, line in self._lines(0))

@@ -102,9 +102,17 @@ class SqlLog(Log):
                 connection.execute(sa.text("BEGIN IMMEDIATE"))
             _tables.create_all(connection)
 
+    def has_begun(self) -> bool:
+        """Whether the database holds an event of the study."""
+        mine = sa.select(_events.c.number).where(_events.c.study == self._study).limit(1)
+        if not self._has_events():
+            return False
+        with self._reading.connect() as connection:
+            return connection.scalar(mine) is not None
+
     def studies(self) -> list[str]:
         """The names of all studies in the database, in the order of their first events."""
-        if not sa.inspect(self._reading).has_table(_events.name):
+        if not self._has_events():
             return []
         names = sa.select(_events.c.study).group_by(_events.c.study)
         with self._reading.connect() as connection:
@@ -191,6 +199,9 @@ class SqlLog(Log):
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+    def _has_events(self) -> bool:
+        return sa.inspect(self._reading).has_table(_events.name)
 
     @staticmethod
     def _wait_for_others(connection: sa.Connection, what: str) -> None:

@@ -156,7 +156,7 @@ def _connect(storage: Storage, create: bool) -> SqlLog | JsonLinesLog:
 
 
 def _check(storage: Storage, log: SqlLog | JsonLinesLog, create: bool) -> None:
-    if storage.name not in log.studies():
+    if not log.has_begun():
         old = {storage.name} | ({_NAME_IN_VERSION_0_1} if storage.name == _NAME else set())
         if isinstance(log, SqlLog) and not old.isdisjoint(log.studies_of_version_0_1()):
             raise of_version_0_1(str(storage), "under another --name")
