@@ -6,6 +6,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.events import Event, Log
+from dynamoe_search.log.events import Event, Log, Refused
 from dynamoe_search.log.runs import (
     FINISH,
     REPORT,
@@ -24,6 +25,7 @@ from dynamoe_search.log.runs import (
     RunState,
     Stage,
     Start,
+    lost,
 )
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import DataShape
@@ -290,6 +292,23 @@ def catch_up(
     for position, event in log.read(state.position):
         state.apply(position, event)
         follow(position, event)
+
+
+def give_up_dead(log: Log, progress: Progress, is_dead: Callable[[str], bool]) -> None:
+    """Record that the runs of dead workers are lost, so that they are tried again.
+
+    Parameters
+    ----------
+    log : Log
+    progress : Progress
+        Of the stage, as it was last read; it is not brought up to date here.
+    is_dead : callable
+        Whether a worker, by its name, is dead.
+    """
+    for run in progress.running.values():
+        if is_dead(run.start.worker):
+            with suppress(Refused):  # its end was recorded in the meantime
+                log.append(lost(run.start, "died"))
 
 
 def begun(study_file: StudyFile, data: str, shape: DataShape | None = None) -> Event:

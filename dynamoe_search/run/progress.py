@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from dynamoe_search.log.events import Log, Refused
-from dynamoe_search.log.runs import lost
-from dynamoe_search.log.state import Progress, State, catch_up
+from dynamoe_search.log.events import Log
+from dynamoe_search.log.state import Progress, State, catch_up, give_up_dead
 from dynamoe_search.plan.plan import names_of
 from dynamoe_search.search.policy import Policy, leaders
 from dynamoe_search.statistics.pareto import OBJECTIVES
@@ -88,10 +87,7 @@ class Overview:
 
     def release(self, is_dead: Callable[[str], bool]) -> None:
         """Let the runs of dead workers be tried again."""
-        for run in list(self.read().running.values()):
-            if is_dead(run.start.worker):
-                with suppress(Refused):
-                    self.log.append(lost(run.start, "died"))
+        give_up_dead(self.log, self.read(), is_dead)
         self.read()
 
     def ended_by_themselves(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from dynamoe_search.log.runs import (
     reported,
     started,
 )
-from dynamoe_search.log.state import State, catch_up
+from dynamoe_search.log.state import State, catch_up, give_up_dead
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log
 from dynamoe_search.plan.candidate import parse_candidate
 from dynamoe_search.plan.confirmation import loss_alone
@@ -132,11 +132,7 @@ class Worker:
     def release_the_dead(self) -> None:
         """Let the runs of dead workers be tried again."""
         self.catch_up()
-        progress = self.state.stages[self.job.stage]
-        for run in list(progress.running.values()):
-            if self.detector.is_dead(run.start.worker):
-                with suppress(Refused):
-                    self.log.append(lost(run.start, "died"))
+        give_up_dead(self.log, self.state.stages[self.job.stage], self.detector.is_dead)
         self.catch_up()
 
     def a_retry_is_left(self) -> bool | None:
