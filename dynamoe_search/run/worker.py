@@ -29,7 +29,7 @@ from dynamoe_search.log.state import State, catch_up, give_up_dead
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log
 from dynamoe_search.plan.candidate import parse_candidate
 from dynamoe_search.plan.confirmation import loss_alone
-from dynamoe_search.plan.plan import Plan, make_plan
+from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.networks import keep_network
 from dynamoe_search.run.observation import Observation, Pruned
@@ -98,7 +98,7 @@ class Worker:
         confirms = job.stage == "confirmation"
         self.plan = make_plan(loss_alone(study_file) if confirms else study_file, self.data)
         self.detector = FailureDetector(job.grace)
-        self.policy = self._start_over()
+        self._start_over()
         self._is_ahead = False  # whether the policy may have proposed what is not in the log
 
     def heartbeat(self) -> AbstractContextManager[None]:
@@ -114,7 +114,7 @@ class Worker:
         while True:
             with self.log.exclusive("decide", SECONDS_TO_DECIDE):
                 if self._is_ahead:
-                    self.policy = self._start_over()
+                    self._start_over()
                 self.release_the_dead()
                 self._is_ahead = True
                 start = self.policy.ask(self.state, self.name, self.job.session)
@@ -253,22 +253,17 @@ class Worker:
                 " it, then run the same command again"
             ) from error
 
-    def _start_over(self) -> Policy:
-        """A new policy that has followed the log, and has proposed nothing that is not in it."""
+    def _start_over(self) -> None:
+        """Take a new policy, which follows the log, and has proposed nothing that is not in it."""
+        self.policy: Policy
+        if self.job.stage == "search":
+            self.policy = SearchPolicy(self.plan)
+        else:
+            catch_up(self.log, self.state)  # a confirmation may have been extended
+            assert self.state.confirmation is not None  # planned before its first worker starts
+            self.policy = ConfirmationPolicy(self.plan, self.state.confirmation)
         self.state = State()
-        self.policy = make_policy(self.job.stage, self.plan, self.log)
         self.catch_up()
-        return self.policy
-
-
-def make_policy(stage: Stage, plan: Plan, log: Log) -> Policy:
-    """The policy of a stage, before it has followed the log."""
-    if stage == "search":
-        return SearchPolicy(plan)
-    state = State()
-    catch_up(log, state)
-    assert state.confirmation is not None  # planned before its first worker starts
-    return ConfirmationPolicy(plan, state.confirmation)
 
 
 def load_study_data(
