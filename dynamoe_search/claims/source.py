@@ -18,9 +18,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from dynamoe_search.plan.confirmation import DENSE
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 
-DENSE_ACTIVE, DENSE_TOTAL = "dense, active parameters", "dense, total parameters"
+DENSE_ACTIVE, DENSE_TOTAL = DENSE["active"], DENSE["total"]
 DYNAMIC, FIXED = "dynamic routing", "fixed routing"
 About = Literal["images", "tiny", "small", "medium", "routing"]
 
