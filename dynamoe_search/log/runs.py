@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from dynamoe_search.log.events import Event
+from dynamoe_search.plan.constraints import Constraint
 from dynamoe_search.training.settings import CurvePoint
 
 Stage = Literal["search", "confirmation"]
@@ -206,6 +207,12 @@ def finished(
     return Event(
         "finished", asdict(finish), f"finished {start.stage} {start.candidate} {start.block}"
     )
+
+
+def are_feasible(results: Collection[RunResult], constraints: Sequence[Constraint]) -> bool:
+    """Whether most of some results meet the constraints."""
+    met = sum(all(c.violation(result.value(c.key)) <= 0 for c in constraints) for result in results)
+    return met > len(results) / 2
 
 
 def lost(start: Start, state: LostState, message: str = "") -> Event:

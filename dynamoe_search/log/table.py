@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.runs import Run, RunResult, Start
+from dynamoe_search.log.runs import Run, Start, are_feasible
 from dynamoe_search.measure.quantities import MEASURED
 from dynamoe_search.plan.candidate import Candidate, parse_candidate, with_settings
 from dynamoe_search.plan.confirmation import Confirmation
@@ -166,6 +166,7 @@ def baselines_of(candidates: Iterable[Candidate], study_file: StudyFile) -> dict
 def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
     """The columns about the run itself."""
     start, result = run.start, run.result
+    constraints = study_file.search.constraint_list
     known = run.state in _WITH_RESULT
     return {
         "block": start.block,
@@ -174,7 +175,7 @@ def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
         "message": run.message,
         "fraction": result.fraction if known else float("nan"),
         **{name: result.value(name) if known else float("nan") for name in (*_RESULTS, *_TEST)},
-        "feasible": run.state == "complete" and is_feasible(result, study_file),
+        "feasible": run.state == "complete" and are_feasible([result], constraints),
         **{name: result.seconds.get(name, float("nan")) for name in _SECONDS},
         "curve": [vars(point) for point in result.curve] if known else None,
         "mean_active": list(result.mean_active) or None,
@@ -188,11 +189,3 @@ def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
         **{f"version_{package}": number for package, number in result.versions.items()},
         **{f"parameter_{name}": value for name, value in (start.parameters or {}).items()},
     }
-
-
-def is_feasible(result: RunResult, study_file: StudyFile) -> bool:
-    """Whether a result meets the constraints of a study."""
-    return all(
-        constraint.violation(result.value(constraint.key)) <= 0
-        for constraint in study_file.search.constraint_list
-    )

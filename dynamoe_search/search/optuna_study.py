@@ -14,9 +14,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from dynamoe_search.log.runs import Run
+from dynamoe_search.log.runs import Run, are_feasible
 from dynamoe_search.log.state import Progress
-from dynamoe_search.log.table import baselines_of, is_feasible
+from dynamoe_search.log.table import baselines_of
 from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.plan.plan import groups_of, names_of
 from dynamoe_search.plan.study_file import StudyFile
@@ -142,7 +142,7 @@ def _trial(
             "candidate": str(candidate),
             "schedule": str(candidate.schedule),
             "blocks": len(results),
-            "feasible": sum(is_feasible(r, study_file) for r in results) > len(results) / 2,
+            "feasible": are_feasible(results, search.constraint_list),
             **{f"parameter_{name}": at for name, at in (runs[0].start.parameters or {}).items()},
         },
         intermediate_values={

@@ -9,7 +9,7 @@ blocks, one block after another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,11 +17,10 @@ import numpy as np
 
 from dynamoe_search.errors import RunFailed
 from dynamoe_search.log.events import Event
-from dynamoe_search.log.runs import Stage, Start
+from dynamoe_search.log.runs import Stage, Start, are_feasible
 from dynamoe_search.log.state import Progress, State
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.confirmation import Confirmation
-from dynamoe_search.plan.constraints import Constraint
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import SearchSection
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
@@ -248,7 +247,9 @@ def leaders(progress: Progress, search: SearchSection) -> list[str]:
         return []
     values = np.array([[means[name][column] for column in columns] for name in names])
     constraints = search.constraint_list
-    feasible = np.array([_is_feasible(progress, name, constraints) for name in names])
+    feasible = np.array(
+        [are_feasible(progress.results[name].values(), constraints) for name in names]
+    )
     front = np.zeros(len(names), dtype=bool)
     front[feasible] = pareto_front(values[feasible], [q.minimize for q in quantities])
     first = values[:, 0] if quantities[0].minimize else -values[:, 0]
@@ -276,14 +277,3 @@ def stop_at_repeated_errors(progress: Progress, session: str) -> None:
             f"the last {_ERRORS_IN_A_ROW} runs all ended in an error; the last one:"
             f" {errors[-1].message}"
         )
-
-
-def _is_feasible(progress: Progress, candidate: str, constraints: Sequence[Constraint]) -> bool:
-    """Whether most blocks of a candidate meet the constraints."""
-    if not constraints:
-        return True
-    met = [
-        all(c.violation(result.value(c.key)) <= 0 for c in constraints)
-        for result in progress.results[candidate].values()
-    ]
-    return sum(met) > len(met) / 2
