@@ -58,7 +58,6 @@ class _Workers:
         self.fractions: Any = context.RawArray("d", count)
         self.complaints: SimpleQueue[str] = context.SimpleQueue()
         self.processes: dict[int, tuple[ForkServerProcess, str]] = {}
-        self.deaths, self.ended_at_last_death = 0, -1
 
     def run(self) -> bool:
         """Start the workers, replace those that die, and wait for the last to end."""
@@ -126,14 +125,12 @@ class _Workers:
 
     def _replace(self, index: int) -> None:
         """Start a worker where one has died, unless that would not help."""
-        ended = self.overview.ended_by_themselves()
-        self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
-        self.ended_at_last_death = ended
+        deaths = self.overview.count_death()
         if not self.complaints.empty():
             raise RunFailed(self.complaints.get())
-        if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
+        if deaths >= _DEATHS_WITHOUT_PROGRESS:
             raise RunFailed(
-                f"{self.deaths} workers died one after another without finishing a run; try"
+                f"{deaths} workers died one after another without finishing a run; try"
                 " --workers 1. A script must call run() below: if __name__ == '__main__'"
             )
         if not self.finish.is_set():

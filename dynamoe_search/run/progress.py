@@ -73,6 +73,7 @@ class Overview:
         self.log, self.policy, self.on_progress = log, policy, on_progress
         self.state = State()
         self._names = names_of(policy.plan.baselines)
+        self._deaths, self._ended_at_last_death = 0, -1
         self._ranked: tuple[int, Leader | None, Leader | None] = (-1, None, None)
 
     @property
@@ -94,6 +95,13 @@ class Overview:
         """How many runs have ended, without those that were given up; it reads the log."""
         progress = self.read()
         return progress.finished - len(progress.given_up)
+
+    def count_death(self) -> int:
+        """Count a worker's death; how many there were since a run last ended by itself."""
+        ended = self.ended_by_themselves()
+        self._deaths = self._deaths + 1 if ended == self._ended_at_last_death else 1
+        self._ended_at_last_death = ended
+        return self._deaths
 
     def is_over(self) -> bool:
         """Whether nothing is left to do."""

@@ -104,7 +104,6 @@ class _Tasks:
         self.job_on_ray = ray.put(job)
         self.pending: dict[Any, str] = {}
         self.others = FailureDetector(job.grace)
-        self.deaths, self.ended_at_last_death = 0, -1
 
     def run(self) -> bool:
         """Hand out runs as long as there are any, and wait for the last to end."""
@@ -168,12 +167,10 @@ class _Tasks:
     def _bury(self, name: str, error: Exception) -> None:
         """Release the run of a task that has died with its process or its node."""
         self.overview.release(name.__eq__)
-        ended = self.overview.ended_by_themselves()
-        self.deaths = self.deaths + 1 if ended == self.ended_at_last_death else 1
-        self.ended_at_last_death = ended
-        if self.deaths >= _DEATHS_WITHOUT_PROGRESS:
+        deaths = self.overview.count_death()
+        if deaths >= _DEATHS_WITHOUT_PROGRESS:
             raise RunFailed(
-                f"{self.deaths} Ray tasks died one after another without finishing a run; the last:"
+                f"{deaths} Ray tasks died one after another without finishing a run; the last:"
                 f" {error}"
             )
 
