@@ -18,6 +18,10 @@ from dynamoe_search.training.settings import TrainingSettings
 
 SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "nsga2", "nsga3", "exhaustive")
 PRUNERS = ("none", "asha", "hyperband", "median", "wilcoxon")
+FITS_A_MODEL = ("tpe", "gp")
+"""Samplers whose time for a decision grows with the runs that they know."""
+MOST_FITTED = 300
+"""How many runs these are fitted to at most: the best, and an even sample of the others."""
 _DECIMALS = 3  # of a router's constant, so that a candidate can be named
 _OF_ONE_OBJECTIVE = ("cmaes",)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dynamoe_search.plan.study_file import FITS_A_MODEL, MOST_FITTED
+
 if TYPE_CHECKING:
     from dynamoe_search.plan.plan import Plan
 
@@ -31,8 +33,15 @@ def plan_sentences(plan: Plan) -> list[str]:
             held += f" and {study.active:g} active experts per layer on average"
         if equal.residual:
             held += f"; {equal.residual:,} parameters of the budget are left over"
-    return [
+    sampler, runs = study.search.sampler, study.search.runs
+    sentences = [
         f"{study.data.name}: {held}.",
         f"Width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
-        f" {study.search.family} family, {study.search.sampler} sampler.",
+        f" {study.search.family} family, {sampler} sampler.",
     ]
+    if sampler in FITS_A_MODEL and (runs is None or runs > MOST_FITTED):
+        sentences.append(
+            f"From {MOST_FITTED} runs on, {sampler} is fitted to the best and to an even sample of"
+            " the others, so that its decisions take no longer."
+        )
+    return sentences

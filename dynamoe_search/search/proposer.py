@@ -17,15 +17,17 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.samplers import PartialFixedSampler, RandomSampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from dynamoe_search.log.events import Event
 from dynamoe_search.log.runs import FINISH, REPORT, START, Finish, Report, RunResult, Start
 from dynamoe_search.log.state import Key, Progress
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.study_file import FITS_A_MODEL
 from dynamoe_search.search.samplers import KEEPS_RUNGS, KEEPS_STATE, make_pruner, make_sampler
 from dynamoe_search.search.space import suggest, suggest_settings
+from dynamoe_search.search.thinning import ThinnedStudy
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
 _STUDY = "search"  # the same in all processes: Hyperband draws brackets by this name
@@ -80,6 +82,7 @@ class Proposer:
         )
         self._objectives = [objective.column for objective in objectives]
         self._columns = [*self._objectives, *(c.key for c in search.constraint_list)]
+        self._fitted = ThinnedStudy(self.study)
         self._started: set[Key] = set()
         self._followed: dict[Key, _Followed] = {}
         self._untold: deque[tuple[int, Finish, _Followed | None]] = deque()
@@ -142,12 +145,17 @@ class Proposer:
 
         A sampler that proposes a known candidate gets its mean, and would propose it again.
         """
-        search = self.plan.study.search
-        name = "random" if passed_over else search.sampler
-        self.study.sampler = self._sampler(name, passed_over)
+        name = "random" if passed_over else self.plan.study.search.sampler
+        sampler = self._sampler(name, passed_over)
+        if name in FITS_A_MODEL:
+            sampler = _fixed(self._fitted.ask(sampler, self._suggest))
+        self.study.sampler = sampler
         trial = self.study.ask()
+        return self._suggest(trial), trial
+
+    def _suggest(self, trial: optuna.Trial) -> Candidate:
         parameters = suggest(trial, self.plan.family, self.plan.depth)
-        return self.plan.candidate(parameters, suggest_settings(trial, search.also)), trial
+        return self.plan.candidate(parameters, suggest_settings(trial, self.plan.study.search.also))
 
     def _sampler(self, name: str, passed_over: int) -> optuna.samplers.BaseSampler:
         return make_sampler(name, self.plan.study.seed, len(self._started), passed_over)
@@ -196,16 +204,12 @@ class Proposer:
     def _ask_for(self, start: Start) -> optuna.Trial:
         """A trial of given parameters."""
         assert start.parameters is not None
-        search = self.plan.study.search
-        sampler: optuna.samplers.BaseSampler = RandomSampler(seed=0)
-        if search.sampler in KEEPS_STATE:  # it counts this trial, too
-            sampler = self._sampler(search.sampler, 0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study.sampler = PartialFixedSampler(dict(start.parameters), sampler)
+        sampler = self.plan.study.search.sampler
+        # One that keeps a state counts this trial, too.
+        others = self._sampler(sampler, 0) if sampler in KEEPS_STATE else None
+        self.study.sampler = _fixed(start.parameters, others)
         trial = self.study.ask()
-        suggest(trial, self.plan.family, self.plan.depth)
-        suggest_settings(trial, search.also)
+        self._suggest(trial)
         return trial
 
     def _follow_report(self, report: Report) -> None:
@@ -228,7 +232,7 @@ class Proposer:
                 self._tell(followed.trial, finish.result)
             elif followed is not None:
                 state = TrialState.PRUNED if finish.state == "pruned" else TrialState.FAIL
-                self.study.tell(followed.trial, state=state)
+                self._know(self.study.tell(followed.trial, state=state))
 
     def _tell(self, trial: optuna.Trial, result: RunResult) -> None:
         if any(math.isnan(result.value(column)) for column in self._columns):
@@ -238,7 +242,22 @@ class Proposer:
             trial.set_constraint(
                 str(constraint), constraint.violation(result.value(constraint.key))
             )
-        self.study.tell(trial, [result.value(column) for column in self._objectives])
+        values = [result.value(column) for column in self._objectives]
+        self._know(self.study.tell(trial, values))
+
+    def _know(self, trial: FrozenTrial) -> None:
+        """Let a sampler that fits a model know of a trial that has ended."""
+        if self.plan.study.search.sampler in FITS_A_MODEL and trial.state != TrialState.FAIL:
+            self._fitted.add(trial)
+
+
+def _fixed(
+    parameters: Mapping[str, float], others: optuna.samplers.BaseSampler | None = None
+) -> optuna.samplers.BaseSampler:
+    """A sampler that proposes these values; what they leave out, the other sampler proposes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return PartialFixedSampler(dict(parameters), others or RandomSampler(seed=0))
 
 
 def needs_run(candidate: str, progress: Progress, blocks: int) -> bool:

@@ -175,6 +175,16 @@ def test_a_late_joiner_decides_the_same_by_gaussian_processes(small_study: Path)
     office_of(small_study, "gp", runs=22, seed=0).run()
 
 
+def test_a_late_joiner_decides_the_same_from_a_part_of_the_results(
+    small_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, number in (("MOST_FITTED", 15), ("_BEST", 4), ("_BETWEEN", 5)):
+        monkeypatch.setattr(f"dynamoe_search.search.thinning.{name}", number)
+    office = office_of(small_study, "tpe", runs=60, seed=4)
+    office.run()
+    assert Process(office.log, office.plan).progress.finished == 60
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
 def test_a_late_joiner_decides_the_same_of_several_objectives(
     small_study: Path, sampler: str
