@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 FEWEST_CANDIDATES = 8  # enough to fit a width, a height and a noise
 _MEAN_VARIANCE = 100.0  # of the prior on the overall mean, over the variance of the losses
 _LEAST_WIDTH = 1e-6  # where all candidates lie at one place
+# Width, height and noise need no more candidates than this; fitting them takes time by the cube.
+_MOST_TO_FIT = 300
 
 AXES = ("descending", "pyramid")
 """The patterns that lie on the map's axes: experts early or late, and in the middle or at the ends.
@@ -160,7 +162,8 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     map of `place_on_map`, with the same width for both axes. The noise of a mean of n runs,
     s / sqrt(n), is known from the study's blocks. What the map does not show, such as other
     differences between schedules, is fitted as further noise. So the surface is the mean loss of
-    the schedules at a position, and its interval is that of this mean.
+    the schedules at a position, and its interval is that of this mean. Width, height and further
+    noise are fitted to at most 300 candidates, an even sample by loss; the surface, to all.
 
     Parameters
     ----------
@@ -213,14 +216,26 @@ def _fit(places: Floats, losses: Floats, error: Floats) -> GaussianProcessRegres
     kernel = ConstantKernel(1.0, (1e-3, 1e3)) * Matern(width, (width, 20 * width), nu=2.5)
     kernel += ConstantKernel(_MEAN_VARIANCE, "fixed")  # the overall mean is unknown, too
     kernel += WhiteKernel(0.1, (1e-6, 10.0))
+    values, noise = (losses - losses.mean()) / scale, (error / scale) ** 2 + 1e-9
+    some = _even_sample(losses, _MOST_TO_FIT)
     process = GaussianProcessRegressor(
-        kernel, alpha=(error / scale) ** 2 + 1e-9, n_restarts_optimizer=3, random_state=0
+        kernel, alpha=noise[some], n_restarts_optimizer=3, random_state=0
     )
     # Threads wait for each other longer than such small matrices take.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         # A width at its bound is a valid result: the loss hardly changes over the map.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return process.fit(places, (losses - losses.mean()) / scale)
+        process.fit(places[some], values[some])
+        if len(some) == len(values):
+            return process
+        whole = GaussianProcessRegressor(process.kernel_, alpha=noise, optimizer=None)
+        return whole.fit(places, values)
+
+
+def _even_sample(losses: Floats, most: int) -> NDArray[np.intp]:
+    """The places of at most so many losses, from the lowest to the highest in even steps."""
+    ranks = np.linspace(0, len(losses) - 1, min(most, len(losses))).round().astype(int)
+    return np.sort(np.argsort(losses, kind="stable")[ranks])
 
 
 def _surface(

@@ -130,6 +130,20 @@ def test_a_smooth_landscape_is_found() -> None:
     assert far[0] > 2 * there.max()
 
 
+@pytest.mark.slow
+def test_widths_from_a_sample_of_many_candidates_are_those_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(1)
+    truth = 1 + 0.1 * place_on_map(SCHEDULES)[:, 0]
+    runs = runs_of(SCHEDULES, truth[:, None] + 0.02 * generator.standard_normal((455, 2)))
+    sampled = fit_landscape(runs).candidates
+    monkeypatch.setattr("dynamoe_search.decision.landscape._MOST_TO_FIT", 1_000)
+    whole = fit_landscape(runs).candidates
+    assert np.abs(sampled["fitted"] - whole["fitted"]).max() < 0.5 * whole["margin"].max()
+    assert sampled["margin"].mean() == pytest.approx(whole["margin"].mean(), rel=0.3)
+
+
 def test_mere_noise_predicts_nothing() -> None:
     generator = np.random.default_rng(3)
     runs = runs_of(SCHEDULES[::8], 1 + 0.01 * generator.standard_normal((57, 2)))
