@@ -309,13 +309,15 @@ class Study:
         session = self._session(device=device)
         return network_of_study(session, candidate, run, on_start, on_evaluation)
 
-    def report(self, out: Path | str | None = None) -> Path:
+    def report(self, out: Path | str | None = None, *, progress: bool = True) -> Path:
         """Write all that is known of the study to one HTML file that needs no other.
 
         Parameters
         ----------
         out : Path or str, optional
             The file; ``report.html`` in the study's folder where it is None.
+        progress : bool
+            Whether to show which section is being made.
 
         Returns
         -------
@@ -325,7 +327,7 @@ class Study:
         from dynamoe_search.report.html.page import make_report
 
         path = Path(out) if out is not None else self.folder / "report.html"
-        html = make_report(self)
+        html = make_report(self, progress)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(html, encoding="utf-8")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection, Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import rich.table
 from rich import box
@@ -18,6 +19,8 @@ from dynamoe_search.report.table import Table
 
 if TYPE_CHECKING:
     from dynamoe_search.run.progress import Snapshot
+
+Item = TypeVar("Item")
 
 _WIDER_THAN_ANY = 10_000
 _SECONDS_BETWEEN_LINES = 10.0
@@ -62,6 +65,34 @@ def _drawn(table: Table, count: int) -> rich.table.Table:
     return drawn
 
 
+def can_animate(console: Console) -> bool:
+    """Whether a bar can move there: in a terminal, or in a notebook that has ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+
+
+def with_progress(
+    items: Collection[Item], name: Callable[[Item], str], is_shown: bool
+) -> Iterator[Item]:
+    """Give items one after another, with a bar that names the present one.
+
+    Parameters
+    ----------
+    items : collection
+    name : callable
+        What to call an item.
+    is_shown : bool
+        Whether to show a bar, where one can move. It is gone at the end.
+    """
+    console = Console()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
+    disable = not (is_shown and can_animate(console))
+    with Bar(*columns, console=console, transient=True, disable=disable) as bar:
+        task = bar.add_task("", total=len(items))
+        for done, item in enumerate(items):
+            bar.update(task, completed=done, description=name(item))
+            yield item
+
+
 class ProgressDisplay:
     """Progress of a search: a bar in a terminal or a notebook, a line now and then elsewhere.
 
@@ -78,9 +109,7 @@ class ProgressDisplay:
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console()
         self.quiet = quiet
-        # In a notebook rich draws with ipywidgets.
-        in_notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
-        self.has_bar = not quiet and (self.console.is_terminal or in_notebook)
+        self.has_bar = not quiet and can_animate(self.console)
         self.begun = time.monotonic()
         self.fraction_at_start: float | None = None
         self.last_line = 0.0

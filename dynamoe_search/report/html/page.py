@@ -14,6 +14,7 @@ from dynamoe_search.report.html.reproduction import reproduction
 from dynamoe_search.report.html.sections import MakeSection, Section
 from dynamoe_search.report.html.svg import Picture, draw
 from dynamoe_search.report.rendering import render
+from dynamoe_search.report.terminal import with_progress
 
 if TYPE_CHECKING:
     from dynamoe_search.study import Study
@@ -48,7 +49,7 @@ class Part:
     missing: str = ""
 
 
-def make_report(study: Study) -> str:
+def make_report(study: Study, progress: bool = False) -> str:
     """All that is known of a study, as one HTML file that needs no other.
 
     Without the study's data, the report does not say what the budget buys.
@@ -56,6 +57,8 @@ def make_report(study: Study) -> str:
     Parameters
     ----------
     study : Study
+    progress : bool
+        Whether to show which section is being made.
 
     Raises
     ------
@@ -63,7 +66,10 @@ def make_report(study: Study) -> str:
         Where the study has not begun.
     """
     evidence = Evidence(study, study.training_runs())
-    parts = [_part(anchor, *about, evidence) for anchor, about in SECTIONS.items()]
+    parts = [
+        _part(anchor, *about, evidence)
+        for anchor, about in with_progress(SECTIONS.items(), lambda one: one[1][0], progress)
+    ]
     return render("report.html", title=study.title, version=__version__, parts=parts)
 
 
