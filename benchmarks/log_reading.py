@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import tempfile
 import time
 from contextlib import ExitStack
@@ -50,9 +51,10 @@ STUDY = {
 
 
 def result_of(start: Start) -> RunResult:
-    """A result of ordinary size, in which experts near the input are good."""
+    """A result of ordinary size, in which experts near the input are good, with some noise."""
     counts = [int(count) for count in start.candidate.split("-")]
-    loss = sum(layer * count for layer, count in enumerate(counts)) / sum(counts) / 10
+    noise = random.Random(f"{start.candidate} {start.seed}").gauss(0, 0.02)
+    loss = 0.1 + sum(layer * count for layer, count in enumerate(counts)) / sum(counts) / 10 + noise
     curve = tuple(CurvePoint(part / 10, part, 1e8 * part, loss, 0.9) for part in range(1, 11))
     means = (2.0,) * len(counts)
     return RunResult(1e9, 1000, 1.0, loss, 0.9, mean_active=means, layer_entropy=means, curve=curve)
