@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +18,7 @@ from optuna.trial import FixedTrial, FrozenTrial, create_trial
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.state import Progress
 from dynamoe_search.plan.plan import Plan
+from dynamoe_search.search.quiet import quiet
 from dynamoe_search.search.space import suggest, suggest_settings
 
 CHANCE = "(chance)"
@@ -85,7 +85,8 @@ def parameter_importance(
     for repetition in range(repetitions):
         drawn = generator.integers(len(candidates), size=min(len(candidates), _MOST_DRAWN))
         chance = generator.uniform(size=len(drawn))
-        sample = optuna.create_study()
+        with quiet():
+            sample = optuna.create_study()
         sample.add_trials(
             [_with_chance(candidates[i], c) for i, c in zip(drawn, chance, strict=True)]
         )
@@ -136,6 +137,5 @@ def _importances(name: str, study: optuna.Study, seed: int) -> dict[str, float]:
     evaluator: BaseImportanceEvaluator = PedAnovaImportanceEvaluator()
     if name == "fanova":
         evaluator = FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quiet():
         return optuna.importance.get_param_importances(study, evaluator=evaluator)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import datetime
 from statistics import fmean, median_high
 
@@ -20,6 +18,7 @@ from dynamoe_search.log.table import baselines_of
 from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.plan.plan import groups_of, names_of
 from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.search.quiet import quiet
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
 _STATES = {"running": TrialState.RUNNING, "pruned": TrialState.PRUNED}
@@ -59,7 +58,7 @@ def optuna_study(
     distributions = _distributions(candidates.values(), study_file)
     baselines = baselines_of(candidates.values(), study_file)
     names, groups = names_of(baselines), groups_of(baselines)
-    with _quiet():
+    with quiet():
         study = optuna.create_study(
             study_name=name,
             storage=storage,
@@ -72,19 +71,6 @@ def optuna_study(
         trial.set_user_attr("group", groups.get(text, "searched"))
         study.add_trial(trial)
     return study
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from saying that a study was created, and that it may change its interface."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def _parameters(candidate: Candidate) -> dict[str, float]:

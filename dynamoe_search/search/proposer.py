@@ -10,7 +10,6 @@ which results its sampler had seen.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from dynamoe_search.log.state import Key, Progress
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import FITS_A_MODEL
+from dynamoe_search.search.quiet import quiet
 from dynamoe_search.search.samplers import KEEPS_RUNGS, KEEPS_STATE, make_pruner, make_sampler
 from dynamoe_search.search.space import suggest, suggest_settings
 from dynamoe_search.search.thinning import ThinnedStudy
@@ -255,8 +255,7 @@ def _fixed(
     parameters: Mapping[str, float], others: optuna.samplers.BaseSampler | None = None
 ) -> optuna.samplers.BaseSampler:
     """A sampler that proposes these values; what they leave out, the other sampler proposes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quiet():
         return PartialFixedSampler(dict(parameters), others or RandomSampler(seed=0))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from optuna.pruners import (
 )
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.search.quiet import quiet
 
 # These keep a state besides trials and their values.
 KEEPS_STATE = ("cmaes", "nsga2", "nsga3", "qmc")
@@ -45,8 +45,7 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
         "independent_sampler": optuna.samplers.RandomSampler(seed=drawn),
         "warn_independent_sampling": False,
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quiet():
         match name:
             case "tpe":
                 return optuna.samplers.TPESampler(seed=drawn, multivariate=True)
@@ -78,8 +77,7 @@ def make_pruner(name: str, evaluations: int) -> BasePruner:
     InvalidInput
         For an unknown name.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quiet():
         match name:
             case "none":
                 return NopPruner()

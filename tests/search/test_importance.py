@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -43,6 +44,17 @@ def test_the_draws_are_those_of_the_seed(process: Process) -> None:
     assert first.equals(again)
     spread = first.groupby(["evaluator", "parameter"])["importance"].nunique()
     assert (spread["fanova"] == 2).all()
+
+
+def test_optuna_says_nothing(process: Process, capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        importance_of(process, repetitions=1)
+        assert capfd.readouterr().err == ""
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def test_what_is_searched_next_to_the_schedule_is_among_the_parameters(small_study: Path) -> None:
