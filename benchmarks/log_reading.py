@@ -41,7 +41,7 @@ from dynamoe_search.statistics.intervals import Noise, half_width
 from dynamoe_search.study import Study
 from dynamoe_search.training.settings import CurvePoint
 
-STORAGES, SAMPLERS = ("sqlite", "jsonl"), ("random", "tpe")
+STORAGES = ("sqlite", "jsonl")
 # Many more runs than are decided here: the sampler explores until the last quarter.
 STUDY = {
     "model": {"depth": 8, "width": 32, "hidden": 64},
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--short", type=int, default=100, help="finished runs of the short log")
     parser.add_argument("--long", type=int, default=5_000, help="finished runs of the long log")
     parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe"])
     arguments = parser.parse_args()
     numbers = arguments.short, arguments.long
     titles = (f"ms, {runs:,} runs" for runs in numbers)
@@ -206,7 +207,7 @@ def main() -> None:
         plan = Study.create(folder, STUDY).plan
     events = history(plan, max(numbers))
     for kind in STORAGES:
-        for sampler in SAMPLERS:
+        for sampler in arguments.samplers:
             search = plan.study.search.model_copy(update={"sampler": sampler})
             own = replace(plan, study=plan.study.model_copy(update={"search": search}))
             pairs = measure(kind, own, events, numbers, arguments.repeats)
