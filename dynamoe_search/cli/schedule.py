@@ -92,6 +92,7 @@ def schedule_list(
 ) -> None:
     """Show the six patterns, uniform, and the literature's presets at one budget."""
     from dynamoe_search.report.schedules import schedule_table
+    from dynamoe_search.report.terminal import print_table
 
     schedules = {
         pattern: pattern_schedule(pattern, layers, experts, minimum, maximum, contrast)
@@ -105,7 +106,7 @@ def schedule_list(
     }
     about["uniform"] = "the origin: the same everywhere"
     console.print(f"{layers} layers share {experts} experts", highlight=False)
-    console.print(schedule_table(schedules | presets, about))
+    print_table(console, schedule_table(schedules | presets, about))
     if plot is not None:
         from dynamoe_search.report.schedules import plot_schedules
 

@@ -36,6 +36,7 @@ def output_of(*arguments: object) -> str:
     ended = dynamoe_search(*arguments)
     assert ended.status == 0, ended.errors
     assert ended.errors == ""
+    assert "Column(" not in ended.output  # a table is drawn, not described
     return ended.output
 
 
