@@ -23,10 +23,12 @@ def worker_context() -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dynamoe_search.run.worker"])
-    # This one first: started later, it would unblock interrupts.
-    resource_tracker.ensure_running()
-    with _one_thread_each(), interrupts_put_off():
-        forkserver.ensure_running()
+    # One thread for each worker; and no module of the current folder, where a random.py may lie.
+    with _environment(OMP_NUM_THREADS="1", PYTHONSAFEPATH="1"):
+        # This one first: started later, it would unblock interrupts.
+        resource_tracker.ensure_running()
+        with interrupts_put_off():
+            forkserver.ensure_running()
     return context
 
 
@@ -88,14 +90,15 @@ def interrupts_put_off() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let the processes that are started meanwhile compute on one thread each."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -17,8 +17,11 @@ from dynamoe_search.log.heartbeat import new_worker
 from dynamoe_search.log.storage import storage_of
 from dynamoe_search.run.processes import end_with_parent
 from dynamoe_search.run.worker import Job, Worker
+from tests.conftest import edit
 
 pytestmark = pytest.mark.slow
+
+PACKAGE = "dynamoe_search"
 
 ASK = """
 import json, os, signal, sys
@@ -70,6 +73,25 @@ def test_workers_have_one_thread_and_no_ear_for_interrupts() -> None:
         "assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])"
     )
     assert answer_of(ask(describe_itself, meanwhile=unchanged)) == ["1", True]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[str(Path(sys.executable).with_name("dynamoe-search"))], [sys.executable, "-m", PACKAGE]],
+    ids=["script", "module"],
+)
+def test_no_module_of_the_current_folder_is_run(small_study: Path, command: list[str]) -> None:
+    for name in ("random", "types", "queue", "pandas", "torch", "selectors"):
+        (small_study.parent / f"{name}.py").write_text("raise RuntimeError('not for you')")
+    edit(small_study, ("epochs = 2", "epochs = 1"), ("runs = 14", "runs = 2"))
+    done = subprocess.run(
+        [*command, "run", str(small_study), "--workers", "1"],
+        cwd=small_study.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_interrupt_while_it_imports_does_no_harm() -> None:
