@@ -3,7 +3,11 @@
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+
+from dynamoe_search.data.split import SPLITS
+from dynamoe_search.data.token_file import TokenFile
 
 PACKINGS = ("", ".gz", ".zst")
 
@@ -21,3 +25,15 @@ def pack(content: bytes, ending: str) -> bytes:
     if ending == ".zst":
         return pa.Codec("zstd").compress(content, asbytes=True)
     return content
+
+
+def texts(file: TokenFile) -> dict[str, list[str]]:
+    """The documents of each split, separated at their ends."""
+    tokenizer = file.header.tokenizer
+    found = {}
+    for split in SPLITS:
+        tokens = getattr(file, split)
+        assert tokens[-1] == tokenizer.end_of_document
+        ends = np.flatnonzero(tokens == tokenizer.end_of_document) + 1
+        found[split] = [tokenizer.decode(part) for part in np.split(tokens, ends[:-1])]
+    return found
