@@ -64,9 +64,8 @@ def read_plain_text(path: Path, sure: bool = False) -> Iterator[str]:
 def _refuse_other_than_text(path: Path, beginning: bytes) -> None:
     if _JSON.match(beginning):
         raise InvalidInput(
-            f"{path} is read as plain text by its name, but looks like JSON; to read its documents,"
-            " let the name of a file with one JSON object per line end in .jsonl; to learn the JSON"
-            " itself, add --format text"
+            f"{path} is read as plain text by its name, but looks like JSON; if each line is an"
+            " object, rename it to end in .jsonl; to learn the JSON itself, add --format text"
         )
     if b"\0" in beginning:
         raise InvalidInput(

@@ -88,7 +88,7 @@ def load_images(
     if name == EMBEDDED_IMAGES:
         return embedded_digits(seed, device)
     if name not in IMAGE_FILES:
-        raise InvalidInput(f"unknown data set {name!r}; choose from {', '.join(IMAGE_SETS)}")
+        raise InvalidInput(f"unknown data set {shown(name)!r}; choose from {', '.join(IMAGE_SETS)}")
     files = IMAGE_FILES[name]
     directory = require_directory(
         directory, f"for {name} it must contain a folder {files.folders[0]} with {files.needed}"

@@ -98,9 +98,9 @@ def choose_split(documents: Iterable[str], seed: int) -> Split:
             return usual
     if len(keys) < len(SPLITS):
         raise InvalidInput(
-            f"the text has {len(keys)} different documents, but training, validation and test need"
-            f" one each; give more text (plain text is split at blank lines into documents of"
-            f" {SHORTEST:,} characters or more; each file is at least one)"
+            "training, validation and test need three different documents, but the text has"
+            f" {len(keys)}; give more text (plain text is split at blank lines into documents of"
+            f" {SHORTEST:,} characters or more, and each file is at least one)"
         )
     ordered = sorted(keys)
     test = max(min(usual.test, ordered[-1]), ordered[2])

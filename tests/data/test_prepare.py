@@ -89,7 +89,7 @@ def test_a_few_documents_fill_every_part(tmp_path: Path, count: int, name: str) 
 
 def test_too_few_documents_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("a short text")
-    with pytest.raises(InvalidInput, match=r"has 1 different documents, .* need one each; give"):
+    with pytest.raises(InvalidInput, match=r"need three different documents, .* has 1; give"):
         prepare_text(tmp_path / "one.txt", tmp_path / "corpus.tokens")
     assert [path.name for path in tmp_path.iterdir()] == ["one.txt"]
 

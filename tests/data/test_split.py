@@ -80,7 +80,7 @@ def test_a_large_corpus_is_read_only_at_its_beginning() -> None:
 
 @pytest.mark.parametrize("documents", [[], ["one"] * 9, ["one", "two", "", "one"]])
 def test_fewer_than_three_documents_are_refused(documents: list[str]) -> None:
-    message = rf"has {len(set(documents) - {''})} different documents, .* 4,096 characters"
+    message = rf"need three .*, but the text has {len(set(documents) - {''})}; .* 4,096 characters"
     with pytest.raises(InvalidInput, match=message):
         choose_split(documents, seed=0)
 
