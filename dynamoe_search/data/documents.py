@@ -135,7 +135,8 @@ def _files_below(folder: Path, text_format: TextFormat | None) -> list[Path]:
     if text_format is None and len(counts) > 1:
         found = ", ".join(f"{count:,} {known}" for known, count in sorted(counts.items()))
         raise InvalidInput(
-            f"{folder} has files of several formats ({found}); choose one of them with --format"
+            f"{folder} has files of several formats ({found}); choose one of them, as with --format"
+            f" {counts.most_common(1)[0][0]}"
         )
     if wanted not in counts:
         endings = ENDINGS[wanted] if wanted else sum(ENDINGS.values(), ())

@@ -38,7 +38,7 @@ _MAGIC = b"\x93DYNAMOE"
 _VERSION = 1
 _PREFIX = struct.Struct("<8sII32s")
 _ALIGNMENT = 64
-_LARGEST_HEADER = 2**26
+_LARGEST_HEADER = 2**24  # bytes; byte pairs for 2^18 ids take about 5 million
 _CHUNK = 2**22
 
 Progress = Callable[[int, int], None]
@@ -255,6 +255,11 @@ def _packed(header: TokenFileHeader) -> bytes:
     """The bytes before the tokens."""
     content = header.model_dump_json().encode()
     content += b" " * (-(_PREFIX.size + len(content)) % _ALIGNMENT)
+    if len(content) > _LARGEST_HEADER:
+        raise InvalidInput(
+            f"the byte pairs take {len(content):,} bytes, but a token file has at most"
+            f" {_LARGEST_HEADER:,} for them; choose a smaller vocabulary"
+        )
     digest = hashlib.sha256(content).digest()
     return _PREFIX.pack(_MAGIC, _VERSION, len(content), digest) + content
 
@@ -278,7 +283,7 @@ def _read_header(path: Path, file: IO[bytes]) -> TokenFileHeader:
     try:
         return TokenFileHeader.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_input=False)[0]
         where = shown(".".join(map(str, first["loc"]))) or "JSON"
         raise _damaged(path, f"has a header that is not valid ({where}: {first['msg']})") from error
 

@@ -79,6 +79,8 @@ def test_a_format_can_be_said(tmp_path: Path) -> None:
         (("prepare", "absent.txt", "out.bin"), "must end in .tokens"),
         (("prepare", "x" * 5000, "out.tokens"), "File name too long"),
         (("prepare", "absent.txt", "x" * 5000 + ".tokens"), "File name too long"),
+        (("prepare", "absent.txt", "out.tokens", "--seed", 10**30), "must be from 0 to"),
+        (("prepare", "absent.txt", "out.tokens", "--vocabulary", "9" * 5000), "--vocabulary"),
         (("list", "--data-dir", "x" * 5000), "File name too long"),
         (("download", "mnist"), "--data-dir or DYNAMOE_DATA"),
         (("download", "digits", "--data-dir", "."), "digits"),

@@ -65,7 +65,7 @@ def test_a_folder_of_several_formats_is_read_when_one_is_chosen(tmp_path: Path) 
     write(tmp_path / "0.jsonl", lines_of("first"))
     write(tmp_path / "1.jsonl.gz", pack(lines_of("second"), ".gz"))
     pq.write_table(pa.table({"text": ["a row"]}), tmp_path / "rows.parquet")
-    message = r"\(2 jsonl, 1 parquet, 1 text\); choose one of them with --format"
+    message = r"\(2 jsonl, 1 parquet, 1 text\); choose one of them, as with --format jsonl"
     with pytest.raises(InvalidInput, match=message):
         list(read_documents(tmp_path))
     assert list(read_documents(tmp_path, text_format="jsonl")) == ["first", "second"]

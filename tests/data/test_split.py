@@ -17,10 +17,8 @@ SEEDS = st.integers(0, 5) | st.integers(0, LARGEST_SEED)
 
 def test_parts_have_their_shares_and_depend_on_the_seed() -> None:
     documents = [str(number) for number in range(10_000)]
-    first, other = (
-        np.array([choose_split(documents, seed).place(document) for document in documents])
-        for seed in (0, 1)
-    )
+    splits = [choose_split(documents, seed) for seed in (0, 1)]
+    first, other = (np.array([split.place(document) for document in documents]) for split in splits)
     shares = np.bincount(first) / len(documents)
     # Four standard deviations of a share of ten thousand.
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.016)

@@ -119,6 +119,18 @@ def test_too_few_documents_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_header_that_could_not_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "corpus.tokens"
+    size = len(write_token_file(path, DOCUMENTS, PAIRS, SPLIT).model_dump_json())
+    path.unlink()
+    monkeypatch.setattr("dynamoe_search.data.token_file._LARGEST_HEADER", size - 64)
+    with pytest.raises(InvalidInput, match=r"at most .* for them; choose a smaller vocabulary"):
+        write_token_file(path, DOCUMENTS, PAIRS, SPLIT)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "corpus.tokens"
     with pytest.raises(InvalidInput, match=f"{path} cannot be written: .*No such file"):
@@ -297,9 +309,10 @@ def test_each_damage_is_named(
         (lambda header: header.update(seed=10**400), r"not valid \(seed: "),
         (lambda header: b'{"seed": ' + b"9" * 5000 + b"}", "not valid"),
         (lambda header: header.update({"x" * 10**6: 1}), r"not valid \(x{64}\.\.\. \(1,000,000 ch"),
-        (
+        pytest.param(
             lambda header: header["tokenizer"]["merges"].extend([["a", "a"]] * 2**18),
             r"not valid \(tokenizer.bpe.merges: .*at most 262144 items",
+            marks=pytest.mark.slow,
         ),
         (lambda header: header["tokenizer"].update(name="gpt2"), r"not valid \(tokenizer"),
         (lambda header: header["tokenizer"]["merges"].insert(0, ["ab", "c"]), "merge 0 joins"),
