@@ -18,6 +18,14 @@ from dynamoe_search.errors import InvalidInput
 app = typer.Typer(help="Look at data, fetch images, prepare text.", no_args_is_help=True)
 
 
+class FormatName(StrEnum):
+    """How documents are kept in files."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
 class TokenizerName(StrEnum):
     """How text becomes tokens."""
 
@@ -74,7 +82,8 @@ def data_download(
 @app.command("prepare")
 def data_prepare(
     source: Annotated[
-        Path, typer.Argument(help="A text file, a parquet file, or a folder of such.")
+        Path,
+        typer.Argument(help="A file of text, JSON lines or parquet, or a folder of such files."),
     ],
     target: Annotated[Path, typer.Argument(help="The token file to write: NAME.tokens.")],
     tokenizer: Annotated[
@@ -83,7 +92,15 @@ def data_prepare(
     vocabulary: Annotated[
         int, typer.Option(min=258, help="The tokens that byte pairs are trained to.")
     ] = 4096,
-    column: Annotated[str, typer.Option(help="The column of text in a parquet file.")] = "text",
+    column: Annotated[
+        str, typer.Option(help="The column of parquet, or field of JSON lines, that has the text.")
+    ] = "text",
+    text_format: Annotated[
+        FormatName | None,
+        typer.Option(
+            "--format", help="How to read a file, and which of a folder; else its name decides."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the split by document.")] = 0,
 ) -> None:
     """Turn text into a token file, split by document, for a study to name.
@@ -99,7 +116,16 @@ def data_prepare(
         def show(documents: int, size: int) -> None:
             status.update(f"{documents:,} documents, {size / 1e6:,.1f} MB of text")
 
-        header = prepare_text(source, target, tokenizer.value, vocabulary, column, seed, show)
+        header = prepare_text(
+            source,
+            target,
+            tokenizer.value,
+            vocabulary,
+            column,
+            text_format.value if text_format else None,
+            seed,
+            show,
+        )
     table = Table("split", "documents", "tokens", "bytes", box=box.SIMPLE_HEAD)
     for name, counts in zip(("train", "validation", "test"), header.splits, strict=True):
         table.add_row(name, f"{counts.documents:,}", f"{counts.tokens:,}", f"{counts.bytes:,}")

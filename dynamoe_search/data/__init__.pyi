@@ -40,6 +40,9 @@ from .names import (
 from .names import (
     TOKEN_FILE_ENDING as TOKEN_FILE_ENDING,
 )
+from .prepare import (
+    prepare_text as prepare_text,
+)
 from .registry import (
     list_data as list_data,
 )
@@ -63,7 +66,4 @@ from .text import (
 )
 from .text import (
     open_text as open_text,
-)
-from .token_file import (
-    prepare_text as prepare_text,
 )

@@ -1,54 +1,64 @@
-"""Documents from plain text, folders and parquet files, and the embedded documents.
+"""Documents from files and folders of text, and the embedded documents.
 
 Files are read in pieces, so that memory depends on the longest document and not on the file.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from dynamoe_search.data.json_lines import read_json_lines
+from dynamoe_search.data.parquet import read_parquet
+from dynamoe_search.data.places import kind_at, shown
+from dynamoe_search.data.plain_text import read_plain_text
+from dynamoe_search.data.unpacking import PACKED_ENDINGS
 from dynamoe_search.errors import InvalidInput
 
-# A document of a plain-text file ends at the first blank line after _SHORTEST characters, or at the
-# first line end after _LONGEST; longer lines are split.
-_SHORTEST = 4096
-_LONGEST = 65_536
-_ROWS = 64  # of parquet, decoded at once
-_READ_BUFFER = 2**16  # bytes of parquet read at once; a column chunk can be as large as the file
-_TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-_ENDINGS = (".txt", ".md", ".parquet")
+TextFormat = Literal["text", "jsonl", "parquet"]
+# How the names of files end; .gz or .zst may follow that of text and of JSON lines.
+ENDINGS: dict[TextFormat, tuple[str, ...]] = {
+    "text": (".txt", ".md"),
+    "jsonl": (".jsonl", ".ndjson", ".json"),
+    "parquet": (".parquet",),
+}
+_TABLES = (".csv", ".tsv")
 
 
-def read_documents(path: Path, column: str = "text") -> Iterator[str]:
+def read_documents(
+    path: Path, column: str = "text", text_format: TextFormat | None = None
+) -> Iterator[str]:
     """Yield the documents of a file, or of all files below a folder.
 
     A plain-text file in UTF-8 is split at blank lines into documents of some thousands of
-    characters; together they are exactly the file. In a parquet file every row is a document,
-    except null and empty rows. A folder gives the documents of all ``.txt``, ``.md`` and
-    ``.parquet`` files below it, in sorted order.
+    characters; together they are exactly the file. In JSON lines each object is a document, in
+    parquet each row, except those whose text is null or empty. Text and JSON lines may be packed
+    with gzip or zstandard.
 
     Parameters
     ----------
     path : Path
-        A folder or a file: parquet if its name ends in ``.parquet``, otherwise plain text.
+        A file or a folder. A folder gives the documents of all files below it with an ending of
+        `ENDINGS`, in the order of their sorted paths; names that begin with a dot are passed over.
     column : str
-        The text column of parquet files.
+        The text column of parquet files, and the text field of JSON lines.
+    text_format : {"text", "jsonl", "parquet"}, optional
+        How to read a file, and which files of a folder to read. By default the ending of a name
+        decides; a file with another ending is plain text, and a folder must have one format.
 
     Raises
     ------
     InvalidInput
-        During iteration: if a file is missing, unreadable, damaged, not UTF-8 or empty, or the
-        column is missing or not text.
+        During iteration: if a file is missing, unreadable, damaged, not UTF-8 or empty, or has no
+        text in the column; if plain text looks like JSON, or a folder has several formats, and no
+        format is given.
     """
     empty = True
-    for file in _files(path):
-        parquet = file.suffix.lower() == ".parquet"
-        for document in _read_parquet(file, column) if parquet else _read_text(file):
+    for file in _files(path, text_format):
+        for document in _read(file, column, text_format):
             empty = False
             yield document
     if empty:
@@ -76,67 +86,66 @@ def embedded_documents() -> list[str]:
     return [document for document in documents if document]
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise InvalidInput(f"{path} does not exist; name a text or parquet file, or a folder")
-    files = [file for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file()]
-    if not files:
+def _read(file: Path, column: str, text_format: TextFormat | None) -> Iterator[str]:
+    match text_format or _format_of(file):
+        case "parquet":
+            return read_parquet(file, column)
+        case "jsonl":
+            return read_json_lines(file, column)
+        case _:
+            return read_plain_text(file, sure=text_format == "text")
+
+
+def _format_of(file: Path) -> TextFormat | None:
+    """The format that the ending of a name says."""
+    name = _unpacked_name(file)
+    return next((known for known, endings in ENDINGS.items() if name.endswith(endings)), None)
+
+
+def _unpacked_name(file: Path) -> str:
+    name = file.name.lower()
+    packed = next((ending for ending in PACKED_ENDINGS if name.endswith(ending)), "")
+    return name.removesuffix(packed)
+
+
+def _files(path: Path, text_format: TextFormat | None) -> list[Path]:
+    match kind_at(path):
+        case "file":
+            if text_format is None and _unpacked_name(path).endswith(_TABLES):
+                raise InvalidInput(
+                    f"{path} is a table; save it as parquet or JSON lines and name its column of"
+                    " text with --column (--format text learns the table's characters)"
+                )
+            return [path]
+        case "folder":
+            return _files_below(path, text_format)
+    raise InvalidInput(
+        f"{shown(path)} does not exist; name a file of text, JSON lines or parquet, or a folder"
+    )
+
+
+def _files_below(folder: Path, text_format: TextFormat | None) -> list[Path]:
+    files = {
+        file: known
+        for file in sorted(folder.rglob("*"))
+        if (known := _format_of(file)) and not _hidden(file.relative_to(folder)) and file.is_file()
+    }
+    counts = Counter(files.values())
+    wanted = text_format or next(iter(counts), None)
+    if text_format is None and len(counts) > 1:
+        found = ", ".join(f"{count:,} {known}" for known, count in sorted(counts.items()))
         raise InvalidInput(
-            f"there is no {', '.join(_ENDINGS)} file below {path}; name another folder"
+            f"{folder} has files of several formats ({found}); choose one of them, as with --format"
+            f" {counts.most_common(1)[0][0]}"
         )
-    return sorted(files)
-
-
-def _read_text(path: Path) -> Iterator[str]:
-    parts: list[str] = []
-    length = read = 0
-    try:
-        # newline="" keeps the line ends of the file.
-        with path.open(encoding="utf-8", newline="") as file:
-            while line := file.readline(_LONGEST):
-                parts.append(line)
-                length += len(line)
-                read += len(line)
-                blank = not line.strip()
-                if length >= _LONGEST or (length >= _SHORTEST and blank):
-                    yield "".join(parts)
-                    parts, length = [], 0
-    except UnicodeDecodeError as error:
+    if wanted not in counts:
+        endings = ENDINGS[wanted] if wanted else sum(ENDINGS.values(), ())
         raise InvalidInput(
-            f"{path} is not UTF-8 ({error.reason}, a little after character {read:,});"
-            " convert it to UTF-8 first"
-        ) from error
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error}") from error
-    if parts:
-        yield "".join(parts)
+            f"there is no {', '.join(endings)} file below {folder}; name another folder"
+        )
+    return [file for file, known in files.items() if known == wanted]
 
 
-def _read_parquet(path: Path, column: str) -> Iterator[str]:
-    try:
-        with pq.ParquetFile(
-            path, pre_buffer=False, buffer_size=_READ_BUFFER, page_checksum_verification=True
-        ) as file:
-            _require_text(path, file.schema_arrow, column)
-            for batch in file.iter_batches(_ROWS, columns=[column], use_threads=False):
-                # Skips null and empty rows.
-                yield from filter(None, batch.column(0).to_pylist())
-    except (OSError, pa.ArrowException) as error:
-        raise InvalidInput(
-            f"{path} cannot be read as parquet: {error}; download the file again"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"column {column!r} of {path} is not UTF-8 ({error.reason}); write the file again"
-        ) from error
-
-
-def _require_text(path: Path, schema: pa.Schema, column: str) -> None:
-    columns = dict(zip(schema.names, schema.types, strict=True))
-    if column in columns and any(is_text(columns[column]) for is_text in _TEXT_TYPES):
-        return
-    problem = f"has the type {columns[column]}, not text" if column in columns else "is missing"
-    names = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
-    raise InvalidInput(f"column {column!r} of {path} {problem}; its columns are {names or 'none'}")
+def _hidden(file: Path) -> bool:
+    """Whether a file, or a folder above it, is kept by a system and not by its user."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in file.parts)

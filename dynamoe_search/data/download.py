@@ -17,6 +17,7 @@ import pooch
 import requests
 from urllib3.exceptions import HTTPError
 
+from dynamoe_search.data.places import shown
 from dynamoe_search.errors import InvalidInput, RunFailed
 
 Progress = Callable[[str, int, int], None]
@@ -166,7 +167,7 @@ def download_images(name: str, directory: Path, on_progress: Progress | None = N
         raise InvalidInput("digits is embedded: there is nothing to download")
     if name not in DOWNLOADS:
         raise InvalidInput(
-            f"unknown data set {name!r} to download; choose from {', '.join(DOWNLOADS)}"
+            f"unknown data set {shown(name)!r} to download; choose from {', '.join(DOWNLOADS)}"
         )
     source = DOWNLOADS[name]
     folder = directory.absolute() / source.folder

@@ -6,19 +6,17 @@ dimension as four big-endian bytes, then exactly the values; plain or gzip-compr
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamoe_search.data.unpacking import open_unpacked
 from dynamoe_search.errors import InvalidInput
 
 _BYTES = 0x08
-_LARGEST_FILE = 2**31  # in values; a header that states more is damaged
+_LARGEST_FILE = 2**28  # in values; MNIST has 47 million
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -27,7 +25,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Parameters
     ----------
     path : Path
-        A file; compressed if its name ends in ``.gz``.
+        A file, plain or packed with gzip.
     dimensions : int
         The number of dimensions that it must have: 3 for images, 1 for labels.
 
@@ -38,16 +36,17 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises
     ------
     InvalidInput
-        For a wrong magic number, a truncated or overlong file, or broken compression.
+        For a wrong magic number, a truncated or overlong file, broken compression, or a header that
+        states no values or more than 2^28.
     """
     try:
-        with _open(path) as file:
+        with open_unpacked(path) as file:
             header = file.read(4 + 4 * dimensions)
             shape = _shape(path, header, dimensions)
             size = prod(shape)
             # One byte more than stated, to notice a file that is too long.
             values = file.read(size + 1)
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error}; download the file again") from error
     if len(values) != size:
         comparison = "more" if len(values) > size else f"{len(values):,}"
@@ -56,12 +55,6 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             f" {comparison}; download the file again"
         )
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
-
-
-def _open(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
-        return cast("BinaryIO", gzip.open(path, "rb"))
-    return path.open("rb")
 
 
 def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
@@ -76,7 +69,7 @@ def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
     shape = tuple(np.frombuffer(header[4:], dtype=">u4").tolist())
     if not 0 < prod(shape) <= _LARGEST_FILE:
         raise InvalidInput(
-            f"{path} states the impossible shape {' x '.join(map(str, shape))}; download the file"
-            " again"
+            f"{path} states {' x '.join(map(str, shape))} = {prod(shape):,} values; from 1 to"
+            f" {_LARGEST_FILE:,} are read; download the file again"
         )
     return shape

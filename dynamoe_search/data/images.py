@@ -15,6 +15,8 @@ from torch import Tensor
 
 from dynamoe_search.errors import InvalidInput
 
+_SEEDS = 2**32  # that scikit-learn knows
+
 RawImages = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -94,19 +96,26 @@ def embedded_digits(seed: int, device: str = "cpu") -> ImageData:
     digits = load_digits()
     images, labels = digits.data.astype(np.uint8), digits.target.astype(np.uint8)
     kept, test = _stratified(labels, 360, seed)
-    return split_images(
-        "digits", (images[kept], labels[kept]), (images[test], labels[test]), 360, seed, device
-    )
+    train = images[kept], labels[kept]
+    return split_images("digits", 10, train, (images[test], labels[test]), 360, seed, device)
 
 
 def split_images(
-    name: str, train: RawImages, test: RawImages, validation_size: int, seed: int, device: str
+    name: str,
+    classes: int,
+    train: RawImages,
+    test: RawImages,
+    validation_size: int,
+    seed: int,
+    device: str,
 ) -> ImageData:
     """Split validation images from the training images, stratified, and standardize all.
 
     Parameters
     ----------
     name : str
+    classes : int
+        The labels are from 0 to `classes` - 1.
     train, test : pair of ndarray of uint8
         Images, shape (n, ...), and labels, shape (n,).
     validation_size : int
@@ -119,14 +128,11 @@ def split_images(
     Raises
     ------
     InvalidInput
-        If the numbers of images and labels differ, or there are too few images to split.
+        If the numbers of images and labels differ, a label is not one of the classes, test images
+        have another size than training images, or there are too few images to split.
     """
-    for part, (images, labels) in (("training", train), ("test", test)):
-        if len(images) != len(labels):
-            raise InvalidInput(
-                f"{name} has {len(images):,} {part} images and {len(labels):,} labels; the numbers"
-                " must be equal"
-            )
+    _check(name, "training", train, train[0].shape[1:], classes)
+    _check(name, "test", test, train[0].shape[1:], classes)
     digest = hashlib.sha256()
     for array in (*train, *test):
         digest.update(array.tobytes())
@@ -143,7 +149,7 @@ def split_images(
 
     return ImageData(
         name=name,
-        classes=int(max(train[1].max(), test[1].max())) + 1,
+        classes=classes,
         train=split(training_pixels, train[1][kept]),
         validation=split(train[0][held_out], train[1][held_out]),
         test=split(*test),
@@ -151,12 +157,37 @@ def split_images(
     )
 
 
+def _check(name: str, part: str, raw: RawImages, size: tuple[int, ...], classes: int) -> None:
+    images, labels = raw
+    if len(images) != len(labels):
+        raise InvalidInput(
+            f"{name} has {len(images):,} {part} images and {len(labels):,} labels; the numbers"
+            " must be equal; get both files from one place"
+        )
+    if images.shape[1:] != size:
+        found, expected = (" x ".join(map(str, shape)) for shape in (images.shape[1:], size))
+        raise InvalidInput(
+            f"the {part} images of {name} have {found} values, but the training images {expected};"
+            " get the files of both from one place"
+        )
+    wrong = labels >= classes
+    if wrong.any():
+        image = int(np.argmax(wrong))
+        raise InvalidInput(
+            f"{part} image {image:,} of {name} has the label {labels[image]}, but its labels are 0"
+            f" to {classes - 1}; get its files again"
+        )
+
+
 def _stratified(
     labels: NDArray[np.uint8], held_out: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     try:
         kept, held = train_test_split(
-            np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed
+            np.arange(len(labels)),
+            test_size=held_out,
+            stratify=labels,
+            random_state=seed % _SEEDS,
         )
     except ValueError as error:
         raise InvalidInput(

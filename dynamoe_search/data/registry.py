@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from dynamoe_search.data.cifar import read_cifar10
-from dynamoe_search.data.idx import read_idx
-from dynamoe_search.data.images import ImageData, RawImages, embedded_digits, split_images
+from dynamoe_search.data.image_files import IMAGE_FILES, find_images, require_images
+from dynamoe_search.data.images import ImageData, embedded_digits, split_images
 from dynamoe_search.data.names import (
     DIRECTORY_VARIABLE,
     EMBEDDED_IMAGES,
@@ -20,70 +16,11 @@ from dynamoe_search.data.names import (
     IMAGE_SETS,
     TOKEN_FILE_ENDING,
 )
+from dynamoe_search.data.places import kind_at, shown
 from dynamoe_search.data.text import TextData, embedded_topics, open_text
 from dynamoe_search.errors import InvalidInput
 
 _VALIDATION_SHARE = 6  # one training image in six is for validation
-
-
-@dataclass(frozen=True)
-class _Files:
-    """The files of a data set.
-
-    `folder` is below the data directory, and `needed` lists the expected files. `find` returns the
-    existing training files and test files.
-    """
-
-    folder: str
-    needed: tuple[str, ...]
-    find: Callable[[Path], tuple[list[Path], list[Path]]]
-    read: Callable[[list[Path]], RawImages]
-
-
-def _find_idx(folder: Path) -> tuple[list[Path], list[Path]]:
-    def pair(prefix: str) -> list[Path]:
-        found = []
-        for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
-            here = [folder / f"{name}{ending}" for ending in (".gz", "")]
-            found += [path for path in here if path.is_file()][:1]
-        return found if len(found) == 2 else []
-
-    return pair("train"), pair("t10k")
-
-
-def _read_idx_pair(paths: list[Path]) -> RawImages:
-    images, labels = paths
-    return read_idx(images, dimensions=3), read_idx(labels, dimensions=1)
-
-
-def _find_cifar10(folder: Path) -> tuple[list[Path], list[Path]]:
-    return sorted(folder.glob("data_batch_[1-5].bin")), sorted(folder.glob("test_batch.bin"))
-
-
-def _read_cifar10_batches(paths: list[Path]) -> RawImages:
-    batches = [read_cifar10(path) for path in paths]
-    return (
-        np.concatenate([images for images, _ in batches]),
-        np.concatenate([labels for _, labels in batches]),
-    )
-
-
-_IDX_FILES = (
-    "train-images-idx3-ubyte[.gz]",
-    "train-labels-idx1-ubyte[.gz]",
-    "t10k-images-idx3-ubyte[.gz]",
-    "t10k-labels-idx1-ubyte[.gz]",
-)
-_FILES = {
-    "mnist": _Files("mnist", _IDX_FILES, _find_idx, _read_idx_pair),
-    "fashion-mnist": _Files("fashion-mnist", _IDX_FILES, _find_idx, _read_idx_pair),
-    "cifar10": _Files(
-        "cifar-10-batches-bin",
-        ("data_batch_1.bin (to 5)", "test_batch.bin"),
-        _find_cifar10,
-        _read_cifar10_batches,
-    ),
-}
 
 
 def load_data(
@@ -116,10 +53,12 @@ def load_data(
         return load_images(name, directory, seed, device)
     path = Path(name)
     if not path.is_absolute():
-        path = require_directory(directory, f"it must contain the token file {name}") / name
-    if not path.is_file():
+        purpose = f"it must contain the token file {shown(name)}"
+        path = require_directory(directory, purpose) / name
+    if kind_at(path) != "file":
         raise InvalidInput(
-            f"{path} does not exist; make it with: dynamoe-search data prepare SOURCE {path}"
+            f"there is no file {shown(path)}; make it with: dynamoe-search data prepare SOURCE"
+            f" {shown(path)}"
         )
     return open_text(path, context, device)
 
@@ -148,24 +87,16 @@ def load_images(
     """
     if name == EMBEDDED_IMAGES:
         return embedded_digits(seed, device)
-    if name not in _FILES:
-        raise InvalidInput(f"unknown data set {name!r}; choose from {', '.join(IMAGE_SETS)}")
-    source = _FILES[name]
-    needed = ", ".join(source.needed)
+    if name not in IMAGE_FILES:
+        raise InvalidInput(f"unknown data set {shown(name)!r}; choose from {', '.join(IMAGE_SETS)}")
+    files = IMAGE_FILES[name]
     directory = require_directory(
-        directory, f"for {name} it must contain a folder {source.folder} with {needed}"
+        directory, f"for {name} it must contain a folder {files.folders[0]} with {files.needed}"
     )
-    folder = directory / source.folder
-    training, test = source.find(folder)
-    if not training or not test:
-        raise InvalidInput(
-            f"{name} is not in {folder}: expected {needed} there; download it with:"
-            f" dynamoe-search data download {name} --data-dir {directory}"
-        )
-    raw = source.read(training)
-    return split_images(
-        name, raw, source.read(test), max(1, len(raw[1]) // _VALIDATION_SHARE), seed, device
-    )
+    found = require_images(name, directory)
+    training, test = files.read(found.training), files.read(found.test)
+    held_out = max(1, len(training[1]) // _VALIDATION_SHARE)
+    return split_images(name, files.classes, training, test, held_out, seed, device)
 
 
 def list_data(directory: Path | None = None) -> pd.DataFrame:
@@ -179,20 +110,15 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
     directory = data_directory(directory)
     embedded = {"there": True, "where": "embedded", "files": "none needed"}
     rows = [{"name": EMBEDDED_IMAGES, **embedded}]
-    for name, source in _FILES.items():
-        folder = None if directory is None else directory / source.folder
-        training, test = ([], []) if folder is None else source.find(folder)
-        there = bool(training) and bool(test)
-        rows.append(
-            {
-                "name": name,
-                "there": there,
-                "where": str(folder or f"no data directory: --data-dir or {DIRECTORY_VARIABLE}"),
-                "files": ", ".join(path.name for path in training + test)
-                if there
-                else "needs " + ", ".join(source.needed),
-            }
-        )
+    nowhere = f"no data directory: --data-dir or {DIRECTORY_VARIABLE}"
+    for name, files in IMAGE_FILES.items():
+        row = {"name": name, "there": False, "where": nowhere, "files": f"needs {files.needed}"}
+        if directory is not None:
+            row["where"] = str(directory / files.folders[0])
+            if found := find_images(files, directory):
+                names = ", ".join(path.name for path in found.training + found.test)
+                row |= {"there": True, "where": str(found.folder), "files": names}
+        rows.append(row)
     rows.append({"name": EMBEDDED_TEXT, **embedded})
     for path in sorted(directory.glob(f"*{TOKEN_FILE_ENDING}")) if directory else []:
         rows.append({"name": path.name, "there": True, "where": str(directory), "files": path.name})

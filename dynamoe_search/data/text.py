@@ -13,7 +13,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from dynamoe_search.data.documents import embedded_documents
-from dynamoe_search.data.token_file import SPLITS, TokenFileHeader, encode_splits, open_token_file
+from dynamoe_search.data.split import SPLITS, choose_split
+from dynamoe_search.data.token_file import TokenFileHeader, encode_splits, open_token_file
 from dynamoe_search.data.tokenizer import ByteTokenizer, Ids
 from dynamoe_search.errors import InvalidInput
 
@@ -121,7 +122,8 @@ def embedded_topics(context: int = 128, seed: int = 0, device: str = "cpu") -> T
     (torch.Size([8, 64]), 257)
     """
     files = [BytesIO() for _ in SPLITS]
-    header = encode_splits(embedded_documents(), ByteTokenizer(), seed, files)
+    documents = embedded_documents()
+    header = encode_splits(documents, ByteTokenizer(), choose_split(documents, seed), files)
     tokens = [np.frombuffer(file.getvalue(), dtype=header.token_type) for file in files]
     return _text_data("topics", header, tokens, context, device)
 

@@ -19,31 +19,30 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dynamoe_search.data.documents import read_documents
+from dynamoe_search.data.places import kind_at, shown
+from dynamoe_search.data.split import LARGEST_SEED, SPLITS, Split
 from dynamoe_search.data.tokenizer import (
-    ByteTokenizer,
     Ids,
     Tokenizer,
     token_type,
-    train_byte_pairs,
     utf8,
 )
 from dynamoe_search.errors import InvalidInput
 
-SPLITS = ("train", "validation", "test")
 _MAGIC = b"\x93DYNAMOE"
 _VERSION = 1
 _PREFIX = struct.Struct("<8sII32s")
 _ALIGNMENT = 64
-_LARGEST_HEADER = 2**26
+_LARGEST_HEADER = 2**24  # bytes; byte pairs for 2^18 ids take about 5 million
 _CHUNK = 2**22
 
 Progress = Callable[[int, int], None]
+_Size = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class _Strict(BaseModel):
@@ -53,9 +52,9 @@ class _Strict(BaseModel):
 class SplitCounts(_Strict):
     """The size of a split: documents, tokens, and bytes of UTF-8 text."""
 
-    documents: int = Field(ge=1)
-    tokens: int = Field(ge=1)
-    bytes: int = Field(ge=1)
+    documents: _Size
+    tokens: _Size
+    bytes: _Size
 
 
 class TokenFileHeader(_Strict):
@@ -64,7 +63,7 @@ class TokenFileHeader(_Strict):
     `checksum` is the SHA-256 of the token bytes of all splits, in hexadecimal.
     """
 
-    seed: int
+    seed: int = Field(ge=0, le=LARGEST_SEED)
     tokenizer: Annotated[Tokenizer, Field(discriminator="name")]
     train: SplitCounts
     validation: SplitCounts
@@ -106,25 +105,10 @@ class TokenFile:
     test: Ids
 
 
-def split_of(document: str, seed: int) -> int:
-    """The index in `SPLITS` of a document: eight in ten train, one validates and one tests.
-
-    A keyed hash of the content decides it, so equal documents are always in the same split, and
-    the order of documents does not matter.
-
-    Examples
-    --------
-    >>> [SPLITS[split_of(document, seed=0)] for document in ("one", "two", "one")]
-    ['train', 'test', 'train']
-    """
-    digest = hashlib.blake2b(utf8(document), key=str(seed).encode(), digest_size=8).digest()
-    return max(0, int.from_bytes(digest, "little") % 10 - 7)
-
-
 def encode_splits(
     documents: Iterable[str],
     tokenizer: Tokenizer,
-    seed: int,
+    split: Split,
     files: Sequence[IO[bytes]],
     on_progress: Progress | None = None,
 ) -> TokenFileHeader:
@@ -135,8 +119,7 @@ def encode_splits(
     documents : iterable of str
         Read once, one document at a time.
     tokenizer : ByteTokenizer or BytePairTokenizer
-    seed : int
-        Decides the splits.
+    split : Split
     files : sequence of three binary files
         In the order of `SPLITS`, empty.
     on_progress : callable, optional
@@ -150,17 +133,17 @@ def encode_splits(
     end = np.array([tokenizer.end_of_document], dtype=token_type(tokenizer.vocabulary))
     counts = np.zeros((len(SPLITS), 3), dtype=np.int64)  # documents, tokens and bytes of each
     for document in documents:
-        split = split_of(document, seed)
+        place = split.place(document)
         tokens = np.concatenate([tokenizer.encode(document), end])
-        files[split].write(tokens.tobytes())
-        counts[split] += (1, len(tokens), len(utf8(document)))
+        files[place].write(tokens.tobytes())
+        counts[place] += (1, len(tokens), len(utf8(document)))
         if on_progress is not None:
             on_progress(int(counts[:, 0].sum()), int(counts[:, 2].sum()))
     for name, (_, _, size) in zip(SPLITS, counts, strict=True):
         if size == 0:
             raise InvalidInput(
-                f"none of {counts[:, 0].sum()} documents gives text to the {name} split;"
-                " give more documents, or another seed"
+                f"none of {counts[:, 0].sum()} documents gives text to the {name} split; if the"
+                " text has changed while it was read, prepare it again"
             )
     digest = hashlib.sha256()
     for file in files:
@@ -172,7 +155,7 @@ def encode_splits(
         for documents, tokens, size in counts.tolist()
     )
     return TokenFileHeader(
-        seed=seed,
+        seed=split.seed,
         tokenizer=tokenizer,
         train=train,
         validation=validation,
@@ -185,7 +168,7 @@ def write_token_file(
     path: Path,
     documents: Iterable[str],
     tokenizer: Tokenizer,
-    seed: int = 0,
+    split: Split,
     on_progress: Progress | None = None,
 ) -> TokenFileHeader:
     """Encode documents into a token file; the file appears when it is complete.
@@ -194,7 +177,7 @@ def write_token_file(
     ----------
     path : Path
         Replaced if it exists.
-    documents, tokenizer, seed, on_progress
+    documents, tokenizer, split, on_progress
         As in `encode_splits`.
 
     Returns
@@ -210,7 +193,7 @@ def write_token_file(
         with ExitStack() as stack:
             # They have no name, so even a killed process leaves nothing behind.
             files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in SPLITS]
-            header = encode_splits(documents, tokenizer, seed, files, on_progress)
+            header = encode_splits(documents, tokenizer, split, files, on_progress)
             _assemble(path, header, files)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from error
@@ -243,59 +226,18 @@ def open_token_file(path: Path) -> TokenFile:
     return TokenFile(header, *np.split(tokens, ends[:-1]))
 
 
-def prepare_text(
-    source: Path,
-    target: Path,
-    tokenizer_name: Literal["byte", "bpe"] = "byte",
-    vocabulary: int = 4096,
-    column: str = "text",
-    seed: int = 0,
-    on_progress: Progress | None = None,
-) -> TokenFileHeader:
-    """Make a token file from a text file, a folder or a parquet file.
-
-    Parameters
-    ----------
-    source : Path
-        As in `read_documents`; read twice for byte pairs.
-    target : Path
-        The token file to write. It replaces another token file, but no other file.
-    tokenizer_name : {"byte", "bpe"}
-        Byte pairs are learned from the training split only.
-    vocabulary : int
-        The number of ids for byte pairs, as in `train_byte_pairs`; the byte tokenizer has 257.
-    column : str
-        The text column of parquet files.
-    seed : int
-        Decides the splits.
-    on_progress : callable, optional
-        As in `encode_splits`.
-
-    Raises
-    ------
-    InvalidInput
-        If the source cannot be read or is too small to split, or the target exists and is not a
-        token file.
-    """
-    if target.exists() and not _is_token_file(target):
-        raise InvalidInput(
-            f"{target} exists and is not a token file, so it is not overwritten; name another file"
-        )
-    match tokenizer_name:
-        case "byte":
-            tokenizer: Tokenizer = ByteTokenizer()
-        case "bpe":
-            documents = read_documents(source, column)
-            train = (text for text in documents if SPLITS[split_of(text, seed)] == "train")
-            tokenizer = train_byte_pairs(train, vocabulary)
-        case _:
-            raise InvalidInput(f"unknown tokenizer {tokenizer_name!r}; choose from byte, bpe")
-    return write_token_file(target, read_documents(source, column), tokenizer, seed, on_progress)
+def is_token_file(path: Path) -> bool:
+    """Whether a path is a file that begins as token files do."""
+    if kind_at(path) != "file":
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def _assemble(path: Path, header: TokenFileHeader, files: Sequence[IO[bytes]]) -> None:
     """Write under another name, and rename when everything is on disk."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Shortened, so that it fits wherever the name itself does.
+    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as target:
             target.write(_packed(header))
@@ -313,6 +255,11 @@ def _packed(header: TokenFileHeader) -> bytes:
     """The bytes before the tokens."""
     content = header.model_dump_json().encode()
     content += b" " * (-(_PREFIX.size + len(content)) % _ALIGNMENT)
+    if len(content) > _LARGEST_HEADER:
+        raise InvalidInput(
+            f"the byte pairs take {len(content):,} bytes, but a token file has at most"
+            f" {_LARGEST_HEADER:,} for them; choose a smaller vocabulary"
+        )
     digest = hashlib.sha256(content).digest()
     return _PREFIX.pack(_MAGIC, _VERSION, len(content), digest) + content
 
@@ -336,8 +283,8 @@ def _read_header(path: Path, file: IO[bytes]) -> TokenFileHeader:
     try:
         return TokenFileHeader.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "JSON"
+        first = error.errors(include_input=False)[0]
+        where = shown(".".join(map(str, first["loc"]))) or "JSON"
         raise _damaged(path, f"has a header that is not valid ({where}: {first['msg']})") from error
 
 
@@ -353,13 +300,6 @@ def _check_tokens(path: Path, file: IO[bytes], header: TokenFileHeader) -> None:
         raise _damaged(
             path, f"has the token {largest}, but a vocabulary of {header.tokenizer.vocabulary}"
         )
-
-
-def _is_token_file(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def _damaged(path: Path, problem: str) -> InvalidInput:

@@ -11,11 +11,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
+from pydantic import Field
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -84,7 +85,7 @@ class BytePairTokenizer:
     ([256, 258], 260, 259)
     """
 
-    merges: tuple[tuple[str, str], ...]
+    merges: Annotated[tuple[tuple[str, str], ...], Field(max_length=LARGEST_VOCABULARY)]
     name: Literal["bpe"] = "bpe"
 
     def __post_init__(self) -> None:

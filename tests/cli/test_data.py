@@ -5,9 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dynamoe_search.data.token_file import open_token_file
 from dynamoe_search.training.checkpoint import load_model, read_about
 from tests.cli.calls import error_of, output_of
 from tests.conftest import edit
+from tests.data.files import pack
 
 
 def test_data_is_listed(tmp_path: Path) -> None:
@@ -41,11 +43,45 @@ def test_text_is_prepared_listed_and_trained_on(small_study: Path) -> None:
         assert read_about(path)["candidate"] == str(model.specification.blocks.schedule)
 
 
+@pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
+def test_json_lines_are_prepared_by_their_field(tmp_path: Path, packing: str) -> None:
+    lines = "".join(f'{{"id": {k}, "body": "document {k}"}}\n' for k in range(15))
+    source = tmp_path / f"corpus.jsonl{packing}"
+    source.write_bytes(pack(lines.encode(), packing))
+    target = tmp_path / "corpus.tokens"
+    assert "id, body; name the field of the text with --column" in " ".join(
+        error_of("data", "prepare", source, target).split()
+    )
+    output_of("data", "prepare", source, target, "--column", "body")
+    header = open_token_file(target).header
+    assert sum(counts.documents for counts in header.splits) == 15
+    assert sum(counts.bytes for counts in header.splits) == sum(
+        len(f"document {k}") for k in range(15)
+    )
+
+
+def test_a_format_can_be_said(tmp_path: Path) -> None:
+    source, target = tmp_path / "corpus.txt", tmp_path / "corpus.tokens"
+    source.write_text("".join(f'{{"text": "document {k}"}}\n\n' for k in range(2000)))
+    assert "looks like JSON" in error_of("data", "prepare", source, target)
+    output_of("data", "prepare", source, target, "--format", "text")
+    assert sum(counts.bytes for counts in open_token_file(target).header.splits) == len(
+        source.read_text()
+    )
+    output_of("data", "prepare", source, target, "--format", "jsonl")
+    assert sum(counts.documents for counts in open_token_file(target).header.splits) == 2000
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("prepare", "absent.txt", "out.tokens"), "absent.txt"),
         (("prepare", "absent.txt", "out.bin"), "must end in .tokens"),
+        (("prepare", "x" * 5000, "out.tokens"), "File name too long"),
+        (("prepare", "absent.txt", "x" * 5000 + ".tokens"), "File name too long"),
+        (("prepare", "absent.txt", "out.tokens", "--seed", 10**30), "must be from 0 to"),
+        (("prepare", "absent.txt", "out.tokens", "--vocabulary", "9" * 5000), "--vocabulary"),
+        (("list", "--data-dir", "x" * 5000), "File name too long"),
         (("download", "mnist"), "--data-dir or DYNAMOE_DATA"),
         (("download", "digits", "--data-dir", "."), "digits"),
         (("download", "minst", "--data-dir", "."), "mnist"),

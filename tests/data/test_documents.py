@@ -1,155 +1,131 @@
+import json
 import os
-import re
-import tempfile
-import tracemalloc
 from pathlib import Path
 from pydoc_data.topics import topics
-from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dynamoe_search.data import DIRECTORY_VARIABLE
-from dynamoe_search.data import documents as module
-from dynamoe_search.data.documents import embedded_documents, read_documents
-from dynamoe_search.errors import InvalidInput
-
-LINES = st.sampled_from(
-    ["word", "é", "\n", "\r\n", "\r", " \n", "\n\n", "\u2028", "\ufeff", "x" * 40]
+from dynamoe_search.data.documents import (
+    ENDINGS,
+    TextFormat,
+    embedded_documents,
+    read_documents,
 )
+from dynamoe_search.errors import InvalidInput
+from tests.data.files import PACKINGS, pack, write
 
 
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
+def lines_of(*texts: str) -> bytes:
+    return "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
 
 
-@given(pieces=st.lists(LINES, min_size=1, max_size=80), tail=st.text())
-def test_plain_text_is_split_and_nothing_is_lost(pieces: list[str], tail: str) -> None:
-    text = "".join(pieces) + tail
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.multiple(module, _SHORTEST=10, _LONGEST=30),
-    ):
-        documents = list(read_documents(write(Path(folder) / "book", text)))
-    assert "".join(documents) == text
-    for document in documents[:-1]:
-        lines = re.split("\r\n|\r|\n", document)
-        assert len(document) >= 30 or (len(document) >= 10 and not lines[-2].strip())
-    assert max(map(len, documents)) < 2 * 30
+@pytest.mark.parametrize("packing", [*PACKINGS, ".zstd"])
+@pytest.mark.parametrize("ending", [*ENDINGS["text"], *ENDINGS["jsonl"], ".JSONL", ".rst", ""])
+def test_a_name_says_how_a_file_is_read(tmp_path: Path, ending: str, packing: str) -> None:
+    is_json = ending.lower() in ENDINGS["jsonl"]
+    content = lines_of("a document") if is_json else b"a document"
+    packed = pack(content, packing.removesuffix("d"))
+    for folder in (tmp_path / "named", tmp_path / "unpacked"):
+        folder.mkdir()
+    path = write(tmp_path / "named" / f"corpus{ending}{packing}", packed)
+    assert list(read_documents(path)) == ["a document"]
+    # The content decides whether a file is packed.
+    assert list(read_documents(write(tmp_path / "unpacked" / path.name, content))) == ["a document"]
 
 
-def test_documents_end_at_blank_lines(tmp_path: Path) -> None:
-    paragraph = "A line of a paragraph.\n" * 50 + " \n"
-    documents = list(read_documents(write(tmp_path / "book.txt", paragraph * 20)))
-    assert len(documents) == 5
-    assert set(documents) == {paragraph * 4}
+@pytest.mark.parametrize("text_format", ["text", "jsonl", "parquet"])
+def test_a_format_that_is_given_is_stronger_than_a_name(
+    tmp_path: Path, text_format: TextFormat
+) -> None:
+    path = tmp_path / "corpus.csv"
+    if text_format == "parquet":
+        pq.write_table(pa.table({"text": ["a document"]}), path)
+    else:
+        write(path, lines_of("a document"))
+    wanted = lines_of("a document").decode() if text_format == "text" else "a document"
+    assert list(read_documents(path, text_format=text_format)) == [wanted]
 
 
-def test_lines_stay_whole_without_blank_lines(tmp_path: Path) -> None:
-    line = "A sentence on every line, and no blank line anywhere.\n"
-    documents = list(read_documents(write(tmp_path / "lines.txt", line * 5000)))
-    assert len(documents) > 3
-    assert all(document.endswith(line) for document in documents)
+def test_a_folder_of_packed_shards_is_read_in_a_stable_order(tmp_path: Path) -> None:
+    texts = [f"document {number}" for number in range(12)]
+    places = ["a", "b/0", "b/1", "c"]
+    for place in (2, 0, 3, 1):
+        packing = (*PACKINGS, ".gz")[place]
+        path = tmp_path / f"{places[place]}.jsonl{packing}"
+        path.parent.mkdir(exist_ok=True)
+        write(path, pack(lines_of(*texts[3 * place :][:3]), packing))
+    assert list(read_documents(tmp_path)) == texts
 
 
-def test_a_line_without_end_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    path = write(tmp_path / "long.txt", b"x" * 2**24)
-    tracemalloc.start()
-    try:
-        characters = sum(map(len, read_documents(path)))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert characters == 2**24
-    assert peak < 2**20
+def test_a_folder_of_several_formats_is_read_when_one_is_chosen(tmp_path: Path) -> None:
+    write(tmp_path / "README.md", "about these files")
+    write(tmp_path / "0.jsonl", lines_of("first"))
+    write(tmp_path / "1.jsonl.gz", pack(lines_of("second"), ".gz"))
+    pq.write_table(pa.table({"text": ["a row"]}), tmp_path / "rows.parquet")
+    message = r"\(2 jsonl, 1 parquet, 1 text\); choose one of them, as with --format jsonl"
+    with pytest.raises(InvalidInput, match=message):
+        list(read_documents(tmp_path))
+    assert list(read_documents(tmp_path, text_format="jsonl")) == ["first", "second"]
+    assert list(read_documents(tmp_path, text_format="parquet")) == ["a row"]
+    assert list(read_documents(tmp_path, text_format="text")) == ["about these files"]
+    (tmp_path / "rows.parquet").unlink()
+    with pytest.raises(InvalidInput, match=r"no \.parquet file below"):
+        list(read_documents(tmp_path, text_format="parquet"))
+
+
+def test_what_is_hidden_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "corpus.txt", "text")
+    for hidden in (".git", ".ipynb_checkpoints", "__MACOSX"):
+        (tmp_path / hidden).mkdir()
+        write(tmp_path / hidden / "other.txt", b"\xff")
+    write(tmp_path / "._corpus.txt", b"\xff")
+    assert list(read_documents(tmp_path)) == ["text"]
+
+
+@pytest.mark.parametrize("name", ["corpus.csv", "corpus.TSV.gz"])
+def test_tables_are_refused_with_a_way_to_read_them(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, "text\none\ntwo\n")
+    with pytest.raises(InvalidInput, match=r"is a table; save it as parquet .*--column"):
+        list(read_documents(path))
+
+
+def test_json_in_a_file_of_text_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "text")
+    write(tmp_path / "b.txt", lines_of("a document"))
+    with pytest.raises(InvalidInput, match=r"b\.txt .* looks like JSON"):
+        list(read_documents(tmp_path))
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"x{64}\.\.\. \(5,000 characters\) .* too long") as long:
+        list(read_documents(Path("x" * 5000)))
+    assert len(str(long.value)) < 200
+    with pytest.raises(InvalidInput, match="does not exist"):
+        list(read_documents(tmp_path / "nul\0.txt"))
 
 
 def test_a_folder_is_read_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     write(tmp_path / "c.txt", "third")
     write(tmp_path / "a.MD", "first")
-    pq.write_table(pa.table({"text": ["second"]}), tmp_path / "b" / "rows.parquet")
+    write(tmp_path / "b" / "inner.txt", "second")
     write(tmp_path / "b" / "empty.txt", "")
     write(tmp_path / "notes.pdf", b"\xff")
     assert list(read_documents(tmp_path)) == ["first", "second", "third"]
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
-def test_parquet_rows_are_documents(tmp_path: Path, kind: pa.DataType) -> None:
-    rows = [None if k % 7 == 0 else "" if k % 7 == 1 else f"document {k} é" for k in range(500)]
-    table = pa.table({"body": pa.array(rows, kind), "id": range(500), "body.length": range(500)})
-    pq.write_table(table, tmp_path / "corpus.parquet", row_group_size=150)
-    documents = list(read_documents(tmp_path / "corpus.parquet", column="body"))
-    assert documents == [row for row in rows if row]
-
-
-def test_parquet_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    path = tmp_path / "corpus.parquet"
-    rows = [f"{k:07}" * 600 for k in range(8000)]
-    pq.write_table(pa.table({"text": rows}), path, compression="none", use_dictionary=False)
-    assert pq.ParquetFile(path).metadata.num_row_groups == 1
-    before = pa.total_allocated_bytes()
-    peak = max(pa.total_allocated_bytes() for _ in read_documents(path)) - before
-    assert path.stat().st_size > 32_000_000 > 4 * peak
-
-
-def test_wrong_columns_are_refused_and_the_columns_are_listed(tmp_path: Path) -> None:
-    path = tmp_path / "corpus.parquet"
-    pq.write_table(pa.table({"body": ["text"], "id": [1]}), path)
-    with pytest.raises(InvalidInput, match=r"'text' of .* is missing; .* body \(string\), id \("):
-        list(read_documents(path))
-    with pytest.raises(InvalidInput, match=r"'id' of .* has the type int64, not text; .* body"):
-        list(read_documents(path, column="id"))
-
-
-@pytest.mark.parametrize("damage", ["cut", "change", "foreign"])
-def test_damaged_parquet_is_refused(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "corpus.parquet"
-    rows = [f"{k:07}" * 100 for k in range(500)]
-    pq.write_table(
-        pa.table({"text": rows}),
-        path,
-        compression="none",
-        use_dictionary=False,
-        write_page_checksum=True,
-    )
-    content = bytearray(path.read_bytes())
-    if damage == "cut":
-        content = content[:-100]
-    if damage == "change":
-        content[len(content) // 2] ^= 1
-    if damage == "foreign":
-        content = bytearray(b"plain text")
-    path.write_bytes(content)
-    with pytest.raises(InvalidInput, match="cannot be read as parquet") as failure:
-        list(read_documents(path))
-    assert str(path) in str(failure.value)
-
-
-def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    good = "a line\n" * 20_000
-    for name, end in (("latin", "é\n".encode("latin-1") * 99), ("cut", "é".encode()[:1])):
-        path = write(tmp_path / f"{name}.txt", good.encode() + end)
-        with pytest.raises(InvalidInput, match=r"is not UTF-8 .* after character 1\d\d,\d\d\d"):
-            list(read_documents(path))
-    bytes_column = pa.array([b"good", b"\xff"], pa.binary()).view(pa.string())
-    pq.write_table(pa.table({"text": bytes_column}), tmp_path / "rows.parquet")
-    with pytest.raises(InvalidInput, match=r"'text' of .* is not UTF-8"):
-        list(read_documents(tmp_path / "rows.parquet"))
-
-
 def test_missing_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="does not exist"):
         list(read_documents(tmp_path / "missing.txt"))
-    with pytest.raises(InvalidInput, match=r"no \.txt, \.md, \.parquet file below"):
+    with pytest.raises(InvalidInput, match=r"no \.txt, .*\.jsonl, .*\.parquet file below"):
         list(read_documents(tmp_path))
     with pytest.raises(InvalidInput, match="has no text"):
         list(read_documents(write(tmp_path / "empty.txt", "")))
     pq.write_table(pa.table({"text": pa.array([None, ""], pa.string())}), tmp_path / "e.parquet")
+    (tmp_path / "empty.txt").unlink()
     with pytest.raises(InvalidInput, match="has no text"):
         list(read_documents(tmp_path))
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from dynamoe_search.data import embedded_digits, split_images
+from dynamoe_search.data import ImageData, embedded_digits, split_images
+from dynamoe_search.data.images import RawImages
 from dynamoe_search.errors import InvalidInput
 
 
@@ -39,9 +40,40 @@ def test_batches_cover_everything_once_in_a_seeded_order() -> None:
     assert all(images.untyped_storage().nbytes() == images.nbytes for images, _ in batches)
 
 
+def toy(count: int, size: tuple[int, ...] = (2, 2), classes: int = 2) -> RawImages:
+    labels = np.arange(count, dtype=np.uint8) % classes
+    return np.zeros((count, *size), np.uint8), labels
+
+
+def load(train: RawImages, test: RawImages, held_out: int = 4) -> ImageData:
+    return split_images("toy", 2, train, test, held_out, 0, "cpu")
+
+
 def test_what_cannot_be_split_is_refused() -> None:
-    images, labels = np.zeros((20, 4), np.uint8), np.arange(20, dtype=np.uint8) % 2
+    images, labels = toy(20)
     with pytest.raises(InvalidInput, match="20 training images and 19 labels"):
-        split_images("toy", (images, labels[:-1]), (images, labels), 4, 0, "cpu")
+        load((images, labels[:-1]), toy(20))
+    with pytest.raises(InvalidInput, match="19 test images and 20 labels"):
+        load(toy(20), (images[:-1], labels))
     with pytest.raises(InvalidInput, match="of 20 images cannot be split off"):
-        split_images("toy", (images, labels), (images, labels), 20, 0, "cpu")
+        load(toy(20), toy(20), held_out=20)
+
+
+@pytest.mark.parametrize("size", [(2, 3), (4,), (1, 2, 2)])
+def test_images_of_another_size_are_refused_when_they_are_loaded(size: tuple[int, ...]) -> None:
+    found = " x ".join(map(str, size))
+    with pytest.raises(InvalidInput, match=f"test images of toy have {found} .* training .* 2 x 2"):
+        load(toy(20), toy(20, size))
+
+
+def test_labels_out_of_range_are_refused_when_they_are_loaded() -> None:
+    assert load(toy(20), toy(20, classes=1)).classes == 2  # a test needs not show every class
+    with pytest.raises(InvalidInput, match=r"training image 2 of toy has the label 2, .* 0 to 1"):
+        load(toy(20, classes=3), toy(20))
+    with pytest.raises(InvalidInput, match="test image 2 of toy has the label 2"):
+        load(toy(20), toy(20, classes=3))
+
+
+@pytest.mark.parametrize("seed", [2**32, 20251125214900, 2**63 - 1])
+def test_any_seed_splits_images(seed: int) -> None:
+    assert len(embedded_digits(seed).validation) == 360

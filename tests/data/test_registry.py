@@ -1,31 +1,18 @@
-import gzip
 import os
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from dynamoe_search.data import DATA_SETS, DIRECTORY_VARIABLE, list_data, load_images
+from dynamoe_search.data import DATA_SETS, DIRECTORY_VARIABLE, list_data, load_data, load_images
 from dynamoe_search.errors import InvalidInput
+from tests.data.files import write_idx_images
 
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with a small MNIST in it, and nothing else."""
     monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
-    folder = tmp_path / "mnist"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for prefix, count in (("train", 120), ("t10k", 40)):
-        images = generator.integers(0, 256, (count, 5, 5), dtype=np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        header = bytes([0, 0, 8, 3]) + struct.pack(">III", count, 5, 5)
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(
-            gzip.compress(header + images.tobytes())
-        )
-        header = bytes([0, 0, 8, 1]) + struct.pack(">I", count)
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    write_idx_images(tmp_path / "mnist")
     return tmp_path
 
 
@@ -61,11 +48,26 @@ def test_missing_things_are_named(directory: Path) -> None:
         load_images("minst", directory)
     with pytest.raises(InvalidInput, match="--data-dir or DYNAMOE_DATA"):
         load_images("mnist")
-    with pytest.raises(InvalidInput, match=r"test_batch\.bin there"):
+    with pytest.raises(
+        InvalidInput, match=r"test_batch\.bin there .* download it with: .* cifar10"
+    ):
         load_images("cifar10", directory)
     (directory / "mnist" / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(InvalidInput, match="mnist is not in"):
         load_images("mnist", directory)
+
+
+def test_a_name_that_no_file_can_have_gets_a_sentence(directory: Path) -> None:
+    for name in ("x" * 5000 + ".tokens", "/" + "x" * 5000 + ".tokens"):
+        with pytest.raises(InvalidInput, match=r"\(5,\d\d\d characters\) .* too long") as failure:
+            load_data(name, directory)
+        assert len(str(failure.value)) < 300
+    with pytest.raises(InvalidInput, match=r"there is no file .*; make it with: "):
+        load_data("nul\0.tokens", directory)
+    with pytest.raises(InvalidInput, match="too long"):
+        load_images("mnist", Path("x" * 5000))
+    with pytest.raises(InvalidInput, match="too long"):
+        list_data(Path("x" * 5000))
 
 
 @pytest.mark.skipif(DIRECTORY_VARIABLE not in os.environ, reason=f"{DIRECTORY_VARIABLE} is not set")

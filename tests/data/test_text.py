@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from dynamoe_search.data import DIRECTORY_VARIABLE
 from dynamoe_search.data.documents import embedded_documents
+from dynamoe_search.data.prepare import prepare_text
+from dynamoe_search.data.split import Split
 from dynamoe_search.data.text import TextData, TextSplit, embedded_topics, open_text
-from dynamoe_search.data.token_file import prepare_text, split_of, write_token_file
+from dynamoe_search.data.token_file import write_token_file
 from dynamoe_search.data.tokenizer import ByteTokenizer
 from dynamoe_search.errors import InvalidInput
 
@@ -113,7 +115,9 @@ def test_embedded_topics_are_split_by_document() -> None:
     data = embedded_topics(seed=1)
     found = documents_of(data)
     for place, documents in enumerate(found):
-        assert documents == [text for text in embedded_documents() if split_of(text, 1) == place]
+        assert documents == [
+            text for text in embedded_documents() if Split(seed=1).place(text) == place
+        ]
     paragraphs = [{part for text in texts for part in text.split("\n\n")} for texts in found]
     assert not paragraphs[0] & (paragraphs[1] | paragraphs[2])
     assert not paragraphs[1] & paragraphs[2]
@@ -131,7 +135,7 @@ def test_embedded_topics_depend_on_the_seed_only() -> None:
 
 def test_a_token_file_of_the_same_text_is_the_same_data(tmp_path: Path) -> None:
     path = tmp_path / "reference.tokens"
-    write_token_file(path, embedded_documents(), ByteTokenizer(), seed=5)
+    write_token_file(path, embedded_documents(), ByteTokenizer(), Split(seed=5))
     data, embedded = open_text(path, context=50), embedded_topics(context=50, seed=5)
     assert data.name == "reference"
     assert data.fingerprint == embedded.fingerprint

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -9,44 +8,23 @@ import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamoe_search.data import DIRECTORY_VARIABLE
-from dynamoe_search.data.documents import embedded_documents, read_documents
-from dynamoe_search.data.token_file import (
-    SPLITS,
-    TokenFile,
-    open_token_file,
-    prepare_text,
-    split_of,
-    write_token_file,
-)
+from dynamoe_search.data.split import SPLITS, Split
+from dynamoe_search.data.token_file import TokenFile, open_token_file, write_token_file
 from dynamoe_search.data.tokenizer import ByteTokenizer, Tokenizer, train_byte_pairs
 from dynamoe_search.errors import InvalidInput
+from tests.data.files import texts
 
 DOCUMENTS = [f"document {number}, " * (number % 5 + 1) for number in range(60)]
 PAIRS = train_byte_pairs(DOCUMENTS, vocabulary=270)
+SPLIT = Split(seed=0)
 BOTH = pytest.mark.parametrize("tokenizer", [ByteTokenizer(), PAIRS], ids=["byte", "bpe"])
-
-
-def texts(file: TokenFile) -> dict[str, list[str]]:
-    """The documents of each split, separated at their ends."""
-    tokenizer = file.header.tokenizer
-    found = {}
-    for split in SPLITS:
-        tokens = getattr(file, split)
-        assert tokens[-1] == tokenizer.end_of_document
-        ends = np.flatnonzero(tokens == tokenizer.end_of_document) + 1
-        found[split] = [tokenizer.decode(part) for part in np.split(tokens, ends[:-1])]
-    return found
 
 
 @BOTH
@@ -58,34 +36,23 @@ def test_documents_come_back_each_in_its_split(
     documents = DOCUMENTS + extra
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "corpus.tokens"
-        header = write_token_file(path, documents, tokenizer, seed)
+        split = Split(seed)
+        header = write_token_file(path, documents, tokenizer, split)
         file = open_token_file(path)
         found = texts(file)
     assert file.header == header
     assert header.tokenizer == tokenizer
-    for place, (split, counts) in enumerate(zip(SPLITS, header.splits, strict=True)):
-        wanted = [document for document in documents if split_of(document, seed) == place]
-        assert found[split] == wanted
+    for place, (name, counts) in enumerate(zip(SPLITS, header.splits, strict=True)):
+        wanted = [document for document in documents if split.place(document) == place]
+        assert found[name] == wanted
         assert counts.documents == len(wanted)
-        assert counts.tokens == len(getattr(file, split))
+        assert counts.tokens == len(getattr(file, name))
         assert counts.bytes == len("".join(wanted).encode())
-
-
-def test_splits_have_their_shares_and_depend_on_the_seed() -> None:
-    documents = [str(number) for number in range(10_000)]
-    first = [split_of(document, seed=0) for document in documents]
-    shares = [Counter(first)[place] / len(documents) for place in range(3)]
-    # Four standard deviations of a share of ten thousand.
-    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.016)
-    other = [split_of(document, seed=1) for document in documents]
-    agreement = np.mean(np.array(first) == np.array(other))
-    # Independent seeds agree on 0.8^2 + 2 * 0.1^2 of all.
-    assert agreement == pytest.approx(0.66, abs=0.02)
 
 
 def test_equal_documents_stay_together(tmp_path: Path) -> None:
     path = tmp_path / "corpus.tokens"
-    write_token_file(path, DOCUMENTS + DOCUMENTS[::-1], ByteTokenizer())
+    write_token_file(path, DOCUMENTS + DOCUMENTS[::-1], ByteTokenizer(), SPLIT)
     found = texts(open_token_file(path))
     assert all(set(Counter(found[split]).values()) == {2} for split in SPLITS)
     assert sum(len(set(found[split])) for split in SPLITS) == len(set(DOCUMENTS))
@@ -93,20 +60,20 @@ def test_equal_documents_stay_together(tmp_path: Path) -> None:
 
 def test_the_same_text_gives_the_same_file(tmp_path: Path) -> None:
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
-    header = write_token_file(first, DOCUMENTS, ByteTokenizer())
-    assert write_token_file(again, iter(DOCUMENTS), ByteTokenizer()) == header
+    header = write_token_file(first, DOCUMENTS, ByteTokenizer(), SPLIT)
+    assert write_token_file(again, iter(DOCUMENTS), ByteTokenizer(), SPLIT) == header
     assert first.read_bytes() == again.read_bytes()
     fingerprints = {
         header.fingerprint,
-        write_token_file(other, DOCUMENTS, ByteTokenizer(), seed=1).fingerprint,
-        write_token_file(other, DOCUMENTS, PAIRS).fingerprint,
-        write_token_file(other, DOCUMENTS[:-1], ByteTokenizer()).fingerprint,
+        write_token_file(other, DOCUMENTS, ByteTokenizer(), Split(seed=1)).fingerprint,
+        write_token_file(other, DOCUMENTS, PAIRS, SPLIT).fingerprint,
+        write_token_file(other, DOCUMENTS[:-1], ByteTokenizer(), SPLIT).fingerprint,
     }
     assert len(fingerprints) == 4
 
 
 def test_equal_tokens_otherwise_read_or_split_are_not_the_same(tmp_path: Path) -> None:
-    header = write_token_file(tmp_path / "corpus.tokens", DOCUMENTS, PAIRS)
+    header = write_token_file(tmp_path / "corpus.tokens", DOCUMENTS, PAIRS, SPLIT)
     train, test = (
         counts.model_copy(update={"tokens": counts.tokens + moved})
         for counts, moved in ((header.train, -1), (header.test, 1))
@@ -121,7 +88,7 @@ def test_equal_tokens_otherwise_read_or_split_are_not_the_same(tmp_path: Path) -
 
 def test_tokens_are_mapped_aligned_and_read_only(tmp_path: Path) -> None:
     path = tmp_path / "corpus.tokens"
-    header = write_token_file(path, DOCUMENTS, ByteTokenizer())
+    header = write_token_file(path, DOCUMENTS, ByteTokenizer(), SPLIT)
     file = open_token_file(path)
     mapped = file.train
     while not isinstance(mapped, np.memmap):
@@ -139,6 +106,7 @@ def test_progress_is_reported_after_every_document(tmp_path: Path) -> None:
         tmp_path / "corpus.tokens",
         DOCUMENTS,
         ByteTokenizer(),
+        SPLIT,
         on_progress=lambda documents, size: told.append((documents, size)),
     )
     assert [documents for documents, _ in told] == list(range(1, len(DOCUMENTS) + 1))
@@ -146,15 +114,27 @@ def test_progress_is_reported_after_every_document(tmp_path: Path) -> None:
 
 
 def test_too_few_documents_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"none of 3 documents .* split; give more"):
-        write_token_file(tmp_path / "corpus.tokens", DOCUMENTS[:3], ByteTokenizer())
+    with pytest.raises(InvalidInput, match=r"none of 3 documents .* split; .* prepare it again"):
+        write_token_file(tmp_path / "corpus.tokens", DOCUMENTS[:3], ByteTokenizer(), SPLIT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_could_not_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "corpus.tokens"
+    size = len(write_token_file(path, DOCUMENTS, PAIRS, SPLIT).model_dump_json())
+    path.unlink()
+    monkeypatch.setattr("dynamoe_search.data.token_file._LARGEST_HEADER", size - 64)
+    with pytest.raises(InvalidInput, match=r"at most .* for them; choose a smaller vocabulary"):
+        write_token_file(path, DOCUMENTS, PAIRS, SPLIT)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "corpus.tokens"
     with pytest.raises(InvalidInput, match=f"{path} cannot be written: .*No such file"):
-        write_token_file(path, DOCUMENTS, ByteTokenizer())
+        write_token_file(path, DOCUMENTS, ByteTokenizer(), SPLIT)
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
@@ -165,7 +145,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     path = tmp_path / "corpus.tokens"
     tracemalloc.start()
     try:
-        header = write_token_file(path, documents(), ByteTokenizer())
+        header = write_token_file(path, documents(), ByteTokenizer(), SPLIT)
         open_token_file(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -189,7 +169,7 @@ def test_an_interruption_leaves_everything_as_it_was(
             interrupt()
 
     old = tmp_path / "old.tokens"
-    write_token_file(old, DOCUMENTS, ByteTokenizer())
+    write_token_file(old, DOCUMENTS, ByteTokenizer(), SPLIT)
     before = old.read_bytes()
     if moment == "writing":
         monkeypatch.setattr("shutil.copyfileobj", interrupt)
@@ -197,7 +177,7 @@ def test_an_interruption_leaves_everything_as_it_was(
         monkeypatch.setattr(Path, "replace", interrupt)
     for path in (old, tmp_path / "new.tokens"):
         with pytest.raises(interruption):
-            write_token_file(path, documents(), PAIRS)
+            write_token_file(path, documents(), PAIRS, SPLIT)
         assert list(tmp_path.iterdir()) == [old]
         assert old.read_bytes() == before
 
@@ -208,6 +188,7 @@ def test_a_killed_preparation_leaves_no_token_file(tmp_path: Path, moment: str) 
     path = tmp_path / "corpus.tokens"
     program = f"""
 import os, pathlib, shutil, signal
+from dynamoe_search.data.split import Split
 from dynamoe_search.data.token_file import write_token_file
 from dynamoe_search.data.tokenizer import ByteTokenizer
 
@@ -221,7 +202,7 @@ def documents():
         kill()
 
 shutil.copyfileobj = kill
-write_token_file(pathlib.Path({str(path)!r}), documents(), ByteTokenizer())
+write_token_file(pathlib.Path({str(path)!r}), documents(), ByteTokenizer(), Split(seed=0))
 """
     process = subprocess.run([sys.executable, "-c", program], check=False)
     assert process.returncode == -signal.SIGKILL
@@ -230,14 +211,14 @@ write_token_file(pathlib.Path({str(path)!r}), documents(), ByteTokenizer())
         assert leftover.name.startswith(".corpus.tokens")
         with pytest.raises(InvalidInput):
             open_token_file(leftover)
-    write_token_file(path, DOCUMENTS, ByteTokenizer())
+    write_token_file(path, DOCUMENTS, ByteTokenizer(), SPLIT)
     assert open_token_file(path).header.train.documents > 1
 
 
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("intact") / "corpus.tokens"
-    write_token_file(path, DOCUMENTS, PAIRS)
+    write_token_file(path, DOCUMENTS, PAIRS, SPLIT)
     return path.read_bytes()
 
 
@@ -322,7 +303,17 @@ def test_each_damage_is_named(
         (lambda header: header["test"].update(tokens=0), r"not valid \(test.tokens: "),
         (lambda header: header["test"].update(tokens=-5), r"not valid \(test.tokens: "),
         (lambda header: header["test"].update(tokens="9"), r"not valid \(test.tokens: "),
-        (lambda header: header["test"].update(tokens=10**30), "bytes, but its header states"),
+        (lambda header: header["test"].update(tokens=10**15), "bytes, but its header states"),
+        (lambda header: header["test"].update(tokens=10**30), r"not valid \(test.tokens: "),
+        (lambda header: header["test"].update(bytes=10**400), r"not valid \(test.bytes: "),
+        (lambda header: header.update(seed=10**400), r"not valid \(seed: "),
+        (lambda header: b'{"seed": ' + b"9" * 5000 + b"}", "not valid"),
+        (lambda header: header.update({"x" * 10**6: 1}), r"not valid \(x{64}\.\.\. \(1,000,000 ch"),
+        pytest.param(
+            lambda header: header["tokenizer"]["merges"].extend([["a", "a"]] * 2**18),
+            r"not valid \(tokenizer.bpe.merges: .*at most 262144 items",
+            marks=pytest.mark.slow,
+        ),
         (lambda header: header["tokenizer"].update(name="gpt2"), r"not valid \(tokenizer"),
         (lambda header: header["tokenizer"]["merges"].insert(0, ["ab", "c"]), "merge 0 joins"),
         (lambda header: header["tokenizer"]["merges"].insert(0, ["a"]), "not valid"),
@@ -346,64 +337,3 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.tokens", tmp_path):
         with pytest.raises(InvalidInput, match="cannot be read"):
             open_token_file(path)
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    path = tmp_path / "corpus.parquet"
-    pq.write_table(pa.table({"body": embedded_documents()}), path)
-    return path
-
-
-def test_preparing_with_bytes(corpus: Path) -> None:
-    target = corpus.with_name("corpus.tokens")
-    header = prepare_text(corpus, target, column="body", seed=2)
-    assert header.tokenizer == ByteTokenizer()
-    assert sum(counts.documents for counts in header.splits) == len(embedded_documents())
-    assert open_token_file(target).header == header
-
-
-def test_byte_pairs_are_learned_from_the_training_split_only(corpus: Path) -> None:
-    target = corpus.with_name("corpus.tokens")
-    header = prepare_text(corpus, target, "bpe", vocabulary=400, column="body")
-    training = [text for text in embedded_documents() if split_of(text, seed=0) == 0]
-    assert header.tokenizer == train_byte_pairs(training, 400)
-    assert header.train.tokens < 0.7 * header.train.bytes
-    assert texts(open_token_file(target))["train"] == training
-
-
-def test_only_token_files_are_overwritten(corpus: Path, intact: bytes) -> None:
-    target = corpus.with_name("thesis.txt")
-    for precious in (target, corpus, corpus.parent):
-        target.write_text("years of work")
-        with pytest.raises(InvalidInput, match="exists and is not a token file"):
-            prepare_text(corpus, precious, column="body")
-        assert target.read_text() == "years of work"
-    target.write_bytes(flip_token(intact))
-    prepare_text(corpus, target, column="body")
-    assert open_token_file(target).header.tokenizer == ByteTokenizer()
-
-
-@pytest.mark.parametrize("name", ["byte", "bpe"])
-def test_what_cannot_be_prepared_leaves_nothing(corpus: Path, name: str) -> None:
-    target = corpus.with_name("corpus.tokens")
-    with pytest.raises(InvalidInput, match=r"columns are body \(string\)"):
-        prepare_text(corpus, target, name)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match="does not exist"):
-        prepare_text(corpus.with_name("missing.txt"), target, name)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match="unknown tokenizer 'gpt2'; choose from byte, bpe"):
-        prepare_text(corpus, target, "gpt2")  # type: ignore[arg-type]
-    assert list(corpus.parent.iterdir()) == [corpus]
-
-
-@pytest.mark.skipif(DIRECTORY_VARIABLE not in os.environ, reason=f"{DIRECTORY_VARIABLE} is not set")
-@pytest.mark.parametrize("name", ["byte", "bpe"])
-@pytest.mark.parametrize(
-    "source", ["tinyshakespeare.txt", "wikitext-2/test.txt", "wikitext-2/test.parquet", "."]
-)
-def test_the_real_files(tmp_path: Path, source: str, name: str) -> None:
-    path = Path(os.environ[DIRECTORY_VARIABLE]) / "text" / source
-    header = prepare_text(path, tmp_path / "corpus.tokens", name)  # type: ignore[arg-type]
-    found = texts(open_token_file(tmp_path / "corpus.tokens"))
-    assert Counter(chain(*found.values())) == Counter(read_documents(path))
-    assert header.tokenizer.vocabulary == {"byte": 257, "bpe": 4096}[name]

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy.dialects.sqlite  # noqa: F401 - a user whom a test becomes may not read it
 import torch
 
-from dynamoe_search.data.token_file import prepare_text
+from dynamoe_search.data import prepare_text
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.heartbeat import new_worker
 from dynamoe_search.log.storage import open_log
