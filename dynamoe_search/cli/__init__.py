@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 
@@ -14,6 +16,7 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 
 def main() -> None:
     """Run the command line: exit status 2 for a mistake of the user, 1 for a failed run."""
+    _prepare_streams()
     settings = Settings()
     try:
         app(obj=settings)
@@ -26,3 +29,13 @@ def main() -> None:
         message = f"[bold red]error:[/bold red] {escape(str(error))}{hint}"
         complaints.print(message, highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+def _prepare_streams() -> None:
+    """Replace what the terminal's encoding does not have, and let closed streams take anything."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
+        elif isinstance(stream, io.TextIOWrapper) and mode == "w":
+            stream.reconfigure(errors="replace")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dynamoe_search.study import Study
 
 # A pipe or a log has no width of its own; tables are made for more than 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 130)
+console = Console(width=None if sys.stdout and sys.stdout.isatty() else 130)
 complaints = Console(stderr=True)
 
 StudyArgument = Annotated[

@@ -100,10 +100,11 @@ def run(
     if not (runs["state"] == "complete").any():
         say_how_it_ended(ending)
         raise RunFailed("no training run was completed; the reasons are above")
-    board = show(opened, runs, rows=10)
+    board = opened.leaderboard()
     opened.folder.mkdir(exist_ok=True)
     write_table(board, opened.folder / "leaderboard.csv")
     write_table(board, opened.folder / "leaderboard.parquet")
+    show(opened, runs, board, rows=10)
     say(f"All {len(board)} candidates: {opened.folder / 'leaderboard.csv'}")
     say_how_it_ended(ending)
 
@@ -160,11 +161,13 @@ def leaderboard(
     """
     opened = open_study(study, storage, name)
     runs = opened.training_runs()
-    board = show(opened, runs, rows)
-    for path in (csv, parquet):
-        if path is not None:
-            write_table(board, path, "csv" if path is csv else "parquet")
-            say(f"wrote {path}")
+    board = opened.leaderboard()
+    written = {form: path for form, path in (("csv", csv), ("parquet", parquet)) if path}
+    for form, path in written.items():
+        write_table(board, path, form)
+    show(opened, runs, board, rows)
+    for path in written.values():
+        say(f"wrote {path}")
     if plot is None:
         return
     objectives = opened.file.search.objectives
@@ -178,14 +181,14 @@ def leaderboard(
         save_plot(plot_pareto(board, objectives), plot)
 
 
-def show(study: Study, runs: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """Print what a study has found, and give its leaderboard."""
+def show(study: Study, runs: pd.DataFrame, board: pd.DataFrame, rows: int) -> None:
+    """Print what a study has found."""
     from dynamoe_search.report.leaderboard import leaderboard_table
     from dynamoe_search.report.measurements import cost_sentences, measured_tables
     from dynamoe_search.report.pareto import pareto_table
     from dynamoe_search.report.terminal import print_table
 
-    board, search = study.leaderboard(), study.file.search
+    search = study.file.search
     if search.objectives == ("loss",):
         table = leaderboard_table(board, rows)
     else:
@@ -198,7 +201,6 @@ def show(study: Study, runs: pd.DataFrame, rows: int) -> pd.DataFrame:
     for one in (table, *measured_tables(board, rows)):
         print_table(console, one)
     say("\n".join([*sentences, *cost_sentences(runs)]))
-    return board
 
 
 def say_how_it_ended(ending: Ending) -> None:

@@ -1,5 +1,6 @@
 """How the command line begins and ends; what holds for every command."""
 
+import os
 import pkgutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def test_help_and_version() -> None:
     assert "Usage" in dynamoe_search().output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
     assert f"dynamoe-search {command} " in output_of(*command.split(), "--help")
@@ -41,6 +43,7 @@ def test_no_command_is_missing_here() -> None:
     assert {name.replace("_", "-") for name in names} == set(COMMANDS)
 
 
+@pytest.mark.slow
 def test_the_script_and_the_module_are_the_same() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert pkgutil.resolve_name(project["scripts"]["dynamoe-search"]) is main
@@ -89,3 +92,25 @@ def test_an_error_of_the_code_names_its_kind(
     expected = "error: [1/0] (ZeroDivisionError; dynamoe-search --debug ... shows the traceback)\n"
     ended = dynamoe_search("leaderboard", tmp_path)
     assert (ended.status, ended.errors) == (1, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["schedule show wave", "schedule list", "bounds", "run --help"])
+def test_what_a_terminal_cannot_show_is_replaced(command: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "dynamoe_search", *command.split()],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.isascii()
+
+
+@pytest.mark.slow
+def test_closed_streams_take_anything(tmp_path: Path) -> None:
+    plot = tmp_path / "plot.png"
+    show = f"{sys.executable} -m dynamoe_search schedule show"
+    done = subprocess.run(["sh", "-c", f"{show} wave --plot {plot} <&- >&- 2>&-"])
+    assert done.returncode == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert subprocess.run(["sh", "-c", f"{show} 8--2 2>&-"]).returncode == 2
