@@ -233,7 +233,7 @@ def _fit(places: Floats, losses: Floats, error: Floats) -> GaussianProcessRegres
 
 
 def _even_sample(losses: Floats, most: int) -> NDArray[np.intp]:
-    """The places of at most so many losses, from the lowest to the highest in even steps."""
+    """The places of some of the losses, from the lowest to the highest in even steps."""
     ranks = np.linspace(0, len(losses) - 1, min(most, len(losses))).round().astype(int)
     return np.sort(np.argsort(losses, kind="stable")[ranks])
 

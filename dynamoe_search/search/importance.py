@@ -37,7 +37,7 @@ FEWEST_CANDIDATES = 15
 # without effect was above chance in 95 % of the repetitions in 6 % of the studies; with forests of
 # 32 deep trees, which take five times as long, in 27 %.
 _TREES, _DEPTH = 8, 5
-_MOST_DRAWN = 500  # candidates of a repetition; so many decide as much, and cost little
+_MOST_DRAWN = 500  # candidates of a repetition; more would not say more
 _LOSS = "validation_loss"
 
 

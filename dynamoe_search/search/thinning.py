@@ -36,7 +36,7 @@ class ThinnedStudy:
         self._hold([])
 
     def add(self, trial: FrozenTrial) -> None:
-        """Add a trial that the other study was told; choose anew where there are too many."""
+        """Add a trial that the other study was told; choose again where there are too many."""
         self.study.add_trial(trial)
         self._held += 1
         if self._held > MOST_FITTED:
