@@ -29,5 +29,6 @@ def test_light_modules_import_nothing_heavy(module: str) -> None:
     assert imported_with(module).isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_heavy_modules_are_seen() -> None:
     assert imported_with("dynamoe_search.models") >= {"torch"}

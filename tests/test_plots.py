@@ -57,6 +57,7 @@ def test_panels_of_a_figure_of_ones_own(name: str, study: Path) -> None:
     assert not left.get_title()
 
 
+@pytest.mark.slow
 def test_the_page_shows_each_and_its_code_runs(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

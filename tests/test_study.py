@@ -299,6 +299,7 @@ def test_how_it_is_shown(small_study: Path) -> None:
     assert after.count("<table") == 1
 
 
+@pytest.mark.slow
 def test_a_report_is_written_beside_the_file_or_where_asked(finished: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "copy")
     study = Study(folder)

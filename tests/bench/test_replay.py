@@ -70,6 +70,7 @@ def test_a_replay_decides_as_a_real_search_does(tmp_path: Path, sampler: str) ->
     assert len(set(real)) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", COMPARED_SAMPLERS)
 def test_without_noise_regret_falls_to_zero(tmp_path: Path, sampler: str) -> None:
     known = known_of(tmp_path)

@@ -68,6 +68,7 @@ def reached(router: Router, experts: int) -> set[tuple[bool, ...]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experts", [1, 2, 3, 5])
 @pytest.mark.parametrize("router", [*FREE_ROUTERS, *HELD_ROUTERS], ids=str)
 def test_configurations_are_the_sets_that_the_router_reaches(router: Router, experts: int) -> None:

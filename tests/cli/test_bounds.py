@@ -12,6 +12,7 @@ from dynamoe_search.specification import Percentile, Relative, Threshold, TopK, 
 from tests.cli.calls import error_of, output_of
 
 
+@pytest.mark.slow
 def test_the_answer_comes_first_and_everything_can_be_written(tmp_path: Path) -> None:
     files = {form: tmp_path / f"bounds.{form}" for form in ("json", "csv", "png")}
     shown = output_of(

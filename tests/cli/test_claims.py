@@ -54,6 +54,7 @@ def test_studies_are_run_and_judged_by_their_tables(folder: Path) -> None:
     assert page.read_text() == text
 
 
+@pytest.mark.slow
 def test_what_was_confirmed_otherwise_is_taken(folder: Path) -> None:
     path = folder / "digits-paper" / "study.toml"
     made_up.search(path)

@@ -8,6 +8,7 @@ from dynamoe_search.study import Study
 from tests.cli.calls import error_of, output_of
 
 
+@pytest.mark.slow
 def test_early_looks_are_judged(finished: Path, tmp_path: Path) -> None:
     csv, plot = tmp_path / "f.csv", tmp_path / "f.png"
     shown = output_of("fidelity", finished, "--csv", csv, "--plot", plot)

@@ -16,6 +16,7 @@ def test_a_report_is_written(finished: Path, tmp_path: Path) -> None:
     assert elsewhere.read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_mistakes_are_told(small_study: Path) -> None:
     assert "holds no results yet" in error_of("report", small_study)
     made_up.search(small_study, most=1)

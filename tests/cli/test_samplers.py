@@ -42,6 +42,7 @@ def test_a_table_is_taken_by_its_name() -> None:
     assert "165 schedules" in output_of("compare-samplers", "digits-4x12", *options)
 
 
+@pytest.mark.slow
 def test_mistakes_are_told(study: Path, tmp_path: Path) -> None:
     error = error_of("compare-samplers", study, "--samplers", "tpee")
     assert "sampler 'tpee' cannot be compared; choose from random, tpe" in error

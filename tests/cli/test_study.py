@@ -69,6 +69,7 @@ def test_leaderboard_shows_and_writes_what_run_has_found(
     assert files["png"].read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_rows_are_limited_but_named_schedules_are_shown(finished: Path) -> None:
     shown = output_of("leaderboard", finished, "--rows", 1)
     board = Study(finished).leaderboard()
@@ -173,6 +174,7 @@ def test_a_study_that_is_not_there(
     assert message in error_of(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--csv", "--parquet", "--plot"])
 def test_what_cannot_be_written_is_told(finished: Path, option: str) -> None:
     path = finished / "no" / "such.png"

@@ -38,6 +38,7 @@ def test_names_are_never_the_same() -> None:
     assert len({new_worker() for _ in range(1000)}) == 1000
 
 
+@pytest.mark.slow
 def test_on_this_machine_death_is_known_at_once(other: tuple[Any, str, Log]) -> None:
     process, worker, _ = other
     detector = FailureDetector(grace=1e9)
@@ -49,6 +50,7 @@ def test_on_this_machine_death_is_known_at_once(other: tuple[Any, str, Log]) -> 
     assert detector.is_dead(worker)
 
 
+@pytest.mark.slow
 def test_elsewhere_a_heartbeat_that_stands_still_counts_as_dead(
     other: tuple[Any, str, Log], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def numbers_of(log: Log, since: int = 0) -> list[int]:
     return [event.content["number"] for _, event in log.read(since)]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

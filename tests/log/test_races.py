@@ -49,6 +49,7 @@ def race(storage: Storage, name: str, rounds: Any) -> None:
                 log.append(Event("refused", {"by": name, "number": number}))
 
 
+@pytest.mark.slow
 def test_of_two_writers_of_one_key_one_wins(storage: Storage, log: Log) -> None:
     rounds = context.Barrier(2, timeout=SECONDS_TO_WAIT)
     with (
@@ -81,6 +82,7 @@ def begin(storage: Storage, start: Any) -> None:
             log.append(Event("joined", {}))
 
 
+@pytest.mark.slow
 def test_of_those_who_begin_a_study_at_once_one_has_begun_it(
     request: pytest.FixtureRequest, storage: Storage, tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ class Reader:
         assert self.error is None
 
 
+@pytest.mark.slow
 def test_readers_miss_nothing_while_others_write(storage: Storage, log: Log) -> None:
     readers = [Reader(storage), Reader(storage)]
     names = ("one", "two", "three", "four")
@@ -195,6 +198,7 @@ def write_for_ever(storage: Storage, name: str, weight: int) -> None:
             log.append(*(numbered(name, next(numbers), 2, part, weight) for part in range(2)))
 
 
+@pytest.mark.slow
 def test_writers_killed_in_the_middle_of_an_append(storage: Storage, log: Log) -> None:
     chance, unfinished, reader = random.Random(0), 0, Reader(storage)
     # The lines of a file are long, so that writers are killed in the middle of one.

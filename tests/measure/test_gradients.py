@@ -152,6 +152,7 @@ def test_softmax_regression_in_closed_form(few: ImageSplit) -> None:
     assert noise.trace == pytest.approx((squares - 24 * squared_norm) / 23, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "micro_batches"), [(1, 2), (3, 4), (6, 4)])
 @pytest.mark.parametrize("model", [Softmax(64, 10), classifier().double()], ids=["linear", "moe"])
 def test_micro_batches_are_unbiased(
@@ -168,6 +169,7 @@ def test_micro_batches_are_unbiased(
         assert abs(mean(values) - expected) <= 3.5 * standard_error + 1e-9 * expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "micro_batches"), [(4, 4), (3, 8)])
 def test_micro_batches_are_unbiased_by_group(
     few: ImageSplit, batch: int, micro_batches: int
@@ -268,6 +270,7 @@ def test_it_is_left_as_it_was_even_by_a_failure(digits: ImageData) -> None:
     assert all(module.training for module in model.modules())
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_and_without_it(digits: ImageData) -> None:
     measured: list[GradientNoise] = []
 
@@ -310,6 +313,7 @@ def test_a_diverged_network_has_no_noise_scale_and_neither_has_nothing() -> None
         assert GradientNoise(squared_norm, 1.0, 8).noise_scale == math.inf
 
 
+@pytest.mark.slow
 @given(
     measurements=st.lists(
         st.tuples(st.sampled_from([-1.0, -0.0, 0.0, 2.0, math.nan]), st.sampled_from([0.0, 3.0])),

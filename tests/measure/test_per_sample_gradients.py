@@ -169,6 +169,7 @@ def test_micro_batches_of_one_sample_give_the_same(kind: str) -> None:
         pd.testing.assert_frame_equal(table, other, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_some_of_the_samples_are_unbiased_for_all() -> None:
     model, split = network("classifier", TopK(2)), some("classifier", 24)
     draws = [per_sample_gradient_noise(model, split, 8, seed) for seed in range(100)]
@@ -182,6 +183,7 @@ def test_some_of_the_samples_are_unbiased_for_all() -> None:
     assert_same(draws[0], by_hand(looped, population=24))
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     model, split = network("attention"), some("attention", 23)
     sizes = []

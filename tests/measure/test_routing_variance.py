@@ -56,6 +56,7 @@ def made_up(ratios: list[float], quantity: str = "trace") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "group", "routing", quantity])
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_of_runs_made_here(found: VarianceResult) -> None:
     assert len(found.seeds) == 2 * 3 * 4
     assert len(found.measurements) == 2 * 3 * 2 * 7
@@ -136,6 +137,7 @@ def test_the_three_verdicts(ratios: list[float], verdict: str, quantity: str) ->
         assert (table["ratio"] < table["high"]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(ratios=st.lists(st.floats(0.2, 5), min_size=2, max_size=8), data=st.data())
 def test_the_tests_are_of_logarithms_and_corrected(
@@ -173,6 +175,7 @@ def test_what_is_not_a_number_is_a_missing_pair() -> None:
     assert table["ratio"][0] == pytest.approx(stats.gmean([0.8, 0.79, 0.81]))
 
 
+@pytest.mark.slow
 def test_runs_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
     wild = replace(SETTINGS, learning_rate=1e30)
     with pytest.raises(RunFailed, match="every training run diverged"):

@@ -36,6 +36,7 @@ def assert_held(specification, data, batch: int, target: float) -> None:
     assert sum(frozen) / 4 == pytest.approx(target, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", HOLDING, ids=str)
 def test_on_text(router: Router) -> None:
     assert router.target is not None

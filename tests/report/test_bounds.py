@@ -74,6 +74,7 @@ def test_at_equal_k_all_cost_the_same_but_for_layers_of_fewer_experts() -> None:
     assert "whose layers all have at most 16 experts" in sentences(TopK(k=16))
 
 
+@pytest.mark.slow
 def test_the_sources_router_is_distinguished_from_a_count_of_all_subsets() -> None:
     even, uneven = 12 * math.log2(math.comb(8, 4)), 11 + math.log2(math.comb(74, 37))
     for router in (TopP(p=0.7), Percentile()):
@@ -88,6 +89,7 @@ def test_the_sources_router_is_distinguished_from_a_count_of_all_subsets() -> No
     assert "At equal K in every layer all schedules would cost the same" in text
 
 
+@pytest.mark.slow
 def test_routers_of_variable_k_cost_between_one_and_the_most() -> None:
     text = sentences(TopP(p=0.7))
     assert "Uniform does not have the most here: the most K is rounded up" in text
@@ -172,6 +174,7 @@ def test_the_table_has_a_row_a_schedule() -> None:
     assert "1..8 (2)" in rendered(Threshold(target=2), with_times=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", [TopP(p=0.7), TopK(k=2)], ids=str)
 def test_the_plot_shows_schedules_within_the_ends_of_the_budget(router: Router, tmp_path) -> None:
     budget = budget_of(router, layers=4, experts=20)

@@ -73,6 +73,7 @@ def runs() -> dict[Unit, pd.DataFrame]:
     return {unit: made_up(unit) for unit in UNITS[:-1] if unit != UNITS[4]}
 
 
+@pytest.mark.slow
 def test_each_question_has_a_row_with_its_verdict(runs: dict[Unit, pd.DataFrame]) -> None:
     verdicts, page = judge(UNITS, runs), page_of(runs)
     rows = [line for line in page.split("## What was held")[0].splitlines() if "| " in line]
@@ -147,6 +148,7 @@ def test_a_page_before_any_training_and_after_all(runs: dict[Unit, pd.DataFrame]
     assert "- Data cifar10: SHA-256 digest of cifar10." in after
 
 
+@pytest.mark.slow
 def test_every_effect_is_in_the_plot(runs: dict[Unit, pd.DataFrame], tmp_path: Path) -> None:
     verdicts = judge(UNITS, runs)
     figure = plot_claims(verdicts)

@@ -177,6 +177,7 @@ def test_what_is_drawn_how(tmp_path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_labels_do_not_overlap(count: int) -> None:
     """Named schedules lie close together, as they do at equal budgets."""

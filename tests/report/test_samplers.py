@@ -103,6 +103,7 @@ def test_the_whole_search_is_the_test_the_whole_search_is_the_mean_over_its_runs
     assert whole.loc["tpe", "difference"] == pytest.approx(regrets.mean() - RANDOM["regret"].mean())
 
 
+@pytest.mark.slow
 def test_a_difference_is_seldom_claimed_where_there_is_none() -> None:
     """Five samplers that are random search in all but name, in 150 comparisons."""
     generator = np.random.default_rng(7)

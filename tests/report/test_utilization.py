@@ -87,6 +87,7 @@ def test_an_even_load_is_said_to_be_even() -> None:
     assert axes.get_title("left") == ("None of the 3 experts is dead; all layers are used evenly")
 
 
+@pytest.mark.slow
 def test_a_history_has_a_line_a_layer_in_each_panel(tmp_path: Path) -> None:
     figure = plot_utilization(history((0.5, [0.9, 0.7], 0), (1.0, [0.7, 0.6], 2)))
     assert len(figure.axes) == 6

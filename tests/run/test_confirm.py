@@ -94,6 +94,7 @@ def test_finalists_and_baselines_on_fresh_blocks_and_the_test_split(small_study:
         confirm(study, margin=0.5)
 
 
+@pytest.mark.slow
 def test_dense_baselines_have_as_many_parameters(small_study: Path) -> None:
     edit(
         small_study,

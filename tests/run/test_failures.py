@@ -76,6 +76,7 @@ def fail_first(count: int, fails: Callable[[], None], monkeypatch: pytest.Monkey
     monkeypatch.setattr(worker, "train", train_or_fail)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fails", "state", "message"),
     [
@@ -176,6 +177,7 @@ def test_a_log_that_is_gone(small_study: Path, tmp_path: Path) -> None:
     assert_accounted_for(study, 4)
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_stopped_is_no_fault_of_a_run(
     small_study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -247,6 +249,7 @@ def is_read(path: Path, runs: pd.DataFrame) -> None:
     assert study.decision().candidate == study.leaderboard()["candidate"][0]
 
 
+@pytest.mark.slow
 def test_a_study_in_a_folder_that_cannot_be_written_can_be_read(small_study: Path) -> None:
     runs_are(small_study, 2)
     begin(small_study)

@@ -54,6 +54,7 @@ def test_it_is_the_same_in_a_process_of_several_threads(begun: Study) -> None:
     assert begun.network(run=2).loss_again is None
 
 
+@pytest.mark.slow
 def test_what_lies_in_its_place_but_is_another_is_not_taken_for_it(begun: Study) -> None:
     found = begun.network(run=1)
     save_model(found.model, found.path, read_about(found.path) | {"seed": 0})
@@ -65,6 +66,7 @@ def test_what_the_search_kept_is_not_trained_again(small_study: Path) -> None:
     assert run(small_study).network(run=3).loss_again is None
 
 
+@pytest.mark.slow
 def test_the_network_of_a_log_that_is_gone_is_not_taken_for_it(
     begun: Study, small_study: Path
 ) -> None:
@@ -87,6 +89,7 @@ def test_another_network_does_not_take_its_place(begun: Study, small_study: Path
     assert begun.network(run=1).loss_again is None
 
 
+@pytest.mark.slow
 def test_the_leader_comes_first_and_a_schedule_by_its_first_block(begun: Study) -> None:
     runs = begun.training_runs()
     leader = runs.loc[runs["validation_loss"].idxmin()]
@@ -96,6 +99,7 @@ def test_the_leader_comes_first_and_a_schedule_by_its_first_block(begun: Study) 
     assert (by_schedule.run, by_schedule.block) == (0, 0)
 
 
+@pytest.mark.slow
 def test_following_it_trains_it_again(begun: Study) -> None:
     kept, fractions = begun.network(run=0), list[float]()
     found = begun.network(

@@ -39,6 +39,7 @@ def test_shares_of_each_parameter_and_of_chance(process: Process) -> None:
     assert means["fanova", "tilt"] > 3 * means["fanova", CHANCE]
 
 
+@pytest.mark.slow
 def test_the_draws_are_those_of_the_seed(process: Process) -> None:
     first, again = (importance_of(process, repetitions=2, seed=1) for _ in range(2))
     assert first.equals(again)

@@ -35,6 +35,7 @@ def settings_of(starts: list[Start]) -> list[dict[str, float]]:
     return [dict(parse_candidate(start.candidate).settings) for start in starts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "nsga2", "nsga3"])
 def test_every_sampler_of_several_objectives(small_study: Path, sampler: str) -> None:
     runs = 20 if sampler == "gp" else 45  # which takes seconds
@@ -71,6 +72,7 @@ def test_the_front_leads_and_is_trained_again(small_study: Path) -> None:
     assert again & set(front)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsga2"])
 def test_constraints_are_told_to_the_sampler_and_met_by_the_leaders(
     small_study: Path, sampler: str
@@ -139,6 +141,7 @@ def test_other_text_is_no_constraint(text: str) -> None:
         parse_constraint(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "nsga2", "cmaes"])
 def test_k_and_width_are_searched_at_exactly_equal_parameters(
     small_study: Path, sampler: str
@@ -232,6 +235,7 @@ def test_exhaustive_of_too_many_schedules_is_refused_at_once(small_study: Path) 
 PRUNERS = ["asha", "hyperband", "median", "wilcoxon"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", PRUNERS)
 @pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsga2"])
 def test_only_finds_of_the_sampler_are_pruned(small_study: Path, pruner: str, sampler: str) -> None:

@@ -57,6 +57,7 @@ def test_every_sampler_and_family(small_study: Path, sampler: str, family: str) 
     assert max(start.block for start in done) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "gp", "nsga2", "nsga3"])
 def test_a_search_ends_where_nothing_is_left(small_study: Path, sampler: str) -> None:
     # Six schedules exist; two blocks of each are all there is to train.
@@ -236,6 +237,7 @@ def test_a_limit_of_time_is_of_the_time_in_which_runs_are_under_way(small_study:
 PRESETS = ("blocks = 2", 'blocks = 2\npresets = ["mola", "variable_width"]')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp", "nsga2"])
 def test_presets_are_trained_and_do_not_disturb_the_sampler(
     small_study: Path, sampler: str

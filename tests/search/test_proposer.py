@@ -161,6 +161,7 @@ def office_of(path: Path, sampler: str, *lines: str, runs: int, seed: int) -> Of
     return Office(plan_of(path, *changes, ("blocks = 2", "\n".join(["blocks = 2", *lines]))), seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("sampler", [sampler for sampler in SAMPLERS if sampler != "gp"])
 def test_a_late_joiner_decides_the_same(small_study: Path, sampler: str, seed: int) -> None:
@@ -171,10 +172,12 @@ def test_a_late_joiner_decides_the_same(small_study: Path, sampler: str, seed: i
     assert progress.finished == 36
 
 
+@pytest.mark.slow
 def test_a_late_joiner_decides_the_same_by_gaussian_processes(small_study: Path) -> None:
     office_of(small_study, "gp", runs=22, seed=0).run()
 
 
+@pytest.mark.slow
 def test_a_late_joiner_decides_the_same_from_a_part_of_the_results(
     small_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +188,7 @@ def test_a_late_joiner_decides_the_same_from_a_part_of_the_results(
     assert Process(office.log, office.plan).progress.finished == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
 def test_a_late_joiner_decides_the_same_of_several_objectives(
     small_study: Path, sampler: str
@@ -194,6 +198,7 @@ def test_a_late_joiner_decides_the_same_of_several_objectives(
     office_of(small_study, sampler, objectives, constraints, runs=45, seed=1).run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
     [
@@ -207,6 +212,7 @@ def test_a_late_joiner_prunes_the_same(small_study: Path, sampler: str, pruner: 
     assert set(office.verdicts) == {True, False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
     [
@@ -255,6 +261,7 @@ def test_a_result_that_comes_while_another_worker_decides(small_study: Path, sam
     assert all(trial.state != TrialState.FAIL for trial in study_of(late).trials)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "nsga2", "exhaustive"])
 def test_an_interrupted_search_goes_on_as_it_would_have(small_study: Path, sampler: str) -> None:
     plan = plan_of(small_study, ('"random"', f'"{sampler}"'), ("runs = 14", "runs = 36"))

@@ -53,6 +53,7 @@ def test_what_is_maximized_misses_a_constraint_or_was_pruned() -> None:
     assert all(trial.state == TrialState.COMPLETE for trial in thin(pruned + trials, MINIMIZE, 25))
 
 
+@pytest.mark.slow
 def test_a_sampler_proposes_the_same_as_on_the_whole_study_until_there_are_too_many() -> None:
     whole = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     thinned = ThinnedStudy(whole)
@@ -72,6 +73,7 @@ def test_a_sampler_proposes_the_same_as_on_the_whole_study_until_there_are_too_m
     assert thinned.study.best_value == whole.best_value
 
 
+@pytest.mark.slow
 def test_far_more_trials_leave_the_proposals_alike() -> None:
     whole = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     thinned = ThinnedStudy(whole)

@@ -110,6 +110,7 @@ def test_the_interval_of_few_or_equal_values() -> None:
     assert student[0] < low < 1 / 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "at_least"),
     [

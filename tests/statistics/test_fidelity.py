@@ -70,6 +70,7 @@ def test_tau_is_that_of_means_over_blocks() -> None:
         assert (table["tau_low"][rung], table["tau_high"][rung]) == (low, high)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=9))
 def test_ties_count_as_in_tau_b(losses: list[tuple[int, int]]) -> None:
     early, final = ([float(pair[side]) for pair in losses] for side in (0, 1))

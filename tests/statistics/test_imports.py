@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import dynamoe_search
 
 PACKAGE = Path(dynamoe_search.__file__).parent
@@ -11,6 +13,8 @@ HEAVY = {"matplotlib", "optuna", "ray", "seaborn", "sklearn", "tokenizers", "tor
 # Imports the modules it is given one after another, and prints what has been imported after each.
 CODE = """
 import importlib, sys
+
+import pytest
 for module in sys.argv[1:]:
     importlib.import_module(module)
     print(module, *{name.split(".")[0] for name in sys.modules})
@@ -29,6 +33,7 @@ def imported_by(modules: list[str]) -> dict[str, set[str]]:
     return {module: HEAVY.intersection(others) for module, *others in lines}
 
 
+@pytest.mark.slow
 def test_light_modules_import_nothing_heavy() -> None:
     light = [
         *("statistics", "bounds", "measure", "decision", "bench"),
@@ -42,5 +47,6 @@ def test_light_modules_import_nothing_heavy() -> None:
     assert {module: heavy for module, heavy in found.items() if heavy} == {}
 
 
+@pytest.mark.slow
 def test_the_landscape_needs_scikit_learn_and_no_torch() -> None:
     assert imported_by(["decision.landscape"])["dynamoe_search.decision.landscape"] == {"sklearn"}

@@ -15,6 +15,7 @@ def losses_of(generator: np.random.Generator, merits: np.ndarray, seeds: int) ->
     return pd.DataFrame(merits[:, None] + of_seed + noise)
 
 
+@pytest.mark.slow
 def test_equal_candidates_differ_significantly_in_a_twentieth_of_tables() -> None:
     generator = np.random.default_rng(0)
     wrong = sum(

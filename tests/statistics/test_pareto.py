@@ -210,6 +210,7 @@ def test_more_entropy_is_better_and_infinite_noise_is_worst() -> None:
     assert table["gradient_noise_high"][1] == pytest.approx(5.5 + float(expected))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(

@@ -290,6 +290,7 @@ def test_training_stops_at_equal_flops_counted_from_the_measured_k(
     assert [point.fraction for point in result.curve] == pytest.approx([1 / 3, 2 / 3, 1], abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_balance_evens_out_the_load_in_training(digits: ImageData) -> None:
     def unevenness(balance: Balance) -> float:
         blocks = Experts(16, Schedule((8, 8)), TopK(1), balance)
@@ -305,6 +306,7 @@ def test_the_balance_evens_out_the_load_in_training(digits: ImageData) -> None:
     assert unevenness(Balance("bias", 0.005)) < 0.75 * plain
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_as_float32_does(digits: ImageData) -> None:
     settings = TrainingSettings(epochs=12, batch=64, learning_rate=5e-3, precision="bfloat16")
     result = train(NETWORK, digits, settings, seed=0)

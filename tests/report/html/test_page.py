@@ -73,6 +73,7 @@ def assert_stands_alone(html: str) -> None:
     assert "url(" not in (page.find("head/style").text or "")
 
 
+@pytest.mark.slow
 def test_a_rich_study_has_every_section(rich: str) -> None:
     assert_stands_alone(rich)
     assert left_out(rich) == {"pareto"}
@@ -89,6 +90,7 @@ def test_a_rich_study_has_every_section(rich: str) -> None:
             assert svg.attrib["aria-label"] == text_of(figure.find("figcaption"))
 
 
+@pytest.mark.slow
 def test_what_the_sections_say(rich: str, rich_study: Path) -> None:
     def says(anchor: str, *texts: str) -> None:
         found = text_of(section(rich, anchor))
@@ -112,6 +114,7 @@ def test_what_the_sections_say(rich: str, rich_study: Path) -> None:
     says("reproduction", "0123456789abcdef", 'sampler = "random"', "torch")
 
 
+@pytest.mark.slow
 def test_a_page_is_the_same_each_time(rich: str, rich_study: Path) -> None:
     assert make_report(Study(rich_study)) == rich
 
@@ -165,6 +168,7 @@ def test_a_study_of_three_runs(small_study: Path) -> None:
     assert section(html, "history").find("figure") is not None
 
 
+@pytest.mark.slow
 def test_several_objectives(small_study: Path) -> None:
     edit(
         small_study, ('family = "blend"', 'family = "blend"\nobjectives = ["loss", "active_flops"]')
