@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dynamoe_search.bounds.layers import QUANTITIES, divisors, layer_bounds
-from dynamoe_search.bounds.separable import best_schedule, worst_schedule
+from dynamoe_search.bounds.separable import best_of_equal_layers, worst_of_equal_layers
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import (
     DEFAULT_CONTRAST,
@@ -111,6 +112,11 @@ def bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
     DataFrame
         As `layer_bounds`, indexed by N, from `budget.minimum` to `budget.largest`.
     """
+    return _bounds_by_experts(budget).copy()
+
+
+@lru_cache(maxsize=8)
+def _bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
     counts = range(budget.minimum, budget.largest + 1)
     # A network with one layer of each size.
     blocks = Experts(budget.hidden, Schedule(tuple(counts)), budget.router)
@@ -218,10 +224,10 @@ def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
     even = score_schedules(budget, [uniform.counts]).iloc[0]
     rows = {}
     for name, divisor in zip(QUANTITIES, divisors(budget.layers), strict=True):
-        utility = np.tile(table[name].to_numpy(dtype=np.float64) / divisor, (budget.layers, 1))
+        utility = table[name].to_numpy(dtype=np.float64) / divisor
         row: dict[str, float | Schedule] = {}
-        for end, find in (("least", worst_schedule), ("most", best_schedule)):
-            optimum = find(utility, budget.experts, budget.minimum)
+        for end, find in (("least", worst_of_equal_layers), ("most", best_of_equal_layers)):
+            optimum = find(utility, budget.layers, budget.experts, budget.minimum)
             is_even = math.isclose(even[name], optimum.value, rel_tol=1e-9, abs_tol=1e-12)
             row[end] = optimum.value
             row[f"{end}_schedule"] = uniform if is_even else optimum.schedule

@@ -90,6 +90,100 @@ def worst_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
     return Optimum(optimum.schedule, 0.0 - optimum.value)
 
 
+def best_of_equal_layers(utility: ArrayLike, layers: int, total: int, minimum: int = 1) -> Optimum:
+    """The schedule with the largest utility, where it is the same function in every layer.
+
+    A concave utility is largest where layers are most even, a convex one where they are most uneven
+    (Marshall, Olkin and Arnold 2011, chapter 3, proposition C.1). For others: dynamic programming
+    over halves of the layers, in O(total^2 log depth). Of equal schedules any may come.
+
+    Parameters
+    ----------
+    utility : array_like of float, shape (counts,)
+        Of `minimum`, `minimum` + 1, ... experts in a layer; -inf forbids a number.
+    layers, total, minimum : int
+        As for `best_schedule`.
+
+    Raises
+    ------
+    InvalidInput
+        As `best_schedule`.
+
+    Examples
+    --------
+    >>> best_of_equal_layers([0, 1, 4, 9], layers=3, total=7).schedule
+    Schedule(counts=(1, 2, 4))
+    """
+    u = np.asarray(utility, dtype=np.float64)
+    if u.ndim != 1 or not (u < np.inf).all():
+        raise InvalidInput("the utility of a layer is one number below inf for each count")
+    check_bounds(total, layers, minimum, minimum + len(u) - 1)
+    spare = total - layers * minimum
+    u = u[: spare + 1]
+    largest = np.abs(u).max()
+    # A forbidden number makes it neither.
+    bends = np.diff(u, 2) / max(largest, 1) if largest < np.inf else np.full(1, np.nan)
+    if (bends <= _ROUNDING).all():
+        chosen = [(spare + layer) // layers for layer in range(layers)]
+    elif (bends >= -_ROUNDING).all():
+        full, rest = divmod(spare, len(u) - 1)
+        chosen = ([0] * layers + [rest] + [len(u) - 1] * full)[-layers:]
+    else:
+        best: dict[int, NDArray[np.float64]] = {}
+        _add_halves(best, u, layers, spare)
+        if best[layers][spare] == -np.inf:
+            raise InvalidInput(
+                f"every schedule of {layers} layers and {total} experts is forbidden"
+            )
+        chosen = sorted(_split(best, layers, spare))
+    schedule = Schedule(tuple(minimum + more for more in chosen))
+    return Optimum(schedule, float(u[chosen].sum()))
+
+
+def _add_halves(
+    best: dict[int, NDArray[np.float64]], u: NDArray[np.float64], layers: int, spare: int
+) -> None:
+    """Add the largest utilities of some layers together, by the experts that they share."""
+    if layers in best:
+        return
+    if layers == 1:
+        best[1] = u
+        return
+    for half in (layers // 2, layers - layers // 2):
+        _add_halves(best, u, half, spare)
+    one, other = best[layers // 2], best[layers - layers // 2]
+    both = np.full(min(len(one) + len(other) - 1, spare + 1), -np.inf)
+    for more, value in enumerate(one):
+        part = both[more : more + len(other)]
+        np.maximum(part, value + other[: len(part)], out=part)
+    best[layers] = both
+
+
+def _split(best: dict[int, NDArray[np.float64]], layers: int, left: int) -> list[int]:
+    """The experts above the minimum of each layer, as even as can be without a loss."""
+    if layers == 1:
+        return [left]
+    half = layers // 2
+    one, other = best[half], best[layers - half]
+    more = np.arange(max(0, left - len(other) + 1), min(len(one), left + 1))
+    values = one[more] + other[left - more]
+    equals = more[values == values.max()]
+    first = int(equals[np.abs(equals - left * half / layers).argmin()])
+    return _split(best, half, first) + _split(best, layers - half, left - first)
+
+
+def worst_of_equal_layers(utility: ArrayLike, layers: int, total: int, minimum: int = 1) -> Optimum:
+    """The schedule with the smallest utility: as `best_of_equal_layers`.
+
+    Examples
+    --------
+    >>> worst_of_equal_layers([0, 1, 4, 9], layers=3, total=7).schedule
+    Schedule(counts=(2, 2, 3))
+    """
+    optimum = best_of_equal_layers(-np.asarray(utility, dtype=np.float64), layers, total, minimum)
+    return Optimum(optimum.schedule, 0.0 - optimum.value)
+
+
 def _chosen(u: NDArray[np.float64], best: NDArray[np.float64], counts: int) -> list[int]:
     """The experts above the minimum in each layer of the optimum, from the first layer on."""
     depth, left = len(u), best.shape[1] - 1

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dynamoe_search.bounds.separable import best_schedule, worst_schedule
+from dynamoe_search.bounds.separable import (
+    best_of_equal_layers,
+    best_schedule,
+    worst_of_equal_layers,
+    worst_schedule,
+)
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule, enumerate_schedules, pattern_schedule
 
@@ -42,6 +47,41 @@ def test_the_best_and_the_worst_are_those_of_an_enumeration(
         assert optimum.value == pytest.approx(extreme, abs=slack)
         assert value(utility, optimum.schedule, minimum) == pytest.approx(extreme, abs=slack)
         assert optimum.schedule.total == total
+
+
+@given(
+    arrays(np.float64, st.integers(1, 9), elements=st.one_of(st.floats(-9, 9), st.just(-1.0))),
+    st.sampled_from(["concave", "convex", "neither"]),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.data(),
+)
+def test_equal_layers_have_the_optima_of_any_layers(
+    steps: np.ndarray, shape: str, layers: int, minimum: int, data: st.DataObject
+) -> None:
+    if shape != "neither":
+        steps = np.sort(steps)[:: -1 if shape == "concave" else 1]
+    utility = np.cumsum(steps)
+    total = data.draw(st.integers(layers * minimum, layers * (minimum + len(utility) - 1)))
+    for equal, any_layers in (
+        (best_of_equal_layers, best_schedule),
+        (worst_of_equal_layers, worst_schedule),
+    ):
+        found = equal(utility, layers, total, minimum)
+        expected = any_layers(np.tile(utility, (layers, 1)), total, minimum)
+        assert found.value == pytest.approx(expected.value, abs=1e-9)
+        assert value(np.tile(utility, (layers, 1)), found.schedule, minimum) == pytest.approx(
+            expected.value, abs=1e-9
+        )
+        assert found.schedule.total == total
+
+
+def test_a_forbidden_number_of_equal_layers_is_not_taken() -> None:
+    utility = np.array([0.0, -np.inf, 5.0])
+    assert best_of_equal_layers(utility, layers=2, total=4).schedule == Schedule((1, 3))
+    assert worst_of_equal_layers(-utility, layers=3, total=5).schedule == Schedule((1, 1, 3))
+    with pytest.raises(InvalidInput, match="is forbidden"):
+        best_of_equal_layers(utility, layers=2, total=5)
 
 
 def test_concave_utilities_are_maximized_by_the_largest_gains_first() -> None:
