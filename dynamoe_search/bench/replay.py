@@ -12,7 +12,6 @@ found holds for this study.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pandas as pd
+from joblib import cpu_count
 
 from dynamoe_search.bench.known import KnownLosses
 from dynamoe_search.errors import InvalidInput, RunFailed
@@ -201,7 +201,7 @@ def _replay_all(
     """Each task's search, carried out by this number of processes."""
     context = worker_context()
     stop = Flag(context)
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cpu_count()
     with ProcessPoolExecutor(workers, context, _begin, (known, runs, stop)) as pool:
         try:
             with interrupts_put_off():  # processes that are just being started would be lost

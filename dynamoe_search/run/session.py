@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from joblib import cpu_count
 
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput, RunFailed
@@ -211,7 +211,7 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
         if resources.ray is not None:
             to_the_end = run_on_ray(job, overview, resources.ray)
         else:
-            count = resources.workers or len(os.sched_getaffinity(0))
+            count = resources.workers or cpu_count()
             to_the_end = run_locally(job, overview, count)
     except LOG_ERRORS as error:
         raise RunFailed(
