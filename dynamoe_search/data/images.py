@@ -156,7 +156,10 @@ def _stratified(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     try:
         kept, held = train_test_split(
-            np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed
+            np.arange(len(labels)),
+            test_size=held_out,
+            stratify=labels,
+            random_state=seed % 2**32,  # scikit-learn takes no larger ones
         )
     except ValueError as error:
         raise InvalidInput(
