@@ -13,7 +13,7 @@ from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
-from dynamoe_search.log.storage import open_log, storage_of, study_names
+from dynamoe_search.log.storage import open_log, storage_of, the_only_study
 from dynamoe_search.log.table import confirmation_table, runs_table
 from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone
@@ -86,9 +86,9 @@ class Study:
     ) -> None:
         self.path: Path | None = study_path(path)
         home = self.path.parent
-        self.folder = home if name is None else home / name
-        self.title = name or home.resolve().name
         self.storage = storage_of(home, storage, name)
+        self.folder = home if name is None else home / name
+        self.title = home.resolve().name if name is None else name
         self._begin(data_directory)
 
     @classmethod
@@ -119,6 +119,7 @@ class Study:
         InvalidInput
             For a mistake in the definition, or where the folder has another study file.
         """
+        storage_of(Path(folder), storage, name)  # else a folder would be left behind
         write_study_file(Path(folder), {**(definition or {}), **sections})
         return cls(folder, storage, name, data_directory)
 
@@ -138,8 +139,11 @@ class Study:
             Where data files are on this machine.
         """
         study = cls.__new__(cls)
-        study.path, study.title = None, name or _only_name(storage)
-        study.folder, study.storage = Path(study.title), storage_of(Path(), storage, study.title)
+        study.storage = (
+            the_only_study(storage) if name is None else storage_of(Path(), storage, name)
+        )
+        study.path, study.title = None, study.storage.name
+        study.folder = Path(study.title)
         study._begin(data_directory)
         study._read()
         return study
@@ -517,16 +521,3 @@ class Study:
         except InvalidInput as error:
             shown = f"<p>{escape(str(error))}</p>"
         return title + shown
-
-
-def _only_name(address: str) -> str:
-    storage = storage_of(Path(), address, "")
-    names = study_names(storage)
-    if not names:
-        raise InvalidInput(
-            f"{storage} holds no study; begin one with: dynamoe-search run STUDY --storage and the"
-            " same address"
-        )
-    if len(names) > 1:
-        raise InvalidInput(f"{storage} holds {', '.join(names)}; choose one with --name")
-    return names[0]
