@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.reader import read_study_file, study_path
@@ -118,6 +120,30 @@ def test_the_answer_to_any_mistake_is_short(small_study: Path) -> None:
             read_study_file(small_study)
         assert len(str(raised.value).splitlines()) == 1
         assert len(str(raised.value)) < 1200
+
+
+PIECES = [
+    *("[", "]", "{", "}", "=", '"', "'", "\n", ".", "0x", "9" * 30, "nan", "inf", "-", "true"),
+    *("\0", "\u202e", "1979-05-27", "\\u0041", "\\uD800", "[[a]]", "a.b", "'''", "\r", "1e999"),
+    *("#", "{}", "[]", "[router]", "name=", "router.name={}", '"a\\nb"'),
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9), st.sampled_from(PIECES))))
+def test_any_text_is_a_study_file_or_answered_line_by_line(
+    tmp_path: Path, changes: list[tuple[int, int, str]]
+) -> None:
+    path, text = tmp_path / "study.toml", SMALL_STUDY
+    for place, length, piece in changes:
+        text = text[:place] + piece + text[place + length :]
+    path.write_text(text)
+    try:
+        read_study_file(path)
+    except InvalidInput as error:
+        for line in str(error).split("\n"):
+            assert line.startswith(str(path))
+            assert line.isprintable()
 
 
 def test_of_many_mistakes_the_first_are_told(small_study: Path) -> None:
