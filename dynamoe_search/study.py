@@ -402,6 +402,7 @@ class Study:
         if self.path is None:
             raise InvalidInput("a study without its file can be helped, not run: call work()")
         study_file = read_study_file(self.path)
+        self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
             return run_search(session, study_file, allow_changes, on_start)
 
@@ -438,6 +439,7 @@ class Study:
         """
         from dynamoe_search.run.session import run_confirmation
 
+        self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
             return run_confirmation(session, seeds, margin, on_start)
 
@@ -453,8 +455,19 @@ class Study:
         """Help with a study that another command runs, or with its confirmation; see `run`."""
         from dynamoe_search.run.session import help_along
 
+        if self.file.search.keep_models:
+            self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
             return help_along(session, on_start)
+
+    def _check_folder(self) -> None:
+        """`InvalidInput` where what is trained could not be written."""
+        is_file = self.folder.exists() and not self.folder.is_dir()
+        if is_file or self.folder.absolute() == self.storage.file:
+            raise InvalidInput(
+                f"{self.folder} is a file, and tables and networks of the study would go to a"
+                " folder of that name; choose another with --name"
+            )
 
     def _session(
         self,
