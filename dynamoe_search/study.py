@@ -13,7 +13,7 @@ from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
-from dynamoe_search.log.storage import open_log, storage_of, study_names
+from dynamoe_search.log.storage import open_log, storage_of, the_only_study
 from dynamoe_search.log.table import confirmation_table, runs_table
 from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone
@@ -86,9 +86,9 @@ class Study:
     ) -> None:
         self.path: Path | None = study_path(path)
         home = self.path.parent
-        self.folder = home if name is None else home / name
-        self.title = name or home.resolve().name
         self.storage = storage_of(home, storage, name)
+        self.folder = home if name is None else home / name
+        self.title = home.resolve().name if name is None else name
         self._begin(data_directory)
 
     @classmethod
@@ -119,6 +119,7 @@ class Study:
         InvalidInput
             For a mistake in the definition, or where the folder has another study file.
         """
+        storage_of(Path(folder), storage, name)  # else a folder would be left behind
         write_study_file(Path(folder), {**(definition or {}), **sections})
         return cls(folder, storage, name, data_directory)
 
@@ -138,8 +139,11 @@ class Study:
             Where data files are on this machine.
         """
         study = cls.__new__(cls)
-        study.path, study.title = None, name or _only_name(storage)
-        study.folder, study.storage = Path(study.title), storage_of(Path(), storage, study.title)
+        study.storage = (
+            the_only_study(storage) if name is None else storage_of(Path(), storage, name)
+        )
+        study.path, study.title = None, study.storage.name
+        study.folder = Path(study.title)
         study._begin(data_directory)
         study._read()
         return study
@@ -400,6 +404,7 @@ class Study:
         if self.path is None:
             raise InvalidInput("a study without its file can be helped, not run: call work()")
         study_file = read_study_file(self.path)
+        self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
             return run_search(session, study_file, allow_changes, on_start)
 
@@ -436,6 +441,7 @@ class Study:
         """
         from dynamoe_search.run.session import run_confirmation
 
+        self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
             return run_confirmation(session, seeds, margin, on_start)
 
@@ -451,8 +457,19 @@ class Study:
         """Help with a study that another command runs, or with its confirmation; see `run`."""
         from dynamoe_search.run.session import help_along
 
+        if self.file.search.keep_models:
+            self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
             return help_along(session, on_start)
+
+    def _check_folder(self) -> None:
+        """`InvalidInput` where what is trained could not be written."""
+        is_file = self.folder.exists() and not self.folder.is_dir()
+        if is_file or self.folder.absolute() == self.storage.file:
+            raise InvalidInput(
+                f"{self.folder} is a file, and tables and networks of the study would go to a"
+                " folder of that name; choose another with --name"
+            )
 
     def _session(
         self,
@@ -519,16 +536,3 @@ class Study:
         except InvalidInput as error:
             shown = f"<p>{escape(str(error))}</p>"
         return title + shown
-
-
-def _only_name(address: str) -> str:
-    storage = storage_of(Path(), address, "")
-    names = study_names(storage)
-    if not names:
-        raise InvalidInput(
-            f"{storage} holds no study; begin one with: dynamoe-search run STUDY --storage and the"
-            " same address"
-        )
-    if len(names) > 1:
-        raise InvalidInput(f"{storage} holds {', '.join(names)}; choose one with --name")
-    return names[0]

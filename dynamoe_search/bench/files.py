@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from dynamoe_search.bench.table import COLUMNS, Bench
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.untrusted import parse_json, read_text, shown
 
 TABLES = Path(__file__).parent / "tables"
 """The folder of the tables that come with the package."""
@@ -46,7 +48,7 @@ def load(name: str, folder: Path = TABLES) -> Bench:
     Raises
     ------
     InvalidInput
-        For an unknown name, or a file whose checksum is wrong.
+        For an unknown name, or a file that is damaged or of another version.
 
     Examples
     --------
@@ -69,12 +71,17 @@ def load(name: str, folder: Path = TABLES) -> Bench:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST or hashlib.sha256(content).hexdigest() != known[name]:
         raise InvalidInput(f"{path} has another checksum than in {folder / _CHECKSUMS}; {_MEND}")
-    table = pq.read_table(io.BytesIO(content))
-    about = json.loads(table.schema.metadata[b"about"])
-    runs = table.select(list(COLUMNS)).to_pandas()
-    for column in ("curve", "mean_active", "layer_entropy"):
-        runs[column] = table.column(column).to_pylist()  # lists and dicts, as in a study's runs
-    return Bench.of(name, runs, about["study"], about["data"], about["versions"])
+    try:
+        table = pq.read_table(io.BytesIO(content))
+        about = parse_json(table.schema.metadata[b"about"].decode(), "its description")
+        StudyFile.model_validate_json(about["study"])
+        runs = table.select(list(COLUMNS)).to_pandas()
+        for column in ("curve", "mean_active", "layer_entropy"):
+            runs[column] = table.column(column).to_pylist()  # lists and dicts, as in a study's runs
+        return Bench.of(name, runs, about["study"], about["data"], about["versions"])
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        reason = shown(f"{type(error).__name__}: {error}")
+        raise InvalidInput(f"{path} is no table of this version ({reason}); {_MEND}") from error
 
 
 def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
@@ -121,7 +128,7 @@ def _checksums(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        lines = [line.split() for line in read_text(path).splitlines()]
         return {name.removesuffix(_ENDING): digest for digest, name in lines}
     except ValueError as error:
         raise InvalidInput(f"{path} is damaged; {_MEND}") from error

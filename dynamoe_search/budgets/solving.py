@@ -11,10 +11,10 @@ from dynamoe_search.budgets.accounting import (
     active_parameters,
     experts_of,
     parameter_count,
-    with_schedule,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.schedules import Schedule, allocate
+from dynamoe_search.schedules import LARGEST_TOTAL, Schedule, allocate
+from dynamoe_search.schedules.allocation import check_bounds
 from dynamoe_search.specification import (
     Dense,
     FixedRouter,
@@ -66,8 +66,8 @@ def solve_experts(
     Raises
     ------
     InvalidInput
-        If the budget is below the smallest network, or at least one expert above the largest; the
-        message gives both.
+        If the budget is below the smallest network, or at least one expert above the largest (the
+        message gives both), or buys more than `dynamoe_search.schedules.LARGEST_TOTAL` experts.
 
     Examples
     --------
@@ -78,10 +78,11 @@ def solve_experts(
     """
     blocks = experts_of(specification)
     depth = blocks.depth
-    allocate([1.0] * depth, depth * minimum, minimum, maximum)  # checks the bounds
-    smallest = _parameters_with(specification, depth * minimum)
-    expert = _parameters_with(specification, depth * minimum + 1) - smallest
-    largest = None if maximum is None else _parameters_with(specification, depth * maximum)
+    check_bounds(depth * minimum, depth, minimum, maximum)
+    count = parameter_count(specification)
+    expert = (count.routers + count.experts) // blocks.schedule.total  # all cost the same
+    smallest = count.trunk + depth * minimum * expert
+    largest = None if maximum is None else count.trunk + depth * maximum * expert
     if parameters < smallest or (largest is not None and parameters >= largest + expert):
         most = "there is no largest without a maximum" if largest is None else f"{largest:,}"
         raise InvalidInput(
@@ -90,9 +91,10 @@ def solve_experts(
             f" smallest possible is {smallest:,} ({depth * minimum} experts), the largest: {most};"
             f" one expert costs {expert:,}"
         )
-    experts = depth * minimum + (parameters - smallest) // expert
-    count = _parameters_with(specification, experts)
-    return Solution(experts, count, parameters - count)
+    experts = (parameters - count.trunk) // expert
+    check_bounds(experts, depth, minimum, maximum)
+    total = count.trunk + experts * expert
+    return Solution(experts, total, parameters - total)
 
 
 def equal_widths(
@@ -101,7 +103,8 @@ def equal_widths(
     """The expert widths at which a whole number of experts has exactly the same parameters.
 
     N experts of hidden width h have N (2 d h + d) parameters with their router, so N (2 h + 1) must
-    not change.
+    not change. Each N that a schedule can have is tried, and so the width does not matter for how
+    long it takes: at most about half a second, without a maximum.
 
     Parameters
     ----------
@@ -123,13 +126,12 @@ def equal_widths(
     """
     blocks = experts_of(specification)
     kept = blocks.schedule.total * (2 * blocks.hidden + 1)
-    widest = (kept // (blocks.depth * minimum) - 1) // 2
-    most = kept if maximum is None else blocks.depth * maximum
-    return {
-        hidden: kept // (2 * hidden + 1)
-        for hidden in range(1, widest + 1)
-        if kept % (2 * hidden + 1) == 0 and kept // (2 * hidden + 1) <= most
-    }
+    most = min(kept // 3, LARGEST_TOTAL)  # as no width is below 1
+    if maximum is not None:
+        most = min(most, blocks.depth * maximum)
+    totals = range(most, blocks.depth * minimum - 1, -1)
+    odd = {kept // total: total for total in totals if kept % total == 0 and kept // total % 2}
+    return {(odd_width - 1) // 2: total for odd_width, total in odd.items()}
 
 
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
@@ -222,11 +224,10 @@ def dense_baseline(
     wanted: float = count.total
     if match == "active":
         wanted = active_parameters(specification, mean_active).expected
+    depth = specification.blocks.depth
     units = round((wanted - count.trunk) / (2 * specification.width))
-    hidden = allocate([1.0] * specification.blocks.depth, units).counts
-    return replace(specification, blocks=Dense(hidden))
-
-
-def _parameters_with(specification: Specification, experts: int) -> int:
-    spread = allocate([1.0] * specification.blocks.depth, experts)
-    return parameter_count(with_schedule(specification, spread)).total
+    if units < depth:
+        raise InvalidInput(f"{units} hidden units are too few for {depth} dense blocks")
+    even, left = divmod(units, depth)
+    spread = allocate([1.0] * depth, depth + left)
+    return replace(specification, blocks=Dense(tuple(even - 1 + one for one in spread)))

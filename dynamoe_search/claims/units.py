@@ -148,7 +148,7 @@ def load_runs(table: ClaimTable) -> pd.DataFrame | None:
     mend = "put back the file that was made, or delete it and add --run"
     try:
         runs = pd.read_parquet(table.path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
         raise InvalidInput(f"{table.path} is no parquet file that can be read; {mend}") from error
     if missing := [name for name in _NEEDED if name not in runs]:
         raise InvalidInput(f"{table.path} has no column {missing[0]!r}; {mend}")

@@ -60,7 +60,9 @@ def bounds(
     ] = None,
     layers: Annotated[
         int | None,
-        typer.Option("--layers", "-l", min=1, help="Layers of experts; 8 without a schedule."),
+        typer.Option(
+            "--layers", "-l", min=1, max=4096, help="Layers of experts; 8 without a schedule."
+        ),
     ] = None,
     experts: Annotated[
         int | None,

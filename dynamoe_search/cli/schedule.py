@@ -25,7 +25,7 @@ from dynamoe_search.schedules import (
 
 app = typer.Typer(help="Look at schedules: the experts of each layer.", no_args_is_help=True)
 
-Layers = Annotated[int, typer.Option("--layers", "-l", min=1, help="Layers of experts.")]
+Layers = Annotated[int, typer.Option("--layers", "-l", min=1, max=4096, help="Layers of experts.")]
 Experts = Annotated[
     int, typer.Option("--experts", "-e", min=1, help="Experts of all layers together.")
 ]

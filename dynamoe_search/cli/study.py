@@ -79,6 +79,12 @@ def run(
 
     Example: `dynamoe-search run studies/digits/study.toml`
     """
+    from dynamoe_search.plan.reader import read_study_file, study_path
+
+    # A mistake in the file is told at once, and not after torch is imported, which takes seconds.
+    read_study_file(study_path(study))
+    opened = open_study(study, storage, name, data_dir)
+
     from dynamoe_search.run.ray import RayCluster
     from dynamoe_search.run.session import Resources
 
@@ -89,7 +95,6 @@ def run(
     cluster = RayCluster(address, run_cpus, run_gpus) if engine == Engine.ray else None
     if cluster is not None and workers is not None:
         raise InvalidInput("--workers is for local processes; Ray takes --run-cpus")
-    opened = open_study(study, storage, name, data_dir)
     ending = opened.run(
         allow_changes=allow_changes,
         resources=Resources(workers, device, grace, cluster),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,7 +21,18 @@ DATABASE = "study.db"
 # The errors where a log cannot be read or written.
 LOG_ERRORS = (SQLAlchemyError, OSError)
 _NAME, _NAME_IN_VERSION_0_1 = "study", "dynamoe_search"
-_FORMS = "sqlite:///FILE, jsonl:///FILE or postgresql://USER@HOST/DATABASE"
+_LONGEST_NAME = 200  # bytes: it names a folder, and file systems allow 255
+_MOST_NAMES = 10  # in a message
+_FORMS = (
+    "sqlite:///FILE, jsonl:///FILE or postgresql://USER@HOST/DATABASE, where %40, %2F and %3F stand"
+    " for @, / and ? in a user name or password"
+)
+# What is shown of an address is in these two: nothing else of it may be printed or written.
+_SHOWN_PARTS = ("host", "port", "database")
+_SHOWN_IN_QUERY = ("host", "port", "dbname")
+# Where an @ stands elsewhere, too, readers differ on where the password ends.
+_WITH_ONE_MEANING = re.compile(r"(?s)[^:/?@]+://([^/?@]*@)?[^@]*")
+_ADDRESS = re.compile(r"[\w+.-]+://\S*")
 
 
 @dataclass(frozen=True)
@@ -37,16 +49,30 @@ class Storage:
         The absolute path of the file; None for PostgreSQL.
     server : URL, optional
         The address of the database, with its password; None for a file.
+
+    Examples
+    --------
+    >>> print(storage_of(Path("digits"), "postgresql://me:secret@server/studies?sslmode=require"))
+    postgresql://server/studies
     """
 
     kind: str
     name: str
     file: Path | None = None
-    server: sa.URL | None = None
+    server: sa.URL | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        """The file, or the address without its password."""
-        return str(self.file or self.server)
+        """The file, or of an address what is no secret: scheme, host, port and database."""
+        if self.server is None:
+            return str(self.file)
+        parts = {part: getattr(self.server, part) for part in _SHOWN_PARTS}
+        query = {key: self.server.query[key] for key in _SHOWN_IN_QUERY if key in self.server.query}
+        return str(sa.URL.create(self.server.drivername, **parts, query=query))
+
+    @property
+    def address(self) -> str:
+        """The address by which a command finds the log; on a server without user and password."""
+        return str(self) if self.file is None else f"{self.kind}:///{self.file}"
 
 
 def storage_of(folder: Path, address: str | None = None, name: str | None = None) -> Storage:
@@ -60,34 +86,34 @@ def storage_of(folder: Path, address: str | None = None, name: str | None = None
         ``sqlite:///FILE``, ``jsonl:///FILE`` or ``postgresql://USER@HOST/DATABASE``; ``study.db``
         in the folder where it is None. FILE is a path as it is, without any escapes.
     name : str, optional
-        The study's name there; the folder's where an address is given, else "study".
+        The study's name there; the folder's where an address is given, else "study". It names a
+        folder, too, so it has at most 200 bytes, only printable characters, no slash or backslash,
+        and no dot at its beginning.
 
     Raises
     ------
     InvalidInput
-        For an address of another form, or of version 0.1.
+        For a name that cannot be, or an address of another form, or of version 0.1.
 
     Examples
     --------
     >>> print(storage_of(Path("studies/digits"), "jsonl:////mnt/shared/digits 1.jsonl"))
     /mnt/shared/digits 1.jsonl
     """
+    if name is None:
+        name = _NAME if address is None else folder.resolve().name
+    _check_name(name)
     if address is None:
-        return Storage("sqlite", name or _NAME, (folder / DATABASE).absolute())
-    name = name or folder.resolve().name
+        return Storage("sqlite", name, (folder / DATABASE).absolute())
     kind, _, file = address.partition(":///")
     if kind == "journal":
         raise of_version_0_1(file, "with another --storage")
     if kind in ("sqlite", "jsonl") and file not in ("", ":memory:"):
         # Absolute, as other processes, those of Ray above all, may run in another folder.
         return Storage(kind, name, Path(file).absolute())
-    try:
-        server = sa.make_url(address)
-    except (ArgumentError, ValueError):
-        server = None
-    if server is None or server.drivername != "postgresql":
-        shown = re.sub(r"(//[^:/]*):.*@", r"\1:***@", address)
-        raise InvalidInput(f"--storage: {shown!r} is no address of a log; give {_FORMS}")
+    server = _server(address)
+    if server is None:
+        raise InvalidInput(f"--storage (or DYNAMOE_STORAGE) is no address of a log; give {_FORMS}")
     return Storage("postgresql", name, server=server)
 
 
@@ -118,6 +144,27 @@ def open_log(storage: Storage, create: bool) -> Log:
     return log
 
 
+def the_only_study(address: str) -> Storage:
+    """Where the log of a study is that is the only one in its file or database.
+
+    Raises
+    ------
+    InvalidInput
+        Where there is none, or more than one; and as `storage_of` and `study_names`.
+    """
+    storage = storage_of(Path(), address, _NAME)
+    names = study_names(storage)
+    if not names:
+        raise InvalidInput(
+            f"{storage} holds no study; begin one with: dynamoe-search run STUDY --storage and the"
+            " same address"
+        )
+    if len(names) > 1:
+        raise InvalidInput(f"{storage} holds {_listed(names)}; choose one with --name")
+    _check_name(names[0])
+    return replace(storage, name=names[0])
+
+
 def study_names(storage: Storage) -> list[str]:
     """The names of all studies in the same file or database, in the order of their beginning.
 
@@ -132,12 +179,59 @@ def study_names(storage: Storage) -> list[str]:
         return list(dict.fromkeys(log.studies()))
 
 
-def reason_of(error: BaseException) -> str:
-    """Why a log failed, in one line."""
+def reason_of(error: BaseException, storage: Storage) -> str:
+    """Why a log failed, in one line, without the secrets of its address."""
     # What SQLAlchemy adds to the words of a driver is long, and of no help to users.
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if storage.server is None:
+        return reason
+    reason = _ADDRESS.sub(lambda _: str(storage), reason)
+    secrets = "|".join(map(re.escape, _secrets(storage.server)))
+    return re.sub(rf"(?<!\w)({secrets})(?!\w)", "***", reason) if secrets else reason
+
+
+def _server(address: str) -> sa.URL | None:
+    """The address of a PostgreSQL database; None for any other text."""
+    if not _WITH_ONE_MEANING.fullmatch(address):
+        return None
+    try:
+        server = sa.make_url(address)
+    except (ArgumentError, ValueError):
+        return None
+    return server if server.drivername == "postgresql" else None
+
+
+def _secrets(server: sa.URL) -> list[str]:
+    """The password, and what the query says beside user, host, port and database."""
+    secrets = [str(server.password or "")]
+    for key, values in server.normalized_query.items():
+        if key not in (*_SHOWN_IN_QUERY, "user"):
+            secrets += values
+    return [secret for secret in secrets if secret]
+
+
+def _check_name(name: str) -> None:
+    if (
+        name.isprintable()
+        and name[:1] not in ("", ".")
+        and not {"/", "\\"} & set(name)
+        and len(name.encode()) <= _LONGEST_NAME
+    ):
+        return
+    raise InvalidInput(
+        f"{reprlib.repr(name)} cannot be the name of a study: it must have at most {_LONGEST_NAME}"
+        " bytes, only printable characters, no / or \\, and no dot at its beginning; choose another"
+        " with --name"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names that may come from others, for a message."""
+    shown = [name if name.isprintable() else ascii(name) for name in names]
+    more = f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
+    return ", ".join(shown[:_MOST_NAMES]) + more
 
 
 def _is_missing(storage: Storage) -> bool:
@@ -173,12 +267,12 @@ def _errors_named(storage: Storage) -> Iterator[None]:
     except LOG_ERRORS as error:
         raise InvalidInput(
             f"{storage} is not the log of a study, or cannot be read and written:"
-            f" {reason_of(error)}"
+            f" {reason_of(error, storage)}"
         ) from error
 
 
 def _nothing_yet(storage: Storage, others: list[str]) -> InvalidInput:
-    hint = f"; there are: {', '.join(others)} (choose with --name)" if others else ""
+    hint = f"; there are: {_listed(others)} (choose with --name)" if others else ""
     if storage.name != _NAME or storage.file is None:
         begin = "begin with: dynamoe-search run STUDY"
         return InvalidInput(f"{storage} holds no results of {storage.name} yet; {begin}{hint}")

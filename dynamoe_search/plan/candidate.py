@@ -8,8 +8,9 @@ from itertools import groupby
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule
+from dynamoe_search.untrusted import shown
 
-_DENSE = "dense"
+_DENSE, _DEEPEST = "dense", 1024
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,15 @@ def parse_candidate(text: str) -> Candidate | DenseBaseline:
     first, *rest = text.split(" ")
     try:
         if first == _DENSE:
-            runs = [run.partition("x") for run in rest[0].split("-")]
-            return DenseBaseline(
-                tuple(int(w) for w, _, count in runs for _ in range(int(count or 1)))
-            )
+            parts = [run.partition("x") for run in rest[0].split("-")]
+            runs = [(int(width), int(count or 1)) for width, _, count in parts]
+            if sum(count for _, count in runs) > _DEEPEST:
+                raise ValueError(f"more than {_DEEPEST} layers")
+            return DenseBaseline(tuple(width for width, count in runs for _ in range(count)))
         pairs = [setting.split("=") for setting in rest]
         return Candidate(Schedule.parse(first), tuple((name, float(v)) for name, v in pairs))
     except (ValueError, IndexError) as error:
-        raise InvalidInput(f"{text!r} is no candidate; write it as '8-6-4-2 k=2'") from error
+        raise InvalidInput(f"{shown(text)!r} is no candidate; write it as '8-6-4-2 k=2'") from error
 
 
 def with_settings(schedule: Schedule, settings: Mapping[str, float]) -> Candidate:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 ALPHA_LORA = "alpha_lora"
 _MOST_TO_ENUMERATE = 10_000
+_MOST_WIDTHS = 8  # in a message
 
 
 @dataclass(frozen=True)
@@ -185,11 +186,12 @@ def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
     wanted = study.search.also.hidden or (study.model.hidden,)
     equal = equal_widths(network, budget.minimum, budget.maximum)
     if unequal := [width for width in wanted if width not in equal]:
+        nearest = sorted(equal, key=lambda width: abs(width - unequal[0]))[:_MOST_WIDTHS]
         raise InvalidInput(
             f"search.also.hidden: no number of experts of width {unequal[0]} has exactly the"
-            f" parameters of the study, {parameter_count(network).total:,}; these widths have:"
-            f" {', '.join(map(str, equal))}. Another model.hidden has others: 2 hidden + 1 should"
-            " have many divisors, as 52 or 157 do"
+            f" parameters of the study, {parameter_count(network).total:,}; the nearest widths that"
+            f" have: {', '.join(map(str, sorted(nearest)))}. Another model.hidden has others: 2"
+            " hidden + 1 should have many divisors, as 52 or 157 do"
         )
     return {width: equal[width] for width in wanted}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,15 +18,27 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.study_file import AlsoSection, StudyFile
 from dynamoe_search.specification import Balance, Router
 from dynamoe_search.training.settings import TrainingSettings
+from dynamoe_search.untrusted import excess_of, read_text, shown
 
 FILE_NAME = "study.toml"
+_MOST_MISTAKES = 20  # in a message
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+# What tomllib needs long for, or gives up on without a line: far longer than anything in a study.
+_TOO_LONG = {
+    "a key of more than 8 parts": rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{8}}",
+    "a number of more than 400 digits": r"(?<![\w-])[0-9][0-9_]{400}",
+}
 
 
 def study_path(study: Path | str) -> Path:
     """The study file that a path means: itself, or ``study.toml`` in a folder."""
     study = Path(study)  # in a notebook it is often a string
-    path = study / FILE_NAME if study.is_dir() else study
-    if not path.is_file():
+    try:
+        path = study / FILE_NAME if study.is_dir() else study
+        exists = path.is_file()
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise InvalidInput(f"{shown(str(study))} cannot be read: {error.strerror}") from error
+    if not exists:
         raise InvalidInput(f"{path} does not exist; name a study file or a folder with {FILE_NAME}")
     return path
 
@@ -38,15 +51,7 @@ def read_study_file(path: Path) -> StudyFile:
     InvalidInput
         With every mistake on a line of its own: file, line, key, what was expected.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}") from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path} is not valid TOML: {error}") from error
-    return _validated(content, text, path)
+    return _parse(read_text(path), path)
 
 
 def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
@@ -67,11 +72,11 @@ def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
     path = folder / FILE_NAME
     try:
         text = tomli_w.dumps(definition)
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(
-            f"the definition of {path} cannot be written as TOML: {error}"
+            f"the definition of {path} cannot be written as TOML: {shown(str(error))}"
         ) from error
-    study_file = _validated(tomllib.loads(text), text, path)
+    study_file = _parse(text, path)
     if path.exists():
         if read_study_file(path) != study_file:
             raise InvalidInput(
@@ -86,35 +91,51 @@ def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
     return path
 
 
-def _validated(content: dict[str, Any], text: str, path: Path) -> StudyFile:
+def _parse(text: str, path: Path) -> StudyFile:
+    for what, pattern in _TOO_LONG.items():
+        if found := re.search(pattern, text):
+            line = text.count("\n", 0, found.start()) + 1
+            raise InvalidInput(f"{path}:{line}: {what}")
+    try:
+        content = tomllib.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{path} is not valid TOML: {shown(str(error))}") from error
+    except RecursionError:
+        raise InvalidInput(f"{path}: lists or tables are nested too deep") from None
+    if excess := excess_of(content):
+        keys, problem = excess
+        raise InvalidInput(f"{path}:{_line_of(keys, text)}: {shown('.'.join(keys))}: {problem}")
     try:
         # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
         return StudyFile.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        mistakes = [_describe(mistake, text) for mistake in error.errors()]
-        raise InvalidInput(
-            "\n".join(f"{path}:{line}: {message}" for line, message in mistakes)
-        ) from error
+        lines = [
+            f"{path}:{_describe(one, text)}"
+            for one in error.errors(include_url=False)[:_MOST_MISTAKES]
+        ]
+        if error.error_count() > _MOST_MISTAKES:
+            lines.append(f"{path}: and {error.error_count() - _MOST_MISTAKES:,} more mistakes")
+        raise InvalidInput("\n".join(lines)) from error
 
 
-def _describe(mistake: Any, text: str) -> tuple[int, str]:
-    """The line of a mistake, and a message about it."""
+def _describe(mistake: Any, text: str) -> str:
+    """The line of a mistake, its key, and a message about it."""
     # A discriminated union puts its tag, which is no key of the file, into the location.
     location = [str(part) for part in mistake["loc"]]
     router = ""
     if location[:1] == ["router"] and len(location) > 1 and mistake["type"] != "union_tag_invalid":
         router = location.pop(1)
-    message = mistake["msg"].removeprefix("Value error, ")
+    message = shown(mistake["msg"].removeprefix("Value error, "))
     if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys_beside(location, router)
-        close = difflib.get_close_matches(location[-1], known, n=1)
+        close = difflib.get_close_matches(shown(location[-1]), known, n=1)
         message = f"unknown key; did you mean {close[0]}?" if close else "unknown key"
         message += f" (known here: {', '.join(known)})"
     elif mistake["type"] == "missing":
         message = "is missing"
     elif not isinstance(mistake["input"], dict):
-        message += f", got {mistake['input']!r}"
-    return _line_of(location, text), f"{'.'.join(location) or 'the file'}: {message}"
+        message += f", got {reprlib.repr(mistake['input'])}"
+    return f"{_line_of(location, text)}: {shown('.'.join(location)) or 'the file'}: {message}"
 
 
 def _keys_beside(location: list[str], router: str) -> list[str]:
@@ -133,17 +154,23 @@ def _keys_beside(location: list[str], router: str) -> list[str]:
     return list(getattr(section, "model_fields", {}))
 
 
-def _line_of(location: list[str], text: str) -> int:
+def _line_of(keys: Sequence[str], text: str) -> int:
     """The line on which a key stands, else that of its table, else 1."""
+    keys = list(keys)
     table: list[str] = []
     table_line = 1
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
-            table = [part.strip(" \"'") for part in header[1].split(".")]
-            if table == location[: len(table)]:
+        line = line.strip()
+        if line.startswith("["):
+            table = _parts(line.strip("[").partition("]")[0])
+            if table == keys[: len(table)]:
                 table_line = number
-        elif key := re.match(r"\s*([A-Za-z0-9_.\"' -]+?)\s*=", line):
-            path = table + [part.strip(" \"'") for part in key[1].split(".")]
-            if path == location[: len(path)]:
+        elif "=" in line:
+            path = table + _parts(line.partition("=")[0])
+            if path == keys[: len(path)]:
                 return number
     return table_line
+
+
+def _parts(key: str) -> list[str]:
+    return [part.strip(" \t\"'") for part in key.split(".")]

@@ -11,7 +11,7 @@ from dynamoe_search.data import DATA_SETS, IMAGE_SETS, TOKEN_FILE_ENDING
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURES
 from dynamoe_search.plan.constraints import Constraint, ConstraintText, parse_constraint
-from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, PRESETS
+from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, LARGEST_TOTAL, PRESETS
 from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK, with_constants
 from dynamoe_search.statistics.pareto import OBJECTIVES
 from dynamoe_search.training.settings import TrainingSettings
@@ -22,6 +22,7 @@ FITS_A_MODEL = ("tpe", "gp")
 """Samplers whose time for a decision grows with the runs that they know."""
 MOST_FITTED = 300
 """How many runs these are fitted to at most: the best, and an even sample of the others."""
+_LARGEST_SIZE = 2**20  # of a width or a context: beyond those of any model
 _DECIMALS = 3  # of a router's constant, so that a candidate can be named
 _OF_ONE_OBJECTIVE = ("cmaes",)
 
@@ -58,10 +59,10 @@ class ModelSection(_Section):
         None, description="the sizes of a language model, by name"
     )
     depth: int = Field(ge=1, le=256, description="layers of experts, L")
-    width: int = Field(ge=1, description="the model width, d")
-    hidden: int = Field(ge=1, description="the hidden width of one expert, h")
+    width: int = Field(ge=1, le=_LARGEST_SIZE, description="the model width, d")
+    hidden: int = Field(ge=1, le=_LARGEST_SIZE, description="the hidden width of one expert, h")
     heads: int = Field(4, ge=0, description="attention heads; 0 for none, as in the source")
-    context: int = Field(128, ge=1, description="tokens of a window of text")
+    context: int = Field(128, ge=1, le=_LARGEST_SIZE, description="tokens of a window of text")
 
     @model_validator(mode="before")
     @classmethod
@@ -86,10 +87,15 @@ class BudgetSection(_Section):
         None, ge=1, description="total parameters; they buy as many experts as fit"
     )
     experts: int | None = Field(
-        None, ge=1, description="experts of all layers together, in place of parameters"
+        None,
+        ge=1,
+        le=LARGEST_TOTAL,
+        description="experts of all layers together, in place of parameters",
     )
-    minimum: int = Field(1, ge=1, description="the fewest experts of a layer")
-    maximum: int | None = Field(None, ge=1, description="the most experts of a layer")
+    minimum: int = Field(1, ge=1, le=LARGEST_TOTAL, description="the fewest experts of a layer")
+    maximum: int | None = Field(
+        None, ge=1, le=LARGEST_TOTAL, description="the most experts of a layer"
+    )
     active: float | None = Field(
         None,
         ge=1,
@@ -116,7 +122,7 @@ class BudgetSection(_Section):
 class AlsoSection(_Section):
     """What is searched next to the schedule: the expert width, and the router's constants."""
 
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+    hidden: tuple[Annotated[int, Field(ge=1, le=_LARGEST_SIZE)], ...] | None = Field(
         None, min_length=1, description="expert widths to choose from, of equal parameters"
     )
     k: tuple[int, int] | None = Field(None, description="from, to: of top_k")

@@ -163,7 +163,7 @@ def _work(
         sys.exit(1)
     except LOG_ERRORS as error:
         complaints.put(
-            f"the log {job.storage} cannot be written: {reason_of(error)}. Nothing"
+            f"the log {job.storage} cannot be written: {reason_of(error, job.storage)}. Nothing"
             " recorded is lost; make room or mend it, then run the same command again"
         )
         sys.exit(1)

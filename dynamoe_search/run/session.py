@@ -215,8 +215,9 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
             to_the_end = run_locally(job, overview, count)
     except LOG_ERRORS as error:
         raise RunFailed(
-            f"the log {session.storage} cannot be read or written: {reason_of(error)}. Nothing"
-            " recorded is lost; make room or mend it, then run the same command again"
+            f"the log {session.storage} cannot be read or written:"
+            f" {reason_of(error, session.storage)}. Nothing recorded is lost; make room or mend it,"
+            " then run the same command again"
         ) from error
     if not to_the_end:
         return "interrupted"

@@ -1,6 +1,11 @@
 """Schedules: how many experts each layer has. Needs numpy only."""
 
-from dynamoe_search.schedules.allocation import allocate, allocate_batch, stretch
+from dynamoe_search.schedules.allocation import (
+    LARGEST_TOTAL,
+    allocate,
+    allocate_batch,
+    stretch,
+)
 from dynamoe_search.schedules.enumeration import count_schedules, enumerate_schedules
 from dynamoe_search.schedules.family import (
     FAMILIES,
@@ -40,6 +45,7 @@ __all__ = [
     "DEFAULT_CONTRAST",
     "DEFAULT_CYCLES",
     "FAMILIES",
+    "LARGEST_TOTAL",
     "PATTERNS",
     "PATTERNS_AND_UNIFORM",
     "PRESETS",

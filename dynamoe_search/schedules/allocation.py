@@ -16,7 +16,8 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules.schedule import Schedule
 
 _FRACTION_BITS = 30
-_LARGEST_TOTAL = 2**22  # fractions of 2^-30 then stay exact in float64
+LARGEST_TOTAL = 2**22
+"""The most experts of all layers together: fractions of 2^-30 then stay exact in float64."""
 _CHUNK_VALUES = 2**17  # the working arrays of a chunk then fit in the processor's cache
 
 Integers = NDArray[np.int64]
@@ -170,8 +171,8 @@ def check_bounds(total: int, depth: int, minimum: int, maximum: int | None) -> N
         raise InvalidInput(
             f"the maximum, {maximum} experts per layer, is below the minimum, {minimum}"
         )
-    if total > _LARGEST_TOTAL:
-        raise InvalidInput(f"the total is {total} experts; it must be at most {_LARGEST_TOTAL}")
+    if total > LARGEST_TOTAL:
+        raise InvalidInput(f"the total is {total} experts; it must be at most {LARGEST_TOTAL}")
     if total < depth * minimum:
         raise InvalidInput(
             f"{depth} layers of at least {minimum} experts need a total of at least"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import overload
 
 from dynamoe_search.errors import InvalidInput
 
-_TEXT_FORM = re.compile(r"[0-9]+(-[0-9]+)*")
+_TEXT_FORM = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})*")
 _BAR_HEIGHT = 40  # pixels of the tallest bar in a notebook
 _BAR_STEP = 10  # pixels per layer
 
@@ -68,13 +69,14 @@ class Schedule:
         Raises
         ------
         InvalidInput
-            If the text is not a list of counts joined by ``-``, or a count is 0.
+            If the text is not a list of counts joined by ``-``, of at most nine digits each, or a
+            count is 0.
         """
         stripped = text.strip()
         if not _TEXT_FORM.fullmatch(stripped):
             raise InvalidInput(
-                f"{text!r} is not a schedule; write the expert counts from the first layer to the"
-                " last, joined by '-', for example 8-6-4-2"
+                f"{reprlib.repr(text)} is not a schedule; write the expert counts from the first"
+                " layer to the last, joined by '-', for example 8-6-4-2"
             )
         return cls(tuple(int(count) for count in stripped.split("-")))
 

@@ -32,8 +32,8 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
     Most samplers keep no state but their random numbers. These are drawn from the study's seed, the
     number of runs started so far, and the number of proposals for the next run that needed no run;
     so an interrupted study goes on as it would have. QMC and CMA-ES keep their state in the trials
-    and need the same seed each time; what they cannot choose, such as the expert width for CMA-ES,
-    is drawn at random.
+    and need the same seed each time (CMA-ES takes 32 bits of it); what they cannot choose, such as
+    the expert width for CMA-ES, is drawn at random.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def make_sampler(name: str, seed: int, asked: int, in_vain: int) -> optuna.sampl
             case "qmc":
                 return optuna.samplers.QMCSampler(seed=seed, scramble=True, **others)
             case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed, **others)
+                return optuna.samplers.CmaEsSampler(seed=seed % 2**32, **others)
     raise InvalidInput(f"unknown sampler {name!r}")
 
 

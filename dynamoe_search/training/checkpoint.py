@@ -17,6 +17,7 @@ from dynamoe_search.budgets import parameter_count
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.models import Model, build_model
 from dynamoe_search.specification import Specification
+from dynamoe_search.untrusted import parse_json, shown
 
 _KEY = "dynamoe_search"
 _FORMAT = 2
@@ -103,7 +104,8 @@ def load_model(path: Path | str, device: str = "cpu") -> Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidInput(
-            f"{path} does not describe a network that can be built: {where}: {first['msg']}"
+            f"{path} does not describe a network that can be built:"
+            f" {shown(where)}: {shown(first['msg'])}"
         ) from error
     # Check the sizes in the header before memory is allocated for them.
     depth, context = specification.blocks.depth, getattr(specification, "context", 0)
@@ -136,16 +138,14 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path} is not a readable safetensors file: {error}") from error
     if _KEY not in metadata:
         raise InvalidInput(f"{path} was not written by dynamoe_search: its header has no {_KEY}")
-    try:
-        header: dict[str, Any] = json.loads(metadata[_KEY])
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path} has a damaged header: {error}") from error
+    header: dict[str, Any] = parse_json(metadata[_KEY], f"the header of {path}")
     if not isinstance(header, dict) or not isinstance(header.get("about"), dict):
         raise InvalidInput(f"{path} has a damaged header: about is missing")
-    if header.get("format") != _FORMAT:
+    found = header.get("format")
+    if found != _FORMAT:
         raise InvalidInput(
-            f"{path} has checkpoint format {header.get('format')}, but this version reads only"
-            f" format {_FORMAT}; train the network again with this version"
+            f"{path} has checkpoint format {shown(str(found))}, but this version reads only format"
+            f" {_FORMAT}; train the network again with this version"
         )
     return header
 

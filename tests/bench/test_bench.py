@@ -1,6 +1,7 @@
 """The table that comes with the package, and tables of one's own."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -122,6 +123,40 @@ def test_a_damaged_table_is_never_read(folder: Path) -> None:
         bench.load(NAME, folder)
     (folder / "SHA256SUMS").write_text("nonsense\n")
     with pytest.raises(InvalidInput, match="SHA256SUMS is damaged"):
+        bench.load(NAME, folder)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (b"{", "InvalidInput: its description is not valid JSON"),
+        (b"1" * 5000, "InvalidInput: its description is not valid JSON"),
+        (b"[" * 100_000, "InvalidInput: its description is nested too deep"),
+        (b"[]", "TypeError"),
+        (b"{}", "KeyError: 'study'"),
+        (json.dumps({"study": "{}"}).encode(), "ValidationError"),
+        (b"\xff", "UnicodeDecodeError"),
+    ],
+)
+def test_a_table_of_anything_is_answered_with_one_line(
+    folder: Path, about: bytes, message: str
+) -> None:
+    path = folder / f"{NAME}.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"about": about}), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest}  {path.name}\n")
+    with pytest.raises(InvalidInput, match=f"is no table of this version .{message}") as raised:
+        bench.load(NAME, folder)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
+
+
+def test_a_file_that_is_no_table_is_told(folder: Path) -> None:
+    path = folder / f"{NAME}.parquet"
+    path.write_bytes(b"no table")
+    digest = hashlib.sha256(b"no table").hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest}  {path.name}\n")
+    with pytest.raises(InvalidInput, match=r"is no table of this version .ArrowInvalid"):
         bench.load(NAME, folder)
 
 

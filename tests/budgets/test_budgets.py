@@ -22,7 +22,7 @@ from dynamoe_search.budgets import (
 )
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.models import build_model
-from dynamoe_search.schedules import Schedule
+from dynamoe_search.schedules import LARGEST_TOTAL, Schedule, allocate
 from dynamoe_search.specification import (
     LANGUAGE_SCALES,
     Classifier,
@@ -246,3 +246,44 @@ def test_equal_widths_are_all_there_are(hidden: int, total: int, maximum: int) -
     }
     assert equal_widths(network, maximum=maximum) == by_force
     assert by_force[hidden] == total
+
+
+@pytest.mark.parametrize("hidden", [10**10, 10**12 + 1, 2**61])
+def test_widths_of_any_size_are_answered_by_the_totals_that_a_schedule_can_have(
+    hidden: int,
+) -> None:
+    network = Classifier(64, 10, 32, Experts(hidden, Schedule((8, 8, 8, 8))))
+    kept = 32 * (2 * hidden + 1)
+    for most, found in ((LARGEST_TOTAL, equal_widths(network)), (80, equal_widths(network, 2, 20))):
+        assert found[hidden] == 32
+        assert list(found) == sorted(found)
+        assert all((2 * width + 1) * experts == kept for width, experts in found.items())
+        assert max(found.values()) <= most
+    assert equal_widths(network, 8, 8) == {hidden: 32}
+
+
+@given(st.integers(1, 40), st.integers(1, 2000))
+def test_dense_widths_are_spread_as_experts_are(depth: int, hidden: int) -> None:
+    network = Classifier(64, 10, 32, Experts(hidden, Schedule((1,) * depth)))
+    dense = dense_baseline(network, "total").blocks
+    units = sum(dense.hidden)
+    assert dense.hidden == allocate([1.0] * depth, units).counts
+
+
+def test_a_dense_baseline_of_a_real_models_size() -> None:
+    network = Classifier(64, 10, 4096, Experts(2048, Schedule((256,) * 61)))
+    dense = dense_baseline(network, "total")
+    assert abs(parameter_count(dense).total - parameter_count(network).total) <= 4096
+
+
+def test_a_maximum_that_is_never_reached_does_not_matter() -> None:
+    solution = solve_experts(NETWORK, 10**6)
+    for maximum in (solution.experts, 10**6, 10**18):
+        assert solve_experts(NETWORK, 10**6, maximum=maximum) == solution
+
+
+def test_a_budget_of_more_experts_than_a_schedule_can_have_is_refused() -> None:
+    most = solve_experts(NETWORK, 10**6).experts
+    assert most < LARGEST_TOTAL
+    with pytest.raises(InvalidInput, match=f"experts; it must be at most {LARGEST_TOTAL}"):
+        solve_experts(NETWORK, 10**18)

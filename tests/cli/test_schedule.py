@@ -40,6 +40,9 @@ def test_all_schedules_are_counted_and_written(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("show", "8--2"), "'8--2' is not a schedule"),
+        (("show", "9" * 5000), "'999999999999...9999999999999' is not a schedule"),
+        (("list", "--layers", 10**10, "--experts", 10**10), "Invalid value for '--layers'"),
+        (("list", "--layers", 4096, "--experts", 10**10), "it must be at most 4194304"),
         (("show", "decending"), "'decending' is neither a schedule"),
         (("show", "wave", "--contrast", "1.5"), "contrast is 1.5"),
         (("list", "--layers", "9", "--experts", "8"), "need a total of at least 9"),

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import string
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 from dynamoe_search.cli.study import print_failures
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.storage import open_log
+from dynamoe_search.log.storage import Storage, open_log
 from dynamoe_search.study import Study
 from tests.cli.calls import dynamoe_search, error_of, output_of
 from tests.conftest import SMALL_STUDY, edit
 from tests.processes import Command, wait_for
 from tests.processes import output_of as output_of_process
+from tests.report import made_up
 
 ONE_EPOCH = ("epochs = 2", "epochs = 1")
 
@@ -144,7 +146,12 @@ def running(study: Study) -> bool:
         (("--run-cpus", "2"), "belong to --engine ray"),
         (("--address", "auto"), "belong to --engine ray"),
         (("--engine", "ray", "--workers", "2"), "--workers is for local processes"),
-        (("--storage", "mysql://somewhere"), "'mysql://somewhere' is no address of a log"),
+        (
+            ("--storage", "mysql://somewhere"),
+            "--storage (or DYNAMOE_STORAGE) is no address of a log",
+        ),
+        (("--name", "a/b"), "'a/b' cannot be the name of a study"),
+        (("--name", ""), "'' cannot be the name of a study"),
         (("--workers", "0"), "Invalid value for '--workers'"),
     ],
 )
@@ -201,6 +208,46 @@ def test_a_worker_joins_a_study_that_is_kept_elsewhere(
     assert "Best schedule" in output_of("leaderboard", folder)
     assert Study.at(url).training_runs()["state"].tolist() == ["complete"] * 9
     assert "there are: digits-search" in error_of("leaderboard", folder, "--name", "other")
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil-dynamoe"])
+def test_a_worker_makes_no_folder_where_the_records_tell_it_to(
+    small_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    edit(small_study, ("runs = 14", "runs = 14\nkeep_models = true"))
+    made_up.begin(small_study)
+    storage = Study(small_study).storage
+    with open_log(storage, create=False) as log:
+        events = [event for _, event in log.read()]
+    elsewhere = Storage("jsonl", name, tmp_path / "log")
+    with open_log(elsewhere, create=True) as log:
+        log.append(*events)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    error = error_of("worker", "--storage", f"jsonl:///{tmp_path / 'log'}", "--workers", 1)
+    assert "cannot be the name of a study" in error
+    assert list(home.iterdir()) == []
+    assert not (home / name).exists()
+
+
+@pytest.mark.slow
+def test_a_study_in_a_folder_of_every_printable_character(tmp_path: Path) -> None:
+    strange = "".join(sorted(set(string.printable) - set("/"))) + "ä漢"
+    folders = [tmp_path / f"parent {strange}" / name for name in ("better?", "better? (v2)")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "study.toml").write_text(SMALL_STUDY)
+        edit(folder / "study.toml", ("runs = 14", "runs = 1"), ONE_EPOCH)
+        output_of("run", folder, "--workers", 1)
+        output_of("report", folder)
+        kept = {path.name for path in folder.iterdir() if path.name[0] != "."}
+        assert kept == {
+            *("study.toml", "study.db", "leaderboard.csv", "leaderboard.parquet", "report.html")
+        }
+        assert len(Study(folder).training_runs()) == 1
+    assert sorted(folders[0].parent.iterdir()) == sorted(folders)
+    assert list(tmp_path.iterdir()) == [folders[0].parent]
 
 
 @pytest.mark.slow

@@ -27,6 +27,13 @@ def test_a_seed_decides_the_split() -> None:
     assert first.fingerprint == again.fingerprint
 
 
+@pytest.mark.parametrize("seed", [2**32, 2**63 - 1])
+def test_any_seed_splits(seed: int) -> None:
+    data = embedded_digits(seed)
+    assert len(data.train) + len(data.validation) + len(data.test) == 1797
+    assert data.fingerprint == embedded_digits(seed).fingerprint
+
+
 def test_batches_cover_everything_once_in_a_seeded_order() -> None:
     split = embedded_digits(seed=0).validation
     batches = list(split.batches(100, torch.Generator().manual_seed(3)))

@@ -305,4 +305,4 @@ def test_a_writer_that_is_stopped_in_a_file_is_named(
         log.append(Event("finished", {}))
         assert [event.kind for _, event in log.read()] == ["started", "frozen", "finished"]
     named = {"sqlite": "database is locked", "jsonl": "another process has held .*continue it"}
-    assert re.search(named[kind], reason_of(raised.value))
+    assert re.search(named[kind], reason_of(raised.value, storage))

@@ -14,8 +14,17 @@ from sqlalchemy import make_url
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event
-from dynamoe_search.log.storage import Storage, open_log, storage_of, study_names
+from dynamoe_search.log.storage import (
+    Storage,
+    open_log,
+    storage_of,
+    study_names,
+    the_only_study,
+)
 from tests.fixtures import Server
+
+# Every printable character that a name may have.
+NAME = "".join(sorted(set(string.printable) - set("/\\\t\n\r\v\f"))) + "ä漢"
 
 
 def begin(storage: Storage) -> None:
@@ -54,11 +63,12 @@ def test_a_path_of_every_printable_character(tmp_path: Path, kind: str) -> None:
     strange = "".join(sorted(set(string.printable) - set("/"))) + "ä漢 %41 ?mode=memory #x"
     folder = tmp_path / f"x{strange}"
     folder.mkdir()
-    storage = storage_of(folder, f"{kind}:///{folder / strange}", strange)
+    storage = storage_of(folder, f"{kind}:///{folder / strange}", NAME)
     assert storage.file == folder / strange
+    assert storage_of(tmp_path, storage.address, NAME) == storage
     begin(storage)
-    assert events_of(storage) == [strange]
-    assert study_names(storage) == [strange]
+    assert events_of(storage) == [NAME]
+    assert study_names(storage) == [NAME]
     with open_log(storage, create=False) as log, log.exclusive("run", 0) as entered:
         assert entered
     assert [path.name for path in folder.iterdir() if path.name[0] != "."] == [strange]
@@ -70,7 +80,7 @@ def test_a_path_of_every_printable_character(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_study_of_every_printable_character_on_a_server(server: Server) -> None:
-    storage = storage_of(Path(), server.new_database(), string.printable + "ä漢")
+    storage = storage_of(Path(), server.new_database(), NAME)
     begin(storage)
     assert events_of(storage) == [storage.name]
 
@@ -93,23 +103,6 @@ def test_without_results_it_says_how_to_begin(tmp_path: Path) -> None:
 def test_an_address_of_another_form_is_refused(address: str) -> None:
     with pytest.raises(InvalidInput, match="no address of a log; give sqlite:///FILE, jsonl:///"):
         storage_of(Path(), address)
-
-
-def test_a_password_is_never_shown() -> None:
-    storage = storage_of(Path(), "postgresql://me:secret@server/studies", "digits")
-    assert str(storage) == "postgresql://me:***@server/studies"
-    assert "secret" not in repr(storage)
-    for password in ("secret", "se:cr@e/t"):
-        address = f"postgres://me:{password}@server/x"
-        with pytest.raises(InvalidInput, match=r"'postgres://me:\*\*\*@server/x' is no address"):
-            storage_of(Path(), address, "digits")
-
-
-def test_a_password_of_any_characters_reaches_the_server() -> None:
-    storage = storage_of(Path(), "postgresql://m%40e:s%2F%3Fe%25@server:99/studies?sslmode=prefer")
-    assert storage.server is not None
-    assert (storage.server.username, storage.server.password) == ("m@e", "s/?e%")
-    assert storage.server.query == {"sslmode": "prefer"}
 
 
 def test_a_file_is_the_same_from_every_folder(
@@ -135,13 +128,82 @@ def test_without_its_driver_postgresql_is_refused(monkeypatch: pytest.MonkeyPatc
             act()
 
 
-def test_an_unreachable_server_is_a_clear_error() -> None:
-    pytest.importorskip("psycopg")
-    storage = storage_of(Path(), "postgresql://me:secret@localhost:1/studies?connect_timeout=2")
-    with pytest.raises(InvalidInput, match=r"read and written: .*refused") as raised:
-        open_log(storage, create=False)
-    assert "secret" not in str(raised.value)
-    assert "\n" not in str(raised.value)
+FOLDERS = [
+    *("is it better", "is it better?", "is it better? (v2)", "is it better?mode=memory"),
+    *("my study", "my%20study", "my#study", "my&study", "my;study", "C:study", "file:study"),
+]
+
+
+def test_two_folders_never_share_a_log(tmp_path: Path) -> None:
+    """Characters that mean something in addresses; in the folder, and in its parent."""
+    folders = [tmp_path / name for name in FOLDERS]
+    folders += [tmp_path / f"{name} of others" / "digits" for name in FOLDERS]
+    storages = []
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        storages.append(storage_of(folder))
+        with open_log(storages[-1], create=True) as log:
+            log.append(Event("begun", {"study": str(number)}, "begun"))
+        storages.append(storage_of(folder, f"jsonl:///{folder / 'log'}", str(number)))
+        begin(storages[-1])
+    for number, folder in enumerate(folders):
+        kept = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+        assert kept == ["log", "study.db"]
+        assert events_of(storages[2 * number]) == [str(number)]
+        assert events_of(storages[2 * number + 1]) == [str(number)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../x", "a/b", "/tmp/x", "a\\b", ".hidden", "a\nb", "a\0b", "\x1b[31m"),
+        *("x" * 201, "漢" * 67, "\udcff", "a\u202eb"),
+    ],
+)
+def test_a_name_that_no_folder_should_have_is_refused(name: str) -> None:
+    for address in (None, "jsonl:///x", "postgresql://server/studies"):
+        with pytest.raises(InvalidInput, match="cannot be the name of a study: it must") as raised:
+            storage_of(Path(), address, name)
+        assert str(raised.value).isprintable()
+        assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "lr=0.1", "digits (2)", "漢字", "-", "a..b", NAME])
+def test_other_names_are_kept(name: str) -> None:
+    assert storage_of(Path(), "jsonl:///x", name).name == name
+
+
+def test_the_name_of_a_folder_is_checked_where_it_names_the_study(tmp_path: Path) -> None:
+    folder = tmp_path / "two\nlines"
+    assert storage_of(folder).name == "study"
+    with pytest.raises(
+        InvalidInput, match=r"'two\\nlines' cannot be .* choose another with --name"
+    ):
+        storage_of(folder, "jsonl:///x")
+
+
+def test_the_only_study_is_found_by_its_log_alone(tmp_path: Path) -> None:
+    address = f"jsonl:///{tmp_path / 'log'}"
+    with pytest.raises(InvalidInput, match="log holds no study; begin one with"):
+        the_only_study(address)
+    begin(storage_of(tmp_path, address, "first"))
+    assert the_only_study(address) == storage_of(tmp_path, address, "first")
+    for number in range(12):
+        begin(storage_of(tmp_path, address, f"n{number}"))
+    with pytest.raises(InvalidInput, match=r"holds first, n0, .*, n8 and 3 more; choose one with"):
+        the_only_study(address)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "..", ".ssh", "a\nb"])
+def test_a_log_cannot_name_a_folder_elsewhere(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "log"
+    begin(Storage("jsonl", name, file))
+    with pytest.raises(InvalidInput, match="cannot be the name of a study"):
+        the_only_study(f"jsonl:///{file}")
+    begin(Storage("jsonl", "other", file))
+    with pytest.raises(InvalidInput, match="choose one with --name") as raised:
+        the_only_study(f"jsonl:///{file}")
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl"])

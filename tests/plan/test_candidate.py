@@ -11,7 +11,13 @@ def test_candidates_come_back_from_their_text(text: str) -> None:
     assert str(parse_candidate(text)) == text
 
 
-@pytest.mark.parametrize("text", ["dense", "dense x", "8-4 k", "8-4 k=two", "", "8-", "8-4 =2=3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("dense", "dense x", "8-4 k", "8-4 k=two", "", "8-", "8-4 =2=3"),
+        *("dense 8x99999999999", "dense 8x600-8x600", "8" * 5000, "dense " + "8" * 5000),
+    ],
+)
 def test_other_text_is_no_candidate(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"candidate|schedule"):
         parse_candidate(text)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,25 @@ def test_presets_and_alpha_lora_are_baselines_of_the_same_total(small_study: Pat
     edit(small_study, ("2.0, 2.0, 3.0]", "2.0]"))
     with pytest.raises(InvalidInput, match=r"search\.alpha_lora: 2 scores .* for 4 layers"):
         make_plan(read_study_file(small_study), DIGITS)
+
+
+def test_only_the_nearest_widths_of_equal_parameters_are_named(small_study: Path) -> None:
+    edit(
+        small_study,
+        ("hidden = 8", "hidden = 472"),  # 945 = 3 3 3 5 7
+        ("experts = 12", "experts = 3840"),
+        ('"blend"', '"blend"\nalso.hidden = [472, 100]'),
+    )
+    with pytest.raises(InvalidInput, match="no number of experts of width 100 has") as raised:
+        make_plan(read_study_file(small_study), DIGITS)
+    (named,) = re.findall(r"nearest widths that have: ([\d, ]+)\.", str(raised.value))
+    widths = [int(width) for width in named.split(", ")]
+    assert len(widths) == 8
+    assert widths == sorted(widths)
+    kept = 3840 * 945
+    nearer = range(100 - max(abs(width - 100) for width in widths) + 1, 100)
+    assert all(kept % (2 * width + 1) for width in set(nearer) - set(widths))
+    assert all(kept % (2 * width + 1) == 0 for width in widths)
 
 
 def test_a_text_makes_a_language_model(small_study: Path) -> None:

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.reader import read_study_file, study_path
@@ -84,6 +86,22 @@ def test_every_router_can_be_named(small_study: Path, text: str, router: object)
         ('"random"', '"randon"', "25: search.sampler: .*'random'"),
         ("runs = 14\n", "", "23: search: give at least one limit"),
         ("seed = 3", "seeds = 3", "1: seeds: unknown key; did you mean seed?"),
+        ("hidden = 8", "hidden = 10000000000", "9: model.hidden: .*less than or equal to 1048576"),
+        ("experts = 12", "experts = 9000000", "12: budget.experts: .*equal to 4194304"),
+        ("epochs = 2", f"epochs = {10**400 - 1}", "19: training.epochs: an integer of more than"),
+        ("epochs = 2", f"epochs = 0x{'f' * 9999}", "19: training.epochs: an integer of more than"),
+        ("epochs = 2", f"epochs = {'1' * 5000}", "19: a number of more than 400 digits"),
+        ("depth = 4", f"depth = {'[' * 60}{']' * 60}", "7: model.depth.*: is nested more than 32"),
+        ("depth = 4", f"depth = {'[' * 999}{']' * 999}", " lists or tables are nested too deep"),
+        ("depth = 4", f"depth = {'{a=' * 999}1{'}' * 999}", " lists or tables are nested too"),
+        ("depth = 4", f"depth{'.x' * 50_000} = 4", "7: a key of more than 8 parts"),
+        ("depth = 4", "'depth'" + ' . "x y"' * 50_000 + " = 4", "7: a key of more than 8 parts"),
+        ("depth = 4", f"depth = '{'x' * 9999}'", "7: model.depth: .*valid integer, got 'xxx"),
+        ("depth = 4", f"depth = [{'1,' * 9999}]", "7: model.depth: .*valid integer, got .1, 1,"),
+        ('"digits"', f'"{"x" * 9999}"', "3: data: unknown data set 'xxx"),
+        ('"top_k"', f'"{"x" * 9999}"', "14: router: Input tag 'xxx"),
+        ("depth = 4", f"{'depth' * 9999} = 4", "7: model.depthdepth.*unknown key"),
+        ("depth = 4", '"de\\npth" = 4', r"6: model.de.npth: unknown key; did you mean depth"),
     ],
 )
 def test_mistakes_are_named_with_their_line(
@@ -92,6 +110,82 @@ def test_mistakes_are_named_with_their_line(
     edit(small_study, (old, new))
     with pytest.raises(InvalidInput, match=f"{small_study}:{message}"):
         read_study_file(small_study)
+
+
+def test_the_answer_to_any_mistake_is_short(small_study: Path) -> None:
+    text = small_study.read_text()
+    for mistake in (f"epochs = {'x' * 99_999}", f'"{"x" * 99_999}" = 2', "x" * 99_999):
+        small_study.write_text(text.replace("epochs = 2", mistake))
+        with pytest.raises(InvalidInput) as raised:
+            read_study_file(small_study)
+        assert len(str(raised.value).splitlines()) == 1
+        assert len(str(raised.value)) < 1200
+
+
+PIECES = [
+    *("[", "]", "{", "}", "=", '"', "'", "\n", ".", "0x", "9" * 30, "nan", "inf", "-", "true"),
+    *("\0", "\u202e", "1979-05-27", "\\u0041", "\\uD800", "[[a]]", "a.b", "'''", "\r", "1e999"),
+    *("#", "{}", "[]", "[router]", "name=", "router.name={}", '"a\\nb"'),
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9), st.sampled_from(PIECES))))
+def test_any_text_is_a_study_file_or_answered_line_by_line(
+    tmp_path: Path, changes: list[tuple[int, int, str]]
+) -> None:
+    path, text = tmp_path / "study.toml", SMALL_STUDY
+    for place, length, piece in changes:
+        text = text[:place] + piece + text[place + length :]
+    path.write_text(text)
+    try:
+        read_study_file(path)
+    except InvalidInput as error:
+        for line in str(error).split("\n"):
+            assert line.startswith(str(path))
+            assert line.isprintable()
+
+
+def test_of_many_mistakes_the_first_are_told(small_study: Path) -> None:
+    keys = "".join(f"unknown{number} = 1\n" for number in range(60_000))
+    small_study.write_text(keys + small_study.read_text())
+    with pytest.raises(InvalidInput) as raised:
+        read_study_file(small_study)
+    lines = str(raised.value).splitlines()
+    assert [line.split(":")[1] for line in lines[:-1]] == [str(n) for n in range(1, 21)]
+    assert lines[-1] == f"{small_study}: and 59,980 more mistakes"
+
+
+def test_a_file_above_1_mb_is_refused(small_study: Path) -> None:
+    text = small_study.read_text()
+    small_study.write_text(text + "#" * (2**20 - len(text)))
+    assert read_study_file(small_study).model.depth == 4
+    small_study.write_text(text + "#" * (2**20 - len(text) + 1))
+    with pytest.raises(InvalidInput, match=r"study\.toml is larger than 1 MB"):
+        read_study_file(small_study)
+
+
+def test_a_byte_order_mark_is_no_mistake(small_study: Path) -> None:
+    before = read_study_file(small_study)
+    small_study.write_text(small_study.read_text(), encoding="utf-8-sig")
+    assert read_study_file(small_study) == before
+
+
+def test_long_lines_without_a_mistake_are_no_mistake(small_study: Path) -> None:
+    scores = ", ".join(["0.123456789"] * 4)
+    edit(
+        small_study,
+        ("blocks = 2", f"blocks = 2\nalpha_lora = [{' ' * 99_999}{scores}]  #{' 1.2.3' * 9999}"),
+        ("depth = 4", f"{' ' * 99_999}depth{' ' * 99_999}= 4"),
+    )
+    assert read_study_file(small_study).search.alpha_lora == (0.123456789,) * 4
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "folder/" * 2000])
+def test_a_path_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read: File name too long") as raised:
+        study_path(name)
+    assert len(str(raised.value)) < 600
 
 
 def test_all_mistakes_are_told_at_once(small_study: Path) -> None:

@@ -32,9 +32,15 @@ def begin(path: Path, name: str | None = None, storage: str | None = None) -> St
     return study
 
 
-def search(path: Path, most: int = 1000, measured: bool = False, name: str | None = None) -> None:
+def search(
+    path: Path,
+    most: int = 1000,
+    measured: bool = False,
+    name: str | None = None,
+    storage: str | None = None,
+) -> None:
     """Search as the file says, at most so many runs; descending schedules are the best."""
-    study = begin(path, name)
+    study = begin(path, name, storage)
     with open_log(study.storage, create=False) as log:
         _fill(log, SearchPolicy(study.plan), study.data.fingerprint, most, measured)
 

@@ -199,7 +199,9 @@ def test_a_constant_of_many_decimals_is_the_baselines_own(small_study: Path) -> 
 
 
 def test_widths_that_do_not_cost_the_same_are_refused(small_study: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"width 20 has exactly .* these widths have: .*17.*52"):
+    with pytest.raises(
+        InvalidInput, match=r"width 20 has exactly .* nearest widths that have: .*17, 22"
+    ):
         begin(
             small_study,
             ("hidden = 8", "hidden = 52"),

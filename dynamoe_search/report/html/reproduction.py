@@ -11,6 +11,7 @@ from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.report.html.evidence import Evidence
 from dynamoe_search.report.html.sections import Section
 from dynamoe_search.report.table import Column, Table, texts
+from dynamoe_search.untrusted import read_text
 
 _HOUR = 3600
 
@@ -22,11 +23,11 @@ def reproduction(evidence: Evidence) -> Section:
         missing = "The study file is not on this machine, and so no command is shown."
         return Section([missing, *evidence.changes], tables=[_versions(evidence)])
     return Section(
-        [*_about_the_file(evidence, path), *evidence.changes],
+        [*_about_the_file(evidence, path), *_about_the_server(evidence), *evidence.changes],
         tables=[_versions(evidence)],
         texts={
             "Commands": "\n".join(_commands(evidence, path)),
-            f"Study file, {path.name}": path.read_text(encoding="utf-8"),
+            f"Study file, {path.name}": read_text(path),
         },
     )
 
@@ -43,13 +44,21 @@ def _about_the_file(evidence: Evidence, path: Path) -> list[str]:
     ]
 
 
+def _about_the_server(evidence: Evidence) -> list[str]:
+    if evidence.study.storage.server is None:
+        return []
+    return [
+        "The address of the log is shown without user and password: add them to it, or set PGUSER"
+        " and PGPASSWORD."
+    ]
+
+
 def _commands(evidence: Evidence, path: Path) -> list[str]:
     study, storage = evidence.study, evidence.study.storage
     where = [shlex.quote(str(path))]
     name = None if study.folder == path.parent else storage.name
     if storage != storage_of(path.parent, None, name):
-        address = f"{storage.kind}:///{storage.file}" if storage.file else str(storage)
-        where.append(f"--storage {shlex.quote(address)}")
+        where.append(f"--storage {shlex.quote(storage.address)}")
     if name is not None:
         where.append(f"--name {shlex.quote(name)}")
     commands = ["run", "report"]

@@ -12,6 +12,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.html.page import SECTIONS, make_report
 from dynamoe_search.study import Study
 from tests.conftest import SMALL_STUDY, edit
+from tests.fixtures import Server
 from tests.report import made_up
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -183,7 +184,7 @@ def test_several_objectives(small_study: Path) -> None:
 
 
 def test_everything_is_escaped(small_study: Path) -> None:
-    name = "<script>alert(1)</script>&"
+    name = "<script>alert(1)<b>&"
     small_study.write_text(f'# <b>bold</b> & "quoted"\n{small_study.read_text()}')
     made_up.search(small_study, most=1, name=name)
     html = make_report(Study(small_study, name=name))
@@ -214,6 +215,22 @@ def test_commands_name_the_log_and_the_study(small_study: Path) -> None:
     assert f"dynamoe-search run {small_study} --storage {address} " in f"{commands(elsewhere)} "
     from_the_log = Study.at(address)
     assert "The study file is not on this machine" in commands(from_the_log)
+
+
+@pytest.mark.slow
+def test_the_address_of_a_server_is_shown_without_its_secrets(
+    small_study: Path, server: Server
+) -> None:
+    address = server.new_database()
+    secret = address.replace("postgres@", "postgres:h0nest@") + "?application_name=h1dden"
+    made_up.search(small_study, most=1, name="digits", storage=secret)
+    html = make_report(Study(small_study, secret, "digits"))
+    assert "h0nest" not in html
+    assert "h1dden" not in html
+    found = text_of(section(html, "reproduction"))
+    shown = address.replace("postgres@", "")
+    assert f"dynamoe-search run {small_study} --storage {shown} --name digits" in found
+    assert "shown without user and password" in found
 
 
 @pytest.mark.parametrize("width", [390, 1200])
