@@ -18,7 +18,7 @@ from dynamoe_search.log.table import confirmation_table, runs_table
 from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone
 from dynamoe_search.plan.plan import Plan, make_plan
-from dynamoe_search.plan.reader import read_study_file, study_path, write_study_file
+from dynamoe_search.plan.reader import FILE_NAME, read_study_file, study_path, write_study_file
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.statistics.pareto import make_pareto_table
 
@@ -50,7 +50,8 @@ class Study:
         ``postgresql://USER@HOST/DATABASE``; ``study.db`` beside the study file where it is None.
     name : str, optional
         The study's name in the log: several studies can share one. With a name, networks and
-        tables go to a folder of that name.
+        tables go to a folder of that name. A study file that is not called ``study.toml`` gives its
+        study its own name.
     data_directory : Path or str, optional
         Where data files are; see `dynamoe_search.load_data`.
 
@@ -86,6 +87,8 @@ class Study:
     ) -> None:
         self.path: Path | None = study_path(path)
         home = self.path.parent
+        if name is None and self.path.name != FILE_NAME:
+            name = self.path.stem  # so that two study files in one folder have two logs
         self.storage = storage_of(home, storage, name)
         self.folder = home if name is None else home / name
         self.title = home.resolve().name if name is None else name

@@ -36,6 +36,17 @@ def test_a_name_that_a_file_has_is_refused_before_anything_is_trained(
     assert {path: path.read_bytes() for path in small_study.parent.iterdir()} == before
 
 
+def test_each_study_file_of_a_folder_has_a_log_of_its_own(small_study: Path) -> None:
+    other = small_study.with_name("b.toml")
+    other.write_text(small_study.read_text())
+    made_up.begin(small_study)
+    study = Study(other)
+    assert (study.title, study.folder) == ("b", small_study.parent / "b")
+    with pytest.raises(InvalidInput, match="holds no results of b yet"):
+        study.training_runs()
+    assert Study(other, name="c").title == "c"
+
+
 def test_a_worker_that_keeps_networks_needs_a_folder_for_them(
     small_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
