@@ -122,6 +122,9 @@ def schedule_enumerate(
     maximum: Maximum = None,
     rows: Annotated[int, typer.Option(min=0, help="Show at most this number.")] = 20,
     csv: Annotated[Path | None, typer.Option(help="Write all of them to this file.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Write no file of more schedules than this.")
+    ] = 1_000_000,
 ) -> None:
     """Count every schedule of a total, and list them."""
     from dynamoe_search.report.schedules import sparkline
@@ -134,6 +137,11 @@ def schedule_enumerate(
     if count > rows:
         console.print(f"... and {count - rows:,} more", highlight=False)
     if csv is not None:
+        if count > limit:
+            raise InvalidInput(
+                f"--csv would write {count:,} schedules; for more than {limit:,} give --limit, or"
+                " choose fewer layers or experts, a --minimum or a --maximum"
+            )
 
         def write() -> None:
             with csv.open("w", encoding="utf-8") as file:

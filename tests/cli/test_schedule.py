@@ -48,6 +48,11 @@ def test_all_schedules_are_counted_and_written(tmp_path: Path) -> None:
         (("list", "--layers", "9", "--experts", "8"), "need a total of at least 9"),
         (("enumerate", "-l", "2", "-e", "9", "--maximum", "4"), "at most 8, got 9"),
         (("enumerate", "-l", "2", "-e", "4", "--csv", "no/such.csv"), "cannot be written"),
+        (
+            ("enumerate", "-l", "12", "-e", "96", "--csv", "all.csv"),
+            "give --limit, or choose",
+        ),
+        (("enumerate", "-l", "4", "--limit", "164", "--csv", "a.csv"), "would write 165 schedules"),
         (("show", "4-2", "--plot", "no/such/folder.png"), "cannot be written"),
         (("show", "4-2", "--plot", "plot.xyz"), "cannot be written"),
     ],
