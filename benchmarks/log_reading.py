@@ -43,7 +43,7 @@ from dynamoe_search.training.settings import CurvePoint
 
 STORAGES = ("sqlite", "jsonl")
 # Many more runs than are decided here: the sampler explores until the last quarter.
-STUDY = {
+STUDY: dict[str, dict[str, Any]] = {
     "model": {"depth": 8, "width": 32, "hidden": 64},
     "budget": {"experts": 32},
     "search": {"sampler": "random", "runs": 100_000, "blocks": 4},

@@ -38,7 +38,7 @@ def main() -> None:
     table = Table("training runs", "s, least", "s, most", "MB of HTML")
     for runs in arguments.runs:
         with tempfile.TemporaryDirectory() as folder:
-            search = STUDY["search"] | {"runs": runs}
+            search = dict(STUDY["search"], runs=runs)
             study = Study.create(folder, STUDY | {"search": search})
             with open_log(study.storage, create=True) as log:
                 log.append(*history(study.plan, runs))
