@@ -171,8 +171,9 @@ def _differentiable_gradients(
 ) -> tuple[Tensor, ...]:
     """The gradients of the backward pass, by operations that autograd can differentiate again."""
     groups = (x[tokens], incoming.to(x.dtype)[tokens], weight.to(x.dtype)[:, None])
+    split = [t.split_with_sizes(group_sizes) for t in groups]
     parts = []
-    for u, dy, w, a, b in zip(*(t.split(group_sizes) for t in groups), w_in, w_out, strict=True):
+    for u, dy, w, a, b in zip(*split, w_in, w_out, strict=True):
         v = torch.relu(u @ a)
         dv = (dy @ b.T) * (v > 0)
         parts.append((w * dv @ a.T, (dv * v).sum(dim=1), u.T @ (w * dv), v.T @ (w * dy)))
