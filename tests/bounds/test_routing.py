@@ -53,21 +53,24 @@ gates = st.integers(1, 8).flatmap(
 def random_logits(experts: int) -> torch.Tensor:
     """Nearly even to nearly one-hot, but not so far that gates tie at 0."""
     generator = torch.Generator().manual_seed(experts)
-    spread = torch.tensor([0.02, 0.3, 1.0, 3.0]).repeat_interleave(4000)[:, None]
+    spread = torch.tensor([0.02, 0.3, 1.0, 3.0]).repeat_interleave(2000)[:, None]
     return spread * torch.randn(len(spread), experts, generator=generator)
 
 
-def reached(router: Router, experts: int) -> set[tuple[bool, ...]]:
-    """The sets of experts that the router itself gives to many tokens, at any threshold."""
+def reached(router: Router, experts: int) -> set[int]:
+    """The sets of experts, as bits, that the router itself gives to many tokens, at any threshold."""
     logits = random_logits(experts)
     thresholds: list[torch.Tensor | None] = [None]
     held = isinstance(router, VariableRouter) and router.target is not None
     if held and router.target < experts:  # else a layer has no controller
         thresholds += list(torch.linspace(-1.01, 1.01, 41))
+    bits = 2 ** torch.arange(experts)
     return {
-        tuple(row)
+        code
         for threshold in thresholds
-        for row in route(router, logits, False, threshold=threshold).chosen.unique(dim=0).tolist()
+        for code in (route(router, logits, False, threshold=threshold).chosen * bits)
+        .sum(1)
+        .tolist()
     }
 
 
@@ -126,11 +129,11 @@ def test_configurations_are_those_of_positive_gates(router: Router, experts: int
 
 
 @pytest.mark.parametrize("twentieths", range(1, 21))
-@pytest.mark.parametrize("experts", range(1, 41))
-def test_top_p_at_every_edge(twentieths: int, experts: int) -> None:
+def test_top_p_at_every_edge(twentieths: int) -> None:
     router = TopP(p=twentieths / 20)
-    possible = possible_active(router, experts)
-    assert router.active_bounds(experts) == (min(possible), max(possible))
+    for experts in range(1, 31):
+        possible = possible_active(router, experts)
+        assert router.active_bounds(experts) == (min(possible), max(possible))
 
 
 @pytest.mark.parametrize("router", [TopP(p=1.0), Relative(tau=0.0), TopK(k=4)], ids=str)
@@ -193,7 +196,7 @@ def test_top_p_sets_are_of_a_size_within_the_bounds(shares: np.ndarray, p: float
     assert 1 <= low <= int(chosen.active) <= high <= len(shares)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     experts=st.integers(1, 64),
     p=st.floats(0.01, 1) | st.integers(1, 20).map(lambda n: n / 20),
@@ -212,7 +215,7 @@ def test_measured_k_is_within_the_bounds_of_measured_gates(
     active = routing.active.numpy()
     assert (low <= active).all()
     assert (active <= high).all()
-    for threshold in routing.gates.flatten()[:50]:
+    for threshold in routing.gates.flatten()[:10]:
         routing = route(Threshold(1.5, noise=0.1), logits, True, threshold=threshold)
         bound = threshold_active_bound(experts, float(threshold))
         assert int(routing.active.max()) <= bound

@@ -67,7 +67,7 @@ def test_every_router_gives_a_valid_routing(router: Router, experts: int, traini
         torch.testing.assert_close(routing.weights.sum(1), torch.ones(200, dtype=torch.float64))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     router=ANY_ROUTER,
     experts=st.integers(1, 64),
@@ -144,7 +144,7 @@ def test_top_k_divides_by_the_sum_also_where_noise_chooses_gates_of_0() -> None:
     torch.testing.assert_close(pair[:, 1] / pair[:, 2], torch.full((len(pair),), math.e))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(UNIT, st.integers(1, 40))
 def test_percentile_gives_one_k_to_every_token(tau: float, experts: int) -> None:
     """The consequence that the source overlooks: K = max(1, N - 1 - floor(tau (N - 1)))."""
