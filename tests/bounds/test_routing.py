@@ -58,7 +58,7 @@ def random_logits(experts: int) -> torch.Tensor:
 
 
 def reached(router: Router, experts: int) -> set[int]:
-    """The sets of experts, as bits, that the router itself gives to many tokens, at any threshold."""
+    """The sets of experts, as bits, that many tokens get from the router, at any threshold."""
     logits = random_logits(experts)
     thresholds: list[torch.Tensor | None] = [None]
     held = isinstance(router, VariableRouter) and router.target is not None
