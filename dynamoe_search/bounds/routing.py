@@ -14,7 +14,7 @@ from scipy.special import entr, gammaln, logsumexp
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.specification import Relative, Router
 
-_ROUNDING = 1e-9  # the error of quotients such as 0.7 / 0.1, which stand for whole numbers
+_GATE_ERROR = float(np.finfo(np.float32).eps)  # of a gate in float32; sums of N have N times that
 
 
 def log2_configurations(router: Router, experts: int) -> float:
@@ -22,8 +22,8 @@ def log2_configurations(router: Router, experts: int) -> float:
 
     A router of fixed K reaches the C(N, K) sets of that size, and no others. This includes the
     source's percentile, which has one K per layer. A router of variable K reaches sum over j of
-    C(N, j), j from its fewest to its most experts. `relative` with tau 1 chooses only the largest
-    gate, with tau 0 all. Equal gates, which have probability 0, are ignored. Layers choose
+    C(N, j), j from its fewest to its most experts. Equal gates, which have probability 0, are
+    ignored: without them, `relative` with tau 1 chooses only the largest gate. Layers choose
     independently, so a network's bits are the sum over its layers.
 
     Parameters
@@ -44,21 +44,12 @@ def log2_configurations(router: Router, experts: int) -> float:
     >>> [round(2 ** log2_configurations(r, 4)) for r in (TopK(k=2), Percentile(), Relative())]
     [6, 6, 15]
     """
-    least, most = _without_ties(router, experts)
+    least, most = router.active_bounds(experts)
+    if isinstance(router, Relative) and router.target is None and router.tau == 1:
+        most = 1
     sizes = np.arange(least, most + 1)
     logs = gammaln(experts + 1) - gammaln(sizes + 1) - gammaln(experts - sizes + 1)
     return max(0.0, float(logsumexp(logs)) / math.log(2))
-
-
-def _without_ties(router: Router, experts: int) -> tuple[int, int]:
-    """The fewest and the most active experts where no two gates are equal."""
-    match router:
-        case Relative(tau=1, target=None):
-            return 1, 1
-        case Relative(tau=0, target=None):
-            return experts, experts
-        case _:
-            return router.active_bounds(experts)
 
 
 def distinct_experts(use: ArrayLike, tokens: int) -> float:
@@ -144,12 +135,13 @@ def top_p_active_bounds(gates: ArrayLike, p: float) -> tuple[NDArray[np.int64], 
 
     ceil(p / max s) <= K <= max(1, floor(exp(H / (1 - p)))). Lower bound: K gates of at most max s
     must reach p. Upper bound: the gates before the K-th do not reach p, so the others hold more
-    than 1 - p; each of these is at most 1/K, so H > (1 - p) ln K.
+    than 1 - p; each of these is at most 1/K, so H > (1 - p) ln K. Both leave room for the rounding
+    of gates in float32.
 
     Parameters
     ----------
     gates : array_like of float, shape (T, N) or (N,)
-        At least 0, each row summing to 1.
+        At least 0, each row summing to 1; without the router's noise.
     p : float
         Above 0 and at most 1.
 
@@ -168,10 +160,13 @@ def top_p_active_bounds(gates: ArrayLike, p: float) -> tuple[NDArray[np.int64], 
         raise InvalidInput(f"p is {p}; it must be above 0 and at most 1")
     s = np.asarray(gates, dtype=np.float64)
     experts = s.shape[-1]
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        highest = np.exp(entr(s).sum(axis=-1) / (1 - p))
-    highest = np.floor(np.nan_to_num(highest, nan=experts, posinf=experts) * (1 + _ROUNDING))
-    return _whole(np.ceil(p / s.max(axis=-1) - _ROUNDING), experts), _whole(highest, experts)
+    error = experts * _GATE_ERROR
+    lowest = np.ceil((1 - error) * p / s.max(axis=-1))
+    others = 1 - p - 2 * error  # the least that the gates from the K-th on hold
+    if others <= 0:
+        return _whole(lowest, experts), np.full_like(_whole(lowest, experts), experts)
+    logarithm = np.minimum(entr(s).sum(axis=-1) / others, math.log(experts))
+    return _whole(lowest, experts), _whole(np.floor(np.exp(logarithm + error)), experts)
 
 
 def _whole(active: NDArray[np.float64], experts: int) -> NDArray[np.int64]:
@@ -181,7 +176,8 @@ def _whole(active: NDArray[np.float64], experts: int) -> NDArray[np.int64]:
 def threshold_active_bound(experts: int, threshold: float) -> int:
     """The most experts whose gates can reach a threshold: min(N, floor(1 / t)), at least 1.
 
-    This holds because gates sum to 1, and a token's largest gate is always used.
+    This holds because gates sum to 1, and a token's largest gate is always used. It leaves room for
+    the rounding of gates in float32.
 
     Parameters
     ----------
@@ -197,7 +193,7 @@ def threshold_active_bound(experts: int, threshold: float) -> int:
     """
     if threshold * experts <= 1:
         return experts
-    return max(1, math.floor(1 / threshold + _ROUNDING))
+    return min(experts, max(1, math.floor((1 + experts * _GATE_ERROR) / threshold)))
 
 
 def mean_active_tail(tokens: int, deviation: float, least: int, most: int) -> float:

@@ -112,17 +112,15 @@ def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) 
         raise InvalidInput(
             f"{len(mean_active)} mean active experts given for {blocks.depth} layers"
         )
-    for layer, (mean, (_, most)) in enumerate(zip(mean_active, bounds, strict=True)):
-        # Not from the router's minimum: tied gates can take the percentile below its K.
-        if not 1 - _ROUNDING <= mean <= most + _ROUNDING:
+    for layer, (mean, (least, most)) in enumerate(zip(mean_active, bounds, strict=True)):
+        if not least - _ROUNDING <= mean <= most + _ROUNDING:
             raise InvalidInput(
                 f"the mean active experts of layer {layer} are {mean}; with"
                 f" {blocks.routers[layer].name} and {blocks.schedule[layer]} experts they are"
-                f" from 1 to {most}"
+                f" from {least} to {most}"
             )
     return [
-        Spread(min(least, mean), mean, most)
-        for (least, most), mean in zip(bounds, mean_active, strict=True)
+        Spread(least, mean, most) for (least, most), mean in zip(bounds, mean_active, strict=True)
     ]
 
 

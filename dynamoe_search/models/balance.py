@@ -36,7 +36,7 @@ def switch_loss(routing: Routing) -> Tensor:
     """N sum_e f_e P_e (arXiv 2101.03961, equation 4): 1 if all experts are equally busy.
 
     f_e is the expert's share of all pairs of token and expert, so shares sum to 1 for any K. P_e is
-    the mean of its gate; only P_e has a gradient.
+    the mean of its gate; only P_e has a gradient. An empty batch has a loss of 0.
 
     Examples
     --------
@@ -45,13 +45,17 @@ def switch_loss(routing: Routing) -> Tensor:
     >>> switch_loss(Routing(gates.log(), gates, chosen, gates * chosen)).item()
     1.0
     """
-    shares = routing.chosen.sum(dim=0) / routing.chosen.sum()
-    return routing.gates.shape[1] * (shares * routing.gates.mean(dim=0)).sum()
+    tokens, experts = routing.gates.shape
+    shares = routing.chosen.sum(dim=0) / routing.chosen.sum().clamp(min=1)
+    return experts * (shares * routing.gates.sum(dim=0) / max(1, tokens)).sum()
 
 
 def z_loss(routing: Routing) -> Tensor:
-    """The mean over tokens of (ln sum_e exp(logit_e))^2 (arXiv 2202.08906, equation 5)."""
-    return routing.logits.logsumexp(dim=1).square().mean()
+    """The mean over tokens of (ln sum_e exp(logit_e))^2 (arXiv 2202.08906, equation 5).
+
+    An empty batch has a loss of 0.
+    """
+    return routing.logits.logsumexp(dim=1).square().sum() / max(1, len(routing.logits))
 
 
 def bias_step(chosen: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 Both give y_t = sum over the chosen experts e of weight[t, e] * relu(x_t A_e) B_e, and never drop a
 token. `sorted_experts`, the default, gathers the tokens of each expert into a contiguous group.
 `dense_experts` computes every expert for every token; tests compare with it, and per-sample
-gradients need it.
+gradients need it. Both can be differentiated any number of times; `torch.func.vmap` and
+forward-mode derivatives raise an error in `sorted_experts`.
 
 Under `torch.autocast` the experts' products have autocast's precision; the sums over a token's
 experts, and the gradients of float32 tensors, stay float32. The output has the precision of x.
@@ -15,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # The size of the hidden values of one block, in bytes: about a core's second-level cache.
 _BLOCK_BYTES = 2**20
@@ -59,15 +59,17 @@ def sorted_experts(
     experts, tokens = chosen.T.nonzero(as_tuple=True)
     group_sizes = chosen.sum(dim=0).tolist()
     dtype = _product_dtype(x)
-    output: Tensor = _SortedExperts.apply(  # type: ignore[no-untyped-call]
+    output, _ = _SortedExperts.apply(  # type: ignore[no-untyped-call]
         x.to(dtype),
         weights[tokens, experts],
         w_in.to(dtype),
         w_out.to(dtype),
         tokens,
         group_sizes,
+        _blocks(group_sizes, _BLOCK_BYTES // (w_in.shape[2] * dtype.itemsize)),
     )
-    return output.to(x.dtype)
+    summed: Tensor = output
+    return summed.to(x.dtype)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
@@ -82,7 +84,8 @@ class _SortedExperts(torch.autograd.Function):
 
     Autograd would keep one node per expert and copy every group, forward and backward. Here the
     values of a block stay in the cache from one product to the next, and only the hidden values are
-    kept for the backward pass. Sums over a token's experts are at least float32.
+    kept for the backward pass. Sums over a token's experts are at least float32. A backward pass
+    that is to be differentiated again (`create_graph=True`) runs `_differentiable_gradients`.
 
     In the loops u and v are one expert's rows of width d and h, a and b its matrices, and du, dv,
     da and db their gradients.
@@ -90,20 +93,17 @@ class _SortedExperts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
         x: Tensor,
         weight: Tensor,
         w_in: Tensor,
         w_out: Tensor,
         tokens: Tensor,
         group_sizes: list[int],
-    ) -> Tensor:
+        blocks: list[tuple[slice, slice]],
+    ) -> tuple[Tensor, Tensor]:
         hidden = x.new_empty(len(tokens), w_in.shape[2])
         output = x.new_zeros(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
-        ctx.blocks = _blocks(group_sizes, _BLOCK_BYTES // (w_in.shape[2] * x.element_size()))
-        ctx.group_sizes = group_sizes
-        ctx.save_for_backward(x, hidden, weight, w_in, w_out, tokens)
-        for rows, experts in ctx.blocks:
+        for rows, experts in blocks:
             places, sizes = tokens[rows], group_sizes[experts]
             outer, inner = x.index_select(0, places), hidden[rows]
             parts = [t.split_with_sizes(sizes) for t in (outer, inner)]
@@ -111,16 +111,29 @@ class _SortedExperts(torch.autograd.Function):
                 torch.mm(u, a, out=v).relu_()
                 torch.mm(v, b, out=u)
             output.index_add_(0, places, (outer * weight[rows, None]).to(output.dtype))
-        return output
+        return output, hidden
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, hidden, weight, w_in, w_out, tokens = ctx.saved_tensors
-        x_gradient = torch.zeros_like(x, dtype=gradients[0].dtype)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *tensors, ctx.group_sizes, ctx.blocks = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # else zeros are made for it
+        ctx.save_for_backward(output[1], *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        hidden, x, weight, w_in, w_out, tokens = ctx.saved_tensors
+        of_output, _ = gradients
+        if of_output is None:
+            return (None,) * 7
+        if torch.is_grad_enabled():
+            leaves = (x, weight, w_in, w_out)
+            found = _differentiable_gradients(of_output, *leaves, tokens, ctx.group_sizes)
+            return *found, None, None, None
+        x_gradient = torch.zeros_like(x, dtype=of_output.dtype)
         weight_gradient = torch.empty_like(weight)
         w_in_gradient, w_out_gradient = torch.empty_like(w_in), torch.empty_like(w_out)
-        incoming, weight = gradients[0].to(x.dtype), weight.to(x.dtype)
+        incoming, weight = of_output.to(x.dtype), weight.to(x.dtype)
         for rows, experts in ctx.blocks:
             places, sizes = tokens[rows], ctx.group_sizes[experts]
             outer_gradient, inner = incoming.index_select(0, places), hidden[rows]
@@ -143,7 +156,31 @@ class _SortedExperts(torch.autograd.Function):
                 torch.mm(u.T, dv, out=da)
                 torch.mm(dv, a, out=u)
             x_gradient.index_add_(0, places, outer.to(x_gradient.dtype))
-        return x_gradient.to(x.dtype), weight_gradient, w_in_gradient, w_out_gradient, None, None
+        found = (x_gradient.to(x.dtype), weight_gradient, w_in_gradient, w_out_gradient)
+        return *found, None, None, None
+
+
+def _differentiable_gradients(
+    incoming: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    tokens: Tensor,
+    group_sizes: list[int],
+) -> tuple[Tensor, ...]:
+    """The gradients of the backward pass, by operations that autograd can differentiate again."""
+    groups = (x[tokens], incoming.to(x.dtype)[tokens], weight.to(x.dtype)[:, None])
+    split = [t.split_with_sizes(group_sizes) for t in groups]
+    parts = []
+    for u, dy, w, a, b in zip(*split, w_in, w_out, strict=True):
+        v = torch.relu(u @ a)
+        dv = (dy @ b.T) * (v > 0)
+        parts.append((w * dv @ a.T, (dv * v).sum(dim=1), u.T @ (w * dv), v.T @ (w * dy)))
+    du, dw, da, db = zip(*parts, strict=True)
+    x_gradient = torch.zeros_like(x, dtype=incoming.dtype)
+    x_gradient = x_gradient.index_add(0, tokens, torch.cat(du).to(incoming.dtype)).to(x.dtype)
+    return x_gradient, torch.cat(dw).to(weight.dtype), torch.stack(da), torch.stack(db)
 
 
 def _blocks(group_sizes: list[int], most: int) -> list[tuple[slice, slice]]:

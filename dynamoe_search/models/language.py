@@ -83,7 +83,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
         """Shape (B, T, width), as x; `rotation` has shape (2, context, width / heads / 2)."""
         batch, length, width = x.shape
-        projected = self.to_queries_keys_values(x).view(batch, length, 3, self.heads, -1)
+        head = width // self.heads
+        projected = self.to_queries_keys_values(x).view(batch, length, 3, self.heads, head)
         queries, keys, values = projected.permute(2, 0, 3, 1, 4)
         cosine, sine = rotation[:, :length]
         attended = nn.functional.scaled_dot_product_attention(

@@ -67,9 +67,10 @@ class MoELayer(nn.Module):
         self.bias: Tensor | None
         self.register_buffer("expert_uses", torch.zeros((), dtype=torch.int64), persistent=False)
         self.tokens = self.largest_batch = 0
-        # A layer with no more experts than the target uses them all and needs no controller.
+        # Where K cannot vary, as with no more experts than the target, there is nothing to control.
         self.target = router.target if isinstance(router, VariableRouter) else None
-        controlled = self.target is not None and self.target < experts
+        least, most = router.active_bounds(experts)
+        controlled = self.target is not None and least < most
         self.register_buffer("thresholds", torch.full((2,), float("nan")) if controlled else None)
         biased = balance.name == "bias"
         self.register_buffer("bias", torch.zeros(experts) if biased else None)
@@ -114,8 +115,10 @@ class MoELayer(nn.Module):
 
     @torch.no_grad()
     def _keep_count(self, routing: Routing) -> None:
-        """Count a training batch, and move the threshold and the bias."""
+        """Count a training batch, and move the threshold and the bias, unless it is empty."""
         batch = len(routing.chosen)
+        if batch == 0:
+            return
         self.largest_batch = max(self.largest_batch, batch)
         # The last batch of an epoch may be too small to move the threshold.
         if self.thresholds is not None and batch == self.largest_batch:
@@ -140,15 +143,15 @@ class MoELayer(nn.Module):
 def calibrate(model: nn.Module, inputs: Tensor) -> None:
     """Set the evaluation thresholds so that a batch of training data meets the targets.
 
-    The training thresholds lag a little behind a router that learns, and include its noise; the
-    evaluation thresholds fit the weights as they are.
+    The training thresholds lag a little behind a router that learns; the evaluation thresholds fit
+    the weights as they are.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
         Left in evaluation mode. Layers without a target do not change.
     inputs : Tensor
-        A batch of some thousands of tokens.
+        A batch of some thousands of tokens; with none, the thresholds stay NaN.
     """
     layers = [module for module in model.modules() if isinstance(module, MoELayer)]
     for layer in layers:

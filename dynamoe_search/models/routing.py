@@ -1,4 +1,8 @@
-"""Routing: from a router's logits to the experts that each token uses, and their weights."""
+"""Routing: from a router's logits to the experts that each token uses, and their weights.
+
+The gates alone decide how many experts a token uses, always within the router's `active_bounds`.
+Noise and bias only decide which: those with the largest gates after both are added.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import torch
 from torch import Tensor
 
 from dynamoe_search.specification import (
-    FixedRouter,
     Percentile,
     Relative,
     Router,
@@ -20,7 +23,6 @@ from dynamoe_search.specification import (
 
 # The score of each token's largest gate: above all others, so that it reaches every threshold.
 _ALWAYS = 2.0
-_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Routing:
     weights : Tensor of float, shape (T, N)
         The factor of each chosen expert's output; 0 where not chosen.
     scores : Tensor of float, shape (T, N), optional
-        Only for routers of variable K; see `score_experts`.
+        Only where K varies; see `score_experts`.
     """
 
     logits: Tensor
@@ -73,7 +75,8 @@ def route(
         Added to the gates for the choice only, to keep the experts equally busy.
     threshold : Tensor of float, shape (), optional
         The controller's threshold for the scores. Without it the router's own constant decides, or,
-        for a router with a target, the threshold that meets the target in this batch.
+        for a router with a target, the threshold that meets the target in this batch. K stays
+        within the router's `active_bounds` at any threshold.
 
     Examples
     --------
@@ -81,52 +84,50 @@ def route(
     >>> route(TopK(k=2), logits, training=False).chosen.tolist()
     [[True, False, True]]
     """
-    # For few experts a softmax down the columns is five times as fast as one along the rows.
-    scaled = logits.T if router.temperature == 1 else logits.T / router.temperature
-    gates = torch.softmax(scaled, dim=0).T
+    scaled = logits if router.temperature == 1 else logits / router.temperature
+    gates = _softmax(scaled)
     noisy = gates
     if training and router.noise > 0:
         noisy = gates + router.noise * torch.randn_like(gates)
-    selection = noisy.detach()
-    if bias is not None:
-        selection = selection + bias
-    if isinstance(router, VariableRouter):
-        scores = score_experts(router, selection)
+    selection = noisy.detach() if bias is None else noisy.detach() + bias
+    scores = None
+    least, most = router.active_bounds(logits.shape[1])
+    if least == most:
+        chosen = _largest(selection, most)
+    else:
+        assert isinstance(router, VariableRouter)
+        scores = score_experts(router, gates.detach())
         chosen = _reaches(router, scores, threshold)
-        return Routing(logits, gates, chosen, gates * chosen, scores)
-    return _fixed(router, logits, gates, noisy, selection)
-
-
-def _fixed(
-    router: FixedRouter, logits: Tensor, gates: Tensor, noisy: Tensor, selection: Tensor
-) -> Routing:
+        if noisy is not gates or bias is not None:
+            chosen = _largest_of_each(selection, chosen.sum(dim=1, keepdim=True))
     match router:
         case Percentile():
-            chosen = _above_percentile(router, selection)
             # As in the source, the second softmax takes the noisy gates themselves.
-            weights = torch.softmax(noisy.masked_fill(~chosen, float("-inf")), dim=1)
-        case TopK():
-            chosen = _largest(selection, min(router.k, logits.shape[1]))
+            weights = _softmax(noisy.masked_fill(~chosen, -torch.inf))
+        case TopK() if router.k > 1:
+            # The chosen gates over their sum; this also holds where all of them round to 0.
+            weights = _softmax(scaled.masked_fill(~chosen, -torch.inf))
+        case _:
             weights = gates * chosen
-            if router.k > 1:
-                weights = weights / weights.sum(dim=1, keepdim=True)
-    return Routing(logits, gates, chosen, weights)
+    return Routing(logits, gates, chosen, weights, scores)
 
 
-def _above_percentile(router: Percentile, gates: Tensor) -> Tensor:
-    whole, fraction = router.rank(gates.shape[1])
-    ordered, order = gates.sort(dim=1)
-    threshold = ordered[:, whole]
-    if fraction > 0:
-        threshold = torch.lerp(threshold, ordered[:, whole + 1], fraction)
-    chosen = gates > threshold[:, None]
-    # At least one expert: the largest gate, where none is strictly above.
-    return chosen.scatter(1, order[:, -1:], True)
+def _softmax(rows: Tensor) -> Tensor:
+    """The softmax of each row; for few experts it is five times as fast down columns."""
+    return torch.softmax(rows.T, dim=0).T
 
 
-def _largest(gates: Tensor, k: int) -> Tensor:
-    chosen = torch.zeros_like(gates, dtype=torch.bool)
-    return chosen.scatter(1, gates.topk(k, dim=1).indices, True)
+def _largest(values: Tensor, active: int) -> Tensor:
+    """Which values are among the K largest of their row."""
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    return chosen.scatter(1, values.topk(active, dim=1).indices, True)
+
+
+def _largest_of_each(values: Tensor, active: Tensor) -> Tensor:
+    """Which values are among the K largest of their row, for K of shape (T, 1)."""
+    order = values.argsort(dim=1, descending=True)
+    used = torch.arange(values.shape[1], device=values.device) < active
+    return used.scatter(1, order, used)
 
 
 def score_experts(router: VariableRouter, gates: Tensor) -> Tensor:
@@ -140,21 +141,29 @@ def score_experts(router: VariableRouter, gates: Tensor) -> Tensor:
         `TopP`: minus the sum of the token's larger gates (threshold -p). `Relative`: the gate
         divided by the token's largest (threshold tau). `Threshold`: the gate itself.
     gates : Tensor of float, shape (T, N)
+        Above 0, each row summing to 1.
 
     Returns
     -------
     Tensor of float, shape (T, N)
-        At most 1, but 2 for each token's largest gate, which is always used.
+        At most 1, but 2 for each token's largest gate, which is always used, and minus infinity for
+        the gates after the most that `TopP` can use, which rounded sums could let through.
+
+    Examples
+    --------
+    >>> score_experts(TopP(p=0.75), torch.tensor([[0.25, 0.5, 0.125, 0.125]])).tolist()
+    [[-0.5, 2.0, -0.75, -inf]]
     """
     match router:
         case TopP():
             ordered, order = gates.sort(dim=1, descending=True)
-            before = ordered.cumsum(dim=1) - ordered
-            return gates.scatter(1, order, -before).scatter(1, order[:, :1], _ALWAYS)
+            scores = ordered - ordered.cumsum(dim=1)
+            _, most = router.active_bounds(gates.shape[1])
+            scores[:, most:] = -torch.inf
+            return gates.scatter(1, order, scores).scatter(1, order[:, :1], _ALWAYS)
         case Relative():
             largest, index = gates.max(dim=1, keepdim=True)
-            # With noise, even the largest gate can be below 0.
-            return (gates / largest.clamp(min=_TINY)).scatter(1, index, _ALWAYS)
+            return (gates / largest).scatter(1, index, _ALWAYS)
         case Threshold():
             return gates.scatter(1, gates.argmax(dim=1, keepdim=True), _ALWAYS)
 
@@ -173,7 +182,8 @@ def threshold_for(scores: Tensor, target: float) -> Tensor:
     -------
     Tensor of float, shape ()
         The score of rank target * T. Where many scores tie there, no threshold meets the target
-        exactly; in a language model without attention, equal tokens always have equal scores.
+        exactly; in a language model without attention, equal tokens always have equal scores. NaN
+        where there are no tokens.
 
     Examples
     --------
@@ -181,6 +191,8 @@ def threshold_for(scores: Tensor, target: float) -> Tensor:
     0.4000000059604645
     """
     count = scores.numel()
+    if count == 0:
+        return scores.new_full((), torch.nan)
     rank = min(count, max(1, round(target * len(scores))))
     threshold = scores.flatten().kthvalue(count - rank + 1).values
     # Scores that tie at the threshold are all used or all left out, whichever is nearer.

@@ -1,7 +1,8 @@
 """Routers in plain data: the rules by which a token chooses its experts.
 
 A router has a ``name``, its constants, and ``active_bounds``: the K that it can choose among N
-experts. `held_at` fixes the K of a router, for the compute-matched regime.
+experts. No batch leaves these bounds, in any precision, whatever the noise: gates are compared by
+rank. `held_at` fixes the K of a router, for the compute-matched regime.
 `dynamoe_search.models.routing` computes them.
 """
 
@@ -23,9 +24,9 @@ class Percentile:
     """The router of the source, DynaMoE (arXiv 2603.01697).
 
     A token uses the experts whose gate is strictly above the tau-percentile (by linear
-    interpolation) of its own N gates, and at least one expert. Without ties that is always
-    K = max(1, N - 1 - floor(tau (N - 1))) experts: K varies by layer through N, never by token.
-    The weights are a second softmax over the chosen gates.
+    interpolation) of its own N gates, and at least one expert. Unless gates are equal, these are
+    the K = max(1, N - 1 - floor(tau (N - 1))) largest: K varies by layer through N, never by token.
+    Here it is K where gates are equal, too. The weights are a second softmax over the chosen gates.
 
     Parameters
     ----------
@@ -53,14 +54,8 @@ class Percentile:
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
         """The smallest and the largest K among `experts`; here they are equal."""
-        active = max(1, experts - 1 - self.rank(experts)[0])
+        active = max(1, experts - 1 - floor(self.tau * (experts - 1) + _ROUNDING))
         return active, active
-
-    def rank(self, experts: int) -> tuple[int, float]:
-        """The position of the percentile among the sorted gates: a whole rank and a fraction."""
-        position = self.tau * (experts - 1)
-        whole = floor(position + _ROUNDING)
-        return whole, max(0.0, position - whole)
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class TopK:
     k : int
         At least 1.
     temperature, noise : float
-        As in `Percentile`; the noise changes only which experts are chosen.
+        As in `Percentile`; the noise changes which experts are chosen, not how many.
     """
 
     k: int = 2
@@ -98,8 +93,9 @@ class TopK:
 class TopP:
     """The smallest number of largest gates whose sum reaches p (arXiv 2403.07652).
 
-    K varies by token from 1 to ceil(p N): the k largest of N gates sum to at least k / N. The
-    weights are the chosen gates themselves, so a token with one expert still trains the router.
+    K varies by token from 1 to ceil(p N): the k largest of N gates sum to at least k / N. With
+    p = 1 it is always N, since all gates are above 0. The weights are the chosen gates themselves,
+    so a token with one expert still trains the router.
 
     Parameters
     ----------
@@ -108,7 +104,7 @@ class TopP:
     target : float, optional
         The mean K that a controller holds by moving its threshold instead of p; None for p itself.
     temperature, noise : float
-        As in `Percentile`; the noise changes only which experts are chosen.
+        As in `Percentile`; the noise changes which experts are chosen, not how many.
 
     Examples
     --------
@@ -130,15 +126,16 @@ class TopP:
         """The smallest and the largest K among `experts`."""
         if self.target is not None:
             return _held_bounds(self.target, experts)
-        return 1, max(1, ceil(self.p * experts - _ROUNDING))
+        most = max(1, ceil(self.p * experts - _ROUNDING))
+        return (1 if self.p < 1 else most), most
 
 
 @dataclass(frozen=True)
 class Relative:
     """The experts whose gate is at least tau times the token's largest (arXiv 2310.04361).
 
-    K varies by token from 1 to N; a token with equal gates uses every expert. The weights are the
-    chosen gates themselves, as in `TopP`.
+    K varies by token from 1 to N; a token with equal gates uses every expert. With tau = 0 it is
+    always N. The weights are the chosen gates themselves, as in `TopP`.
 
     Parameters
     ----------
@@ -147,7 +144,7 @@ class Relative:
     target : float, optional
         As in `TopP`, instead of tau.
     temperature, noise : float
-        As in `Percentile`; the noise changes only which experts are chosen.
+        As in `Percentile`; the noise changes which experts are chosen, not how many.
     """
 
     tau: float = 0.5
@@ -162,7 +159,9 @@ class Relative:
 
     def active_bounds(self, experts: int) -> tuple[int, int]:
         """The smallest and the largest K among `experts`."""
-        return (1, experts) if self.target is None else _held_bounds(self.target, experts)
+        if self.target is not None:
+            return _held_bounds(self.target, experts)
+        return (1 if self.tau > 0 else experts), experts
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ class Threshold:
     target : float
         The mean K to hold, at least 1; a layer with fewer experts uses all of them.
     temperature, noise : float
-        As in `Percentile`; the noise changes only which experts are chosen.
+        As in `Percentile`; the noise changes which experts are chosen, not how many.
     """
 
     target: float = 2.0
@@ -195,8 +194,10 @@ class Threshold:
 
 
 def _held_bounds(target: float, experts: int) -> tuple[int, int]:
-    """From 1 to N for a mean K; a layer with no more experts than that always uses all."""
-    return (experts, experts) if experts <= target else (1, experts)
+    """From 1 to N for a mean K, but always 1 for a mean of 1, and N for a mean of N or more."""
+    if experts <= target:
+        return experts, experts
+    return 1, (1 if target == 1 else experts)
 
 
 FixedRouter = Percentile | TopK

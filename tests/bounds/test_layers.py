@@ -52,10 +52,10 @@ SCHEDULE = Schedule((7, 3, 1, 1))
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
-@pytest.mark.parametrize("mean_active", [None, [1.0, 1.0, 1.0, 1.0]])
-def test_sizes_are_those_of_the_accounting_less_the_trunk(
-    router: Router, mean_active: list[float] | None
-) -> None:
+@pytest.mark.parametrize("measured", [False, True])
+def test_sizes_are_those_of_the_accounting_less_the_trunk(router: Router, measured: bool) -> None:
+    fewest = [float(router.active_bounds(experts)[0]) for experts in SCHEDULE]
+    mean_active = fewest if measured else None
     blocks = Experts(64, SCHEDULE, router)
     network = Classifier(inputs=50, classes=10, width=32, blocks=blocks)
     bounds = schedule_bounds(blocks, width=32, mean_active=mean_active)

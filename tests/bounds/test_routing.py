@@ -1,10 +1,11 @@
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
@@ -35,12 +36,14 @@ from dynamoe_search.specification import (
 FREE_ROUTERS = [
     *(Percentile(tau=tau) for tau in (0.0, 0.3, 0.5, 0.9, 1.0)),
     *(TopK(k=k) for k in (1, 2, 3)),
-    *(TopP(p=p) for p in (0.2, 0.5, 0.7, 0.95)),
-    Relative(tau=0.5),
-    Relative(tau=0.0),
-    Relative(tau=1.0),
+    TopK(k=9),
+    *(TopP(p=p) for p in (0.001, 0.2, 0.5, 0.7, 0.95, 1.0)),
+    *(Relative(tau=tau) for tau in (0.0, 0.5, 1.0)),
 ]
-HELD_ROUTERS = [TopP(target=2.0), Relative(target=1.5), Threshold(target=2.0)]
+HELD_ROUTERS = [
+    *(TopP(target=1.0), TopP(target=2.0), Relative(target=1.5), Relative(target=9.0)),
+    *(Threshold(target=1.0), Threshold(target=2.0), Threshold(target=4.5)),
+]
 
 gates = st.integers(1, 8).flatmap(
     lambda n: arrays(np.float64, n, elements=st.floats(0.01, 1)).map(lambda g: g / g.sum())
@@ -50,21 +53,24 @@ gates = st.integers(1, 8).flatmap(
 def random_logits(experts: int) -> torch.Tensor:
     """Nearly even to nearly one-hot, but not so far that gates tie at 0."""
     generator = torch.Generator().manual_seed(experts)
-    spread = torch.tensor([0.02, 0.3, 1.0, 3.0]).repeat_interleave(4000)[:, None]
+    spread = torch.tensor([0.02, 0.3, 1.0, 3.0]).repeat_interleave(2000)[:, None]
     return spread * torch.randn(len(spread), experts, generator=generator)
 
 
-def reached(router: Router, experts: int) -> set[tuple[bool, ...]]:
-    """The sets of experts that the router itself gives to many tokens, at any threshold."""
+def reached(router: Router, experts: int) -> set[int]:
+    """The sets of experts, as bits, that many tokens get from the router, at any threshold."""
     logits = random_logits(experts)
     thresholds: list[torch.Tensor | None] = [None]
     held = isinstance(router, VariableRouter) and router.target is not None
     if held and router.target < experts:  # else a layer has no controller
         thresholds += list(torch.linspace(-1.01, 1.01, 41))
+    bits = 2 ** torch.arange(experts)
     return {
-        tuple(row)
+        code
         for threshold in thresholds
-        for row in route(router, logits, False, threshold=threshold).chosen.unique(dim=0).tolist()
+        for code in (route(router, logits, False, threshold=threshold).chosen * bits)
+        .sum(1)
+        .tolist()
     }
 
 
@@ -75,16 +81,65 @@ def test_configurations_are_the_sets_that_the_router_reaches(router: Router, exp
     assert len(reached(router, experts)) == round(2 ** log2_configurations(router, experts))
 
 
-@pytest.mark.parametrize("experts", [1, 7, 64, 300])
+def active_by_the_rule(router: Router, gates: list[Fraction]) -> int:
+    """K of a token, by the rule as its paper has it; the gates are different, the largest first."""
+    match router:
+        case Percentile(tau=tau):
+            position = Fraction(str(tau)) * (len(gates) - 1)
+            low, high = gates[::-1][math.floor(position)], gates[::-1][math.ceil(position)]
+            percentile = low + (position - math.floor(position)) * (high - low)
+            return max(1, sum(gate > percentile for gate in gates))
+        case TopK(k=k):
+            return min(k, len(gates))
+        case TopP(p=p):
+            sums = list(itertools.accumulate(gates))
+            return next(k for k, reached in enumerate(sums, 1) if reached >= Fraction(str(p)))
+        case Relative(tau=tau):
+            return sum(gate >= Fraction(str(tau)) * gates[0] for gate in gates)
+    raise AssertionError(router)
+
+
+def possible_active(router: Router, experts: int) -> set[int]:
+    """The K of tokens of exact, positive, different gates.
+
+    Some gates are large and nearly equal, the others small; these make every K that there is.
+    """
+    if isinstance(router, VariableRouter) and router.target is not None:
+        # Tokens use their largest gate, and as many more as make the mean.
+        mean = min(router.target, experts)
+        return {k for k in range(1, experts + 1) if k == mean or 1 < mean < experts}
+    possible = set()
+    for large in range(1, experts + 1):
+        sizes = [10**9 * (e < large) + experts - e for e in range(experts)]
+        gates = [Fraction(size, sum(sizes)) for size in sizes]
+        possible.add(active_by_the_rule(router, gates))
+    return possible
+
+
+@pytest.mark.parametrize("experts", [1, 2, 3, 4, 7, 10, 20, 25, 64])
 @pytest.mark.parametrize("router", [*FREE_ROUTERS, *HELD_ROUTERS], ids=str)
-def test_configurations_are_sums_of_binomial_coefficients(router: Router, experts: int) -> None:
-    least, most = router.active_bounds(experts)
-    if router == Relative(tau=0.0):
-        least = experts
-    if router == Relative(tau=1.0):
-        most = 1
-    exact = math.log2(sum(math.comb(experts, j) for j in range(least, most + 1)))
+def test_configurations_are_those_of_positive_gates(router: Router, experts: int) -> None:
+    """Experts are alike, so every set of a possible size is possible."""
+    possible = possible_active(router, experts)
+    exact = math.log2(sum(math.comb(experts, k) for k in possible))
     assert log2_configurations(router, experts) == pytest.approx(exact, rel=1e-12, abs=1e-12)
+    least, most = router.active_bounds(experts)
+    assert least == min(possible)
+    if router != Relative(tau=1.0):  # where equal gates make more
+        assert most == max(possible)
+
+
+@pytest.mark.parametrize("twentieths", range(1, 21))
+def test_top_p_at_every_edge(twentieths: int) -> None:
+    router = TopP(p=twentieths / 20)
+    for experts in range(1, 31):
+        possible = possible_active(router, experts)
+        assert router.active_bounds(experts) == (min(possible), max(possible))
+
+
+@pytest.mark.parametrize("router", [TopP(p=1.0), Relative(tau=0.0), TopK(k=4)], ids=str)
+def test_a_router_that_uses_every_expert_has_one_configuration(router: Router) -> None:
+    assert log2_configurations(router, 4) == 0
 
 
 def test_the_sources_router_does_not_reach_all_subsets() -> None:
@@ -142,6 +197,31 @@ def test_top_p_sets_are_of_a_size_within_the_bounds(shares: np.ndarray, p: float
     assert 1 <= low <= int(chosen.active) <= high <= len(shares)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    experts=st.integers(1, 64),
+    p=st.floats(0.01, 1) | st.integers(1, 20).map(lambda n: n / 20),
+    spread=st.sampled_from([0.0, 0.0, 0.01, 1.0, 10.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@example(experts=25, p=0.8, spread=0.0, dtype=torch.float32)
+def test_measured_k_is_within_the_bounds_of_measured_gates(
+    experts: int, p: float, spread: float, dtype: torch.dtype
+) -> None:
+    logits = spread * torch.randn(
+        50, experts, dtype=dtype, generator=torch.Generator().manual_seed(experts)
+    )
+    routing = route(TopP(p=p, noise=0.1), logits, training=True)
+    low, high = top_p_active_bounds(routing.gates, p)
+    active = routing.active.numpy()
+    assert (low <= active).all()
+    assert (active <= high).all()
+    for threshold in routing.gates.flatten()[:10]:
+        routing = route(Threshold(1.5, noise=0.1), logits, True, threshold=threshold)
+        bound = threshold_active_bound(experts, float(threshold))
+        assert int(routing.active.max()) <= bound
+
+
 def test_top_p_bounds_are_met_by_even_gates_and_hold_for_many_tokens() -> None:
     even = np.full((2, 5), 0.2)
     low, high = top_p_active_bounds(even, p=0.5)
@@ -157,7 +237,7 @@ def test_no_more_experts_reach_a_threshold_than_the_bound(
     shares: np.ndarray, threshold: float
 ) -> None:
     logits, reached = torch.from_numpy(np.log(shares))[None], torch.tensor(threshold)
-    active = int(route(Threshold(), logits, training=False, threshold=reached).active)
+    active = int(route(Threshold(1.5), logits, training=False, threshold=reached).active)
     assert active <= threshold_active_bound(len(shares), threshold)
 
 

@@ -223,9 +223,8 @@ def test_measured_means_move_the_expected_values() -> None:
         active_parameters(network, [2.5, 2.0, 1.5, 1.5])
     with pytest.raises(InvalidInput, match="3 mean active experts given for 4 layers"):
         active_parameters(network, [2.5, 2.0, 1.5])
-    # Gates that tie take the percentile below its K of 4.
-    tied = active_experts(replace(EXPERTS, router=Percentile()), [3.9999, 3.0, 2.0, 1.0])[0]
-    assert (tied.minimum, tied.expected, tied.maximum) == (3.9999, 3.9999, 4)
+    with pytest.raises(InvalidInput, match=r"of layer 0 are 3\.9999; .* from 4 to 4"):
+        active_experts(replace(EXPERTS, router=Percentile()), [3.9999, 3.0, 2.0, 1.0])
     baseline = dense_baseline(network, "active", [2.5, 2.0, 1.5, 1.0])
     assert abs(parameter_count(baseline).total - spread.expected) <= network.width
 

@@ -51,6 +51,32 @@ def test_both_dispatches_agree_in_loss_and_gradients(
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
+def test_a_gradient_penalty_is_that_of_the_dense_path(router: Router | tuple[Router, ...]) -> None:
+    torch.manual_seed(0)
+    dense = ClassifierModel(with_router(router), "dense").double()
+    sparse = ClassifierModel(with_router(router), "sorted").double()
+    sparse.load_state_dict(dense.state_dict())
+    images = torch.randn(10, 20, dtype=torch.float64, requires_grad=True)
+    found = []
+    for model in (dense, sparse):
+        (slope,) = torch.autograd.grad(model(images).sum(), images, create_graph=True)
+        penalty = slope.square().sum()
+        found.append([penalty, *torch.autograd.grad(penalty, model.blocks.parameters())])
+    for of_dense, of_sparse in zip(*found, strict=True):
+        torch.testing.assert_close(of_sparse, of_dense, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("router", ROUTERS, ids=str)
+def test_no_images_give_no_logits(router: Router | tuple[Router, ...], training: bool) -> None:
+    model = ClassifierModel(with_router(router)).train(training)
+    logits = model(torch.empty(0, 20))
+    assert logits.shape == (0, 5)
+    logits.sum().backward()
+    assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=str)
 def test_the_report_is_complete_and_changes_nothing(router) -> None:
     model = ClassifierModel(with_router(router)).eval()
     images = torch.randn(12, 20)

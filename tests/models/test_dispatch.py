@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import func
+from torch.autograd.functional import hessian, jacobian, jvp
 
 from dynamoe_search.models import dense_experts, dispatch, sorted_experts
 
@@ -85,6 +87,78 @@ def test_gradients_against_finite_differences() -> None:
         return sorted_experts(x, chosen, weights * chosen, w_in, w_out)
 
     assert torch.autograd.gradcheck(run, tuple(leaves))
+
+
+def test_second_derivatives_against_finite_differences() -> None:
+    chosen, leaves, incoming = draw(6, 3, 4, 5, torch.float64, 1)
+
+    def run(x, weights, w_in, w_out):
+        return sorted_experts(x, chosen, weights * chosen, w_in, w_out)
+
+    assert torch.autograd.gradgradcheck(run, tuple(leaves), incoming.requires_grad_())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 20), st.integers(1, 5), st.sampled_from(range(4)), st.integers(0, 1000))
+def test_second_derivatives_equal_those_of_the_dense_path(
+    tokens: int, experts: int, of: int, seed: int
+) -> None:
+    """Also where the incoming gradient needs none, as in a gradient penalty."""
+    chosen, leaves, incoming = draw(tokens, experts, 4, 6, torch.float64, seed)
+    found = []
+    for name in ("sorted", "dense"):
+        output = outcome(name, chosen, [leaves[0], leaves[1] * chosen, *leaves[2:]])
+        first = torch.autograd.grad(output, leaves[of], incoming, create_graph=True)[0]
+        penalty = first.square().sum()
+        second = torch.autograd.grad(penalty, leaves, create_graph=True, materialize_grads=True)
+        third = torch.autograd.grad(
+            sum(one.square().sum() for one in second), leaves, materialize_grads=True
+        )
+        found.append([first, *second, *third])
+    for of_sorted, of_dense in zip(*found, strict=True):
+        torch.testing.assert_close(of_sorted, of_dense, rtol=1e-9, atol=1e-9)
+
+
+def squares(name: str):
+    """A function of four tokens, and a sum of its squares, by a way to compute the experts."""
+    chosen, leaves, incoming = draw(4, 3, 2, 5, torch.float64, 1)
+    _, weights, w_in, w_out = (leaf.detach() for leaf in leaves)
+
+    def layer(x: torch.Tensor) -> torch.Tensor:
+        return outcome(name, chosen, [x, weights, w_in, w_out])
+
+    return layer, lambda x: (layer(x) * incoming).square().sum()
+
+
+@pytest.mark.parametrize("name", ["dense", "sorted"])
+def test_derivatives_by_transforms_are_right(name: str) -> None:
+    x = draw(4, 3, 2, 5, torch.float64, 1)[1][0].detach()
+    layer, loss = squares(name)
+    by_dense = squares("dense")
+    first, second = jacobian(by_dense[0], x), hessian(by_dense[1], x)
+    for found in (jacobian(layer, x), func.jacrev(layer)(x)):
+        torch.testing.assert_close(found, first)
+    torch.testing.assert_close(func.grad(loss)(x), jacobian(by_dense[1], x))
+    for found in (hessian(loss, x), func.jacrev(func.jacrev(loss))(x)):
+        torch.testing.assert_close(found, second)
+    tangent = torch.ones_like(x)
+    torch.testing.assert_close(jvp(layer, x, tangent)[1], (first * tangent).sum(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda layer, x: func.jvp(layer, (x,), (x,)),
+        lambda layer, x: func.jacfwd(layer)(x),
+        lambda layer, x: func.vmap(layer)(x[None]),
+        lambda layer, x: jacobian(layer, x, vectorize=True),
+    ],
+)
+def test_transforms_that_sorted_experts_lack_are_errors(transform) -> None:
+    x = draw(4, 3, 2, 5, torch.float64, 1)[1][0].detach()
+    transform(squares("dense")[0], x)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        transform(squares("sorted")[0], x)
 
 
 @pytest.mark.parametrize("empty", [0, 1, 2])

@@ -30,6 +30,18 @@ def test_both_dispatches_agree_in_loss_and_gradients(heads: int, router) -> None
         torch.testing.assert_close(one.grad, other.grad, atol=1e-10, rtol=1e-10, msg=name)
 
 
+@pytest.mark.parametrize("heads", [0, 2])
+@pytest.mark.parametrize("training", [True, False])
+def test_no_texts_give_no_logits(heads: int, training: bool) -> None:
+    model = DecoderModel(replace(NETWORK, heads=heads)).train(training)
+    report: list[Routing] = []
+    logits = model(torch.empty(0, 12, dtype=torch.int64), report)
+    assert logits.shape == (0, 12, 40)
+    assert [routing.gates.shape for routing in report] == [(0, 6), (0, 1), (0, 3)]
+    logits.sum().backward()
+    assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
 def test_the_future_is_not_seen_and_the_past_is() -> None:
     torch.manual_seed(0)
     tokens = torch.randint(0, 40, (1, 12))

@@ -2,10 +2,24 @@ import pytest
 import torch
 from torch import nn
 
-from dynamoe_search.models import MoELayer, calibrate
+from dynamoe_search.models import Dispatch, MoELayer, calibrate
+from dynamoe_search.models.balance import auxiliary_loss
 from dynamoe_search.models.routing import Routing
-from dynamoe_search.specification import Balance, Relative, Router, Threshold, TopK, TopP
+from dynamoe_search.specification import (
+    Balance,
+    Percentile,
+    Relative,
+    Router,
+    Threshold,
+    TopK,
+    TopP,
+)
 
+ROUTERS = [
+    *(Percentile(), TopK(1), TopK(2, noise=0.1), TopP(), TopP(target=1.5, noise=0.1)),
+    *(Relative(), Relative(target=1.5), Threshold(1.5), Threshold(9.0)),
+]
+BALANCES = [Balance(), Balance("switch", 0.1), Balance("bias", 0.01), Balance(z_loss=0.1)]
 HOLDING = [Threshold(2.5), Relative(target=2.5), TopP(target=2.5), Threshold(2.5, noise=0.05)]
 
 
@@ -158,3 +172,39 @@ def test_with_a_threshold_of_nan_every_token_uses_its_largest_gate() -> None:
     assert layer.thresholds is not None
     layer.thresholds.fill_(float("nan"))
     assert layer.route(torch.randn(50, 16)).active.tolist() == [1] * 50
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dispatch", ["sorted", "dense"])
+@pytest.mark.parametrize("balance", BALANCES, ids=str)
+@pytest.mark.parametrize("router", ROUTERS, ids=str)
+def test_an_empty_batch_has_no_output_no_gradient_and_no_effect(
+    router: Router, balance: Balance, dispatch: Dispatch, training: bool
+) -> None:
+    layer = MoELayer(4, 8, 16, router, dispatch, balance).train(training)
+    empty = torch.empty(0, 8, requires_grad=True)
+    for before in range(2):  # as the first batch, and after another one
+        if before:
+            layer(torch.randn(20, 8))
+        state = {name: value.clone() for name, value in layer.state_dict().items()}
+        report: list[Routing] = []
+        output = layer(empty, report)
+        assert output.shape == (0, 8)
+        assert report[0].active.shape == (0,)
+        added = auxiliary_loss(balance, report)
+        assert added is None or added == 0
+        (output.sum() if added is None else output.sum() + added).backward()
+        assert empty.grad is not None
+        assert empty.grad.shape == (0, 8)
+        for parameter in layer.parameters():
+            assert parameter.grad is None or not parameter.grad.any()
+        for name, value in layer.state_dict().items():
+            torch.testing.assert_close(value, state[name], rtol=0, atol=0, equal_nan=True)
+    assert layer.tokens == (20 if training else 0)
+
+
+def test_no_tokens_calibrate_nothing() -> None:
+    layer = MoELayer(6, 8, 8, Threshold(2.0))
+    calibrate(Reporting(layer), torch.empty(0, 8))
+    assert layer.thresholds is not None
+    assert layer.thresholds.isnan().all()

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +30,19 @@ ROUTER_CASES = [
 ]
 
 
+UNIT = st.floats(0, 1) | st.integers(0, 20).map(lambda n: n / 20)
+TARGET = st.none() | st.floats(1, 70) | st.integers(1, 70).map(float)
+COMMON = {"noise": st.sampled_from([0.0, 0.1, 2.0]), "temperature": st.sampled_from([0.5, 1.0])}
+ANY_ROUTER = st.one_of(
+    st.builds(Percentile, tau=UNIT, **COMMON),
+    st.builds(TopK, k=st.integers(1, 70), **COMMON),
+    st.builds(TopP, p=UNIT.filter(bool), target=TARGET, **COMMON),
+    st.builds(Relative, tau=UNIT, target=TARGET, **COMMON),
+    st.builds(Threshold, target=TARGET.filter(bool), **COMMON),
+)
+DTYPE = st.sampled_from([torch.float32, torch.bfloat16, torch.float64])
+
+
 def random_logits(tokens: int, experts: int, seed: int = 0, scale: float = 2.0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return scale * torch.randn(tokens, experts, generator=generator, dtype=torch.float64)
@@ -54,7 +68,84 @@ def test_every_router_gives_a_valid_routing(router: Router, experts: int, traini
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.floats(0, 1) | st.sampled_from([k / 20 for k in range(21)]), st.integers(1, 40))
+@given(
+    router=ANY_ROUTER,
+    experts=st.integers(1, 64),
+    scale=st.sampled_from([0.0, 0.3, 3.0, 300.0, math.inf]),
+    rounded=st.booleans(),
+    dtype=DTYPE,
+    training=st.booleans(),
+    bias=st.sampled_from([0.0, 0.1, 5.0]),
+    threshold=st.none() | st.floats(-1, 2) | st.just(math.nan),
+    seed=st.integers(0, 1000),
+)
+def test_no_token_leaves_the_bounds_of_its_router(
+    router: Router,
+    experts: int,
+    scale: float,
+    rounded: bool,
+    dtype: torch.dtype,
+    training: bool,
+    bias: float,
+    threshold: float | None,
+    seed: int,
+) -> None:
+    """Equal, tied, one-hot and infinite logits, with noise and a bias, at any threshold."""
+    logits = random_logits(20, experts, seed)
+    logits = scale * (logits.round() if rounded else logits)
+    reached = None if threshold is None else torch.tensor(threshold, dtype=dtype)
+    biases = bias * random_logits(1, experts, seed)[0].to(dtype)
+    torch.manual_seed(seed)
+    routing = route(router, logits.to(dtype), training, biases if bias else None, reached)
+    least, most = router.active_bounds(experts)
+    assert 1 <= least <= routing.active.min()
+    assert routing.active.max() <= most <= experts
+    if math.isfinite(scale):
+        assert routing.weights.isfinite().all()
+        assert (routing.weights[~routing.chosen] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_top_p_of_equal_gates_uses_p_n_experts(dtype: torch.dtype) -> None:
+    """Sums of equal gates round to either side of p."""
+    for experts in range(1, 65):
+        for twentieths in range(1, 21):
+            routing = route(TopP(twentieths / 20), torch.zeros(1, experts, dtype=dtype), False)
+            exact = -(-twentieths * experts // 20)
+            # bfloat16 has 8 bits.
+            room = 2 if dtype == torch.bfloat16 else 0
+            assert exact - room <= routing.active.item() <= exact
+
+
+@pytest.mark.parametrize(
+    "router", [TopK(3), TopP(0.7), TopP(target=2.5), Relative(), Threshold(2.5)], ids=str
+)
+def test_noise_and_bias_change_which_experts_are_used_and_not_how_many(router: Router) -> None:
+    logits, bias = random_logits(300, 8, scale=1.0), random_logits(1, 8, seed=1)[0] / 20
+    quiet = route(router, logits, training=False)
+    torch.manual_seed(3)
+    noisy = route(replace(router, noise=0.1), logits, training=True, bias=bias)
+    assert torch.equal(noisy.active, quiet.active)
+    assert not torch.equal(noisy.chosen, quiet.chosen)
+    torch.manual_seed(3)
+    moved = noisy.gates + 0.1 * torch.randn_like(noisy.gates) + bias
+    used = moved.masked_fill(~noisy.chosen, math.inf).amin(dim=1)
+    unused = moved.masked_fill(noisy.chosen, -math.inf).amax(dim=1)
+    assert (used >= unused).all()
+
+
+def test_top_k_divides_by_the_sum_also_where_noise_chooses_gates_of_0() -> None:
+    logits = torch.tensor([[300.0, 1.0, 0.0, 0.0]]).repeat(200, 1)
+    torch.manual_seed(0)
+    routing = route(TopK(2, noise=2.0), logits, training=True)
+    torch.testing.assert_close(routing.weights.sum(dim=1), torch.ones(200))
+    pair = routing.weights[routing.chosen[:, 1] & routing.chosen[:, 2]]
+    assert len(pair) > 0
+    torch.testing.assert_close(pair[:, 1] / pair[:, 2], torch.full((len(pair),), math.e))
+
+
+@settings(max_examples=100, deadline=None)
+@given(UNIT, st.integers(1, 40))
 def test_percentile_gives_one_k_to_every_token(tau: float, experts: int) -> None:
     """The consequence that the source overlooks: K = max(1, N - 1 - floor(tau (N - 1)))."""
     router = Percentile(tau, noise=0.0)
@@ -68,17 +159,25 @@ def test_percentile_gives_one_k_to_every_token(tau: float, experts: int) -> None
 @pytest.mark.parametrize("experts", [2, 3, 8, 11])
 def test_percentile_against_the_rule_as_written(tau: float, experts: int) -> None:
     logits = random_logits(100, experts)
-    logits[::3] = logits[::3].round()  # with ties
     routing = route(Percentile(tau, noise=0.0), logits, training=False)
     for token, gates in enumerate(torch.softmax(logits / 0.5, dim=1)):
         above = gates > torch.quantile(gates, tau, interpolation="linear")
         if not above.any():
-            assert routing.active[token] == 1
-            assert gates[routing.chosen[token]].item() == gates.max()
-            continue
+            above = gates == gates.max()
         assert routing.chosen[token].tolist() == above.tolist()
         again = torch.softmax(gates[above], dim=0)
         torch.testing.assert_close(routing.weights[token][above], again)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.25, 0.37, 0.5, 0.9])
+def test_percentile_fills_up_with_equal_gates(tau: float) -> None:
+    """Where gates are equal, fewer than K are above the percentile: its equals are used, too."""
+    logits = random_logits(200, 8, scale=0.7).round()
+    routing = route(Percentile(tau, noise=0.0), logits, training=False)
+    for gates, chosen in zip(routing.gates, routing.chosen, strict=True):
+        assert gates[chosen].min() >= gates[~chosen].max()
+        assert chosen[gates > torch.quantile(gates, tau, interpolation="linear")].all()
+        assert chosen.sum() == Percentile(tau).active_bounds(8)[0]
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -166,14 +265,15 @@ def test_a_token_of_equal_gates_uses_every_expert_by_relative_and_few_by_top_p()
 def test_a_threshold_bounds_k(threshold: float, experts: int, scale: float, seed: int) -> None:
     """K <= floor(1 / t), as gates sum to 1; the largest gate is used at any threshold."""
     logits = random_logits(20, experts, seed, scale)
-    routing = route(Threshold(), logits, training=False, threshold=torch.tensor(threshold))
+    router = Threshold(1.5)  # every layer of two experts or more has a controller
+    routing = route(router, logits, training=False, threshold=torch.tensor(threshold))
     expected = routing.gates >= torch.tensor(threshold)
     expected.scatter_(1, routing.gates.argmax(dim=1, keepdim=True), True)
     assert torch.equal(routing.chosen, expected)
     assert routing.active.max() <= max(1, math.floor(1 / threshold + 1e-6))
 
 
-@pytest.mark.parametrize("router", [TopP(), Relative(), Threshold()], ids=str)
+@pytest.mark.parametrize("router", [TopP(target=2.0), Relative(), Threshold()], ids=str)
 @settings(max_examples=50, deadline=None)
 @given(target=st.floats(1, 9), seed=st.integers(0, 1000))
 def test_the_threshold_of_a_batch_meets_the_target(router, target: float, seed: int) -> None:

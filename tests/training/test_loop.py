@@ -69,7 +69,12 @@ def test_learns_real_digits(digits: ImageData) -> None:
 
 
 @pytest.mark.parametrize(
-    "router", [TopK(1), TopP(0.6), Percentile(0.5), Relative(), Threshold(1.5)], ids=str
+    "router",
+    [
+        *(TopK(1), TopP(0.6), Percentile(0.5), Relative(), Threshold(1.5)),
+        *(TopP(0.5, noise=0.1), TopK(2, noise=1.0), Threshold(1.5, noise=0.1), TopP(1.0)),
+    ],
+    ids=str,
 )
 def test_mean_active_is_measured(digits: ImageData, router) -> None:
     network = with_router(router)
