@@ -55,11 +55,11 @@ class World:
         Of the effect that a seed has on all candidates.
     noise : float
     degrees : float
-        The noise is Student's t of so many degrees of freedom; normal where infinite.
+        The degrees of freedom of the noise, which is Student's t; normal where infinite.
     unequal : float
         The deviation of the logarithm of the noise's size between candidates.
     equal_share : float
-        So many of the candidates are equal and best; the others are worse by `spread`.
+        The share of candidates that are equal and best; the others are worse by `spread`.
     """
 
     spread: float = 0.0

@@ -103,7 +103,7 @@ def solve_mixed_equations(products: CrossProducts, ratios: Floats, least: float)
     ratios : ndarray of float64, shape (G, 2)
         tau / sigma and omega / sigma.
     least : float
-        The least sigma^2 that is told from rounding.
+        Added to the estimates of sigma^2: what rounding alone leaves.
     """
     spread = 1 + np.outer(ratios[:, 0] ** 2, products.sizes)
     sums = products.within + np.tensordot(1 / spread, products.between, 1)

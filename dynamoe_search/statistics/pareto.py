@@ -139,12 +139,13 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
     [['4-2', True], ['3-3', True]]
     """
     complete = complete_runs(runs)
+    columns = [_column(name, complete) for name in objectives]
     minimize = [OBJECTIVES[name].minimize for name in objectives]
     table = describe_candidates(complete)
     feasible = table.pop("feasible").to_numpy()
     margins = []
-    for name in objectives:
-        recorded = complete[_column(name, complete)], complete["candidate"], complete["block"]
+    for name, column in zip(objectives, columns, strict=True):
+        recorded = complete[column], complete["candidate"], complete["block"]
         estimates = estimate_means(*recorded).clip(lower=0, upper=OBJECTIVES[name].largest)
         table[[name, f"{name}_low", f"{name}_high"]] = estimates
         margins.append(_margins(*recorded, table.index[feasible]))

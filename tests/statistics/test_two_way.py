@@ -197,7 +197,9 @@ def test_where_nothing_was_trained_twice_means_are_plain() -> None:
 def test_equal_values_stay_equal() -> None:
     """(x + x + x) / 3 is not always x."""
     table = pd.DataFrame({"value": 0.1, "candidate": list("aaab"), "block": [0, 1, 2, 0]})
-    assert (estimate_means(table["value"], table["candidate"], table["block"]) == 0.1).all(axis=None)
+    assert (estimate_means(table["value"], table["candidate"], table["block"]) == 0.1).all(
+        axis=None
+    )
     assert (fitted(table).margins(0) == 0).all()
     apart = table.assign(value=[0.1] * 3 + [3e9])
     found = estimate_means(apart["value"], apart["candidate"], apart["block"])
