@@ -77,6 +77,7 @@ WORLDS = {
     "like digits, noise 0.04": World(spread=0.025),
     "like digits, noise 0.06": World(spread=0.025, noise=0.06, seeds=0.06),
     "a third equal, the others 0.06 worse": World(spread=0.06, equal_share=1 / 3),
+    "a third equal, the others 0.3 worse": World(spread=0.3, equal_share=1 / 3),
     "no differences, unequal noise": World(unequal=0.7),
     "like digits, unequal noise": World(spread=0.025, unequal=0.7),
     "no differences, t3 noise": World(degrees=3),

@@ -36,7 +36,7 @@ def half_interval(row: Any, name: str) -> float:
         A row of a table that has the columns `name`, and that with ``_low`` and ``_high``.
     name : str
     """
-    return max(row[f"{name}_high"] - row[name], row[name] - row[f"{name}_low"])
+    return float(max(row[f"{name}_high"] - row[name], row[name] - row[f"{name}_low"]))
 
 
 def percents(share: float) -> str:

@@ -231,7 +231,7 @@ def _in_order(progress: Progress, study_file: StudyFile) -> list[str]:
     runs = runs_table(progress.runs, study_file)
     if not (runs["state"] == "complete").any():
         return []
-    return rank_candidates(runs, study_file.search.objectives)["candidate"].tolist()
+    return list(rank_candidates(runs, study_file.search.objectives)["candidate"])
 
 
 def _mean_active(progress: Progress) -> dict[str, list[float]]:

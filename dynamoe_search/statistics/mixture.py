@@ -9,34 +9,50 @@ from scipy import special
 Floats = NDArray[np.float64]
 
 _MOST_STEPS = 60
-_PRECISION = 1e-7  # over the smallest scale of each mixture
+_PRECISION = 1e-5  # of a step, over the smallest scale of a mixture
 
 
 def mixture_quantile(
     level: float, means: Floats, scales: Floats, weights: Floats, degrees: int
 ) -> Floats:
-    """A quantile of mixtures of t distributions, of shape (C, G); Newton's method in a bracket.
+    """A quantile of mixtures of t distributions, by Newton's method within a bracket.
 
-    It is NaN where scales are, and the mean where they are 0.
+    Parameters
+    ----------
+    level : float
+        From 0 to 1.
+    means, scales : ndarray of float64, shape (n, G)
+        Of the components of each mixture. All scales are above 0, or all are 0 or NaN.
+    weights : ndarray of float64, shape (G,)
+        They sum to 1, and are the same for all mixtures.
+    degrees : int
+        The degrees of freedom of all components.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        The mean where scales are 0, NaN where they are NaN.
     """
-    center = means @ weights
     if not (scales > 0).all():
-        return np.asarray(center + scales @ weights)
-    reach = scales * special.stdtrit(degrees, level)
-    ends = means + reach  # the quantile of each component; that of the mixture lies among them
-    low, high = ends.min(axis=1), ends.max(axis=1)
-    found = ends @ weights
+        return np.asarray((means + scales) @ weights)
+    ends = means + scales * special.stdtrit(degrees, level)
+    # The quantile of a mixture lies among those of its components.
+    low, high, found = ends.min(axis=1), ends.max(axis=1), ends @ weights
+    left = np.arange(len(means))  # a mixture is left alone once its step was small
     for _ in range(_MOST_STEPS):
-        standard = (found[:, None] - means) / scales
+        at, mine, widths = found[left], means[left], scales[left]
+        standard = (at[:, None] - mine) / widths
         excess = _t_probability(degrees, standard) @ weights - level
-        low, high = np.where(excess < 0, found, low), np.where(excess < 0, high, found)
-        density = (_t_density(degrees, standard) / scales) @ weights
-        following = found - excess / density
-        following = np.where((following > low) & (following < high), following, (low + high) / 2)
-        if (np.abs(following - found) < _PRECISION * scales.min(axis=1)).all():
+        density = (_t_density(degrees, standard) / widths) @ weights
+        low[left] = np.where(excess < 0, at, low[left])
+        high[left] = np.where(excess < 0, high[left], at)
+        following = at - excess / density
+        is_inside = (following > low[left]) & (following < high[left])
+        found[left] = np.where(is_inside, following, (low[left] + high[left]) / 2)
+        left = left[np.abs(found[left] - at) >= _PRECISION * widths.min(axis=1)]
+        if not len(left):
             break
-        found = following
-    return following
+    return np.asarray(found)
 
 
 def _t_probability(degrees: int, values: Floats) -> Floats:

@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 _RATIOS = (1e-3, 1e4)  # the range of tau / sigma, and of omega / sigma
 _POINTS = 16  # of the grid, for each ratio
 _ZOOMS = 3
+_MOST_QUANTILES = 200  # that are computed for a pattern of blocks
 _NEGLIGIBLE = 1e-4  # a weight, over the largest
 _LEAST_NOISE = 1e-7  # over the standard deviation of all values; below it, arithmetic is not exact
 _ROUNDING = 1e-12  # what arithmetic leaves, of values of size 1
@@ -117,16 +118,35 @@ class TwoWay:
             Indexed by candidate: ``mean``, ``low`` and ``high``. 2.5 % of the posterior lie below
             ``low``, and 2.5 % above ``high``; both are NaN where no candidate has two values.
         """
+        tail = (1 - CONFIDENCE) / 2
+        columns = {
+            "mean": self._located @ self.weights,
+            "low": self._quantile(tail),
+            "high": self._quantile(1 - tail),
+        }
+        return self.center + self.scale * pd.DataFrame(columns, index=self.candidates)
+
+    def _quantile(self, level: float) -> Floats:
+        """A quantile of each candidate's posterior; shape (C,).
+
+        Of candidates with the same pattern of blocks it depends on their totals alone. Where there
+        are many, it is interpolated between some totals, to less than 1e-4 of the posterior's
+        deviation.
+        """
         terms = self._terms(self.counts)
         own = terms.share + ((terms.design @ self.covariance) * terms.design).sum(axis=-1)
-        scales = np.sqrt(self.variance[:, None] * own)[:, terms.of].T
-        means = self._located
-        ends = [
-            mixture_quantile(level, means, scales, self.weights, self.degrees)
-            for level in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-        ]
-        columns = {"mean": means @ self.weights, "low": ends[0], "high": ends[1]}
-        return self.center + self.scale * pd.DataFrame(columns, index=self.candidates)
+        scales = np.sqrt(self.variance[:, None] * own)
+        found = np.empty(len(self.totals))
+        for pattern in range(scales.shape[1]):
+            mine = terms.of == pattern
+            totals = np.unique(self.totals[mine])
+            if len(totals) > _MOST_QUANTILES:
+                totals = np.linspace(totals[0], totals[-1], _MOST_QUANTILES)
+            means = terms.offset[:, pattern] + terms.share[:, pattern] * totals[:, None]
+            widths = np.broadcast_to(scales[:, pattern], means.shape)
+            ends = mixture_quantile(level, means, widths, self.weights, self.degrees)
+            found[mine] = np.interp(self.totals[mine], totals, ends)
+        return found
 
     def margins(self, references: ArrayLike) -> Floats:
         """How much worse than a reference a candidate must be expected to be to be significant.
@@ -178,13 +198,13 @@ class TwoWay:
         between = sizes[places, None] + sizes - 2 * spread[places] @ spread.T
         squares = squares[:, terms.of] + np.maximum(between, 0)
         squares[np.arange(len(places)), places] *= 0
-        return self.scale * np.sqrt(squares)
+        return np.asarray(self.scale * np.sqrt(squares))
 
     @cached_property
     def _located(self) -> Floats:
         """The expected mean of each candidate at each point; shape (C, G)."""
         terms = self._terms(self.counts)
-        return (terms.offset[:, terms.of] + terms.share[:, terms.of] * self.totals).T
+        return np.asarray((terms.offset[:, terms.of] + terms.share[:, terms.of] * self.totals).T)
 
     def _terms(self, counts: Floats) -> _Terms:
         patterns, of = np.unique(counts, axis=0, return_inverse=True)
@@ -236,7 +256,8 @@ def fit_two_way(values: pd.Series, candidates: pd.Series, blocks: pd.Series) -> 
     standard = (given - center) / scale
     counts = np.zeros((len(names), len(distinct)))
     np.add.at(counts, (of, on), 1)
-    totals = np.bincount(of, standard, len(names))
+    totals = np.zeros(len(names))
+    np.add.at(totals, of, standard)
     effects = np.zeros((1, 1 + len(distinct)))
     # Without shrinkage and effects a candidate is expected to be worth the mean of its values.
     posterior = TwoWay(
