@@ -33,6 +33,7 @@ from dynamoe_search.log.table import runs_table
 from dynamoe_search.plan.plan import DataShape, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.search.policy import SearchPolicy
+from dynamoe_search.statistics.intervals import half_width, pooled_noise
 
 _STUDY = {
     "data": {"name": "digits"},
@@ -140,24 +141,31 @@ def simulate(losses: Losses, sampler: str = "random", runs: int = 120) -> pd.Dat
 class Score:
     """What held in one study: shares of candidates, and whether a difference was claimed wrongly.
 
-    The regret is by how much the leader's true mean is worse than the best of all trained.
+    `plain` is what held in version 0.1: of the lowest plain mean, with the noise pooled over the
+    study. The regret is by how much the leader's true mean is worse than the best of all trained.
     """
 
     leader: float
     every: float
+    plain: float
     falsely_different: bool
     different: int
     regret: float
 
 
-def score(board: pd.DataFrame, losses: Losses) -> Score:
-    """Compare a leaderboard with the truth."""
+def score(runs: pd.DataFrame, losses: Losses) -> Score:
+    """Compare the leaderboard of a study with the truth."""
+    board = make_leaderboard(runs)
+    lowest = board.loc[board["mean_loss"].idxmin()]
+    width = half_width(pooled_noise(runs["validation_loss"], runs["candidate"]), lowest["blocks"])
+    miss = abs(lowest["mean_loss"] - losses.truth(lowest["candidate"]))
     truth = board["candidate"].map(losses.truth)
     holds = (board["loss_low"] <= truth) & (truth <= board["loss_high"])
     differs = ~board["indistinguishable"]
     return Score(
         leader=float(holds.iloc[0]),
         every=float(holds.mean()),
+        plain=float(miss <= width),
         falsely_different=bool((differs & (truth <= truth.iloc[0])).any()),
         different=int(differs.sum()),
         regret=float(truth.iloc[0] - truth.min()),
@@ -167,7 +175,7 @@ def score(board: pd.DataFrame, losses: Losses) -> Score:
 def study_of(world: World, seed: int, sampler: str = "random") -> Score:
     """Simulate a study, and compare its leaderboard with the truth."""
     losses = Losses(world, seed)
-    return score(make_leaderboard(simulate(losses, sampler)), losses)
+    return score(simulate(losses, sampler), losses)
 
 
 def _of_all(world: World, sampler: str, studies: int, workers: int) -> Iterator[Score]:
@@ -191,6 +199,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="the kinds whose names hold this text")
     arguments = parser.parse_args()
     table = Table("studies", "leader's interval holds", "all intervals", "false difference")
+    table.add_column("plain mean's interval holds")
     table.add_column("called different")
     table.add_column("regret of the leader")
     for name, world in WORLDS.items():
@@ -203,6 +212,7 @@ def main() -> None:
             _percent(fmean(one.leader for one in scores), studies),
             f"{100 * fmean(one.every for one in scores):.1f}",
             _percent(fmean(one.falsely_different for one in scores), studies),
+            _percent(fmean(one.plain for one in scores), studies),
             f"{fmean(one.different for one in scores):.2f}",
             f"{fmean(one.regret for one in scores):.4f}",
         )

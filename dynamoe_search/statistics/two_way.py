@@ -10,7 +10,9 @@ omega / sigma have half-Cauchy priors of scale 1 (Gelman 2006), so that candidat
 equal. m, a, s and sigma are integrated in closed form, and the two ratios on a grid.
 
 The posterior depends on all values and on nothing else. So it holds for the candidate that was
-picked for being best, and whatever rule decided from earlier values what to train next.
+picked for being best, and whatever rule decided from earlier values what to train next. (Fixed
+effects by least squares would not: where only leaders are trained on further blocks, their first
+values were lucky, the later seeds look bad, and all others look worse than they are.)
 """
 
 from __future__ import annotations
