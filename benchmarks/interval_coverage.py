@@ -1,7 +1,7 @@
 """How often what a leaderboard states holds, in whole studies whose truth is known.
 
-python benchmarks/interval_coverage.py                   2,000 studies of each kind: two hours
-python benchmarks/interval_coverage.py --studies 100     a quick look: six minutes
+python benchmarks/interval_coverage.py                   2,000 studies of each kind: three hours
+python benchmarks/interval_coverage.py --studies 100     a quick look: ten minutes
 
 Each study is a search of 120 runs with at most 4 blocks, decided by the search's own policy: named
 patterns, the sampler, and in the last quarter the leaders again, so that what is trained depends on
