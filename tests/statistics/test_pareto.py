@@ -211,7 +211,7 @@ def test_more_entropy_is_better_and_infinite_noise_is_worst() -> None:
     assert low < middle < high
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     st.lists(
         st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 3), st.booleans()),
