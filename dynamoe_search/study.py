@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynamoe_search.decision.decision import Decision
-from dynamoe_search.decision.leaderboard import make_leaderboard
+from dynamoe_search.decision.leaderboard import rank_candidates
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log, storage_of, the_only_study
 from dynamoe_search.log.table import confirmation_table, runs_table
-from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import FILE_NAME, read_study_file, study_path, write_study_file
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.statistics.pareto import make_pareto_table
 
 if TYPE_CHECKING:
     import optuna
@@ -236,11 +234,7 @@ class Study:
         """
         # The runs are read last, so that the table is kept only until something newer is read.
         objectives, runs = self._read_file().search.objectives, self.training_runs()
-        if objectives == ("loss",):
-            return self._kept("leaderboard", lambda: make_leaderboard(runs))
-        return self._kept(
-            "leaderboard", lambda: with_measured(make_pareto_table(runs, objectives), runs)
-        )
+        return self._kept("leaderboard", lambda: rank_candidates(runs, objectives))
 
     def decision(self) -> Decision:
         """What the study has found so far, and how sure it is."""

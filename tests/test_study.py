@@ -178,7 +178,8 @@ def test_training_runs_and_leaderboard_of_one_objective(finished: Path) -> None:
     assert runs.columns[0] == board.columns[0] == "candidate"
     assert study.training_runs("confirmation").empty
     means = runs.groupby("candidate")["validation_loss"].mean()
-    assert dict(zip(board["candidate"], board["loss"], strict=True)) == pytest.approx(dict(means))
+    recorded = dict(zip(board["candidate"], board["mean_loss"], strict=True))
+    assert recorded == pytest.approx(dict(means))
     assert board["blocks"].sum() == 14
     assert board["rank"].tolist() == list(range(1, len(board) + 1))
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule, pattern_schedule
-from dynamoe_search.statistics.intervals import Noise, half_width, pooled_noise
+from dynamoe_search.statistics.intervals import Noise, pooled_noise
+from dynamoe_search.statistics.two_way import estimate_means
 
 COLUMNS: Mapping[str, str] = {
     "run": "number of the training run in its study",
@@ -75,12 +76,15 @@ class Answer:
     schedule : Schedule
     runs : DataFrame
         One row per block, with the columns of `COLUMNS`.
+    loss : float
+        The expected mean validation loss over all seeds, in nats; see `make_leaderboard`.
     low, high : float
-        The 95 % interval of `loss`, from the noise pooled over the whole table.
+        Its 95 % interval.
     """
 
     schedule: Schedule
     runs: pd.DataFrame
+    loss: float
     low: float
     high: float
 
@@ -88,11 +92,6 @@ class Answer:
     def losses(self) -> tuple[float, ...]:
         """The validation loss of each block, in nats."""
         return tuple(self.runs["validation_loss"].tolist())
-
-    @property
-    def loss(self) -> float:
-        """The mean validation loss over blocks, in nats."""
-        return float(self.runs["validation_loss"].mean())
 
     @property
     def means(self) -> pd.Series:
@@ -199,9 +198,16 @@ class Bench:
                 " turns one weight per layer into a schedule of a given total"
             )
         runs = self.runs.iloc[rows]
-        width = float(half_width(self.noise, len(rows)))
-        loss = float(runs["validation_loss"].mean())
-        return Answer(schedule, runs[list(COLUMNS)], max(0.0, loss - width), loss + width)
+        found = self._expected.loc[str(schedule)]
+        low = max(0.0, float(found["low"]))
+        return Answer(
+            schedule, runs[list(COLUMNS)], float(found["mean"]), low, float(found["high"])
+        )
+
+    @cached_property
+    def _expected(self) -> pd.DataFrame:
+        rows = self.runs
+        return estimate_means(rows["validation_loss"], rows["schedule"], rows["block"])
 
     @cached_property
     def _rows(self) -> dict[Schedule, list[int]]:

@@ -1,30 +1,58 @@
-"""The leaderboard: each candidate's mean loss with its interval, and what the candidate costs."""
+"""The leaderboard: what each candidate's loss is expected to be, how surely, and what it costs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 
 from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.statistics.candidates import complete_runs, describe_candidates
-from dynamoe_search.statistics.intervals import (
-    half_width,
-    least_significant_difference,
-    pooled_noise,
-)
+from dynamoe_search.statistics.pareto import make_pareto_table
+from dynamoe_search.statistics.two_way import estimate_means, fit_two_way
 
-_MEANS = {
+_EXPECTED = {
     "loss": "validation_loss",
     "accuracy": "validation_accuracy",
     "perplexity": "validation_perplexity",
     "bits_per_byte": "validation_bits_per_byte",
-    "active_experts": "active_experts",
-    "active_parameters": "active_parameters",
-    "flops_per_token": "flops_per_token",
 }
+_MEANS = ("active_experts", "active_parameters", "flops_per_token")
+
+
+def rank_candidates(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
+    """The candidates of a study by rank; with several objectives, those on the front come first.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The training runs of a study, by `Study.training_runs`. Complete ones are used.
+    objectives : sequence of str
+        What the study looks for.
+
+    Returns
+    -------
+    DataFrame
+        As `make_leaderboard` gives it for the loss alone; else as `make_pareto_table` does, with
+        what the study measured.
+
+    Raises
+    ------
+    InvalidInput
+        If no run is complete.
+    """
+    if tuple(objectives) == ("loss",):
+        return make_leaderboard(runs)
+    return with_measured(make_pareto_table(runs, objectives), runs)
 
 
 def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
-    """Rank the candidates of a study by their mean validation loss.
+    """Rank the candidates of a study by their expected validation loss.
+
+    The best mean of many is too good: part of it is luck. So candidates are ranked by what their
+    mean over all seeds is expected to be, given all runs of the study, by the two-way model of
+    `dynamoe_search.statistics.fit_two_way`. It draws the means of candidates together, those of few
+    blocks more than those of many, and takes out what a seed does to all candidates.
 
     Parameters
     ----------
@@ -40,14 +68,15 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
           schedule), ``pattern`` (its display name, "" if it has none), ``group`` (pattern, uniform,
           preset, dense or searched), ``blocks`` (the complete seed blocks), ``feasible`` (whether
           more than half of them meet the constraints);
-        - ``loss`` (nats) with ``loss_low`` and ``loss_high``, ``accuracy`` with ``accuracy_low``
-          and ``accuracy_high``: means with 95 % intervals, from the noise pooled over the study;
-          the ends are NaN where nothing was trained twice;
-        - ``perplexity`` and ``bits_per_byte``, means; NaN for images;
+        - ``loss`` (nats), ``accuracy``, ``perplexity`` and ``bits_per_byte`` (NaN for images), each
+          as it is expected to be; of the first two the 95 % interval, ``_low`` and ``_high``, whose
+          ends are NaN where nothing was trained twice; it holds for the first row, too, although
+          that was picked for being best;
+        - ``mean_loss``: the plain mean of the recorded losses;
         - ``total_parameters``; ``active_experts`` (K on the validation split, its mean over
           tokens, layers and blocks), ``active_parameters`` and ``flops_per_token``, measured means;
-        - ``indistinguishable``: whether the difference to the first row is statistically
-          indistinguishable from noise (Tukey and Kramer, 5 % for the whole table);
+        - ``indistinguishable``: whether the candidate is statistically indistinguishable from the
+          first row (5 % for the whole table, see `differences_by_noise`);
         - what the study measured, by `measured_means`.
 
     Raises
@@ -58,25 +87,27 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
     complete = complete_runs(runs)
     board = describe_candidates(complete)
     grouped = complete.groupby("candidate", sort=True)
-    for name, column in _MEANS.items():
-        board[name] = grouped[column].mean()
+    for name, column in _EXPECTED.items():
+        estimates = estimate_means(complete[column], complete["candidate"], complete["block"])
+        board[[name, f"{name}_low", f"{name}_high"]] = estimates
+    board["mean_loss"] = grouped["validation_loss"].mean()
+    for name in _MEANS:
+        board[name] = grouped[name].mean()
     board["total_parameters"] = grouped["total_parameters"].first().astype("int64")
+    ends = ["loss_low", "loss_high", "accuracy_low", "accuracy_high"]
+    board[ends] = board[ends].clip(lower=0)
+    board["accuracy_high"] = board["accuracy_high"].clip(upper=1)
     board = board.sort_values("loss", kind="stable")
     board = board.sort_values("feasible", ascending=False, kind="stable").reset_index()
-    for name in ("loss", "accuracy"):
-        noise = pooled_noise(complete[_MEANS[name]], complete["candidate"])
-        width = half_width(noise, board["blocks"])
-        board[f"{name}_low"] = (board[name] - width).clip(lower=0)
-        board[f"{name}_high"] = board[name] + width
-    board["accuracy_high"] = board["accuracy_high"].clip(upper=1)
     is_close = board["loss"] - board["loss"].iloc[0] <= differences_by_noise(complete, board)
     board["indistinguishable"] = is_close & (board["feasible"] == board["feasible"].iloc[0])
     board["rank"] = board.index + 1
     order = [
         *("candidate", "rank", "schedule", "settings", "pattern", "group", "blocks", "feasible"),
-        *("loss", "loss_low", "loss_high", "accuracy", "accuracy_low", "accuracy_high"),
-        *("perplexity", "bits_per_byte", "total_parameters", "active_experts"),
-        *("active_parameters", "flops_per_token", "indistinguishable"),
+        *("loss", "loss_low", "loss_high", "mean_loss"),
+        *("accuracy", "accuracy_low", "accuracy_high", "perplexity", "bits_per_byte"),
+        *("total_parameters", "active_experts", "active_parameters", "flops_per_token"),
+        "indistinguishable",
     ]
     return with_measured(board[[name for name in order if name in board]], complete)
 
@@ -91,8 +122,6 @@ def differences_by_noise(complete: pd.DataFrame, board: pd.DataFrame) -> pd.Seri
     board : DataFrame
         Their leaderboard.
     """
-    noise = pooled_noise(complete["validation_loss"], complete["candidate"])
-    margins = least_significant_difference(
-        noise, board["blocks"].iloc[0], board["blocks"], len(board)
-    )
-    return pd.Series(margins, index=board.index)
+    posterior = fit_two_way(complete["validation_loss"], complete["candidate"], complete["block"])
+    places = posterior.candidates.get_indexer(board["candidate"])
+    return pd.Series(posterior.margins(places[0])[0, places], index=board.index)

@@ -7,15 +7,18 @@ import pandas as pd
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.statistics.candidates import complete_runs
+from dynamoe_search.statistics.two_way import fit_two_way
 
 
 def search_curve(runs: pd.DataFrame) -> pd.DataFrame:
     """The leader after each training run, and how much worse it is than the best of the study.
 
-    The leader is the candidate with the lowest mean of the runs up to then, among those that meet
-    the constraints in more than half of these. Its regret is judged by its mean over all runs of
-    the study, so that early luck does not count. It ends at 0, since the last leader is the best
-    known candidate: a better one may never have been trained.
+    The leader is the candidate that is expected to be best by its runs up to then, among those that
+    meet the constraints in more than half of these. How much the runs of one candidate scatter,
+    and how much the seeds and the candidates differ, is taken from the whole study. Its regret is
+    judged by all its runs, so that early luck does not count. It ends at 0, since the last leader
+    is the best known candidate: a better one may never have been trained.
 
     Parameters
     ----------
@@ -28,8 +31,7 @@ def search_curve(runs: pd.DataFrame) -> pd.DataFrame:
         One row per complete run, in the order in which they finished: ``candidate``, the leader
         (missing while no candidate meets the constraints), with its ``group``; ``completed``, the
         number of complete runs, from 1; ``regret`` (nats); ``indistinguishable``: whether the
-        leader's difference to the best is statistically indistinguishable from noise (see
-        `make_leaderboard`).
+        leader is statistically indistinguishable from the best (see `make_leaderboard`).
 
     Raises
     ------
@@ -39,9 +41,8 @@ def search_curve(runs: pd.DataFrame) -> pd.DataFrame:
     board = make_leaderboard(runs).set_index("candidate")
     if not board["feasible"].iloc[0]:
         raise InvalidInput("no candidate meets the constraints, so there is no best one")
-    complete = runs[runs["state"] == "complete"].sort_values("finished", kind="stable")
-    leaders = _leaders(complete)
-    curve = board.reindex(pd.Index(leaders, name="candidate")).reset_index()
+    leading = leaders_of_the_time(runs)
+    curve = board.reindex(pd.Index(leading["candidate"])).reset_index()
     curve["completed"] = curve.index + 1
     curve["regret"] = curve["loss"] - board["loss"].iloc[0]
     curve["indistinguishable"] = curve["indistinguishable"].eq(True)  # False without a leader
@@ -49,19 +50,40 @@ def search_curve(runs: pd.DataFrame) -> pd.DataFrame:
     return curve[[name for name in columns if name in curve]]
 
 
-def _leaders(complete: pd.DataFrame) -> list[str | None]:
-    """The leader after each training run; None while no candidate meets the constraints."""
-    codes, names = pd.factorize(complete["candidate"])
-    runs, losses, met = np.zeros((3, len(names)))
-    standing = np.full(len(names), np.inf)  # the mean loss where feasible
-    leaders: list[str | None] = []
-    for code, loss, feasible in zip(
-        codes, complete["validation_loss"], complete["feasible"], strict=True
-    ):
-        runs[code] += 1
-        losses[code] += loss
-        met[code] += feasible
-        standing[code] = losses[code] / runs[code] if met[code] > runs[code] / 2 else np.inf
-        first = int(standing.argmin())
-        leaders.append(names[first] if np.isfinite(standing[first]) else None)
-    return leaders
+def leaders_of_the_time(runs: pd.DataFrame) -> pd.DataFrame:
+    """The leader after each training run, and its loss as expected then; see `search_curve`.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The training runs of a study, by `Study.training_runs`. Complete ones are used.
+
+    Returns
+    -------
+    DataFrame
+        One row per complete run, in the order in which they finished: ``candidate`` and ``loss``;
+        missing while no candidate meets the constraints.
+
+    Raises
+    ------
+    InvalidInput
+        If no run is complete.
+    """
+    complete = complete_runs(runs).sort_values("finished", kind="stable")
+    posterior = fit_two_way(complete["validation_loss"], complete["candidate"], complete["block"])
+    codes, names = pd.factorize(complete["candidate"], sort=True)
+    of_block = np.eye(len(posterior.blocks))[posterior.blocks.get_indexer(complete["block"])]
+    counts = pd.DataFrame(of_block).groupby(codes).cumsum()
+    losses = complete["validation_loss"].groupby(codes).cumsum()
+    met = complete["feasible"].astype(float).groupby(codes).cumsum().to_numpy()
+    is_feasible = met > counts.sum(axis=1).to_numpy() / 2
+    standing = np.where(is_feasible, posterior.expected(counts, losses), np.inf)
+    of_candidate = np.full(len(names), np.inf)
+    leaders = np.empty(len(complete), dtype=np.int64)
+    expected = np.empty(len(complete))
+    for number, (code, loss) in enumerate(zip(codes, standing, strict=True)):
+        of_candidate[code] = loss
+        leaders[number] = of_candidate.argmin()
+        expected[number] = of_candidate[leaders[number]]
+    leading = pd.DataFrame({"candidate": names[leaders], "loss": expected})
+    return leading.mask(leading["loss"] == np.inf)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from dynamoe_search.statistics.intervals import half_width, pooled_noise
+from dynamoe_search.statistics.two_way import estimate_means
 
 GROUPS = ("trunk", "router", "experts")
 """The groups of parameters whose gradients are measured separately."""
@@ -71,27 +71,25 @@ def measured_means(runs: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row per candidate, sorted: ``candidate``; for each of `MEASURED` that was measured, its
-        mean over blocks, under its name, with ``_low`` and ``_high``, from the noise pooled over
-        the study. The ends are NaN where nothing was trained twice.
+        expected mean over all seeds, under its name, with ``_low`` and ``_high``, by
+        `dynamoe_search.statistics.estimate_means`. The ends are NaN where nothing was trained
+        twice.
 
     Examples
     --------
     >>> runs = pd.DataFrame(
-    ...     {"candidate": ["3-1", "3-1", "2-2"], "state": "complete", "gini": [0.2, 0.4, 0.1]}
+    ...     {"candidate": ["3-1", "2-2"], "block": 0, "state": "complete", "gini": [0.4, 0.1]}
     ... )
-    >>> measured_means(runs).round(2).values.tolist()
-    [['2-2', 0.1, -1.7, 1.9], ['3-1', 0.3, -0.97, 1.57]]
+    >>> measured_means(runs).values.tolist()
+    [['2-2', 0.1, nan, nan], ['3-1', 0.4, nan, nan]]
     """
     complete = runs[runs["state"] == "complete"]
-    grouped = complete.groupby("candidate", sort=True)
-    table = grouped.size().index.to_frame()
+    table = complete.groupby("candidate", sort=True).size().index.to_frame()
     for name in MEASURED:
-        if name not in complete or complete[name].isna().all():
-            continue
-        mean = grouped[name].mean()
-        noise = pooled_noise(complete[name], complete["candidate"])
-        width = half_width(noise, grouped[name].count())
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = mean, mean - width, mean + width
+        if name in complete and complete[name].notna().any():
+            table[[name, f"{name}_low", f"{name}_high"]] = estimate_means(
+                complete[name], complete["candidate"], complete["block"]
+            )
     return table.reset_index(drop=True)
 
 

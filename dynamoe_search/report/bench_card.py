@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 
 from dynamoe_search.bench import COLUMNS, Bench
+from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.rendering import render
 from dynamoe_search.report.wording import p_value
@@ -62,7 +64,9 @@ def bench_card(bench: Bench, made_by: str) -> str:
 
 def _noise(bench: Bench) -> list[str]:
     found = compare_pairs(bench.losses)
-    best, worst = (bench.ask(name) for name in (found.indistinguishable[0], _worst(bench)))
+    board = make_leaderboard(bench.runs)
+    best, worst = board.iloc[0], board.iloc[-1]
+    equal = int(board["indistinguishable"].sum()) - 1
     sentences = [
         f"**One training run** varies with its seed by {bench.noise.deviation:.4f} nats (standard"
         " deviation, pooled over schedules). Part of that is the seed's effect on all schedules;"
@@ -73,18 +77,19 @@ def _noise(bench: Bench) -> list[str]:
         f"**{found.distinguishable:,} of the {found.pairs:,} pairs**"
         f" ({found.distinguishable / found.pairs:.1%}) differ significantly, at 95 % for all pairs"
         f" together: by noise, two means differ by up to {found.difference:.4f} nats (Tukey).",
-        f"**Best**: {best.schedule}, {best.loss:.4f} nats (95 % interval {best.low:.4f} to"
-        f" {best.high:.4f}). {len(found.indistinguishable) - 1} of the {found.candidates - 1}"
-        " others are statistically indistinguishable from it. It was picked for being best; its"
-        f" true loss is expected to be {found.expected_best:.4f} nats.",
-        f"**Worst**: {worst.schedule}, {worst.loss:.4f} nats ({worst.low:.4f} to"
-        f" {worst.high:.4f}).",
+        f"**Best**: {_described(best)}. {equal} of the {found.candidates - 1} others are"
+        " statistically indistinguishable from it. It was picked for being best; the expected loss"
+        " and its interval allow for that.",
+        f"**Worst**: {_described(worst)}.",
     ]
     return [*sentences, *_named(bench, found), *_compute(bench), _fidelity(bench)]
 
 
-def _worst(bench: Bench) -> str:
-    return str(bench.means["validation_loss"].idxmax())
+def _described(row: pd.Series) -> str:
+    return (
+        f"{row['schedule']}, expected loss {row['loss']:.4f} nats (95 % interval"
+        f" {row['loss_low']:.4f} to {row['loss_high']:.4f}; recorded mean {row['mean_loss']:.4f})"
+    )
 
 
 def _named(bench: Bench, found: PairwiseComparison) -> list[str]:

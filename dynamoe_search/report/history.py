@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
+from dynamoe_search.decision.regret import leaders_of_the_time
 from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel, panels
 from dynamoe_search.report.leaderboard import plot_leaders
 from dynamoe_search.statistics.candidates import complete_runs
@@ -28,7 +29,7 @@ def plot_search(runs: pd.DataFrame) -> Figure:
 
 
 def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The loss of each run in the order in which they ended, and the mean of the leader.
+    """The loss of each run in the order in which they ended, and what is expected of the leader.
 
     Raises
     ------
@@ -47,9 +48,8 @@ def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     ):
         losses = complete["validation_loss"][mask]
         axes.scatter(number[mask], losses, s=26, c=color, marker=marker, label=label, zorder=3)
-    so_far = complete.set_axis(number).pivot(columns="candidate", values="validation_loss")
-    leading = so_far.expanding().mean().min(axis=1)
-    axes.step(number, leading, where="post", color=GREEN, label="leader's mean")
+    leading = leaders_of_the_time(complete)["loss"]
+    axes.step(number, leading, where="post", color=GREEN, label="expected of the leader")
     # A few that diverge should not flatten the rest.
     lowest, high = complete["validation_loss"].quantile([0, 0.95])
     top = high + max(0.25 * (high - lowest), 0.01 * high)
@@ -58,7 +58,7 @@ def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     beyond = f" ({hidden} of higher loss not shown)" if hidden else ""
     axes.set_xlabel(f"training run{beyond}")
     axes.set_ylabel("validation loss (nats)")
-    axes.set_title("Each training run, and the mean of the leading candidate", fontsize=10)
+    axes.set_title("Each training run, and what is expected of the leader", fontsize=10)
     legend_below(axes)
     return figure
 

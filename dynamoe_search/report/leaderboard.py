@@ -15,8 +15,17 @@ from dynamoe_search.decision.leaderboard import differences_by_noise
 from dynamoe_search.report.figure import BLUE, ORANGE, intervals, one_panel
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
-from dynamoe_search.report.wording import counted, named, plus_minus
+from dynamoe_search.report.wording import (
+    counted,
+    enumerated,
+    half_interval,
+    named,
+    p_value,
+    plus_minus,
+)
 from dynamoe_search.schedules import Schedule
+from dynamoe_search.statistics.intervals import CONFIDENCE
+from dynamoe_search.statistics.noise import check_noise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +64,8 @@ def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Sequence[str] = ())
         equal = int(feasible["indistinguishable"].sum()) - 1
         sentences.append(
             f"{equal} of the {others} other schedules {'is' if equal == 1 else 'are'} statistically"
-            " indistinguishable from the best (95 % for the whole table)."
+            " indistinguishable from the best (95 % for the whole table, where noise is about"
+            " normal, and alike for all)."
         )
     return [*sentences, *_what_was_equal(board), *changes]
 
@@ -75,8 +85,39 @@ def _best_pattern(
         verdict = f"that is more than noise, which reaches {noise:.4f}"
     return (
         f"Best named schedule: {_described(pattern)}.",
-        f"The best schedule is ahead by {difference:.4f}: {verdict}.",
+        f"The best schedule is expected to be ahead by {difference:.4f}: {verdict}.",
     )
+
+
+def noise_sentences(runs: pd.DataFrame) -> list[str]:
+    """Whether the recorded noise is what intervals and comparisons assume of it.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `Study.training_runs` gives it.
+    """
+    complete = runs[runs["state"] == "complete"]
+    found = check_noise(complete["validation_loss"], complete["candidate"], complete["block"])
+    assumed = "Intervals and comparisons assume noise that is about normal, and alike for all."
+    if found is None:
+        return [f"{assumed} Nothing shows whether it is: too little was trained twice."]
+    tests = (
+        f"In the {found.values} runs of the {found.candidates} candidates with several blocks its"
+        f" excess kurtosis is {found.excess_kurtosis:+.1f} (p {p_value(found.kurtosis_p)}), and"
+        f" Bartlett's test of equal variances has p {p_value(found.bartlett_p)}."
+    )
+    unusual = [
+        word
+        for word, p in (("heavier tails", found.kurtosis_p), ("unequal noise", found.bartlett_p))
+        if p < 1 - CONFIDENCE
+    ]
+    if not unusual:
+        return [f"{assumed} {tests} Nothing speaks against that."]
+    return [
+        f"{assumed} {tests} This speaks for {enumerated(unusual)}: a candidate may be called worse"
+        " than the best more often than the 5 % say; confirm it."
+    ]
 
 
 def _what_was_equal(board: pd.DataFrame) -> list[str]:
@@ -94,10 +135,10 @@ def _what_was_equal(board: pd.DataFrame) -> list[str]:
 def _described(row: pd.Series) -> str:
     interval = ""
     if pd.notna(row["loss_low"]):
-        interval = f", 95 % interval {row['loss_low']:.4f} to {row['loss_high']:.4f}"
+        interval = f"95 % interval {row['loss_low']:.4f} to {row['loss_high']:.4f}; "
     return (
-        f"{named(row['pattern'], row['candidate'])}, validation loss {row['loss']:.4f}"
-        f" ({counted(row['blocks'], 'seed block')}{interval})"
+        f"{named(row['pattern'], row['candidate'])}, expected validation loss {row['loss']:.4f}"
+        f" ({interval}mean of {counted(row['blocks'], 'seed block')} {row['mean_loss']:.4f})"
     )
 
 
@@ -108,31 +149,32 @@ def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
     missed = "" if board["feasible"].all() else " x: misses a constraint;"
     caption = (
         f"≈: statistically indistinguishable from the best;{missed} loss in nats and {quality} on"
-        " the validation split, ± 95 %; blocks: seed blocks trained; K: active experts per layer,"
-        " measured"
+        " the validation split: expected over all seeds, ± 95 %; mean: of the losses recorded;"
+        " blocks: seed blocks trained; K: active experts per layer, measured"
     )
     columns = [*numbers("rank"), *texts(""), Column("schedule", is_name=True), *numbers("loss")]
     columns += texts("pattern", "shape")
-    columns += numbers(quality, "blocks", "K", "parameters", "active")
+    columns += numbers(quality, "blocks", "mean", "K", "parameters", "active")
     shown = board[(board["rank"] <= rows) | (board["pattern"] != "")]
-    cells = [_cells(row, is_text) for row in shown.itertuples()]
+    cells = [_cells(row, is_text) for row in shown.to_dict("records")]
     return Table(columns, cells, "", caption, {0})
 
 
-def _cells(row: Any, is_text: bool) -> tuple[str, ...]:
-    accuracy = f"{row.accuracy:.1%}" + plus_minus(row.accuracy - row.accuracy_low, ".1%")
+def _cells(row: dict[str, Any], is_text: bool) -> tuple[str, ...]:
+    accuracy = f"{row['accuracy']:.1%}" + plus_minus(half_interval(row, "accuracy"), ".1%")
     return (
-        str(row.rank),
-        "x" if not row.feasible else "≈" if row.indistinguishable else "",
-        row.candidate,
-        f"{row.loss:.4f}" + plus_minus(row.loss_high - row.loss, ".4f"),
-        row.pattern,
-        sparkline(Schedule.parse(row.schedule)),
-        f"{row.bits_per_byte:.4f}" if is_text else accuracy,
-        str(row.blocks),
-        f"{row.active_experts:.2f}",
-        f"{row.total_parameters:,}",
-        f"{row.active_parameters:,.0f}",
+        str(row["rank"]),
+        "x" if not row["feasible"] else "≈" if row["indistinguishable"] else "",
+        row["candidate"],
+        f"{row['loss']:.4f}" + plus_minus(half_interval(row, "loss"), ".4f"),
+        row["pattern"],
+        sparkline(Schedule.parse(row["schedule"])),
+        f"{row['bits_per_byte']:.4f}" if is_text else accuracy,
+        str(row["blocks"]),
+        f"{row['mean_loss']:.4f}",
+        f"{row['active_experts']:.2f}",
+        f"{row['total_parameters']:,}",
+        f"{row['active_parameters']:,.0f}",
     )
 
 
@@ -144,19 +186,18 @@ def leaderboard_html(board: pd.DataFrame, rows: int = 20) -> str:
 
 
 def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The best schedules and all named ones: mean losses and their 95 % intervals."""
+    """The best schedules and all named ones: expected losses and their 95 % intervals."""
     figure, axes = one_panel(axes, 5.4, 4.8)
     shown = board[(board["rank"] <= _ROWS_OF_THE_PLOT) | (board["pattern"] != "")]
     shown = shown.reset_index(drop=True)
     colors = np.where(shown["pattern"] != "", ORANGE, BLUE)
     faces = np.where(shown["indistinguishable"], colors, "white")
-    width = shown["loss_high"] - shown["loss"]
-    spread = (shown["loss"] - width, shown["loss"], shown["loss"] + width)
+    spread = (shown["loss_low"], shown["loss"], shown["loss_high"])
     intervals(axes, *spread, shown.index, colors, c=faces)
     labels = [f"{row.pattern or row.candidate}  ({row.blocks}x)" for row in shown.itertuples()]
     axes.set_yticks(shown.index, labels, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("mean validation loss (nats) and 95 % interval")
+    axes.set_xlabel("expected validation loss (nats) and 95 % interval")
     equal = int(board["indistinguishable"].sum()) - 1
     axes.set_title(
         f"{equal} of {len(board) - 1} others: statistically indistinguishable from the best\n"

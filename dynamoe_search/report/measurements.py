@@ -8,7 +8,7 @@ import pandas as pd
 
 from dynamoe_search.measure.quantities import MEASURED, MEASURES
 from dynamoe_search.report.table import Column, Table, numbers
-from dynamoe_search.report.wording import percents, plus_minus
+from dynamoe_search.report.wording import half_interval, percents, plus_minus
 
 
 def measured_tables(
@@ -35,7 +35,7 @@ def measured_tables(
         columns = [Column("schedule", is_name=True), *numbers(*headers, "blocks")]
         cells = []
         for row in shown.to_dict("records"):
-            width = [plus_minus(row[f"{name}_high"] - row[name], ".2g") for name in of_it]
+            width = [plus_minus(half_interval(row, name), ".2g") for name in of_it]
             values = [f"{row[name]:.3g}{ends}" for name, ends in zip(of_it, width, strict=True)]
             cells.append([row["candidate"], *values, str(row["blocks"])])
         tables.append(Table(columns, cells, f"{measure}, ± 95 %"))

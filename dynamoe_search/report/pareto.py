@@ -19,7 +19,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, label_points, lay_out, panels
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
-from dynamoe_search.report.wording import enumerated, named
+from dynamoe_search.report.wording import enumerated, half_interval, named
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
@@ -91,7 +91,7 @@ def _best(feasible: pd.DataFrame, name: str, objectives: Sequence[str]) -> str:
     ]
     extreme = "Least" if objective.minimize else "Most"
     return (
-        f"{extreme} {objective.label}: {named(row['pattern'], row['candidate'])},"
+        f"{extreme} expected {objective.label}: {named(row['pattern'], row['candidate'])},"
         f" {_number(row[name], row[name])} {objective.unit}{interval}{''.join(others)}."
     )
 
@@ -109,7 +109,7 @@ def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int = 20)
     """The first rows, up to this number, and below them the first of each named schedule."""
     units = "; ".join(f"{name} ({OBJECTIVES[name].unit})" for name in objectives)
     marks = "; ".join(f"{mark} {state}" for state, mark in _MARKS.items() if mark.strip())
-    caption = f"{marks}; {units}; means over the seed blocks trained, ± 95 %"
+    caption = f"{marks}; {units}; expected over all seeds, ± 95 %"
     columns = [*texts(""), Column("candidate", is_name=True), *numbers(*objectives)]
     columns += [*texts("pattern", "shape"), *numbers("blocks")]
     cells = []
@@ -138,8 +138,7 @@ def _shape(row: pd.Series) -> str:
 def _plus_minus(row: pd.Series, name: str) -> str:
     if math.isinf(row[name]):
         return ""
-    # One end can be cut off, at 0 or at the largest possible value.
-    width = max(row[f"{name}_high"] - row[name], row[name] - row[f"{name}_low"])
+    width = half_interval(row, name)
     return "" if width == 0 else f" ± {_number(width, row[name])}"
 
 

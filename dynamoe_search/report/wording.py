@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from textwrap import TextWrapper
+from typing import Any
 
 _PARAGRAPH = TextWrapper(100, break_long_words=False, break_on_hyphens=False)
 _BULLET = TextWrapper(100, "- ", "  ", break_long_words=False, break_on_hyphens=False)
@@ -24,6 +25,18 @@ def number(value: float, form: str) -> str:
 def plus_minus(width: float, form: str) -> str:
     """Half an interval, to be written after its middle."""
     return f" ± {number(width, form)}"
+
+
+def half_interval(row: Any, name: str) -> float:
+    """From a mean to the farther end of its interval; one end can be cut off at a bound.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of a table that has the columns `name`, and that with ``_low`` and ``_high``.
+    name : str
+    """
+    return float(max(row[f"{name}_high"] - row[name], row[name] - row[f"{name}_low"]))
 
 
 def percents(share: float) -> str:

@@ -13,12 +13,14 @@ import torch
 from joblib import cpu_count
 
 from dynamoe_search.data import ImageData, TextData
+from dynamoe_search.decision.leaderboard import rank_candidates
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.events import Event, Log
 from dynamoe_search.log.heartbeat import GRACE, FailureDetector
 from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
+from dynamoe_search.log.table import runs_table
 from dynamoe_search.models import Model
 from dynamoe_search.plan.confirmation import Confirmation, loss_alone, plan_confirmation
 from dynamoe_search.plan.plan import DataShape, Plan, make_plan
@@ -28,7 +30,7 @@ from dynamoe_search.run.networks import TrainedNetwork, find_run, trained_networ
 from dynamoe_search.run.progress import Overview, Snapshot
 from dynamoe_search.run.ray import RayCluster, run_on_ray
 from dynamoe_search.run.worker import Job, check_data, load_study_data
-from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
+from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy
 from dynamoe_search.training.settings import CurvePoint
 
 Ending = Literal["finished", "exhausted", "interrupted"]
@@ -121,7 +123,7 @@ def run_confirmation(
     with open_log(session.storage, create=False) as log, _alone(log, session.storage):
         state, study_file, data = _read(session, log)
         plan = make_plan(loss_alone(study_file), data)
-        in_order = leaders(state.search, study_file.search)
+        in_order = _in_order(state.search, study_file)
         confirmation = plan_confirmation(
             state.confirmation, plan, in_order, _mean_active(state.search), seeds, margin
         )
@@ -157,7 +159,7 @@ def network_of_study(
     check_device(device)
     with open_log(session.storage, create=False) as log:
         state, study_file, data = _read(session, log, device)
-    leading = leaders(state.search, study_file.search)
+    leading = _in_order(state.search, study_file)
     found = find_run(state.search, leading[0] if leading else None, run, candidate)
     plan = make_plan(study_file, data)
     return trained_network(found, plan, data, session.folder, device, on_start, on_evaluation)
@@ -223,6 +225,14 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
         return "interrupted"
     overview.read()
     return "finished" if overview.is_over() else "exhausted"
+
+
+def _in_order(progress: Progress, study_file: StudyFile) -> list[str]:
+    """The candidates that have results, best first, as the leaderboard has them."""
+    runs = runs_table(progress.runs, study_file)
+    if not (runs["state"] == "complete").any():
+        return []
+    return list(rank_candidates(runs, study_file.search.objectives)["candidate"])
 
 
 def _mean_active(progress: Progress) -> dict[str, list[float]]:

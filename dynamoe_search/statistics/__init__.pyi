@@ -44,10 +44,13 @@ from .intervals import (
     half_width as half_width,
 )
 from .intervals import (
-    least_significant_difference as least_significant_difference,
-)
-from .intervals import (
     pooled_noise as pooled_noise,
+)
+from .noise import (
+    NoiseCheck as NoiseCheck,
+)
+from .noise import (
+    check_noise as check_noise,
 )
 from .pairwise import (
     PairwiseComparison as PairwiseComparison,
@@ -75,4 +78,13 @@ from .shrinkage import (
 )
 from .shrinkage import (
     paired_means as paired_means,
+)
+from .two_way import (
+    TwoWay as TwoWay,
+)
+from .two_way import (
+    estimate_means as estimate_means,
+)
+from .two_way import (
+    fit_two_way as fit_two_way,
 )

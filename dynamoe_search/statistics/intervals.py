@@ -1,8 +1,7 @@
-"""How uncertain the mean of a few seed blocks is, and which means differ significantly.
+"""Pooled noise, intervals of single means, and the range of many.
 
-All candidates of a study are assumed to have the same noise. Its standard deviation is pooled over
-the candidates that were trained more than once, so that a candidate that was trained once has an
-interval, too.
+These are for means that nobody picked for being low or high, and whose values are independent. The
+candidates of a study are neither: see `dynamoe_search.statistics.two_way`.
 """
 
 from __future__ import annotations
@@ -73,30 +72,6 @@ def half_width(noise: Noise, blocks: ArrayLike) -> NDArray[np.float64]:
     """
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, noise.degrees)  # NaN for 0 degrees
     return np.asarray(quantile * noise.deviation / np.sqrt(np.asarray(blocks, dtype=np.float64)))
-
-
-def least_significant_difference(
-    noise: Noise, blocks: ArrayLike, other_blocks: ArrayLike, groups: int
-) -> NDArray[np.float64]:
-    """The difference of two means above which it is significant, at 5 % for all pairs together.
-
-    Tukey and Kramer: q s sqrt((1/n1 + 1/n2) / 2), with q the studentized range of `groups` means.
-    It holds for all pairs at once, so also for a pair that was picked for being extreme. Infinite
-    where the noise is unknown.
-
-    Parameters
-    ----------
-    noise : Noise
-    blocks, other_blocks : array_like of int
-        The blocks that each mean is of.
-    groups : int
-        The number of means that are compared.
-    """
-    share = (1 / np.asarray(blocks, float) + 1 / np.asarray(other_blocks, float)) / 2
-    if noise.degrees == 0:
-        return np.full(share.shape, np.inf)
-    quantile = studentized_range(max(groups, 2), noise.degrees)
-    return np.asarray(quantile * noise.deviation * np.sqrt(share))
 
 
 @cache  # takes a quarter of a second

@@ -8,7 +8,7 @@ from itertools import combinations
 import pandas as pd
 
 from dynamoe_search.statistics.intervals import studentized_range
-from dynamoe_search.statistics.shrinkage import expected_means, paired_means
+from dynamoe_search.statistics.shrinkage import paired_means
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class PairwiseComparison:
         The least significant difference of two means, at 5 % for all pairs together (Tukey).
     pairs, distinguishable : int
         The number of pairs, and of those that differ by more than `difference`.
-    indistinguishable : tuple of str
-        The candidates that are statistically indistinguishable from the best, which is the first;
-        best first.
-    expected_best : float
-        The expected true mean of the best, which was picked for being best.
     """
 
     candidates: int
@@ -44,8 +39,6 @@ class PairwiseComparison:
     difference: float
     pairs: int
     distinguishable: int
-    indistinguishable: tuple[str, ...]
-    expected_best: float
 
     @property
     def reliability(self) -> float:
@@ -65,14 +58,13 @@ def compare_pairs(losses: pd.DataFrame) -> PairwiseComparison:
     --------
     >>> losses = pd.DataFrame({0: [1.0, 2.1, 2.0], 1: [1.2, 2.0, 2.1]}, index=["a", "b", "c"])
     >>> found = compare_pairs(losses)
-    >>> found.distinguishable, found.pairs, found.indistinguishable
-    (2, 3, ('a',))
+    >>> found.distinguishable, found.pairs
+    (2, 3)
     """
     found = paired_means(losses.to_numpy())
     candidates, seeds = losses.shape
     difference = studentized_range(candidates, (candidates - 1) * (seeds - 1)) * found.error
     pairs = [abs(a - b) > difference for a, b in combinations(found.means.tolist(), 2)]
-    means = pd.Series(found.means, index=losses.index).sort_values(kind="stable")
     return PairwiseComparison(
         candidates=candidates,
         seeds=seeds,
@@ -82,6 +74,4 @@ def compare_pairs(losses: pd.DataFrame) -> PairwiseComparison:
         difference=difference,
         pairs=len(pairs),
         distinguishable=sum(pairs),
-        indistinguishable=tuple(means.index[means - means.iloc[0] <= difference]),
-        expected_best=float(expected_means(found.means, found.error).min()),
     )

@@ -13,12 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.statistics.candidates import complete_runs, describe_candidates
-from dynamoe_search.statistics.intervals import (
-    Noise,
-    half_width,
-    least_significant_difference,
-    pooled_noise,
-)
+from dynamoe_search.statistics.two_way import estimate_means, fit_two_way
 
 
 @dataclass(frozen=True)
@@ -110,18 +105,19 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
     -------
     DataFrame
         One row per candidate, the front first, then by the first objective: ``candidate``,
-        ``schedule``, ``settings``, ``pattern``, ``group``, ``blocks``; for each objective its mean,
-        under its name, with ``_low`` and ``_high`` (95 % intervals from the noise pooled over the
-        study; NaN where nothing was trained twice); ``feasible``; ``on_front``;
-        ``maybe_on_front``. The pooled noise fits ``gradient_noise`` only roughly, since large
-        values scatter more: intervals are too wide for small values and too narrow for large ones.
+        ``schedule``, ``settings``, ``pattern``, ``group``, ``blocks``; for each objective its
+        expected mean over all seeds, under its name, with ``_low`` and ``_high`` (95 % intervals,
+        see `dynamoe_search.statistics.estimate_means`; NaN where nothing was trained twice);
+        ``feasible``; ``on_front``; ``maybe_on_front``. The noise is assumed to be the same for all,
+        which fits ``gradient_noise`` only roughly, since large values scatter more: intervals are
+        too wide for small values and too narrow for large ones.
 
         Candidates that are not feasible (see `describe_candidates`) are not on the front, and
         dominate none.
 
         ``on_front`` compares the means. ``maybe_on_front`` is False only where another candidate
-        is ahead by more than the least significant difference in every objective (Tukey and
-        Kramer, 5 % for all pairs of feasible candidates). In an objective without noise, such as
+        is ahead by more than the least significant difference in every objective (5 % for all
+        pairs, see `dynamoe_search.statistics.TwoWay.margins`). In an objective without noise, as
         the FLOPs of a router of fixed K, any lead is enough, and an equal value does not protect.
         An infinite value is worse than a finite one, whatever the noise. Where the noise is
         unknown, it is True for all. The whole front is included.
@@ -145,25 +141,21 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
     complete = complete_runs(runs)
     columns = [_column(name, complete) for name in objectives]
     minimize = [OBJECTIVES[name].minimize for name in objectives]
-    grouped = complete.groupby("candidate", sort=True)
     table = describe_candidates(complete)
     feasible = table.pop("feasible").to_numpy()
-    noises = [_noise(complete[column], complete["candidate"]) for column in columns]
-    for name, column, noise in zip(objectives, columns, noises, strict=True):
-        # The mean of equal numbers can differ from them by rounding; equal FLOPs must stay equal.
-        mean = grouped[column].mean().clip(grouped[column].min(), grouped[column].max())
-        width = half_width(noise, table["blocks"])
-        table[name], table[f"{name}_low"] = mean, (mean - width).clip(lower=0)
-        table[f"{name}_high"] = (mean + width).clip(upper=OBJECTIVES[name].largest)
+    margins = []
+    for name, column in zip(objectives, columns, strict=True):
+        recorded = complete[column], complete["candidate"], complete["block"]
+        estimates = estimate_means(*recorded).clip(lower=0, upper=OBJECTIVES[name].largest)
+        table[[name, f"{name}_low", f"{name}_high"]] = estimates
+        margins.append(_margins(*recorded, table.index[feasible]))
     points = _less_is_better(table[list(objectives)], minimize)
     table["feasible"] = feasible
     for column in ("on_front", "maybe_on_front"):
         table[column] = False
     every = [True] * len(minimize)
     table.loc[feasible, "on_front"] = pareto_front(points[feasible], every)
-    table.loc[feasible, "maybe_on_front"] = _not_surely_dominated(
-        points[feasible], noises, table["blocks"].to_numpy()[feasible]
-    )
+    table.loc[feasible, "maybe_on_front"] = _not_surely_dominated(points[feasible], margins)
     order = np.lexsort((points[:, 0], ~table["on_front"]))
     return table.reset_index().iloc[order].reset_index(drop=True)
 
@@ -191,26 +183,35 @@ def _column(name: str, complete: pd.DataFrame) -> str:
     return column
 
 
-def _noise(values: pd.Series, groups: pd.Series) -> Noise:
-    """The pooled noise of finite values; exactly 0 where values never differ within a group."""
-    finite = values[np.isfinite(values)]
-    noise = pooled_noise(finite, groups[finite.index])
-    if noise.degrees and (finite.groupby(groups).nunique() == 1).all():
-        return Noise(0.0, noise.degrees)
-    return noise
+def _margins(
+    values: pd.Series, candidates: pd.Series, blocks: pd.Series, compared: pd.Index
+) -> NDArray[np.float64]:
+    """The least significant leads of the candidates to compare; shape (n, n).
+
+    Where one of two has no finite value there is no noise to hide their difference.
+    """
+    margins = np.zeros((len(compared),) * 2)
+    if not np.isfinite(values).any():
+        return margins
+    posterior = fit_two_way(values, candidates, blocks)
+    places = posterior.candidates.get_indexer(compared)
+    known = np.flatnonzero(places >= 0)
+    if math.isnan(posterior.noise):
+        margins[:] = np.inf
+    margins[np.ix_(known, known)] = posterior.margins(places[known])[:, places[known]]
+    return margins
 
 
 def _not_surely_dominated(
-    points: NDArray[np.float64], noises: Sequence[Noise], blocks: NDArray[np.int64]
+    points: NDArray[np.float64], margins: Sequence[NDArray[np.float64]]
 ) -> NDArray[np.bool_]:
     """Which points no other point dominates by significant leads; shape (n,)."""
     count = len(points)
     never_behind = np.ones((count, count), dtype=bool)
     ahead = np.zeros((count, count), dtype=bool)
-    for values, noise in zip(points.T, noises, strict=True):
+    for values, margin in zip(points.T, margins, strict=True):
         with np.errstate(invalid="ignore"):  # the difference of two infinite values is NaN
             lead = values - values[:, None]
-        margin = least_significant_difference(noise, blocks[:, None], blocks, groups=count)
         beyond_noise = lead > margin
         never_behind &= beyond_noise | ((margin == 0) & (lead >= 0))
         ahead |= beyond_noise

@@ -1,10 +1,12 @@
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.report import leaderboard
-from dynamoe_search.report.leaderboard import leaderboard_html, leaderboard_table
+from dynamoe_search.report.leaderboard import leaderboard_html, leaderboard_table, noise_sentences
 from tests.report.shown import shown
 
 
@@ -36,7 +38,7 @@ def made_up_runs(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd
 
 
 CLEAR = made_up_runs(
-    {"3-1": [1.00, 1.01, 0.99], "2-2": [1.01, 1.02, 1.00], "1-3": [2.0, 2.01, 1.99]},
+    {"3-1": [1.00, 1.02, 0.98], "2-2": [1.02, 1.00, 1.01], "1-3": [2.0, 1.98, 2.01]},
     {"1-3": "ascending", "2-2": "uniform"},
 )
 
@@ -47,12 +49,19 @@ def answer(runs: pd.DataFrame) -> list[str]:
 
 def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     text = "\n".join(answer(CLEAR))
-    assert "Best schedule: 3-1, validation loss 1.0000 (3 seed blocks, 95 % interval" in text
+    loss, low, high = make_leaderboard(CLEAR).loc[0, ["loss", "loss_low", "loss_high"]]
+    assert (
+        f"Best schedule: 3-1, expected validation loss {loss:.4f} (95 % interval {low:.4f} to"
+        f" {high:.4f}; mean of 3 seed blocks 1.0000)." in text
+    )
     assert "Best named schedule: uniform (2-2)" in text
-    assert "ahead by 0.0100: that is not more than noise" in text
-    assert "1 of the 2 other schedules is statistically indistinguishable from the best" in text
+    assert "expected to be ahead by 0.0100: that is not more than noise" in text
+    assert (
+        "1 of the 2 other schedules is statistically indistinguishable from the best (95 % for the"
+        " whole table, where noise is about normal, and alike for all)." in text
+    )
 
-    clearly = made_up_runs({"3-1": [1.0, 1.01], "2-2": [2.0, 2.01]}, {"2-2": "uniform"})
+    clearly = made_up_runs({"3-1": [1.0, 1.01, 1.02], "2-2": [2.0, 2.02, 2.01]}, {"2-2": "uniform"})
     assert "that is more than noise" in "\n".join(answer(clearly))
 
     once = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {"2-2": "uniform"})
@@ -63,6 +72,30 @@ def test_sentences_claim_no_more_than_the_noise_allows() -> None:
 
     pattern = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {"3-1": "descending"})
     assert "Best schedule: 3-1, the named schedule descending" in answer(pattern)[0]
+
+
+@pytest.mark.parametrize(
+    ("noise", "found"),
+    [
+        ("normal", "Nothing speaks against that."),
+        ("heavy", "This speaks for heavier tails and unequal noise: a candidate may be called"),
+        ("unequal", "and unequal noise: a candidate may be called worse than the best more often"),
+    ],
+)
+def test_the_recorded_noise_is_tested(noise: str, found: str) -> None:
+    generator = np.random.default_rng(0)
+    losses = generator.normal(1, 0.01, (12, 4))
+    if noise == "heavy":
+        losses[3, 2] += 0.2
+    if noise == "unequal":
+        losses[:4] += generator.normal(0, 0.1, (4, 4))
+    runs = made_up_runs({f"{n}-1": list(row) for n, row in enumerate(losses, start=1)}, {})
+    (sentence,) = noise_sentences(runs)
+    assert sentence.startswith("Intervals and comparisons assume noise that is about normal, and")
+    assert "In the 48 runs of the 12 candidates with several blocks its excess kurtosis" in sentence
+    assert found in sentence
+    once = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {})
+    assert "too little was trained twice" in noise_sentences(once)[0]
 
 
 def test_what_was_not_held_equal_is_said() -> None:
@@ -85,7 +118,13 @@ def test_the_best_and_the_named_schedules_are_in_the_table() -> None:
     table = leaderboard_table(make_leaderboard(CLEAR), rows=1)
     assert [row[2] for row in table.rows] == ["3-1", "2-2", "1-3"]
     assert [row[1] for row in table.rows] == ["≈", "≈", ""]
-    assert table.rows[0][3].startswith("1.0000 ± 0.0141")
+    board = make_leaderboard(CLEAR)
+    width = (board["loss_high"] - board["loss"]).combine(board["loss"] - board["loss_low"], max)
+    assert [row[3] for row in table.rows] == [
+        f"{loss:.4f} ± {half:.4f}" for loss, half in zip(board["loss"], width, strict=True)
+    ]
+    mean = [column.header for column in table.columns].index("mean")
+    assert [row[mean] for row in table.rows] == ["1.0000", "1.0100", "1.9967"]
     assert table.emphasized == {0}
     once = make_leaderboard(made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {}))
     assert [row[3] for row in leaderboard_table(once).rows] == ["1.0000 ± ?", "2.0000 ± ?"]

@@ -5,7 +5,6 @@ from scipy import stats
 
 from dynamoe_search.statistics.intervals import (
     half_width,
-    least_significant_difference,
     pooled_noise,
     studentized_range,
 )
@@ -53,37 +52,8 @@ def test_the_studentized_range_of_two_means_is_students(degrees: int) -> None:
     assert studentized_range(2, degrees) == pytest.approx(2**0.5 * stats.t.ppf(0.975, degrees))
 
 
-def test_the_least_significant_difference_against_scipys_tukey_test() -> None:
-    generator = np.random.default_rng(2)
-    samples = [generator.normal(0.4 * shift, 1, size=n) for shift, n in enumerate((4, 6, 5))]
-    values = pd.Series(np.concatenate(samples))
-    groups = pd.Series(np.repeat(["a", "b", "c"], [4, 6, 5]))
-    noise = pooled_noise(values, groups)
-    interval = stats.tukey_hsd(*samples).confidence_interval(0.95)
-    for first in range(3):
-        for second in range(first):
-            expected = (interval.high - interval.low)[first, second] / 2
-            sizes = len(samples[first]), len(samples[second])
-            margin = least_significant_difference(noise, *sizes, groups=3)
-            assert margin == pytest.approx(expected, rel=1e-4)
-
-
-def test_equal_schedules_rarely_differ_significantly() -> None:
-    """The error rate that matters: the best of many equals, picked for being best."""
-    generator = np.random.default_rng(3)
-    significant = 0
-    groups = pd.Series(np.repeat(np.arange(12), 3))
-    for _ in range(300):
-        values = pd.Series(generator.normal(size=36))
-        means = values.groupby(groups).mean()
-        margin = least_significant_difference(pooled_noise(values, groups), 3, 3, groups=12)
-        significant += means.max() - means.min() > margin
-    assert significant / 300 < 0.08
-
-
 def test_nothing_is_known_where_nothing_was_trained_twice() -> None:
     noise = pooled_noise(pd.Series([1.0, 2.0]), pd.Series(["a", "b"]))
     assert noise.degrees == 0
     assert np.isnan(noise.deviation)
     assert np.isnan(half_width(noise, [1, 1])).all()
-    assert np.isinf(least_significant_difference(noise, 1, [1, 1], groups=2)).all()

@@ -28,20 +28,14 @@ def test_wide_differences_are_significant() -> None:
     generator = np.random.default_rng(1)
     found = compare_pairs(losses_of(generator, np.array([0.0, 0.1, 20.0, 40.0]), seeds=6))
     assert (found.pairs, found.distinguishable) == (6, 5)
-    assert set(found.indistinguishable) == {0, 1}
     assert found.p_value < 1e-6
     assert found.reliability > 0.99
     assert found.error == pytest.approx(1 / np.sqrt(6), rel=0.4)
 
 
-def test_the_best_of_many_equals_is_expected_to_be_like_all() -> None:
-    losses = losses_of(np.random.default_rng(2), np.zeros(100), seeds=5)
-    found = compare_pairs(losses)
-    means = losses.mean(axis=1)
+def test_the_spread_of_many_equals_is_mostly_noise() -> None:
+    found = compare_pairs(losses_of(np.random.default_rng(2), np.zeros(100), seeds=5))
     assert found.distinguishable == 0
-    assert len(found.indistinguishable) == 100
-    assert found.indistinguishable[0] == means.idxmin()
-    assert means.mean() - found.expected_best < 0.3 * (means.mean() - means.min())
     assert found.reliability < 0.4
 
 
@@ -52,6 +46,5 @@ def test_effects_of_seeds_change_nothing(seed: int, shift: float, scale: float) 
     of_seed = np.array([shift, 0, -2 * shift])
     found, other = compare_pairs(losses), compare_pairs(scale * (losses + of_seed))
     assert other.distinguishable == found.distinguishable
-    assert other.indistinguishable == found.indistinguishable
     assert other.difference == pytest.approx(scale * found.difference)
     assert other.p_value == pytest.approx(found.p_value, rel=1e-6)

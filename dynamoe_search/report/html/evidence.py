@@ -12,12 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dynamoe_search.bounds.budget import sample_family
-from dynamoe_search.decision.leaderboard import make_leaderboard
+from dynamoe_search.decision.leaderboard import make_leaderboard, rank_candidates
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.table import measurement_table
-from dynamoe_search.measure.quantities import with_measured
 from dynamoe_search.schedules import Schedule, allocate_batch, make_family, stretch
-from dynamoe_search.statistics.pareto import make_pareto_table
 
 if TYPE_CHECKING:
     from dynamoe_search.plan.confirmation import Confirmation
@@ -82,7 +80,7 @@ class Evidence:
     @cached_property
     def front(self) -> pd.DataFrame:
         """The Pareto table of the objectives, with what was measured."""
-        return with_measured(make_pareto_table(self.runs, self.objectives), self.runs)
+        return rank_candidates(self.runs, self.objectives)
 
     @cached_property
     def of_interest(self) -> dict[str, str]:

@@ -100,12 +100,13 @@ def confirmed(evidence: Evidence) -> Section:
 def best_schedules(evidence: Evidence) -> Section:
     """The best schedules, and all named ones, by their loss."""
     caption = (
-        "The best schedules and all named ones by mean validation loss, with 95 % intervals from"
-        " the noise pooled over the study."
+        "The best schedules and all named ones by expected validation loss, with 95 % intervals"
+        " that hold for the best one, too."
     )
     figures = {caption: leaderboard.plot_leaders(evidence.board)}
     table = leaderboard.leaderboard_table(evidence.board, _ROWS)
-    return Section(_dense_baselines(evidence), figures, [table])
+    sentences = [*leaderboard.noise_sentences(evidence.runs), *_dense_baselines(evidence)]
+    return Section(sentences, figures, [table])
 
 
 def _dense_baselines(evidence: Evidence) -> list[str]:
