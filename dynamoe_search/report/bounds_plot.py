@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
-from dynamoe_search.report.figure import GRAY, panels
+from dynamoe_search.report.figure import GRAY, in_own_style, panels
 
 # Seaborn's palette "colorblind".
 _COLORS = (
@@ -22,6 +22,7 @@ _MOST_TOKENS = 10  # batches of 1 to 2^10 tokens
 _FAMILY_ROW = "the family"
 
 
+@in_own_style
 def plot_bounds(
     budget: ExpertBudget,
     scores: pd.DataFrame,

@@ -18,7 +18,7 @@ from dynamoe_search.claims.verdicts import (
     UNDECIDED,
     VERDICTS,
 )
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, forest, panels
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, forest, in_own_style, panels
 from dynamoe_search.report.rendering import render
 from dynamoe_search.report.wording import span
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
@@ -203,6 +203,7 @@ def _all_of(values: pd.Series) -> str:
     return ", ".join(sorted(values.dropna().astype(str).unique())) or "unknown"
 
 
+@in_own_style
 def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
     """Every effect with its interval, a panel for each claim; None where there is none yet."""
     shown = verdicts[verdicts["verdict"].ne(NOT_RUN) & verdicts["effect"].notna()]

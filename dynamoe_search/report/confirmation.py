@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, forest, one_panel
+from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, forest, in_own_style, one_panel
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import counted, named, number, p_value
 from dynamoe_search.statistics.comparison import ERROR_RATE, MOST_SEEDS, POWER
@@ -165,6 +165,7 @@ def confirmation_table(table: pd.DataFrame, reference: str, margin: float) -> Ta
     return Table([*columns, *numbers("loss", "95 %", "p", "pairs")], rows, "", caption, {0})
 
 
+@in_own_style
 def plot_confirmation(
     table: pd.DataFrame, reference: str, margin: float, axes: Axes | None = None
 ) -> Figure:

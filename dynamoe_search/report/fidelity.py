@@ -12,7 +12,16 @@ import numpy as np
 import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel, panels
+from dynamoe_search.report.figure import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    in_own_style,
+    legend_below,
+    one_panel,
+    panels,
+)
 from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import number, percents
 from dynamoe_search.statistics.fidelity import (
@@ -125,6 +134,7 @@ def fidelity_table(correlations: pd.DataFrame) -> Table:
     return Table(columns, rows, "", caption)
 
 
+@in_own_style
 def plot_fidelity(runs: pd.DataFrame) -> Figure:
     """How well early looks predict the end, beside the learning curves.
 
@@ -139,6 +149,7 @@ def plot_fidelity(runs: pd.DataFrame) -> Figure:
     return figure
 
 
+@in_own_style
 def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """How well the order of candidates at each point of the training agrees with the final one.
 
@@ -175,6 +186,7 @@ def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     return figure
 
 
+@in_own_style
 def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The learning curves: the validation loss over the training, of each run.
 

@@ -6,9 +6,11 @@ which share modules with plots, do not wait for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,9 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Arguments = ParamSpec("Arguments")
+Drawn = TypeVar("Drawn")
 
 # Okabe and Ito's colors, which people with any kind of color vision can distinguish.
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -35,6 +40,32 @@ INK, PAPER = "#010101", "#fefefe"
 COLOR_MAP = "cividis"  # read equally well with every kind of color vision, and in gray
 
 
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw in our style, whatever the user's settings of matplotlib are."""
+    import seaborn as sns
+    from matplotlib import style
+
+    # In SVG text stays text: it can be searched and read out, and is small.
+    with style.context(["default", sns.axes_style("ticks"), {"svg.fonttype": "none"}]):
+        yield
+
+
+def in_own_style(plot: Callable[Arguments, Drawn]) -> Callable[Arguments, Drawn]:
+    """Let a plot have our style, unless it is drawn on the user's axes."""
+
+    @functools.wraps(plot)
+    def styled(*arguments: Arguments.args, **options: Arguments.kwargs) -> Drawn:
+        from matplotlib.axes import Axes
+
+        if any(isinstance(one, Axes) for one in (*arguments, *options.values())):
+            return plot(*arguments, **options)
+        with own_style():
+            return plot(*arguments, **options)
+
+    return styled
+
+
 def panels(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, Any]:
@@ -43,8 +74,7 @@ def panels(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    with sns.axes_style("ticks"):
-        grid = figure.subplots(rows, columns, squeeze=False, **options)
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
     sns.despine(figure)
     for axes in grid.flat:
         axes.title.set_wrap(True)
@@ -129,9 +159,7 @@ def lay_out(figure: Figure) -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure to a file, whose ending says the format."""
-    from matplotlib import rc_context
-
-    with rc_context({"svg.fonttype": "none"}):
+    with own_style():
         figure.savefig(path, dpi=150)
 
 

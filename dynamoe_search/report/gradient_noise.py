@@ -16,7 +16,7 @@ from matplotlib.ticker import LogFormatter
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import NETWORK
-from dynamoe_search.report.figure import LOOKS, one_panel
+from dynamoe_search.report.figure import LOOKS, in_own_style, one_panel
 from dynamoe_search.report.wording import counted
 
 
@@ -50,6 +50,7 @@ def noise_course(gradients: pd.DataFrame, by: str) -> pd.DataFrame:
     return course[np.isfinite(course["noise_scale"])].sort_values("fraction", kind="stable")
 
 
+@in_own_style
 def plot_gradient_noise(
     gradients: pd.DataFrame, names: Mapping[str, str], axes: Axes | None = None
 ) -> Figure:
@@ -64,6 +65,7 @@ def plot_gradient_noise(
     return _plot(noise_course(whole, "candidate").set_index("candidate"), names, "", axes)
 
 
+@in_own_style
 def plot_gradient_groups(
     gradients: pd.DataFrame, candidate: str, axes: Axes | None = None
 ) -> Figure:

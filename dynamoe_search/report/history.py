@@ -15,11 +15,21 @@ from matplotlib.figure import Figure
 
 from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.decision.regret import leaders_of_the_time
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel, panels
+from dynamoe_search.report.figure import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    in_own_style,
+    legend_below,
+    one_panel,
+    panels,
+)
 from dynamoe_search.report.leaderboard import plot_leaders
 from dynamoe_search.statistics.candidates import complete_runs
 
 
+@in_own_style
 def plot_search(runs: pd.DataFrame) -> Figure:
     """A search at a glance: its history, and its leaders with their intervals."""
     figure, grid = panels(1, 2, 11, 4.8, width_ratios=[1, 1.15])
@@ -28,6 +38,7 @@ def plot_search(runs: pd.DataFrame) -> Figure:
     return figure
 
 
+@in_own_style
 def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The loss of each run in the order in which they ended, and what is expected of the leader.
 
@@ -86,6 +97,7 @@ def _finding(curve: pd.DataFrame) -> str:
     )
 
 
+@in_own_style
 def plot_regret(curve: pd.DataFrame, board: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The regret of the leader after each run, against the best of the study."""
     figure, axes = one_panel(axes, 5.4, 3.8)

@@ -10,7 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, intervals, legend_below, one_panel
+from dynamoe_search.report.figure import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    in_own_style,
+    intervals,
+    legend_below,
+    one_panel,
+)
 from dynamoe_search.report.wording import percents
 from dynamoe_search.search.importance import CHANCE, EVALUATORS
 
@@ -80,6 +88,7 @@ def importance_sentences(table: pd.DataFrame) -> list[str]:
     ]
 
 
+@in_own_style
 def plot_importance(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The importance of each parameter, with its spread, beside that of pure chance."""
     summary = summarize_importance(table)

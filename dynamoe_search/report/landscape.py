@@ -21,6 +21,7 @@ from dynamoe_search.report.figure import (
     INK,
     ORANGE,
     PAPER,
+    in_own_style,
     label_points,
     lay_out,
     one_panel,
@@ -94,6 +95,7 @@ def _fitted(row: pd.Series) -> str:
     return f"{row['fitted']:.4f} ± {row['margin']:.4f} nats"
 
 
+@in_own_style
 def plot_landscape(
     landscape: Landscape, uncertainty: bool = False, axes: Axes | None = None
 ) -> Figure:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dynamoe_search.decision.leaderboard import differences_by_noise
-from dynamoe_search.report.figure import BLUE, ORANGE, intervals, one_panel
+from dynamoe_search.report.figure import BLUE, ORANGE, in_own_style, intervals, one_panel
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import (
@@ -185,6 +185,7 @@ def leaderboard_html(board: pd.DataFrame, rows: int = 20) -> str:
     return table_html(leaderboard_table(board, rows))
 
 
+@in_own_style
 def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """The best schedules and all named ones: expected losses and their 95 % intervals."""
     figure, axes = one_panel(axes, 5.4, 4.8)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from dynamoe_search.bounds.measured import MEASURED_AND_BOUNDED
 from dynamoe_search.report.bounds import nearly_equal
-from dynamoe_search.report.figure import BLUE, GRAY, panels
+from dynamoe_search.report.figure import BLUE, GRAY, in_own_style, panels
 from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import engineering, percents, span
 
@@ -95,6 +95,7 @@ def _cell(row: Mapping[str, float]) -> str:
     return f"{floor}{measured}{ceiling}"
 
 
+@in_own_style
 def plot_measured_bounds(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """Per quantity a panel, per candidate a bar from floor to ceiling and the measured point.
 

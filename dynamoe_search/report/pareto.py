@@ -16,7 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.report.figure import BLUE, GRAY, ORANGE, label_points, lay_out, panels
+from dynamoe_search.report.figure import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    in_own_style,
+    label_points,
+    lay_out,
+    panels,
+)
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import enumerated, half_interval, named
@@ -142,6 +150,7 @@ def _plus_minus(row: pd.Series, name: str) -> str:
     return "" if width == 0 else f" ± {_number(width, row[name])}"
 
 
+@in_own_style
 def plot_pareto(table: pd.DataFrame, objectives: Sequence[str]) -> Figure:
     """The candidates and their front, a panel for each pair of objectives.
 

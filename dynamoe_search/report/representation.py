@@ -17,6 +17,7 @@ from dynamoe_search.report.figure import (
     COLOR_MAP,
     GRAY,
     LOOKS,
+    in_own_style,
     one_panel,
     panels,
     write_in_cell,
@@ -26,6 +27,7 @@ _MOST_NUMBERED = 8  # layers whose pairs have room for a number
 _DARK = 0.6  # of the color scale: white can be read on it up to here, black beyond
 
 
+@in_own_style
 def plot_representation(ranks: pd.DataFrame, likeness: pd.DataFrame) -> Figure:
     """How varied the tokens are that enter each layer, and how similar those of two layers.
 
@@ -42,6 +44,7 @@ def plot_representation(ranks: pd.DataFrame, likeness: pd.DataFrame) -> Figure:
     return figure
 
 
+@in_own_style
 def plot_rank_shares(
     table: pd.DataFrame, names: Mapping[str, str], axes: Axes | None = None
 ) -> Figure:

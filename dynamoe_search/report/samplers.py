@@ -16,7 +16,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dynamoe_search.report.figure import BLUE, GRAY, GREEN, ORANGE, legend_below, one_panel
+from dynamoe_search.report.figure import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    in_own_style,
+    legend_below,
+    one_panel,
+)
 from dynamoe_search.report.table import Column, Table, numbers
 from dynamoe_search.report.wording import p_value
 from dynamoe_search.statistics.comparison import ERROR_RATE, difference_p_value, holm
@@ -198,6 +206,7 @@ def samplers_table(table: pd.DataFrame) -> Table:
     return Table(columns, rows, "", caption, emphasized)
 
 
+@in_own_style
 def plot_samplers(table: pd.DataFrame, known: KnownLosses, axes: Axes | None = None) -> Figure:
     """Regret after each training run, a line with its 95 % band for each sampler."""
     figure, axes = one_panel(axes, 8.5, 5.0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynamoe_search.report.figure import BLUE, equal_panels
+from dynamoe_search.report.figure import BLUE, equal_panels, in_own_style
 from dynamoe_search.report.table import Column, Table, texts
 from dynamoe_search.schedules import Schedule
 
@@ -59,6 +59,7 @@ def schedule_table(schedules: Mapping[str, Schedule], about: Mapping[str, str]) 
     return Table(columns, rows)
 
 
+@in_own_style
 def plot_schedules(schedules: Mapping[str, Schedule]) -> Figure:
     """Bars of the experts per layer, a panel for each schedule.
 

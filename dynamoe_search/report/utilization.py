@@ -17,6 +17,7 @@ from dynamoe_search.report.figure import (
     BLUE,
     COLOR_MAP,
     equal_panels,
+    in_own_style,
     one_panel,
     panels,
     write_in_cell,
@@ -35,6 +36,7 @@ _PANELS = {
 }
 
 
+@in_own_style
 def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """A heat map of the load: a row for each layer, a cell for each expert, the busiest first.
 
@@ -101,6 +103,7 @@ def _load_title(shares: Mapping[int, NDArray[np.float64]]) -> str:
     return f"{title}; layer {least} is the least even: its entropy is {evenness:.2f} ln N"
 
 
+@in_own_style
 def plot_utilization(history: pd.DataFrame) -> Figure:
     """How the use of experts changes over a training run: a panel per quantity, a line per layer.
 
@@ -154,6 +157,7 @@ def _history_title(history: pd.DataFrame) -> str:
     )
 
 
+@in_own_style
 def plot_active(table: pd.DataFrame) -> Figure:
     """How K spreads over the tokens, a panel for each router or layer.
 

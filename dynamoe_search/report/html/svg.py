@@ -10,7 +10,7 @@ import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from dynamoe_search.report.figure import lay_out
+from dynamoe_search.report.figure import lay_out, own_style
 
 # Black and white are the page's text and background, which it exchanges in the dark.
 _OF_THE_PAGE = {
@@ -49,11 +49,10 @@ def draw(figure: Figure, prefix: str, caption: str) -> Picture:
     caption : str
         What can be seen, also for those who cannot see it.
     """
-    lay_out(figure)
-    figure.set_layout_engine(None)  # else saving makes it again
     buffer = io.StringIO()
-    # Text as text: it can be searched and read out, and is small.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+    with own_style(), mpl.rc_context({"svg.hashsalt": prefix}):
+        lay_out(figure)
+        figure.set_layout_engine(None)  # else saving makes it again
         figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
     drawn = buffer.getvalue()
     body = _DROPPED.sub("", drawn[drawn.index(">", drawn.index("<svg")) + 1 :])
