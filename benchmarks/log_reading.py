@@ -57,7 +57,21 @@ def result_of(start: Start) -> RunResult:
     loss = 0.1 + sum(layer * count for layer, count in enumerate(counts)) / sum(counts) / 10 + noise
     curve = tuple(CurvePoint(part / 10, part, 1e8 * part, loss, 0.9) for part in range(1, 11))
     means = (2.0,) * len(counts)
-    return RunResult(1e9, 1000, 1.0, loss, 0.9, mean_active=means, layer_entropy=means, curve=curve)
+    return RunResult(
+        training_flops=1e9,
+        samples=1000,
+        fraction=1.0,
+        validation_loss=loss,
+        validation_accuracy=0.9,
+        active_experts=2.0,
+        mean_active=means,
+        total_parameters=135_082,
+        active_parameters=69_546.0,
+        flops_per_token=1e5,
+        utilization_entropy=0.9,
+        layer_entropy=means,
+        curve=curve,
+    )
 
 
 def history(plan: Plan, runs: int) -> list[Event]:
