@@ -24,7 +24,7 @@ PACKAGE = Path(dynamoe_search.__file__).parent
 ROOT = PACKAGE.parent
 # From bottom to top, as docs/ARCHITECTURE.md has it: each part knows only those before it.
 PARTS = (
-    *("errors", "schedules", "specification", "budgets", "models", "data", "training"),
+    *("errors", "files", "schedules", "specification", "budgets", "models", "data", "training"),
     *("statistics", "bounds", "measure", "decision", "plan", "log", "search", "run"),
     *("bench", "claims", "report", "plots", "study", "cli", "__main__"),
 )

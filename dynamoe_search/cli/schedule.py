@@ -134,8 +134,8 @@ def schedule_enumerate(
         console.print(f"... and {count - rows:,} more", highlight=False)
     if csv is not None:
 
-        def write() -> None:
-            with csv.open("w", encoding="utf-8") as file:
+        def write(beside: Path) -> None:
+            with beside.open("w", encoding="utf-8") as file:
                 file.write("schedule\n")
                 for schedule in enumerate_schedules(experts, layers, minimum, maximum):
                     file.write(f"{schedule}\n")
