@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.trial import TrialState
 
@@ -165,11 +166,11 @@ class Proposer:
         self._tell(trial, RunResult(measured=means))
 
     def _follow_start(self, start: Start) -> None:
-        if start.parameters is not None:
-            self._followed[start.key] = _Followed(self._trial_of(start))
+        if start.parameters is not None and (trial := self._trial_of(start)) is not None:
+            self._followed[start.key] = _Followed(trial)
         self._started.add(start.key)
 
-    def _trial_of(self, start: Start) -> optuna.Trial:
+    def _trial_of(self, start: Start) -> optuna.Trial | None:
         proposed, self._proposed = self._proposed, None
         if proposed is not None and proposed[0] == start.candidate:
             return proposed[1]
@@ -181,7 +182,7 @@ class Proposer:
                 self.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
         return self._ask_for(start)
 
-    def _ask_again(self, start: Start) -> optuna.Trial:
+    def _ask_again(self, start: Start) -> optuna.Trial | None:
         """Ask as another process has asked, so that the sampler is in the same state."""
         for passed_over in range(start.passed_over):
             candidate, trial = self._ask(passed_over)
@@ -193,8 +194,8 @@ class Proposer:
         self.study.tell(trial, state=TrialState.FAIL)
         return self._ask_for(start)
 
-    def _ask_for(self, start: Start) -> optuna.Trial:
-        """A trial of given parameters."""
+    def _ask_for(self, start: Start) -> optuna.Trial | None:
+        """A trial of given parameters; None where the search space has no such point."""
         assert start.parameters is not None
         search = self.plan.study.search
         sampler: optuna.samplers.BaseSampler = RandomSampler(seed=0)
@@ -204,8 +205,16 @@ class Proposer:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.sampler = PartialFixedSampler(dict(start.parameters), sampler)
         trial = self.study.ask()
-        suggest(trial, self.plan.family, self.plan.depth)
-        suggest_settings(trial, search.also)
+        try:
+            suggest(trial, self.plan.family, self.plan.depth)
+            suggest_settings(trial, search.also)
+        except ValueError:  # from Optuna: they are damaged
+            is_there = False
+        else:
+            is_there = _has(trial, start.parameters)
+        if not is_there:
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
         return trial
 
     def _follow_report(self, report: Report) -> None:
@@ -239,6 +248,15 @@ class Proposer:
                 str(constraint), constraint.violation(result.value(constraint.key))
             )
         self.study.tell(trial, [result.value(column) for column in self._objectives])
+
+
+def _has(trial: optuna.Trial, parameters: Mapping[str, float]) -> bool:
+    """Whether a trial has these parameters, and each lies where it may."""
+    return trial.params == parameters and all(
+        where.low <= parameters[name] <= where.high
+        for name, where in trial.distributions.items()
+        if isinstance(where, FloatDistribution | IntDistribution)
+    )
 
 
 def needs_run(candidate: str, progress: Progress, blocks: int) -> bool:
