@@ -202,16 +202,16 @@ class Proposer:
         if search.sampler in KEEPS_STATE:  # it counts this trial, too
             sampler = self._sampler(search.sampler, 0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore")  # as the sampler is experimental, and of odd values
             self.study.sampler = PartialFixedSampler(dict(start.parameters), sampler)
-        trial = self.study.ask()
-        try:
-            suggest(trial, self.plan.family, self.plan.depth)
-            suggest_settings(trial, search.also)
-        except ValueError:  # from Optuna: they are damaged
-            is_there = False
-        else:
-            is_there = _has(trial, start.parameters)
+            trial = self.study.ask()
+            try:
+                suggest(trial, self.plan.family, self.plan.depth)
+                suggest_settings(trial, search.also)
+            except ValueError:  # from Optuna: they are damaged
+                is_there = False
+            else:
+                is_there = _has(trial, start.parameters)
         if not is_there:
             self.study.tell(trial, state=TrialState.FAIL)
             return None

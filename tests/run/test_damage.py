@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def test_odd_parameters_of_a_run_harm_nobody(
     with open_log(study.storage, create=False) as log:
         log.append(started(start))
         log.append(finished(start, "complete"))
-    carry_out(small_study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        carry_out(small_study)
     assert_accounted_for(study, 12)
     assert capfd.readouterr() == ("", "")
 
