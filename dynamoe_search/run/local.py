@@ -80,13 +80,10 @@ class _Workers:
             for index in range(len(self.fractions)):
                 self._start(index)
             while True:
-                ended = self._ended()
-                for index, one in ended.items():
-                    if one.process.exitcode != 0:
-                        self._replace(index, one)
+                has_ended = self._replace_the_dead()
                 before, under_way = under_way, sum(self.fractions)
                 # A run that is no longer under way has been recorded.
-                recorded = bool(ended) or under_way < before
+                recorded = has_ended or under_way < before
                 if recorded or time.monotonic() - read_at > _SECONDS_BETWEEN_READINGS:
                     read_at = time.monotonic()
                     self.overview.read()
@@ -135,6 +132,15 @@ class _Workers:
             if self.detector.stands_still(one.name):
                 one.process.kill()
 
+    def _replace_the_dead(self) -> bool:
+        """Start workers in the place of those that died; whether any has ended."""
+        # A worker without a fork server ends when the last reference to its process is gone.
+        ended = self._ended()
+        for index, one in ended.items():
+            if one.process.exitcode != 0:
+                self._replace(index, one.complaint)
+        return bool(ended)
+
     def _ended(self) -> dict[int, _Process]:
         """The workers that have ended, by index; these are then forgotten."""
         ended = dict[int, _Process]()
@@ -148,11 +154,12 @@ class _Workers:
                 self.overview.release(one.name.__eq__)
         return ended
 
-    def _replace(self, index: int, dead: _Process) -> None:
+    def _replace(self, index: int, complaint: Connection) -> None:
         """Start a worker where one has died, unless that would not help."""
         deaths = self.overview.count_death()
-        with dead.complaint, suppress(EOFError, OSError):
-            raise RunFailed(dead.complaint.recv())
+        with complaint, suppress(EOFError, OSError):
+            if complaint.poll():
+                raise RunFailed(complaint.recv())
         if deaths >= _DEATHS_WITHOUT_PROGRESS:
             raise RunFailed(
                 f"{deaths} workers died one after another without finishing a run; try"
