@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dynamoe_search.decision.decision import Decision
 from dynamoe_search.decision.leaderboard import rank_candidates
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log, storage_of, the_only_study
@@ -187,11 +188,19 @@ class Study:
 
     @property
     def changes(self) -> list[str]:
-        """Sentences on how the study file was changed after the study had begun."""
+        """Sentences on how the study file was changed, and on what of the log is damaged."""
+        state = self._read()
         return [
-            f"The study file was changed after {change['after_runs']} training runs"
-            f" ({'; '.join(change['changes'])}): results from before and after are pooled."
-            for change in self._read().changes
+            *(
+                f"The study file was changed after {change['after_runs']} training runs"
+                f" ({'; '.join(change['changes'])}): results from before and after are pooled."
+                for change in state.changes
+            ),
+            *(
+                f"{name} of {self.storage} is damaged, or was written by another version: it is"
+                " left out."
+                for name in state.damaged
+            ),
         ]
 
     @property
@@ -247,7 +256,7 @@ class Study:
         else:
             from dynamoe_search.report.pareto import pareto_sentences
 
-            sentences = pareto_sentences(board, objectives)
+            sentences = [*pareto_sentences(board, objectives), *self.changes]
             equals = board.loc[board["on_front"], "candidate"]
         best = str(board["candidate"].iloc[0])
         return Decision(best, tuple(equals[equals != best]), tuple(sentences))
@@ -269,6 +278,7 @@ class Study:
         """
         runs, confirmation = self.training_runs("confirmation"), self._state.confirmation
         if confirmation is None:
+            self._state.refuse_damage(self.storage)
             raise InvalidInput(
                 f"{self.storage} has no confirmation yet; begin with: dynamoe-search confirm"
                 f" {self.path or 'STUDY'}"
@@ -331,7 +341,8 @@ class Study:
         html = make_report(self, progress)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(html, encoding="utf-8")
+            with replacing(path) as beside:
+                beside.write_text(html, encoding="utf-8")
         except OSError as error:
             raise InvalidInput(f"{path} cannot be written: {error}") from error
         return path
@@ -518,6 +529,7 @@ class Study:
         """The study file that the log has."""
         study_file = self._read().study_file
         if study_file is None:
+            self._state.refuse_damage(self.storage)
             raise InvalidInput(f"{self.storage} does not hold {self.title} yet; run it first")
         return study_file
 

@@ -24,8 +24,8 @@ PACKAGE = Path(dynamoe_search.__file__).parent
 ROOT = PACKAGE.parent
 # From bottom to top, as docs/ARCHITECTURE.md has it: each part knows only those before it.
 PARTS = (
-    *("errors", "untrusted", "schedules", "specification", "budgets", "models", "data", "training"),
-    *("statistics", "bounds", "measure", "decision", "plan", "log", "search", "run"),
+    *("errors", "untrusted", "files", "schedules", "specification", "budgets", "models", "data"),
+    *("training", "statistics", "bounds", "measure", "decision", "plan", "log", "search", "run"),
     *("bench", "claims", "report", "plots", "study", "cli", "__main__"),
 )
 LEVEL = {part: level for level, part in enumerate(PARTS)}

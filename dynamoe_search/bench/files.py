@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dynamoe_search.bench.table import COLUMNS, Bench
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.untrusted import parse_json, read_text, shown
 
@@ -115,10 +116,12 @@ def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{bench.name}{_ENDING}"
-    path.write_bytes(content)
+    with replacing(path) as beside:
+        beside.write_bytes(content)
     known = _checksums(folder) | {bench.name: hashlib.sha256(content).hexdigest()}
     lines = [f"{known[name]}  {name}{_ENDING}\n" for name in sorted(known)]
-    (folder / _CHECKSUMS).write_text("".join(lines), encoding="ascii")
+    with replacing(folder / _CHECKSUMS) as beside:
+        beside.write_text("".join(lines), encoding="ascii")
     return path
 
 

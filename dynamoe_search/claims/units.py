@@ -25,6 +25,7 @@ from dynamoe_search.claims.source import (
     Unit,
 )
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing
 from dynamoe_search.measure.routing_variance import gradient_variance
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import make_plan
@@ -294,9 +295,7 @@ def _routing_rows(measured: pd.DataFrame, by_seed: dict[int, int]) -> pd.DataFra
 
 
 def _write(table: ClaimTable, runs: pd.DataFrame) -> None:
-    """Write the whole file or nothing, so that an interrupt leaves no half of it."""
     whole = runs.assign(**asdict(table.unit))
     whole = whole[[*_KEYS, *whole.columns.drop(list(_KEYS))]]
-    written = table.path.with_suffix(".part")
-    whole.to_parquet(written, index=False, compression="zstd")
-    written.replace(table.path)
+    with replacing(table.path) as beside:
+        whole.to_parquet(beside, index=False, compression="zstd")

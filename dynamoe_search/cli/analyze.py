@@ -19,7 +19,6 @@ from dynamoe_search.cli.console import (
     open_study,
     save_plot,
     say,
-    write_file,
     write_table,
 )
 from dynamoe_search.errors import InvalidInput
@@ -156,7 +155,10 @@ def _write(found: NetworkAnalysis, follow: _Follower | None, folder: Path, candi
     from dynamoe_search.report.representation import plot_representation
     from dynamoe_search.report.utilization import plot_load, plot_utilization
 
-    write_file(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be made: {error}") from error
     tables = {
         field.name: getattr(found, field.name)
         for field in fields(found)

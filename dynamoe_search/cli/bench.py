@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dynamoe_search.cli.console import Name, Storage, StudyArgument, open_study, say, write_file
+from dynamoe_search.cli.console import Name, Storage, StudyArgument, open_study, say, write_text
 
 
 def bench(
@@ -37,9 +37,5 @@ def bench(
     path = write_bench(table, folder or TABLES)
     say(f"wrote {path} ({path.stat().st_size:,} bytes)")
     card = opened.folder / "README.md"
-
-    def write() -> None:
-        card.write_text(bench_card(table, f"dynamoe-search bench {study}"), encoding="utf-8")
-
-    write_file(card, write)
+    write_text(card, bench_card(table, f"dynamoe-search bench {study}"))
     say(f"wrote {card}")

@@ -18,8 +18,8 @@ from dynamoe_search.cli.console import (
     open_study,
     save_plot,
     say,
-    write_file,
     write_table,
+    write_text,
 )
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import DEFAULT_CONTRAST, Schedule
@@ -194,7 +194,7 @@ def bounds(
         say(f"wrote {csv}")
     if json is not None:
         record = _record(budget, table, extremes, met, machine, laws, sentences)
-        write_file(json, lambda: _write_json(json, record))
+        write_text(json, json_format.dumps(record, indent=2, allow_nan=False) + "\n")
         say(f"wrote {json}")
     if plot is not None:
         from dynamoe_search.report.bounds_plot import plot_bounds
@@ -310,7 +310,3 @@ def _record(
 def _numbers(table: pd.DataFrame) -> dict[str, Any]:
     """A table for JSON, which has no NaN: the deviation of a single number is one."""
     return dict(table.astype(object).where(table.notna(), None).to_dict())
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json_format.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")

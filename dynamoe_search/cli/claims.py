@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynamoe_search.cli.console import DataDirectory, Workers, save_plot, say, write_file
+from dynamoe_search.cli.console import DataDirectory, Workers, save_plot, say, write_text
 from dynamoe_search.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -112,9 +112,5 @@ def _write_page(folder: Path, tables: list[ClaimTable]) -> None:
         plot=_PLOT if figure is not None else None,
     )
     path = folder / "README.md"
-
-    def write() -> None:
-        path.write_text(page, encoding="utf-8")
-
-    write_file(path, write)
+    write_text(path, page)
     say(f"wrote {path}")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,22 +79,31 @@ def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> Non
     """Write a table as CSV or parquet: by `form`, or by the file's ending."""
     form = form or path.suffix.removeprefix(".")
     if form == "csv":
-        write_file(path, lambda: table.to_csv(path, index=False))
+        write_file(path, lambda beside: table.to_csv(beside, index=False))
     else:
-        write_file(path, lambda: table.to_parquet(path, index=False))
+        write_file(path, lambda beside: table.to_parquet(beside, index=False))
 
 
 def save_plot(figure: Figure, path: Path) -> None:
     """Write a figure, and say so."""
     from dynamoe_search.report.figure import save_figure
 
-    write_file(path, lambda: save_figure(figure, path))
+    write_file(path, lambda beside: save_figure(figure, beside))
     say(f"wrote {path}")
 
 
-def write_file(path: Path, write: Callable[[], None]) -> None:
-    """Call what writes a file; `InvalidInput` where it cannot be written."""
+def write_text(path: Path, text: str) -> None:
+    """Write a text."""
+    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all; `InvalidInput` where it cannot be written.
+
+    What writes it is told a path beside it.
+    """
     try:
-        write()
+        with replacing(path) as beside:
+            write(beside)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from error

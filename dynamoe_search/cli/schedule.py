@@ -143,8 +143,8 @@ def schedule_enumerate(
                 " choose fewer layers or experts, a --minimum or a --maximum"
             )
 
-        def write() -> None:
-            with csv.open("w", encoding="utf-8") as file:
+        def write(beside: Path) -> None:
+            with beside.open("w", encoding="utf-8") as file:
                 file.write("schedule\n")
                 for schedule in enumerate_schedules(experts, layers, minimum, maximum):
                     file.write(f"{schedule}\n")

@@ -57,7 +57,7 @@ def bounds_of_study(
         write_table(table, csv, "csv")
         say(f"wrote {csv}")
     if json is not None:
-        write_file(json, lambda: table.to_json(json, orient="records", indent=2))
+        write_file(json, lambda beside: table.to_json(beside, orient="records", indent=2))
         say(f"wrote {json}")
     if plot is not None:
         save_plot(plot_measured_bounds(table, names), plot)

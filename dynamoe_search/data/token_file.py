@@ -33,6 +33,7 @@ from dynamoe_search.data.tokenizer import (
     utf8,
 )
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing
 
 _MAGIC = b"\x93DYNAMOE"
 _VERSION = 1
@@ -235,20 +236,12 @@ def is_token_file(path: Path) -> bool:
 
 
 def _assemble(path: Path, header: TokenFileHeader, files: Sequence[IO[bytes]]) -> None:
-    """Write under another name, and rename when everything is on disk."""
-    # Shortened, so that it fits wherever the name itself does.
-    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as target:
-            target.write(_packed(header))
-            for file in files:
-                file.seek(0)
-                shutil.copyfileobj(file, target, _CHUNK)
-            target.flush()
-            os.fsync(target.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write the header and the tokens."""
+    with replacing(path) as beside, beside.open("wb") as target:
+        target.write(_packed(header))
+        for file in files:
+            file.seek(0)
+            shutil.copyfileobj(file, target, _CHUNK)
 
 
 def _packed(header: TokenFileHeader) -> bytes:

@@ -52,6 +52,7 @@ def begin_study(
     InvalidInput
         Where the study file does not fit; the message shows the difference.
     """
+    state.refuse_damage(storage)
     if state.study_file is None:
         with suppress(Refused):  # where another command has just begun it
             log.append(begun(study_file, data, shape))

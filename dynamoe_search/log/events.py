@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import zlib
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any, Protocol, Self
 from dynamoe_search.errors import InvalidInput, RunFailed
 
 SECONDS_TO_WAIT_FOR_A_WRITER = 60
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Heartbeats(Protocol):
 class Log(Heartbeats, Protocol):
     """The log of one study; as a context manager, it is closed at the end.
 
-    If the file or the server fails, a method raises one of `storage.LOG_ERRORS`.
+    If the file or the server fails, a method raises one of `storage.LOG_ERRORS`; where the file was
+    deleted or replaced, `RunFailed`.
     """
 
     def append(self, *events: Event) -> None:
@@ -80,12 +84,21 @@ class Log(Heartbeats, Protocol):
         """The events after a position, each with its own position, which grows.
 
         The order is the same for every reader. The cost depends on the events after `since` only.
+        What is damaged is there, too, as an event of a kind or a content that no study has.
 
         Parameters
         ----------
         since : int
-            0, or the last position of an earlier call.
+            0, or a position from an earlier call.
+
+        Raises
+        ------
+        RunFailed
+            Where no event ends at `since`: it is not the log that was read before.
         """
+
+    def name_of(self, position: int) -> str:
+        """What a user calls the event at a position: "event 12", or "line 12"."""
 
     def exclusive(self, section: str, seconds: float) -> AbstractContextManager[bool]:
         """Enter a section of the study, in which at most one process is at a time.
@@ -110,6 +123,48 @@ class Log(Heartbeats, Protocol):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def seal(content: dict[str, Any]) -> str:
+    """A JSON object in one line, which ends with a checksum of what stands before."""
+    text = json.dumps(content)
+    comma = ", " if content else ""
+    return f'{text[:-1]}{comma}"{_CHECKSUM}": "{zlib.crc32(text.encode()):08x}"}}'
+
+
+def unseal(text: str) -> dict[str, Any]:
+    """What `seal` has written; an object without a checksum is taken as it is.
+
+    Raises
+    ------
+    ValueError
+        Where it is no such object, or not the one that was written.
+    """
+    before, found, after = text.rpartition(f'"{_CHECKSUM}": "')
+    if found:
+        text = before.removesuffix(", ") + "}"
+        if after != f'{zlib.crc32(text.encode(errors="replace")):08x}"}}':
+            raise ValueError("it has another checksum")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError("it is no object")
+    return content
+
+
+def damaged(error: ValueError) -> dict[str, Any]:
+    """In place of a content that cannot be read; no event of a study has such a content."""
+    return {"damaged": str(error)}
+
+
+def not_the_same(where: object) -> RunFailed:
+    """The error where a log is not the one that was read before."""
+    return RunFailed(
+        f"{where} is not the log that was read before: it was replaced, or cut short; open the"
+        " study again"
+    )
 
 
 def of_version_0_1(where: str, elsewhere: str) -> InvalidInput:

@@ -1,23 +1,20 @@
 """Which workers are alive: how a training run is known to have lost its worker.
 
-On one machine, a worker holds a lock on a file of its own, which the system releases the moment it
-dies. Other machines see its heartbeat: a count that it raises again and again. They measure how
-long a count stands still by their own clock, so clocks need not agree.
+On one machine, the system knows the moment that a worker ends. A worker that is stopped, or on
+another machine, is known by its heartbeat: a count that it raises again and again. Others measure
+how long a count stands still by their own clock, so clocks need not agree.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
+from dynamoe_search.log.alive import alive, is_alive, place
 from dynamoe_search.log.events import Heartbeats
 
 GRACE = 60.0
@@ -26,8 +23,8 @@ _NEVER_SEEN = -1
 
 
 def new_worker() -> str:
-    """A name for a worker in this process that no other worker ever has."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    """A name for a worker in this place that no other worker ever has."""
+    return f"{place()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 class FailureDetector:
@@ -55,13 +52,14 @@ class FailureDetector:
             if self._seen.get(worker, (_NEVER_SEEN, 0.0))[0] != count:
                 self._seen[worker] = count, now
 
+    def stands_still(self, worker: str) -> bool:
+        """Whether a heartbeat that was seen has stood still for the grace."""
+        count, since = self._seen.get(worker, (_NEVER_SEEN, 0.0))
+        return count != _NEVER_SEEN and self._looked - since > self.grace
+
     def is_dead(self, worker: str) -> bool:
-        """Whether a worker is gone: at once on this machine, after the grace elsewhere."""
-        with suppress(FileNotFoundError), _lock_of(worker).open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
+        """Whether a worker is gone: at once if it ended on this machine, else after the grace."""
+        if worker.startswith(f"{place()}-") and not is_alive(worker):
             return True
         # The grace of a worker that has never been seen begins now.
         _, since = self._seen.setdefault(worker, (_NEVER_SEEN, self._looked))
@@ -71,20 +69,15 @@ class FailureDetector:
 @contextmanager
 def heartbeat(log: Heartbeats, worker: str, detector: FailureDetector) -> Iterator[None]:
     """Beat for a worker, and look at the other heartbeats, until the block ends."""
-    path = _lock_of(worker)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     ended = threading.Event()
     beating = threading.Thread(target=_beat, args=(log, worker, detector, ended), daemon=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alive(worker):
         beating.start()
         try:
             yield
         finally:
             ended.set()
             beating.join()
-        # After an error the file stays without a lock, so that others see the worker as dead.
-        path.unlink(missing_ok=True)
         with suppress(Exception):
             log.forget(worker)
 
@@ -99,7 +92,3 @@ def _beat(log: Heartbeats, worker: str, detector: FailureDetector, ended: thread
         count += 1
         if ended.wait(min(detector.grace / _BEATS_A_GRACE, _MOST_SECONDS_A_BEAT)):
             return
-
-
-def _lock_of(worker: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"dynamoe-search-{os.getuid()}" / f"{worker}.lock"

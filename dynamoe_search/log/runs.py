@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from dynamoe_search.log.events import Event
 from dynamoe_search.plan.constraints import Constraint
@@ -16,6 +16,9 @@ Stage = Literal["search", "confirmation"]
 FinalState = Literal["complete", "pruned", "diverged", "out of memory", "error"]
 LostState = Literal["died", "interrupted"]
 RunState = Literal["running", "superseded"] | FinalState | LostState
+# What the log holds may be damaged: no number may be so large that it breaks a table or a loop.
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,15 @@ class Start:
 
     stage: Stage
     candidate: str
-    block: int
-    attempt: int
-    seed: int
+    block: Count
+    attempt: Count
+    seed: Seed
     worker: str
     session: str
-    number: int = 0
+    number: Count = 0
     parameters: Mapping[str, float] | None = None
     seen: int | None = None
-    passed_over: int = 0
+    passed_over: Annotated[int, Field(ge=0, lt=1000)] = 0
     prunable: bool = False
 
     @property
@@ -165,8 +168,8 @@ class Finish:
 
     stage: Stage
     candidate: str
-    block: int
-    attempt: int
+    block: Count
+    attempt: Count
     state: FinalState | LostState
     message: str = ""
     result: RunResult = RunResult()
@@ -177,8 +180,8 @@ class Report:
     """A point of a run's learning curve, which pruners read."""
 
     candidate: str
-    block: int
-    step: int
+    block: Count
+    step: Count
     loss: float
 
 

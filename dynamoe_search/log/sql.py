@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.events import SECONDS_TO_WAIT_FOR_A_WRITER, Event, Log, Refused
+from dynamoe_search.files import replacing
+from dynamoe_search.log.events import (
+    SECONDS_TO_WAIT_FOR_A_WRITER,
+    Event,
+    Log,
+    Refused,
+    damaged,
+    not_the_same,
+    seal,
+    unseal,
+)
 from dynamoe_search.log.lock import beside, fingerprint, held
+from dynamoe_search.log.opened import OpenedFile
 
 _PAGES_BETWEEN_SYNCS = 16  # a training run writes about as many
 _POSTGRESQL = (
@@ -51,13 +62,13 @@ _heartbeats = sa.Table(
 )
 
 
-def sqlite_engine(file: Path, create: bool) -> sa.Engine:
-    """Connect to an SQLite file, which is made only with `create`, and else may be read-only."""
-    writable = create or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+def sqlite_engine(file: Path) -> sa.Engine:
+    """Connect to an SQLite file, which exists, and may be read-only."""
+    writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
 
     def connect() -> sqlite3.Connection:
         if writable:
-            return _connect(file, "rwc" if create else "rw")
+            return _connect(file, "rw")
         # Even to read, SQLite needs files beside it, which are there as long as there is a writer.
         if file.with_name(file.name + "-wal").exists():
             with suppress(sqlite3.OperationalError):  # it has just ended
@@ -85,15 +96,16 @@ class SqlLog(Log):
 
     def __init__(self, engine: sa.Engine, study: str, file: Path | None = None) -> None:
         self._engine, self._study, self._file = engine, study, file
-        # A reader that is stopped leaves no transaction open.
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._opened = None if file is None else OpenedFile(file, self._rescue)
+        # A process that is stopped between two statements leaves no transaction open.
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def begin(self) -> None:
         """Make the tables where they are missing, and see that they can be written."""
         if self._file is not None:
             lock = self._file.with_name(f".{self._file.name}.begin.lock")
             # One at a time: the others would fail at once instead of waiting.
-            with held(lock, SECONDS_TO_WAIT_FOR_A_WRITER), self._reading.connect() as connection:
+            with held(lock, SECONDS_TO_WAIT_FOR_A_WRITER), self._single.connect() as connection:
                 connection.execute(sa.text("PRAGMA journal_mode = WAL"))
         with self._engine.begin() as connection:
             if self._file is None:
@@ -107,7 +119,7 @@ class SqlLog(Log):
         mine = sa.select(_events.c.number).where(_events.c.study == self._study).limit(1)
         if not self._has_events():
             return False
-        with self._reading.connect() as connection:
+        with self._single.connect() as connection:
             return connection.scalar(mine) is not None
 
     def studies(self) -> list[str]:
@@ -115,41 +127,55 @@ class SqlLog(Log):
         if not self._has_events():
             return []
         names = sa.select(_events.c.study).group_by(_events.c.study)
-        with self._reading.connect() as connection:
+        with self._single.connect() as connection:
             return list(connection.scalars(names.order_by(sa.func.min(_events.c.number))))
 
     def studies_of_version_0_1(self) -> list[str]:
         """The names of all studies in the tables of version 0.1, which were Optuna's."""
-        if not {"studies", "trials"} <= set(sa.inspect(self._reading).get_table_names()):
+        if not {"studies", "trials"} <= set(sa.inspect(self._single).get_table_names()):
             return []
-        with self._reading.connect() as connection:
+        with self._single.connect() as connection:
             return list(connection.scalars(sa.text("SELECT study_name FROM studies")))
 
     def append(self, *events: Event) -> None:
-        """Append in one transaction."""
+        """Append in one statement."""
         study = {"study": self._study}
-        rows = [study | vars(event) | {"content": json.dumps(event.content)} for event in events]
+        rows = [study | vars(event) | {"content": seal(event.content)} for event in events]
         if not rows:
             return
+        self._check()
+        insert = sa.insert(_events).values(rows)
         try:
-            with self._engine.begin() as connection:
-                if self._file is None:
+            if self._file is not None:
+                with self._single.connect() as connection:
+                    connection.execute(insert)
+            else:
+                with self._engine.begin() as connection:
                     # Else a number may be committed after a greater one, and readers miss it.
                     self._wait_for_others(connection, f"append {self._study}")
-                connection.execute(sa.insert(_events), rows)
+                    connection.execute(insert)
         except IntegrityError as error:
             raise Refused.because_of(self._study, events) from error
+        self._check()
 
     def read(self, since: int = 0) -> list[tuple[int, Event]]:
         """The events with a greater number."""
         row = _events.c
         query = sa.select(row.number, row.kind, row.content, row.key, row.at)
-        query = query.where(row.study == self._study, row.number > since).order_by(row.number)
-        with self._reading.connect() as connection:
-            return [
-                (number, Event(kind, json.loads(content), key, at))
-                for number, kind, content, key, at in connection.execute(query)
-            ]
+        query = query.where(row.study == self._study, row.number >= since).order_by(row.number)
+        with self._single.connect() as connection:
+            rows = list(connection.execute(query))
+        self._check()
+        if since and (not rows or rows.pop(0).number != since):
+            raise not_the_same(self._file or self._engine.url.database)
+        return [
+            (number, Event(kind, _content(content), key, at))
+            for number, kind, content, key, at in rows
+        ]
+
+    def name_of(self, position: int) -> str:
+        """The event with that number."""
+        return f"event {position}"
 
     @contextmanager
     def exclusive(self, section: str, seconds: float) -> Iterator[bool]:
@@ -160,7 +186,7 @@ class SqlLog(Log):
                 yield entered
             return
         lock, deadline = _number(f"{section} {self._study}"), time.monotonic() + seconds
-        with self._reading.connect() as connection:
+        with self._single.connect() as connection:
             while not (entered := connection.scalar(sa.func.pg_try_advisory_lock(lock))):
                 if time.monotonic() > deadline:
                     break
@@ -173,39 +199,65 @@ class SqlLog(Log):
                         connection.scalar(sa.func.pg_advisory_unlock(lock))
 
     def beat(self, worker: str, count: int) -> None:
-        """Replace a row, and remove those that have expired."""
+        """Change a row, and remove those that have expired."""
         row = _heartbeats.c
-        with self._engine.begin() as connection:
+        mine = {"study": self._study, "worker": worker}
+        with self._single.connect() as connection:
             now = connection.scalars(sa.select(sa.func.now())).one()
-            mine = (row.study == self._study) & (row.worker == worker)
+            beat = {"count": count, "at": now}
+            change = sa.update(_heartbeats).filter_by(**mine).values(beat)
+            if connection.execute(change).rowcount == 0:
+                connection.execute(sa.insert(_heartbeats).values(mine | beat))
             expired = row.at < now - timedelta(days=1)
-            connection.execute(sa.delete(_heartbeats).where(mine | expired))
-            values = {"study": self._study, "worker": worker, "count": count, "at": now}
-            connection.execute(sa.insert(_heartbeats), values)
+            connection.execute(sa.delete(_heartbeats).where(expired))
 
     def heartbeats(self) -> dict[str, int]:
         """The rows of this study."""
         row = _heartbeats.c
         query = sa.select(row.worker, row.count).where(row.study == self._study)
-        with self._reading.connect() as connection:
+        with self._single.connect() as connection:
             return dict(connection.execute(query).all())
 
     def forget(self, worker: str) -> None:
         """Delete a row."""
-        mine = (_heartbeats.c.study == self._study) & (_heartbeats.c.worker == worker)
-        with self._engine.begin() as connection:
-            connection.execute(sa.delete(_heartbeats).where(mine))
+        mine = sa.delete(_heartbeats).filter_by(study=self._study, worker=worker)
+        with self._single.connect() as connection:
+            connection.execute(mine)
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
+    def _check(self) -> None:
+        if self._opened is not None:
+            self._opened.check()
+
+    def _rescue(self, path: Path) -> None:
+        """Copy the database, which can be read as long as it is open."""
+        with (
+            replacing(path) as kept,
+            closing(sqlite3.connect(kept)) as copy,
+            self._single.connect() as connection,
+        ):
+            source = connection.connection.driver_connection
+            assert isinstance(source, sqlite3.Connection)
+            source.backup(copy)
+
     def _has_events(self) -> bool:
-        return sa.inspect(self._reading).has_table(_events.name)
+        return sa.inspect(self._single).has_table(_events.name)
 
     @staticmethod
     def _wait_for_others(connection: sa.Connection, what: str) -> None:
         connection.scalar(sa.func.pg_advisory_xact_lock(_number(what)))
+
+
+def _content(text: object) -> dict[str, Any]:
+    try:
+        if not isinstance(text, str):  # SQLite takes anything
+            raise ValueError("it is no text")
+        return unseal(text)
+    except ValueError as error:
+        return damaged(error)
 
 
 def _number(lock: str) -> int:
@@ -221,5 +273,11 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
     )
     # A process that is killed loses nothing; a machine without power, about a training run.
     connection.execute("PRAGMA synchronous = NORMAL")
+    # A text that is damaged is noticed by its checksum.
+    connection.text_factory = _text
     connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_SYNCS}")
     return connection
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")

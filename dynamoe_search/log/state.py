@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from statistics import fmean
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event, Log, Refused
@@ -27,6 +28,7 @@ from dynamoe_search.log.runs import (
     Start,
     lost,
 )
+from dynamoe_search.plan.candidate import parse_candidate
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import DataShape
 from dynamoe_search.plan.study_file import StudyFile
@@ -37,8 +39,15 @@ FORMAT = 3
 # A run is tried again after its worker has died, but not after two deaths in one session: the run
 # itself may be what kills its workers.
 _DEATHS_IN_ONE_SESSION = 2
+_MOST_NAMED = 5
+
+# What may be raised where the content of an event is not as it was written.
+_OF_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError)
 
 Key = tuple[str, int]  # candidate and block
+
+_SHAPE: TypeAdapter[DataShape] = TypeAdapter(DataShape)
+_SENTENCES: TypeAdapter[list[str]] = TypeAdapter(list[str])
 
 
 @dataclass
@@ -209,6 +218,8 @@ class State:
     confirmation : Confirmation, optional
         What is confirmed, where that has begun.
     stages : dict of str to Progress
+    damaged : list of str
+        What could not be read, and is left out: the name of each event in the log, and its kind.
     """
 
     position: int = 0
@@ -220,6 +231,7 @@ class State:
     stages: dict[Stage, Progress] = field(
         default_factory=lambda: {"search": Progress(), "confirmation": Progress()}
     )
+    damaged: list[str] = field(default_factory=list)
 
     @property
     def search(self) -> Progress:
@@ -232,10 +244,11 @@ class State:
         Raises
         ------
         InvalidInput
-            Where this version does not write such an event.
+            Where this version does not write such an event; the state stays as it was.
         """
         content = event.content
         try:
+            datetime.fromtimestamp(event.at)  # a table will show it
             match event.kind:
                 case "begun" | "changed":
                     self._take_study_file(content)
@@ -245,6 +258,7 @@ class State:
                     REPORT.validate_python(content)
                 case "started":
                     start = START.validate_python(content)
+                    parse_candidate(start.candidate)
                     self.stages[start.stage].start(start, event.at)
                 case "finished":
                     finish = FINISH.validate_python(content)
@@ -254,24 +268,36 @@ class State:
                     self.stages[finish.stage].lose(finish, event.at)
                 case _:
                     raise KeyError(event.kind)
-        except (ValidationError, KeyError, IndexError, TypeError) as error:
-            raise InvalidInput(
-                f"event {position} of the log ({event.kind}) is damaged, or was written by another"
-                " version of dynamoe_search; use that version, or begin a study with another --name"
-            ) from error
+        except _OF_DAMAGE as error:
+            raise InvalidInput(f"the event at {position} ({event.kind}) is damaged") from error
         self.position = position
+
+    def refuse_damage(self, where: object) -> None:
+        """`InvalidInput` where what could not be read is more than a point of a learning curve.
+
+        A command that adds to the log must know all of it.
+        """
+        missing = [name for name in self.damaged if not name.endswith("(reported)")]
+        if missing:
+            more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+            raise InvalidInput(
+                f"{where}: {', '.join(missing[:_MOST_NAMED])}{more} cannot be read: damaged, or"
+                " written by another version of dynamoe_search. Restore a copy of the log, or use"
+                " that version, or begin a study with another --name. The other results can be"
+                " read as they are; to train a damaged one (finished) again, remove it from the log"
+            )
 
     def _take_study_file(self, content: dict[str, Any]) -> None:
         if content["format"] != FORMAT:
             raise KeyError("format")
         # By way of JSON, where pydantic is strict about values and lets tables be dataclasses.
-        self.study_file = StudyFile.model_validate_json(json.dumps(content["study_file"]))
-        self.data = content.get("data", self.data)
-        if "shape" in content:
-            self.shape = DataShape(**content["shape"])
-        if content.get("changes"):
-            change = {"after_runs": len(self.search.runs), "changes": content["changes"]}
-            self.changes.append(change)
+        study_file = StudyFile.model_validate_json(json.dumps(content["study_file"]))
+        shape = _SHAPE.validate_python(content["shape"]) if "shape" in content else self.shape
+        changes = _SENTENCES.validate_python(content.get("changes", []))
+        self.study_file, self.shape = study_file, shape
+        self.data = str(content.get("data", self.data))
+        if changes:
+            self.changes.append({"after_runs": len(self.search.runs), "changes": changes})
 
 
 def catch_up(
@@ -279,7 +305,7 @@ def catch_up(
     state: State,
     follow: Callable[[int, Event], None] = lambda position, event: None,
 ) -> None:
-    """Read what is new in a log.
+    """Read what is new in a log; what is damaged is left out, and noted.
 
     Parameters
     ----------
@@ -290,8 +316,13 @@ def catch_up(
         Called with the position and the event after each event that was applied.
     """
     for position, event in log.read(state.position):
-        state.apply(position, event)
-        follow(position, event)
+        try:
+            state.apply(position, event)
+        except InvalidInput:
+            state.position = position
+            state.damaged.append(f"{log.name_of(position)} ({event.kind})")
+        else:
+            follow(position, event)
 
 
 def give_up_dead(log: Log, progress: Progress, is_dead: Callable[[str], bool]) -> None:

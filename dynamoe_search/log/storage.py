@@ -242,11 +242,11 @@ def _connect(storage: Storage, create: bool) -> SqlLog | JsonLinesLog:
     if storage.server is not None:
         return SqlLog(postgresql_engine(storage.server), storage.name)
     assert storage.file is not None
+    if create:
+        storage.file.touch()
     if storage.kind == "jsonl":
-        if create:
-            storage.file.touch()
         return JsonLinesLog(storage.file, storage.name)
-    return SqlLog(sqlite_engine(storage.file, create), storage.name, storage.file)
+    return SqlLog(sqlite_engine(storage.file), storage.name, storage.file)
 
 
 def _check(storage: Storage, log: SqlLog | JsonLinesLog, create: bool) -> None:

@@ -15,6 +15,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing
 from dynamoe_search.plan.study_file import AlsoSection, StudyFile
 from dynamoe_search.specification import Balance, Router
 from dynamoe_search.training.settings import TrainingSettings
@@ -85,7 +86,8 @@ def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with replacing(path) as beside:
+            beside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from error
     return path

@@ -9,11 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext, ForkServerContext
+from multiprocessing.util import get_temp_dir
+
+from dynamoe_search.files import own
+from dynamoe_search.log.alive import newcomers_take_turns
+
+_SECONDS_BETWEEN_SIGNS = 0.5
 
 
 def worker_context() -> ForkServerContext:
@@ -23,6 +31,7 @@ def worker_context() -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dynamoe_search.run.worker"])
+    _own_temporary_folder()
     # One thread for each worker; and no module of the current folder, where a random.py may lie.
     with _environment(OMP_NUM_THREADS="1", PYTHONSAFEPATH="1"):
         # This one first: started later, it would unblock interrupts.
@@ -43,6 +52,17 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def show_signs(show: Callable[[], None]) -> None:
+    """Call something again and again, as long as this process is neither stopped nor dead."""
+
+    def go_on() -> None:
+        while True:
+            show()
+            time.sleep(_SECONDS_BETWEEN_SIGNS)
+
+    threading.Thread(target=go_on, daemon=True).start()
 
 
 class Flag:
@@ -102,3 +122,22 @@ def _environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _own_temporary_folder() -> None:
+    """Have the folder of the fork server's socket where it is removed after a kill, too.
+
+    Multiprocessing makes it once for each process, and removes it only where the process ends well.
+    """
+    with newcomers_take_turns() as ours:
+        before, tempfile.tempdir = tempfile.tempdir, str(ours)
+        try:
+            made = get_temp_dir()
+        finally:
+            tempfile.tempdir = before
+        if made not in _owned:
+            _owned[made] = os.open(made, os.O_RDONLY)
+            own(_owned[made])
+
+
+_owned: dict[str, int] = {}  # until this process ends

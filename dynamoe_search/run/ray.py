@@ -103,7 +103,7 @@ class _Tasks:
         )
         self.job_on_ray = ray.put(job)
         self.pending: dict[Any, str] = {}
-        self.others = FailureDetector(job.grace)
+        self.detector = FailureDetector(job.grace)
 
     def run(self) -> bool:
         """Hand out runs as long as there are any, and wait for the last to end."""
@@ -117,6 +117,7 @@ class _Tasks:
                 if not finish.is_set() and not nothing_to_start:
                     self._submit()
                 self.overview.report(0.0, len(self.pending), finish.is_set())
+                self._end_the_stopped()
                 if self.pending and abort.is_set():
                     self._cancel()
                     return False
@@ -158,11 +159,17 @@ class _Tasks:
                 self._bury(name, error)
         return found
 
+    def _end_the_stopped(self) -> None:
+        """End the processes of tasks that give no heartbeats: Ray would wait for them."""
+        self.detector.look(self.overview.log.heartbeats())
+        for task, name in self.pending.items():
+            if self.detector.stands_still(name):
+                self.ray.cancel(task, force=True)
+
     def _wait_for_others(self) -> None:
         """Release the runs of dead workers outside this cluster: they are tried again here."""
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        self.others.look(self.overview.log.heartbeats())
-        self.overview.release(self.others.is_dead)
+        self.overview.release(self.detector.is_dead)
 
     def _bury(self, name: str, error: Exception) -> None:
         """Release the run of a task that has died with its process or its node."""

@@ -122,6 +122,7 @@ def run_confirmation(
     """Begin a confirmation, or go on with it; see `Study.confirm`."""
     with open_log(session.storage, create=False) as log, _alone(log, session.storage):
         state, study_file, data = _read(session, log)
+        state.refuse_damage(session.storage)
         plan = make_plan(loss_alone(study_file), data)
         in_order = _in_order(state.search, study_file)
         confirmation = plan_confirmation(
@@ -137,6 +138,7 @@ def help_along(session: Session, on_start: Callable[[Plan], None]) -> Ending:
     """Help with a search, or with its confirmation where that has begun; see `Study.work`."""
     with open_log(session.storage, create=False) as log:
         state, study_file, data = _read(session, log)
+        state.refuse_damage(session.storage)
         policy: Policy = SearchPolicy(make_plan(study_file, data))
         if state.confirmation is not None:
             plan = make_plan(loss_alone(study_file), data)
@@ -172,6 +174,7 @@ def _read(
     state = State()
     catch_up(log, state)
     if state.study_file is None:
+        state.refuse_damage(session.storage)
         raise InvalidInput(f"{session.storage} holds no study yet; run it first")
     data = load_study_data(state.study_file, session.data_directory, device)
     check_data(state, data, session.storage)

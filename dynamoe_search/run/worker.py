@@ -40,8 +40,9 @@ from dynamoe_search.training.loop import Interrupted, NonFiniteLoss, TrainingRes
 from dynamoe_search.training.settings import CurvePoint
 
 # Two workers that decide at once would mostly decide the same. But nobody waits longer for a worker
-# that was stopped while it decides: the log refuses a run that is started twice.
+# that was stopped while it decides, and only once: the log refuses a run that is started twice.
 SECONDS_TO_DECIDE = 20.0
+_SECONDS_ONCE_IN_VAIN = 0.5
 _SECONDS_BETWEEN_READINGS = 1.0
 _SECONDS_BETWEEN_QUESTIONS = 0.01  # whether to finish
 
@@ -91,6 +92,7 @@ class Worker:
         self.log: Log = open_log(job.storage, create=False)
         self.state = State()
         catch_up(self.log, self.state)
+        self.state.refuse_damage(job.storage)
         assert self.state.study_file is not None  # a job is of a study that was begun
         study_file = self.state.study_file
         self.data = load_study_data(study_file, job.data_directory, job.device)
@@ -98,6 +100,7 @@ class Worker:
         confirms = job.stage == "confirmation"
         self.plan = make_plan(loss_alone(study_file) if confirms else study_file, self.data)
         self.detector = FailureDetector(job.grace)
+        self._patience = SECONDS_TO_DECIDE
         self._start_over()
         self._is_ahead = False  # whether the policy may have proposed what is not in the log
 
@@ -112,7 +115,8 @@ class Worker:
     def start_next(self) -> Start | None:
         """Start the next run in the log; None where there is none now."""
         while True:
-            with self.log.exclusive("decide", SECONDS_TO_DECIDE):
+            with self.log.exclusive("decide", self._patience) as entered:
+                self._patience = SECONDS_TO_DECIDE if entered else _SECONDS_ONCE_IN_VAIN
                 if self._is_ahead:
                     self._start_over()
                 self.release_the_dead()
@@ -132,6 +136,7 @@ class Worker:
     def release_the_dead(self) -> None:
         """Let the runs of dead workers be tried again."""
         self.catch_up()
+        self.state.refuse_damage(self.job.storage)
         give_up_dead(self.log, self.state.stages[self.job.stage], self.detector.is_dead)
         self.catch_up()
 

@@ -10,11 +10,13 @@ which results its sampler had seen.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -151,11 +153,12 @@ class Proposer:
             sampler = _fixed(self._fitted.ask(sampler, self._suggest))
         self.study.sampler = sampler
         trial = self.study.ask()
-        return self._suggest(trial), trial
+        return self.plan.candidate(*self._suggest(trial)), trial
 
-    def _suggest(self, trial: optuna.Trial) -> Candidate:
+    def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, float], dict[str, float]]:
+        """The parameters and settings of a trial."""
         parameters = suggest(trial, self.plan.family, self.plan.depth)
-        return self.plan.candidate(parameters, suggest_settings(trial, self.plan.study.search.also))
+        return parameters, suggest_settings(trial, self.plan.study.search.also)
 
     def _sampler(self, name: str, passed_over: int) -> optuna.samplers.BaseSampler:
         return make_sampler(name, self.plan.study.seed, len(self._started), passed_over)
@@ -173,11 +176,11 @@ class Proposer:
         self._tell(trial, RunResult(measured=means))
 
     def _follow_start(self, start: Start) -> None:
-        if start.parameters is not None:
-            self._followed[start.key] = _Followed(self._trial_of(start))
+        if start.parameters is not None and (trial := self._trial_of(start)) is not None:
+            self._followed[start.key] = _Followed(trial)
         self._started.add(start.key)
 
-    def _trial_of(self, start: Start) -> optuna.Trial:
+    def _trial_of(self, start: Start) -> optuna.Trial | None:
         proposed, self._proposed = self._proposed, None
         if proposed is not None and proposed[0] == start.candidate:
             return proposed[1]
@@ -189,7 +192,7 @@ class Proposer:
                 self.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
         return self._ask_for(start)
 
-    def _ask_again(self, start: Start) -> optuna.Trial:
+    def _ask_again(self, start: Start) -> optuna.Trial | None:
         """Ask as another process has asked, so that the sampler is in the same state."""
         for passed_over in range(start.passed_over):
             candidate, trial = self._ask(passed_over)
@@ -201,15 +204,25 @@ class Proposer:
         self.study.tell(trial, state=TrialState.FAIL)
         return self._ask_for(start)
 
-    def _ask_for(self, start: Start) -> optuna.Trial:
-        """A trial of given parameters."""
+    def _ask_for(self, start: Start) -> optuna.Trial | None:
+        """A trial of given parameters; None where the search space has no such point."""
         assert start.parameters is not None
         sampler = self.plan.study.search.sampler
         # One that keeps a state counts this trial, too.
         others = self._sampler(sampler, 0) if sampler in KEEPS_STATE else None
         self.study.sampler = _fixed(start.parameters, others)
         trial = self.study.ask()
-        self._suggest(trial)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd values
+            try:
+                self._suggest(trial)
+            except ValueError:  # from Optuna: they are damaged
+                is_there = False
+            else:
+                is_there = _has(trial, start.parameters)
+        if not is_there:
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
         return trial
 
     def _follow_report(self, report: Report) -> None:
@@ -257,6 +270,15 @@ def _fixed(
     """A sampler that proposes these values; what they leave out, the other sampler proposes."""
     with quiet():
         return PartialFixedSampler(dict(parameters), others or RandomSampler(seed=0))
+
+
+def _has(trial: optuna.Trial, parameters: Mapping[str, float]) -> bool:
+    """Whether a trial has these parameters, and each lies where it may."""
+    return trial.params == parameters and all(
+        where.low <= parameters[name] <= where.high
+        for name, where in trial.distributions.items()
+        if isinstance(where, FloatDistribution | IntDistribution)
+    )
 
 
 def needs_run(candidate: str, progress: Progress, blocks: int) -> bool:

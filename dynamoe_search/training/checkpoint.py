@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 
 from dynamoe_search.budgets import parameter_count
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing
 from dynamoe_search.models import Model, build_model
 from dynamoe_search.specification import Specification
 from dynamoe_search.untrusted import parse_json, shown
@@ -47,15 +46,11 @@ def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) ->
         "about": about or {},
     }
     tensors = {name: value.float().contiguous() for name, value in model.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
-        partial.replace(path)
+        with replacing(path) as beside:
+            save_file(tensors, beside, metadata={_KEY: json.dumps(header)})
     except (OSError, SafetensorError) as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -33,11 +33,12 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=rf"{path} cannot be written: "):
         write_table(TABLE, path)
 
-    def fail() -> None:
+    def fail(beside: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):  # which is no fault of the user
-        write_file(path, fail)
+        write_file(tmp_path / "t.csv", fail)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_study_is_that_of_the_options(small_study: Path, tmp_path: Path) -> None:

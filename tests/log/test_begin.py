@@ -125,8 +125,10 @@ def test_another_study_needs_another_name(
 def test_a_log_of_another_version_is_named_as_such(small_study: Path, storage: Storage) -> None:
     event = begun(read_study_file(small_study), DATA)
     log = MemoryLog([replace(event, content=event.content | {"format": 1})])
+    state = State()
+    catch_up(log, state)
     with pytest.raises(InvalidInput, match="another version of dynamoe_search"):
-        catch_up(log, State())
+        state.refuse_damage(storage)
 
 
 def test_other_data_are_refused(storage: Storage) -> None:

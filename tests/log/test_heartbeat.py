@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from dynamoe_search.errors import RunFailed
-from dynamoe_search.log import heartbeat as module
+from dynamoe_search.log.alive import folder, is_alive
 from dynamoe_search.log.events import Event, Log
 from dynamoe_search.log.heartbeat import FailureDetector, heartbeat, new_worker
 from dynamoe_search.log.storage import Storage, open_log
+from tests.processes import wait_for
 
 
 def live(storage: Storage, worker: str, ready: Any) -> None:
@@ -55,8 +57,8 @@ def test_elsewhere_a_heartbeat_that_stands_still_counts_as_dead(
     other: tuple[Any, str, Log], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     process, worker, log = other
-    # As from another machine: its lock cannot be seen.
-    monkeypatch.setattr(module, "_lock_of", lambda name: tmp_path / "elsewhere" / name)
+    # As from another machine: its file cannot be seen.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     detector = FailureDetector(grace=1.0)
 
     def dies_within(seconds: float) -> bool:
@@ -72,6 +74,26 @@ def test_elsewhere_a_heartbeat_that_stands_still_counts_as_dead(
     process.kill()
     process.join()
     assert dies_within(5.0)
+
+
+def test_on_this_machine_one_that_is_stopped_counts_as_dead_after_the_grace(
+    other: tuple[Any, str, Log],
+) -> None:
+    process, worker, log = other
+    detector = FailureDetector(grace=1.0)
+
+    def look() -> bool:
+        detector.look(log.heartbeats())
+        return detector.is_dead(worker)
+
+    wait_for(lambda: worker in log.heartbeats())
+    assert not look()
+    os.kill(process.pid, signal.SIGSTOP)
+    wait_for(look)
+    assert is_alive(worker)
+    assert detector.stands_still(worker)
+    os.kill(process.pid, signal.SIGCONT)
+    wait_for(lambda: not look())
 
 
 @pytest.fixture
@@ -131,15 +153,13 @@ def test_clocks_need_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_that_ends_well_leaves_nothing(log: Log) -> None:
     worker, detector = new_worker(), FailureDetector(grace=0.06)
     with heartbeat(log, worker, detector):
-        path = module._lock_of(worker)
-        assert path.name == f"{worker}.lock"
-        assert path.exists()
+        assert is_alive(worker)
         assert not FailureDetector(grace=0).is_dead(worker)
         deadline = time.monotonic() + 60
         while log.heartbeats().get(worker, 0) < 3:
             assert time.monotonic() < deadline
             log.append(Event("started", {}))
-    assert not path.exists()
+    assert not (folder() / worker).exists()
     assert log.heartbeats() == {}
 
 

@@ -346,13 +346,34 @@ DAMAGED = {
     "a broken study file": Event("begun", {"format": 3, "study_file": {"seed": "one"}}),
     "no confirmation": Event("confirmation", {"reference": "2-1"}),
     "an unknown kind": Event("renamed", {}),
+    "another candidate": content_of(started(start_of(1)), candidate="8-six"),
+    "a block below 0": content_of(started(start_of(1)), block=-1),
+    "a block too large for a table": content_of(started(start_of(1)), block=2**63),
+    "a seed too large for a table": content_of(started(start_of(1)), seed=2**63),
+    "an attempt below 0": content_of(finished(start_of(), "complete"), attempt=-1),
+    "proposals without end": content_of(started(start_of(1)), passed_over=10**9),
+    "no time": replace(started(start_of(1)), at=math.nan),
+    "a time of text": replace(started(start_of(1)), at="now"),  # type: ignore[arg-type]
+    "a time beyond the calendar": replace(started(start_of(1)), at=1e300),
+    "changes of another kind": Event("changed", {"format": 3, "study_file": {}, "changes": [1]}),
+    "a shape of another kind": Event("changed", {"format": 3, "study_file": {}, "shape": {"a": 1}}),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_event_is_named_by_its_position(damage: str) -> None:
-    log = MemoryLog([started(start_of()), DAMAGED[damage]])
-    state = State()
-    with pytest.raises(InvalidInput, match=rf"event 2 of the log \({DAMAGED[damage].kind}\) is"):
-        catch_up(log, state)  # type: ignore[arg-type]
-    assert state.position == 1
+def test_a_damaged_event_is_named_and_left_out(damage: str) -> None:
+    one, other = start_of(), start_of(1, "1-2")
+    events, kind = [started(one), DAMAGED[damage], started(other)], DAMAGED[damage].kind
+    state, followed = State(), list[int]()
+    log = MemoryLog(events)
+    catch_up(log, state, lambda position, event: followed.append(position))  # type: ignore[arg-type]
+    assert state.damaged == [f"event 2 ({kind})"]
+    assert (state.position, followed) == (3, [1, 3])
+    without = State()
+    catch_up(MemoryLog([events[0], events[2]]), without)  # type: ignore[arg-type]
+    assert replace(state, position=2, damaged=[]) == without
+    if kind == "reported":
+        state.refuse_damage("study.db")  # only pruners read it
+    else:
+        with pytest.raises(InvalidInput, match=rf"study\.db: event 2 \({kind}\) cannot be read"):
+            state.refuse_damage("study.db")

@@ -246,7 +246,7 @@ def pid_of(worker: str) -> int | None:
     """The process that holds a worker's lock: the workers of all engines do while they train."""
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
-            if link.readlink().name == f"{worker}.lock":
+            if link.readlink().name == worker:
                 return int(link.parts[2])
     return None
 

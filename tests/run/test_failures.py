@@ -226,7 +226,7 @@ def is_refused_there(path: Path) -> None:
     data = load_study_data(read_study_file(path), None)
     session.load_study_data = lambda *_: data
     become_nobody()
-    with pytest.raises(InvalidInput, match=r"study\.db .*cannot be .*written: unable to open"):
+    with pytest.raises(InvalidInput, match=r"study\.db .*cannot be .*written: .*Permission denied"):
         Study(path).run(progress=False)
 
 

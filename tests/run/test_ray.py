@@ -27,6 +27,7 @@ from tests.run.processes import (
     hang_elsewhere,
     job_of,
     kill_in_training,
+    training,
     wait_for_runs,
 )
 
@@ -100,6 +101,22 @@ def test_a_killed_task_is_tried_again(small_study: Path, cluster: Any) -> None:
     study = Study(small_study)
     # It looks from a study of its own.
     run_on(cluster, study, once_running(1, lambda: kill_in_training(Study(small_study))))
+    runs = assert_accounted_for(study, 5)
+    assert (runs["state"] == "died").sum() == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_task_is_ended_and_tried_again(small_study: Path, cluster: Any) -> None:
+    edit(small_study, SLOWER, ("runs = 14", "runs = 5"))
+    study, stopped = Study(small_study), list[int]()
+
+    def stop(snapshot: Snapshot) -> None:
+        if not stopped:
+            stopped.extend([*training(Study(small_study)).values()][:1])
+            for process in stopped:
+                os.kill(process, signal.SIGSTOP)
+
+    assert run_on(cluster, study, stop, grace=5.0) == "finished"
     runs = assert_accounted_for(study, 5)
     assert (runs["state"] == "died").sum() == 1
 

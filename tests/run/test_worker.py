@@ -174,7 +174,9 @@ def test_a_start_that_could_not_be_written_is_decided_again(
 def test_a_damaged_event_is_named(small_study: Path, storage: Storage) -> None:
     with workers(small_study, storage) as (one, _):
         one.log.append(Event("reported", {"candidate": "3-3-3-3"}))
-        with pytest.raises(InvalidInput, match=r"event 2 of the log \(reported\) is damaged"):
+        assert one.start_next() is not None  # nothing is lost by it
+        one.log.append(Event("finished", {"candidate": "3-3-3-3"}))
+        with pytest.raises(InvalidInput, match=r": (event|line) 4 \(finished\) cannot be read"):
             one.start_next()
 
 

@@ -58,6 +58,9 @@ class MemoryLog:
     def read(self, since: int = 0) -> list[tuple[int, Event]]:
         return list(enumerate(self.events, start=1))[since:]
 
+    def name_of(self, position: int) -> str:
+        return f"event {position}"
+
     def until(self, position: int) -> "MemoryLog":
         """The log as it was then."""
         return MemoryLog(self.events[:position])

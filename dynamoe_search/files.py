@@ -1,0 +1,122 @@
+"""Files that are written whole or not at all, and files that are owned by a process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+
+_LONGEST_NAME = 50  # in characters of up to 4 bytes; a file system takes 255 bytes
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file beside another, and put it in its place when all of it is on the disk.
+
+    An error, a full disk or a kill leaves the file that was there before. Its permissions are
+    kept. What a killed process has left half written is removed by the next one.
+
+    Parameters
+    ----------
+    path : Path
+        A device or a pipe is written directly: it has no content to keep.
+
+    Yields
+    ------
+    Path
+        Where to write. It has the same ending.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "table.csv"
+    ...     with replacing(path) as beside:
+    ...         _ = beside.write_text("a,b")
+    ...         path.exists()
+    ...     path.read_text()
+    False
+    'a,b'
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    name = path.name[-_LONGEST_NAME:]
+    for other in path.parent.glob(f".????????.part.{escape(name)}"):
+        remove_unowned(other)
+    partial = path.with_name(f".{secrets.token_hex(4)}.part.{name}")
+    try:
+        with partial.open("x+b") as file:
+            own(file.fileno())
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            if path.exists():
+                partial.chmod(stat.S_IMODE(path.stat().st_mode))
+            partial.replace(path)
+    except OSError as error:
+        if error.filename in (partial, str(partial)):  # which the user does not know
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def own(descriptor: int) -> None:
+    """Own an open file, or folder, until it is closed, or this process ends in whatever way.
+
+    Several processes can own one.
+    """
+    with suppress(OSError):  # the file system has no locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def has_owner(path: Path) -> bool:
+    """Whether a process that has not ended owns a file or a folder."""
+    with _unowned(path) as is_unowned:
+        return path.exists() and not is_unowned
+
+
+def remove_unowned(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, unless it has an owner."""
+    with _unowned(path) as is_unowned:
+        if is_unowned and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif is_unowned:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _unowned(path: Path) -> Iterator[bool]:
+    """Whether a file or a folder is there without an owner; until the end, it gets none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:  # it is not there, or of another user
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # it has an owner, or that cannot be known
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
