@@ -27,7 +27,13 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.runs import RunResult, finished, started
 from dynamoe_search.log.state import State
 from dynamoe_search.plan.plan import Plan
-from dynamoe_search.run.processes import Flag, end_with_parent, interrupts_put_off, worker_context
+from dynamoe_search.run.processes import (
+    Flag,
+    end_with_parent,
+    interrupts_put_off,
+    without_the_script,
+    worker_context,
+)
 from dynamoe_search.run.progress import Event
 from dynamoe_search.run.worker import one_thread
 from dynamoe_search.search.policy import FINAL_SHARE, SearchPolicy, leaders
@@ -204,7 +210,8 @@ def _replay_all(
     workers = workers or cpu_count()
     with ProcessPoolExecutor(workers, context, _begin, (known, runs, stop)) as pool:
         try:
-            with interrupts_put_off():  # processes that are just being started would be lost
+            # Processes that are just being started would be lost.
+            with interrupts_put_off(), without_the_script():
                 futures = [pool.submit(_replay_task, *task) for task in tasks]
             for done, future in enumerate(as_completed(futures), start=1):
                 future.result()

@@ -14,7 +14,13 @@ from typing import Any
 from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.log.heartbeat import FailureDetector, new_worker
 from dynamoe_search.log.storage import LOG_ERRORS, reason_of
-from dynamoe_search.run.processes import Flag, end_with_parent, show_signs, worker_context
+from dynamoe_search.run.processes import (
+    Flag,
+    end_with_parent,
+    show_signs,
+    without_the_script,
+    worker_context,
+)
 from dynamoe_search.run.progress import Overview, interrupts
 from dynamoe_search.run.worker import Job, Worker, one_thread
 
@@ -119,7 +125,8 @@ class _Workers:
             sending,
         )
         process = self.context.Process(target=_work, args=arguments, daemon=True)
-        process.start()
+        with without_the_script():
+            process.start()
         sending.close()
         self.processes[index] = _Process(process, name, complaint)
 
@@ -162,8 +169,7 @@ class _Workers:
                 raise RunFailed(complaint.recv())
         if deaths >= _DEATHS_WITHOUT_PROGRESS:
             raise RunFailed(
-                f"{deaths} workers died one after another without finishing a run; try"
-                " --workers 1. A script must call run() below: if __name__ == '__main__'"
+                f"{deaths} workers died one after another without finishing a run; try --workers 1"
             )
         if not self.finish.is_set():
             self._start(index)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -25,7 +26,7 @@ _SECONDS_BETWEEN_SIGNS = 0.5
 
 
 def worker_context() -> ForkServerContext:
-    """What to start workers in, from the main thread.
+    """What to start workers in.
 
     With the first call the fork server begins to import, while the caller does so itself.
     """
@@ -39,6 +40,23 @@ def worker_context() -> ForkServerContext:
         with interrupts_put_off():
             forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def without_the_script() -> Iterator[None]:
+    """Let the processes that are started meanwhile not run the user's script again.
+
+    By default they do, which takes a guard in the script, and fails where it came from a pipe. They
+    need nothing of it.
+    """
+    script = vars(sys.modules["__main__"])
+    hidden = {name: script.pop(name) for name in ("__file__", "__spec__") if name in script}
+    script["__spec__"] = None
+    try:
+        yield
+    finally:
+        del script["__spec__"]
+        script.update(hidden)
 
 
 def end_with_parent() -> None:

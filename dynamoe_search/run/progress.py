@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,7 +145,13 @@ class Overview:
 
 @contextmanager
 def interrupts(finish: Event, abort: Event) -> Iterator[None]:
-    """The first interrupt finishes the current runs, the second stops them."""
+    """The first interrupt finishes the current runs, the second stops them.
+
+    Only the main thread hears interrupts: from another one, this process cannot be interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def handle(number: int, frame: object) -> None:
         if finish.is_set() or number == signal.SIGTERM:

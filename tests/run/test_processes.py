@@ -94,6 +94,42 @@ def test_no_module_of_the_current_folder_is_run(small_study: Path, command: list
     assert (done.returncode, done.stderr) == (0, "")
 
 
+SCRIPT = """
+import threading
+import dynamoe_search as ds
+
+study = ds.Study("study.toml")
+endings = []
+{call}
+print(endings)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "endings.append(study.run(workers=1, progress=False))",
+        "t = threading.Thread(target=lambda: endings.append(study.run(1, progress=False)));"
+        " t.start(); t.join()",
+    ],
+    ids=["main", "thread"],
+)
+@pytest.mark.parametrize("way", ["script.py", "-"])
+def test_a_script_needs_no_guard(small_study: Path, way: str, call: str) -> None:
+    edit(small_study, ("epochs = 2", "epochs = 1"), ("runs = 14", "runs = 2"))
+    script = small_study.with_name("script.py")
+    script.write_text(SCRIPT.format(call=call))
+    done = subprocess.run(
+        [sys.executable, way],
+        cwd=small_study.parent,
+        input=script.read_text() if way == "-" else "",
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.stdout, done.stderr) == ("['finished']\n", "")
+
+
 def test_an_interrupt_while_it_imports_does_no_harm() -> None:
     interrupt = (
         "signal.signal(signal.SIGINT, lambda number, frame: None); os.killpg(0, signal.SIGINT)"
