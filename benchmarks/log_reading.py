@@ -17,6 +17,7 @@ import math
 import random
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -87,6 +88,12 @@ def history(plan: Plan, runs: int) -> list[Event]:
             state.apply(len(events), event)
             policy.follow(len(events), event)
     return events
+
+
+def batched(events: list[Event], size: int) -> Iterator[list[Event]]:
+    """Some of the events at a time: an append to a database has at most 6,500."""
+    for first in range(0, len(events), size):
+        yield events[first : first + size]
 
 
 class Timed(BaseSampler):
@@ -181,7 +188,8 @@ def measure(
         for runs in numbers:
             storage = storage_of(Path(folder), f"{kind}:///{folder}/{runs}", "study")
             log = stack.enter_context(open_log(storage, create=True))
-            log.append(*events[: 1 + 2 * runs])
+            for some in batched(events[: 1 + 2 * runs], 1_000):
+                log.append(*some)
             workers.append(Worker(log, plan))
         stack.enter_context(patch.object(proposer, "make_sampler", _timed))
         pairs = []

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from log_reading import STUDY, history
+from log_reading import STUDY, batched, history
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +41,8 @@ def main() -> None:
             search = dict(STUDY["search"], runs=runs)
             study = Study.create(folder, STUDY | {"search": search})
             with open_log(study.storage, create=True) as log:
-                log.append(*history(study.plan, runs))
+                for events in batched(history(study.plan, runs), 1_000):
+                    log.append(*events)
             times = []
             for _ in range(arguments.repeats):
                 start = time.perf_counter()

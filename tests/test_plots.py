@@ -2,12 +2,15 @@
 
 import importlib.util
 import inspect
+import io
 import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from dynamoe_search import plots
 from dynamoe_search.decision.leaderboard import make_leaderboard
@@ -55,6 +58,26 @@ def test_panels_of_a_figure_of_ones_own(name: str, study: Path) -> None:
     assert right.get_xlabel()
     assert not right.spines["top"].get_visible()
     assert not left.get_title()
+
+
+@pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow", None])
+def test_tables_from_files_give_the_same_plots(study: Path, backend: str | None) -> None:
+    runs = Study(study).training_runs().drop(columns="curve")
+
+    def read_again(table: pd.DataFrame) -> pd.DataFrame:
+        options = {} if backend is None else {"dtype_backend": backend}
+        return pd.read_csv(io.StringIO(table.to_csv(index=False)), **options)
+
+    for plot, tables in (
+        (plots.plot_leaders, [make_leaderboard(runs)]),
+        (plots.plot_history, [runs]),
+        (plots.plot_regret, [search_curve(runs), make_leaderboard(runs)]),
+    ):
+        texts = [
+            sorted(text.get_text() for text in figure.findobj(Text))
+            for figure in (plot(*tables), plot(*map(read_again, tables)))
+        ]
+        assert texts[0] == texts[1], plot
 
 
 @pytest.mark.slow

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Drawn = TypeVar("Drawn")
 
+_MAY_BE_EMPTY = ("name", "settings", "pattern", "message")
+
 # Okabe and Ito's colors, which people with any kind of color vision can distinguish.
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
 # For lines, which should differ without color, too: colors of theirs, dash and marker.
@@ -52,18 +54,30 @@ def own_style() -> Iterator[None]:
 
 
 def in_own_style(plot: Callable[Arguments, Drawn]) -> Callable[Arguments, Drawn]:
-    """Let a plot have our style, unless it is drawn on the user's axes."""
+    """Let a plot have our style, unless it is drawn on the user's axes; it takes tables from files.
+
+    In CSV an empty text is nothing, which pandas reads as missing.
+    """
 
     @functools.wraps(plot)
     def styled(*arguments: Arguments.args, **options: Arguments.kwargs) -> Drawn:
         from matplotlib.axes import Axes
 
-        if any(isinstance(one, Axes) for one in (*arguments, *options.values())):
-            return plot(*arguments, **options)
+        given: Any = [_with_texts(argument) for argument in arguments]
+        named: Any = {name: _with_texts(option) for name, option in options.items()}
+        if any(isinstance(one, Axes) for one in (*given, *named.values())):
+            return plot(*given, **named)
         with own_style():
-            return plot(*arguments, **options)
+            return plot(*given, **named)
 
     return styled
+
+
+def _with_texts(argument: Any) -> Any:
+    if not isinstance(argument, pd.DataFrame):
+        return argument
+    texts = argument[[name for name in _MAY_BE_EMPTY if name in argument]]
+    return argument.assign(**texts.astype(object).where(texts.notna(), ""))
 
 
 def panels(

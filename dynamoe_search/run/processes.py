@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext, ForkServerContext
 from multiprocessing.util import get_temp_dir
+from typing import Any
 
 from dynamoe_search.files import own
 from dynamoe_search.log.alive import newcomers_take_turns
@@ -50,7 +51,9 @@ def without_the_script() -> Iterator[None]:
     need nothing of it.
     """
     script = vars(sys.modules["__main__"])
-    hidden = {name: script.pop(name) for name in ("__file__", "__spec__") if name in script}
+    hidden: dict[str, Any] = {
+        name: script.pop(name) for name in ("__file__", "__spec__") if name in script
+    }
     script["__spec__"] = None
     try:
         yield
