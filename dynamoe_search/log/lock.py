@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dynamoe_search.errors import RunFailed
+
 _SECONDS_BETWEEN_TRIES = 0.01
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -17,11 +21,25 @@ def held(path: Path, seconds: float) -> Iterator[bool]:
     """Hold the lock on a file, which is made where it does not exist, but not its folder.
 
     Yields whether it was free within these seconds.
+
+    Raises
+    ------
+    RunFailed
+        Where the file system has no locks.
     """
     path.parent.stat()  # filelock would make the folder of a log that is gone
     lock = FileLock(path)
-    with suppress(Timeout):
-        lock.acquire(timeout=seconds, poll_interval=_SECONDS_BETWEEN_TRIES)
+    try:
+        with suppress(Timeout):
+            lock.acquire(timeout=seconds, poll_interval=_SECONDS_BETWEEN_TRIES)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        raise RunFailed(
+            f"the file system of {path.parent} has no locks ({error.strerror}); keep the log on"
+            " another one, or in a database: --storage sqlite:///FILE or"
+            " postgresql://USER@HOST/DATABASE"
+        ) from error
     try:
         yield lock.is_locked
     finally:
