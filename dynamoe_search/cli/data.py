@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from dynamoe_search.cli.console import DataDirectory, console
+from dynamoe_search.cli.console import DataDirectory, console, say
 from dynamoe_search.errors import InvalidInput
 
 app = typer.Typer(help="Look at data, fetch images, prepare text.", no_args_is_help=True)
@@ -108,6 +108,7 @@ def data_prepare(
     Example: `dynamoe-search data prepare corpus.parquet data/corpus.tokens --tokenizer bpe`
     """
     from dynamoe_search.data import TOKEN_FILE_ENDING, prepare_text
+    from dynamoe_search.data.documents import passed_over
 
     if target.suffix != TOKEN_FILE_ENDING:
         raise InvalidInput(f"{target} must end in {TOKEN_FILE_ENDING}, so that studies can name it")
@@ -130,4 +131,7 @@ def data_prepare(
     for name, counts in zip(("train", "validation", "test"), header.splits, strict=True):
         table.add_row(name, f"{counts.documents:,}", f"{counts.tokens:,}", f"{counts.bytes:,}")
     console.print(table)
+    if others := passed_over(source, text_format.value if text_format else None):
+        first = ", ".join(str(file.relative_to(source)) for file in others[:3])
+        say(f"passed over {len(others)} files that are hidden or of another format: {first}")
     console.print(f"wrote {escape(str(target))}", soft_wrap=True)

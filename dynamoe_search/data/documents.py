@@ -124,6 +124,22 @@ def _files(path: Path, text_format: TextFormat | None) -> list[Path]:
     )
 
 
+def passed_over(source: Path, text_format: TextFormat | None) -> list[Path]:
+    """The files below a folder of text that are not read: hidden ones, and those of other formats.
+
+    Parameters
+    ----------
+    source : Path
+        None is passed over of a file.
+    text_format : str, optional
+        As for `read_documents`.
+    """
+    if not source.is_dir():
+        return []
+    read = set(_files_below(source, text_format))
+    return [file for file in sorted(source.rglob("*")) if file.is_file() and file not in read]
+
+
 def _files_below(folder: Path, text_format: TextFormat | None) -> list[Path]:
     files = {
         file: known

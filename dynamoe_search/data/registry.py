@@ -126,11 +126,12 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
 
 
 def data_directory(given: Path | None = None) -> Path | None:
-    """The given data directory, or else the one in ``DYNAMOE_DATA``, or else None."""
-    if given is not None:
-        return given
-    named = os.environ.get(DIRECTORY_VARIABLE)
-    return Path(named) if named else None
+    """The given data directory, or else the one in ``DYNAMOE_DATA``, or else None.
+
+    A ``~`` at its beginning is the user's home: shells leave it in ``--data-dir=~/data``.
+    """
+    named = given or os.environ.get(DIRECTORY_VARIABLE)
+    return Path(named).expanduser() if named else None
 
 
 def require_directory(given: Path | None, purpose: str) -> Path:

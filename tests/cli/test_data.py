@@ -93,3 +93,12 @@ def test_mistakes_are_told(
     monkeypatch.chdir(tmp_path)
     assert message in error_of("data", *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_passed_over_in_a_folder_is_said(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for name in ("a.txt", "b.txt", "c.txt", ".git/d.txt", "__MACOSX/._a.txt", "figure.png"):
+        (corpus / name).parent.mkdir(parents=True, exist_ok=True)
+        (corpus / name).write_text(f"the document {name}")
+    said = output_of("data", "prepare", corpus, tmp_path / "corpus.tokens")
+    assert "passed over 3 files that are hidden or of another format: .git/d.txt" in said
