@@ -120,7 +120,7 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
                 row |= {"there": True, "where": str(found.folder), "files": names}
         rows.append(row)
     rows.append({"name": EMBEDDED_TEXT, **embedded})
-    for path in sorted(directory.glob(f"*{TOKEN_FILE_ENDING}")) if directory else []:
+    for path in sorted(directory.glob(f"[!.]*{TOKEN_FILE_ENDING}")) if directory else []:
         rows.append({"name": path.name, "there": True, "where": str(directory), "files": path.name})
     return pd.DataFrame(rows)
 

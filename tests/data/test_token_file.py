@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamoe_search.data.registry import list_data
 from dynamoe_search.data.split import SPLITS, Split
 from dynamoe_search.data.token_file import TokenFile, open_token_file, write_token_file
 from dynamoe_search.data.tokenizer import ByteTokenizer, Tokenizer, train_byte_pairs
@@ -160,7 +161,7 @@ def test_an_interruption_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException], moment: str
 ) -> None:
     def interrupt(*_: object) -> None:
-        assert [entry for entry in tmp_path.iterdir() if entry.suffix == ".tokens"] == [old]
+        assert list_data(tmp_path)["name"].tolist()[-2:] == ["topics", "old.tokens"]
         raise interruption
 
     def documents() -> Iterator[str]:
@@ -208,11 +209,12 @@ write_token_file(pathlib.Path({str(path)!r}), documents(), ByteTokenizer(), Spli
     assert process.returncode == -signal.SIGKILL
     for leftover in tmp_path.iterdir():
         assert moment == "writing"
-        assert leftover.name.startswith(".corpus.tokens")
+        assert leftover.match(".*.part.corpus.tokens")
         with pytest.raises(InvalidInput):
             open_token_file(leftover)
     write_token_file(path, DOCUMENTS, ByteTokenizer(), SPLIT)
     assert open_token_file(path).header.train.documents > 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.fixture(scope="module")
