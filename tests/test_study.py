@@ -312,6 +312,7 @@ def test_a_report_is_written_beside_the_file_or_where_asked(finished: Path, tmp_
     assert out.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["file/report.html", "folder"])
 def test_a_report_that_cannot_be_written(finished: Path, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()

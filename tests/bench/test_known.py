@@ -80,6 +80,7 @@ def test_too_few_schedules_are_refused(tmp_path: Path) -> None:
     assert 'sampler "exhaustive" and runs = 21' in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_missing_named_schedule_is_refused_whatever_the_coverage(tmp_path: Path) -> None:
     study = made_up.begin(write_study(tmp_path))
     message = r"results of 0 of the budget's 21 schedules, and 0\.0%"

@@ -60,6 +60,7 @@ def search_for(known: KnownLosses, path: Path, sampler: str, repetition: int) ->
             log.append(started(start), finished(start, "complete", RunResult(validation_loss=loss)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", COMPARED_SAMPLERS)
 def test_a_replay_decides_as_a_real_search_does(tmp_path: Path, sampler: str) -> None:
     runs = ("runs = 63", "runs = 16")

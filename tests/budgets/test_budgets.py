@@ -180,6 +180,7 @@ def test_the_scales_are_of_the_sources_sizes() -> None:
     assert counts == [91_232, 511_168, 1_333_536]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", [TopK(), Percentile(), TopP(), Relative(), Threshold()])
 @given(
     counts=st.lists(st.integers(1, 9), min_size=1, max_size=6),

@@ -117,6 +117,7 @@ def test_baselines_that_are_one_network_have_a_row_each(tmp_path: Path) -> None:
     assert len(found) == 9 * 2
 
 
+@pytest.mark.slow
 def test_runs_to_come_are_rows_too(table: ClaimTable) -> None:
     made_up.confirm(table.folder / "study.toml", 5)
     export(table)

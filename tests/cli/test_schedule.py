@@ -18,6 +18,7 @@ def test_a_schedule_is_shown(tmp_path: Path) -> None:
     assert "pr_moe: 2-2-4-4" in output_of("schedule", "show", "pr_moe", "-l", 4, "-e", 12)
 
 
+@pytest.mark.slow
 def test_patterns_and_presets_are_listed(tmp_path: Path) -> None:
     plot = tmp_path / "s.svg"
     listed = output_of("schedule", "list", "--layers", 4, "--experts", 20, "--plot", plot)

@@ -82,6 +82,7 @@ def test_rows_are_limited_but_named_schedules_are_shown(finished: Path) -> None:
     assert not any(candidate in shown for candidate in unnamed["candidate"])
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_not_trained_further(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

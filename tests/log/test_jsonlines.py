@@ -99,6 +99,7 @@ def test_a_write_of_several_events_is_kept_whole_or_not_at_all(path: Path, log: 
     assert numbers_of(again(path)) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=50,
     deadline=None,

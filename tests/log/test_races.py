@@ -229,6 +229,7 @@ def hold(storage: Storage, then: signal.Signals) -> None:
         time.sleep(1e6)
 
 
+@pytest.mark.slow
 def test_a_holder_that_is_stopped_does_not_stop_others(storage: Storage, log: Log) -> None:
     with another_process(hold, storage, signal.SIGSTOP) as holder:
         wait_for(lambda: log.read() and is_frozen(holder.pid))

@@ -114,6 +114,7 @@ def history_of(actions: Sequence[tuple[str, int, int, float]]) -> History:
     return history
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(ACTIONS)
 def test_the_state_is_what_the_events_add_up_to(

@@ -239,6 +239,7 @@ def optuna_storage(storage: Storage) -> Iterator[optuna.storages.BaseStorage]:
     kept.engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_log_of_version_0_1_is_refused_and_kept(storage: Storage) -> None:
     with optuna_storage(storage) as kept:
         study = optuna.create_study(study_name="first", storage=kept)

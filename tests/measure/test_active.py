@@ -77,6 +77,7 @@ def test_of_a_language_model_too() -> None:
     assert table.groupby("layer")["share"].sum().tolist() == pytest.approx([1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_the_plot_has_a_panel_a_router() -> None:
     figure = plot_active(compare_routers(titled(Percentile(), *VARIABLE)))
     assert [axes.get_title() for axes in figure.axes] == [

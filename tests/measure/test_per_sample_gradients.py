@@ -160,6 +160,7 @@ def test_every_sample_against_a_pass_of_its_own(
     assert_same(per_sample_gradient_noise(model, split), by_hand(looped, tokens_per_sample))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_micro_batches_of_one_sample_give_the_same(kind: str) -> None:
     model, split = network(kind), some(kind, 20)

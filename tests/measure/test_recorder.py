@@ -29,6 +29,7 @@ def utilization(model: Model) -> pd.DataFrame:
     return utilization_table(count_routings(model, DATA.validation))
 
 
+@pytest.mark.slow
 def test_it_measures_at_every_second_evaluation_and_the_last() -> None:
     recorder = TrainingRecorder(noise, every=2)
     tables: list[pd.DataFrame] = []
@@ -62,6 +63,7 @@ def test_rare_measurements_are_made_at_the_end() -> None:
     pd.testing.assert_frame_equal(late.table[after.columns], after)
 
 
+@pytest.mark.slow
 def test_it_does_not_change_the_training() -> None:
     always = TrainingRecorder(utilization)
     followed = train(NETWORK, DATA, SETTINGS, seed=1, on_evaluation=always)

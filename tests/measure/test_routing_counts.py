@@ -138,6 +138,7 @@ def part(routing: Routing, start: int, end: int) -> Routing:
     )
 
 
+@pytest.mark.slow
 @given(case=batches_of(), data=st.data())
 def test_batches_in_any_split_and_order_give_the_counts_of_all(
     case: tuple[Routing, list[int], list[int]], data: st.DataObject
@@ -175,6 +176,7 @@ def test_a_split_of_images_against_one_token_at_a_time(images: ImageSplit) -> No
     assert loads == evaluate(model, images).load
 
 
+@pytest.mark.slow
 def test_a_split_of_text_against_one_token_at_a_time(windows: TextSplit) -> None:
     model = language_model()
     ids = frequent_tokens(windows, most=5)

@@ -103,6 +103,7 @@ def test_mean_k_and_parameters_are_equal_and_said(found: VarianceResult) -> None
     assert found.verdict == row["verdict"]
 
 
+@pytest.mark.slow
 def test_networks_without_a_choice_do_not_differ() -> None:
     network = Classifier(64, 10, 8, Experts(8, Schedule((1, 1))))
     short = TrainingSettings(epochs=1, evaluations=1)

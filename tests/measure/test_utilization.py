@@ -53,6 +53,7 @@ def test_the_extremes_are_met(experts: int, count: int) -> None:
     assert normalized_entropy([count] + [0] * (experts - 1)) == 0
 
 
+@pytest.mark.slow
 @given(loads=st.lists(LOADS, min_size=1, max_size=8))
 def test_every_layer_has_equal_weight(loads: list[list[int]]) -> None:
     mean = mean_normalized_entropy(loads)

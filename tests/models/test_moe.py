@@ -49,6 +49,7 @@ def train_to_imitate(layer: MoELayer, steps: int, tokens: int = 256) -> list[flo
     return means
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", HOLDING, ids=str)
 def test_the_controller_holds_its_target_in_training_and_frozen(router: Router) -> None:
     torch.manual_seed(0)

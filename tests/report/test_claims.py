@@ -109,6 +109,7 @@ def test_units_of_effects_are_said(runs: dict[Unit, pd.DataFrame]) -> None:
     assert float(accuracy[1]) == pytest.approx(1.5, abs=0.2)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said(runs: dict[Unit, pd.DataFrame]) -> None:
     unit = UNITS[0]
     begun = runs[unit].copy()
@@ -122,6 +123,7 @@ def test_what_is_missing_is_said(runs: dict[Unit, pd.DataFrame]) -> None:
     assert "| MNIST, paper | 8 | 69 of 72 | 0 |" in page
 
 
+@pytest.mark.slow
 def test_failures_and_looks_are_said(runs: dict[Unit, pd.DataFrame]) -> None:
     unit = UNITS[0]
     failed = runs[unit].assign(looks=2)

@@ -51,6 +51,7 @@ def test_the_sentences_and_the_plot() -> None:
     assert "nats" in axes.get_ylabel()
 
 
+@pytest.mark.slow
 def test_the_plots_show_every_run_and_the_leaders(tmp_path) -> None:
     figure = plot_search(CLEAR)
     history, leaders = figure.axes

@@ -25,6 +25,7 @@ def likeness(*rows: list[float]) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_representations_are_drawn_as_they_are(tmp_path: Path) -> None:
     rows = [[1, 0.8, -0.1], [0.8, 1, 0.7], [-0.1, 0.7, 1]]
     figure = plot_representation(ranks(5.5, 6.5, 3.0), likeness(*rows))

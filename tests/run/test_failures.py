@@ -104,6 +104,7 @@ def test_a_failure_is_recorded_and_the_search_goes_on(
     assert runs["candidate"].nunique() == 3
 
 
+@pytest.mark.slow
 def test_five_errors_in_a_row_end_the_session_and_the_next_tries_anew(
     small_study: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_study_in_a_folder_that_cannot_be_written_can_be_read(small_study: Pat
 # What the user changes.
 
 
+@pytest.mark.slow
 def test_a_changed_study_file(small_study: Path, url: str) -> None:
     runs_are(small_study, 2)
     study = begin(small_study, url)

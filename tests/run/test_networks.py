@@ -26,6 +26,7 @@ def begun(small_study: Path) -> Study:
     return run(small_study)
 
 
+@pytest.mark.slow
 def test_a_network_that_was_not_kept_is_trained_again_and_is_the_same(begun: Study) -> None:
     started = list[tuple[int, str]]()
 
@@ -43,6 +44,7 @@ def test_a_network_that_was_not_kept_is_trained_again_and_is_the_same(begun: Stu
     assert evaluate(again.model, again.data.validation).loss == pytest.approx(found.recorded_loss)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_in_a_process_of_several_threads(begun: Study) -> None:
     torch.set_num_threads(2)
     try:
@@ -78,6 +80,7 @@ def test_the_network_of_a_log_that_is_gone_is_not_taken_for_it(
     assert after.loss_again == after.recorded_loss != before.recorded_loss
 
 
+@pytest.mark.slow
 def test_another_network_does_not_take_its_place(begun: Study, small_study: Path) -> None:
     kept = begun.network(run=1)
     written = kept.path.stat().st_mtime_ns
@@ -109,6 +112,7 @@ def test_following_it_trains_it_again(begun: Study) -> None:
     assert found.loss_again == kept.recorded_loss
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_told(begun: Study) -> None:
     with pytest.raises(InvalidInput, match="run 99 is missing; choose one that is complete"):
         begun.network(run=99)

@@ -78,6 +78,7 @@ def assert_joined_late(worker: Worker) -> None:
     late.log.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "cmaes", "nsga2"])
 def test_two_that_decide_at_once_start_two_runs(
     small_study: Path, storage: Storage, sampler: str, monkeypatch: pytest.MonkeyPatch

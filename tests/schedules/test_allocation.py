@@ -35,6 +35,7 @@ def squared_error(counts: tuple[int, ...], profile: np.ndarray, total: int) -> f
     return float(((np.array(counts) - target) ** 2).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize(("minimum", "maximum"), [(1, None), (1, 4), (2, None), (2, 5)])
 def test_least_squares_against_every_schedule(
@@ -52,6 +53,7 @@ def test_least_squares_against_every_schedule(
             assert squared_error(found.counts, profile, total) == pytest.approx(best, abs=1e-7)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(problems())
 def test_invariants(problem: tuple[list[float], int, int, int | None]) -> None:
@@ -104,6 +106,7 @@ def test_a_uniform_leftover_is_spread_evenly(depth: int, above: int) -> None:
     assert abs(first_half - second_half) <= 1
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(
     st.integers(1, 10).flatmap(

@@ -20,6 +20,7 @@ def test_pooled_noise_is_the_residual_of_a_one_way_analysis() -> None:
     assert noise.deviation == pytest.approx((sum(by_hand) / 6) ** 0.5)
 
 
+@pytest.mark.slow
 def test_intervals_against_scipy_and_their_coverage() -> None:
     generator = np.random.default_rng(1)
     values = pd.Series(generator.normal(size=6))

@@ -260,6 +260,7 @@ def test_networks_and_data_of_different_kinds(digits: ImageData, topics: TextDat
         train(replace(DECODER, vocabulary=256), topics, SHORT, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [0, 2])
 def test_learns_real_text(topics: TextData, heads: int) -> None:
     network = replace(DECODER, heads=heads)
@@ -281,6 +282,7 @@ def test_learns_real_text(topics: TextData, heads: int) -> None:
     assert result.flops == training_flops(network, result.samples * 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", [TopK(2), TopP(0.6), Relative(0.8)], ids=str)
 def test_training_stops_at_equal_flops_counted_from_the_measured_k(
     digits: ImageData, router

@@ -150,6 +150,7 @@ def test_a_study_that_has_only_begun(small_study: Path) -> None:
     assert "begin with: dynamoe-search confirm" in text_of(section(html, "confirmation"))
 
 
+@pytest.mark.slow
 def test_a_study_of_three_runs(small_study: Path) -> None:
     made_up.search(small_study, most=3)
     html = make_report(Study(small_study))
@@ -194,6 +195,7 @@ def test_everything_is_escaped(small_study: Path) -> None:
     assert '# <b>bold</b> & "quoted"' in text_of(section(html, "reproduction"))
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_told(small_study: Path) -> None:
     made_up.search(small_study, most=1)
     edit(small_study, ("learning_rate = 5e-3", "learning_rate = 4e-3"))
@@ -201,6 +203,7 @@ def test_a_changed_file_is_told(small_study: Path) -> None:
     assert "The study file has changed since the study was begun" in found
 
 
+@pytest.mark.slow
 def test_commands_name_the_log_and_the_study(small_study: Path) -> None:
     def commands(study: Study) -> str:
         return text_of(section(make_report(study), "reproduction"))
