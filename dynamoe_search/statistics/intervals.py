@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 CONFIDENCE = 0.95
 
@@ -74,7 +74,7 @@ def half_width(noise: Noise, blocks: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(quantile * noise.deviation / np.sqrt(np.asarray(blocks, dtype=np.float64)))
 
 
-@cache  # takes a quarter of a second
+@cache  # takes a tenth of a second
 def studentized_range(groups: int, degrees: int) -> float:
     """Tukey's q: the 95 % quantile of the range of means, over their standard error.
 
@@ -90,4 +90,18 @@ def studentized_range(groups: int, degrees: int) -> float:
     >>> round(studentized_range(groups=3, degrees=10), 2)
     3.88
     """
-    return float(stats.studentized_range.ppf(CONFIDENCE, groups, degrees))
+    error_rate, root = 1 - CONFIDENCE, math.sqrt(2)
+    of_two = root * float(stats.t.isf(error_rate / 2, degrees))
+    if groups == 2:
+        return of_two
+    # It lies below Bonferroni's bound for all pairs. SciPy's own search for the quantile knows
+    # neither end, and evaluates the integral twice as often.
+    bound = root * float(stats.t.isf(error_rate / (groups * (groups - 1)), degrees))
+    found = optimize.brentq(
+        lambda q: stats.studentized_range.sf(q, groups, degrees) - error_rate,
+        of_two,
+        bound,
+        rtol=1e-6,
+        xtol=1e-6,
+    )
+    return float(found)

@@ -48,6 +48,12 @@ def test_the_studentized_range_is_that_of_tables(
     assert studentized_range(groups, degrees) == pytest.approx(expected, abs=0.005)
 
 
+@pytest.mark.parametrize(("groups", "degrees"), [(3, 1), (66, 120), (2000, 40)])
+def test_the_studentized_range_is_scipys(groups: int, degrees: int) -> None:
+    expected = stats.studentized_range.ppf(0.95, groups, degrees)
+    assert studentized_range(groups, degrees) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("degrees", [1, 9, 3000])
 def test_the_studentized_range_of_two_means_is_students(degrees: int) -> None:
     assert studentized_range(2, degrees) == pytest.approx(2**0.5 * stats.t.ppf(0.975, degrees))
