@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -14,6 +14,9 @@ from rich.table import Table
 
 from dynamoe_search.cli.console import DataDirectory, console, say
 from dynamoe_search.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from dynamoe_search.data.documents import TextFormat
 
 app = typer.Typer(help="Look at data, fetch images, prepare text.", no_args_is_help=True)
 
@@ -112,26 +115,20 @@ def data_prepare(
 
     if target.suffix != TOKEN_FILE_ENDING:
         raise InvalidInput(f"{target} must end in {TOKEN_FILE_ENDING}, so that studies can name it")
+    chosen: TextFormat | None = text_format.value if text_format else None
     with console.status("reading") as status:
 
         def show(documents: int, size: int) -> None:
             status.update(f"{documents:,} documents, {size / 1e6:,.1f} MB of text")
 
         header = prepare_text(
-            source,
-            target,
-            tokenizer.value,
-            vocabulary,
-            column,
-            text_format.value if text_format else None,
-            seed,
-            show,
+            source, target, tokenizer.value, vocabulary, column, chosen, seed, show
         )
     table = Table("split", "documents", "tokens", "bytes", box=box.SIMPLE_HEAD)
     for name, counts in zip(("train", "validation", "test"), header.splits, strict=True):
         table.add_row(name, f"{counts.documents:,}", f"{counts.tokens:,}", f"{counts.bytes:,}")
     console.print(table)
-    if others := passed_over(source, text_format.value if text_format else None):
+    if others := passed_over(source, chosen):
         first = ", ".join(str(file.relative_to(source)) for file in others[:3])
         say(f"passed over {len(others)} files that are hidden or of another format: {first}")
     console.print(f"wrote {escape(str(target))}", soft_wrap=True)
