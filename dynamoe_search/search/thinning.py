@@ -14,8 +14,8 @@ from dynamoe_search.plan.study_file import MOST_FITTED
 
 Parameters = dict[str, float]
 
-# TPE tells the best 10 %, but at most 25, from the rest. With the best 25 kept, and an even sample
-# of the rest, it sees the same good trials, and the same distribution of the others.
+# TPE compares the best 10 %, but at most 25, with the rest. With the best 25 kept, and an even
+# sample of the rest, it sees the same good trials, and the same distribution of the others.
 _BEST = 25
 _BETWEEN = 50  # trials that are added before the next choice; each choice copies all trials
 
@@ -63,14 +63,14 @@ def thin(
 ) -> list[FrozenTrial]:
     """The best trials, and an even sample of the others by rank, in their own order.
 
-    Those that meet the constraints rank before the others, complete ones before pruned ones. With
-    several objectives the first one decides, after who is on the front.
+    Those that meet the constraints rank before the others, complete ones before pruned ones.
 
     Parameters
     ----------
     trials : sequence of FrozenTrial
         Complete or pruned.
     directions : sequence of StudyDirection
+        Of the objectives, of which the first one decides.
     most : int
         How many to take, at least 25.
     """
