@@ -42,17 +42,27 @@ class ImageSplit:
         """The torch device of the images."""
         return str(self.images.device)
 
-    def batches(
-        self, size: int, generator: torch.Generator | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass, in an order drawn by the generator, or in the stored order without one."""
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass, in a given order, or in the stored one.
+
+        Parameters
+        ----------
+        size : int
+            The most images of a batch.
+        order : Tensor of int64, shape (..., n), optional
+            Which images come first. Several orders, such as one per seed, give several batches at
+            once.
+
+        Yields
+        ------
+        images : Tensor of float32, shape (..., B, values)
+        labels : Tensor of int64, shape (..., B)
+        """
         images, labels = self.images, self.labels
-        if generator is None:
+        if order is None:
             yield from zip(torch.split(images, size), torch.split(labels, size), strict=True)
             return
-        # Drawn on the CPU, so that the order is the same on every device.
-        order = torch.randperm(len(self), generator=generator).to(labels.device)
-        for chosen in torch.split(order, size):
+        for chosen in torch.split(order.to(labels.device), size, dim=-1):
             yield images[chosen], labels[chosen]
 
 

@@ -58,27 +58,30 @@ class TextSplit:
         """The number of windows; the tokens after the last whole window are not used."""
         return (len(self.tokens) - 1) // self.context
 
-    def batches(
-        self, size: int, generator: torch.Generator | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over the windows, in an order drawn by the generator, or in order without one.
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over the windows, in a given order, or in the stored one.
+
+        Parameters
+        ----------
+        size : int
+            The most windows of a batch.
+        order : Tensor of int64, shape (..., n), optional
+            Which windows come first. Several orders, such as one per seed, give several batches at
+            once.
 
         Yields
         ------
-        inputs, targets : Tensor of int64, shape (windows, context)
-            At most `size` windows; each target is the token after its input.
+        inputs, targets : Tensor of int64, shape (..., B, context)
+            Each target is the token after its input.
         """
         # The last target of a window is also the first input of the next.
         windows = sliding_window_view(self.tokens, self.context + 1)[:: self.context]
-        order = np.arange(len(self))
-        if generator is not None:
-            # Drawn on the CPU, so that the order is the same on every device.
-            order = torch.randperm(len(self), generator=generator).numpy()
+        places = np.arange(len(self)) if order is None else order.numpy()
         for start in range(0, len(self), size):
-            batch = windows[order[start : start + size]]
+            batch = windows[places[..., start : start + size]]
             inputs, targets = (
                 torch.from_numpy(part.astype(np.int64)).to(self.device)
-                for part in (batch[:, :-1], batch[:, 1:])
+                for part in (batch[..., :-1], batch[..., 1:])
             )
             yield inputs, targets
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
+from dynamoe_search.models.layers import Linear
 from dynamoe_search.models.moe import Dispatch, MoELayer
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Dense, Experts
@@ -12,22 +15,30 @@ from dynamoe_search.specification import Dense, Experts
 class FeedForward(nn.Module):
     """One expert without a router: width -> hidden -> width with ReLU and without biases."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, seeds: Sequence[int], name: str, width: int, hidden: int) -> None:
         super().__init__()
-        self.w_in = nn.Linear(width, hidden, bias=False)
-        self.w_out = nn.Linear(hidden, width, bias=False)
+        self.w_in = Linear(seeds, f"{name}.w_in", width, hidden, bias=False)
+        self.w_out = Linear(seeds, f"{name}.w_out", hidden, width, bias=False)
 
     def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:
-        """Shape (T, width), as x; nothing is appended to `report`."""
+        """Shape (S, T, width), as x; nothing is appended to `report`."""
         output: Tensor = self.w_out(self.w_in(x).relu())
         return output
 
 
-def make_blocks(blocks: Experts | Dense, width: int, dispatch: Dispatch) -> nn.ModuleList:
-    """One module per block; each maps shape (T, width) to (T, width)."""
+def make_blocks(
+    seeds: Sequence[int], blocks: Experts | Dense, width: int, dispatch: Dispatch
+) -> nn.ModuleList:
+    """One module per block; each maps shape (S, T, width) to (S, T, width)."""
     if isinstance(blocks, Dense):
-        return nn.ModuleList(FeedForward(width, hidden) for hidden in blocks.hidden)
+        return nn.ModuleList(
+            FeedForward(seeds, f"blocks.{layer}", width, hidden)
+            for layer, hidden in enumerate(blocks.hidden)
+        )
+    layers = enumerate(zip(blocks.schedule, blocks.routers, strict=True))
     return nn.ModuleList(
-        MoELayer(experts, width, blocks.hidden, router, dispatch, blocks.balance)
-        for experts, router in zip(blocks.schedule, blocks.routers, strict=True)
+        MoELayer(
+            experts, width, blocks.hidden, router, dispatch, blocks.balance, seeds, f"blocks.{layer}"
+        )
+        for layer, (experts, router) in layers
     )

@@ -1,13 +1,17 @@
-"""Two ways to compute the experts of a layer: sorted and dense.
+"""Two ways to compute the experts of a layer: masked and sorted.
 
-Both give y_t = sum over the chosen experts e of weight[t, e] * relu(x_t A_e) B_e, and never drop a
-token. `sorted_experts`, the default, gathers the tokens of each expert into a contiguous group.
-`dense_experts` computes every expert for every token; tests compare with it, and per-sample
-gradients need it. Both can be differentiated any number of times; `torch.func.vmap` and
-forward-mode derivatives raise an error in `sorted_experts`.
+Both give y_t = sum over the chosen experts e of weight[t, e] * B_e^T relu(A_e x_t), and never drop
+a token. `masked_experts` computes every expert for every token, as one product, and masks those
+that are not chosen. `sorted_experts` gathers the tokens of each expert into a contiguous group and
+computes those alone. `prefers_masked` is the rule for which of them is used. Both can be
+differentiated any number of times; `torch.func.vmap` and forward-mode derivatives raise an error in
+`sorted_experts`.
 
 Under `torch.autocast` the experts' products have autocast's precision; the sums over a token's
-experts, and the gradients of float32 tensors, stay float32. The output has the precision of x.
+experts, and the gradients of float32 tensors, stay float32 in `sorted_experts`. The output has the
+precision of x.
+
+S is the number of networks that are computed at once, one per seed.
 """
 
 from __future__ import annotations
@@ -19,25 +23,52 @@ from torch import Tensor
 
 # The size of the hidden values of one block, in bytes: about a core's second-level cache.
 _BLOCK_BYTES = 2**20
+# What a group costs beside its products, in multiplications of a core: the calls, and the copies.
+_COST_OF_A_GROUP = 1.0e6
+_COST_OF_A_PAIR = 8  # in multiplications per value of a token's vector: gather and add
 
 
-def dense_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
+def prefers_masked(tokens: int, width: int, hidden: int, experts: int, active: float) -> bool:
+    """Whether computing every expert for every token takes less time than sorting the tokens.
+
+    Masked, T (N - K) pairs of token and expert are computed in vain, each 2 d h multiplications.
+    Sorted, each of the N groups costs about a million multiplications beside its products, and each
+    of the T K pairs 8 d to gather and add. The constants come from `benchmarks/moe_layer.py`; the
+    number of seeds does not matter, as it multiplies both.
+
+    Parameters
+    ----------
+    tokens, width, hidden, experts : int
+        T (of one network), d, h and N.
+    active : float
+        The mean K.
+
+    Examples
+    --------
+    >>> prefers_masked(128, 32, 64, 4, 2), prefers_masked(4096, 64, 128, 4, 2)
+    (True, False)
+    """
+    in_vain = tokens * (experts - active) * 2 * width * hidden
+    return in_vain <= experts * _COST_OF_A_GROUP + tokens * active * _COST_OF_A_PAIR * width
+
+
+def masked_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
     """Every expert on every token, weighted.
 
     Parameters
     ----------
-    x : Tensor, shape (T, d)
-    weights : Tensor, shape (T, N)
+    x : Tensor, shape (S, T, d)
+    weights : Tensor, shape (S, T, N)
         0 if a token does not use an expert.
-    w_in : Tensor, shape (N, d, h)
-    w_out : Tensor, shape (N, h, d)
+    w_in, w_out : Tensor, shape (S, N, h, d)
 
     Returns
     -------
-    Tensor, shape (T, d)
+    Tensor, shape (S, T, d)
     """
-    hidden = torch.relu(torch.einsum("td,ndh->tnh", x, w_in))
-    return torch.einsum("tnh,nhd->td", hidden * weights[:, :, None], w_out).to(x.dtype)
+    hidden = torch.relu(torch.bmm(x, w_in.flatten(1, 2).mT))
+    weighted = hidden.unflatten(-1, w_in.shape[1:3]) * weights[..., None]
+    return torch.bmm(weighted.flatten(-2), w_out.flatten(1, 2).to(weighted.dtype)).to(x.dtype)
 
 
 def sorted_experts(
@@ -48,28 +79,28 @@ def sorted_experts(
     Parameters
     ----------
     x, weights, w_in, w_out
-        As in `dense_experts`.
-    chosen : Tensor of bool, shape (T, N)
+        As in `masked_experts`.
+    chosen : Tensor of bool, shape (S, T, N)
 
     Returns
     -------
-    Tensor, shape (T, d)
+    Tensor, shape (S, T, d)
     """
-    # Transposed, so that the pairs of token and expert are grouped by expert.
-    experts, tokens = chosen.T.nonzero(as_tuple=True)
-    group_sizes = chosen.sum(dim=0).tolist()
+    # Transposed, so that the pairs of token and expert are grouped by network and expert.
+    networks, experts, tokens = chosen.mT.nonzero(as_tuple=True)
+    group_sizes = chosen.sum(dim=1).flatten().tolist()
     dtype = _product_dtype(x)
     output, _ = _SortedExperts.apply(  # type: ignore[no-untyped-call]
-        x.to(dtype),
-        weights[tokens, experts],
-        w_in.to(dtype),
-        w_out.to(dtype),
-        tokens,
+        x.flatten(0, 1).to(dtype),
+        weights[networks, tokens, experts],
+        w_in.flatten(0, 1).to(dtype),
+        w_out.flatten(0, 1).to(dtype),
+        networks * x.shape[1] + tokens,
         group_sizes,
         _blocks(group_sizes, _BLOCK_BYTES // (w_in.shape[2] * dtype.itemsize)),
     )
     summed: Tensor = output
-    return summed.to(x.dtype)
+    return summed.to(x.dtype).view(x.shape)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
@@ -87,8 +118,9 @@ class _SortedExperts(torch.autograd.Function):
     kept for the backward pass. Sums over a token's experts are at least float32. A backward pass
     that is to be differentiated again (`create_graph=True`) runs `_differentiable_gradients`.
 
-    In the loops u and v are one expert's rows of width d and h, a and b its matrices, and du, dv,
-    da and db their gradients.
+    Here T counts the tokens of all networks, and N the experts of all networks. In the loops u and
+    v are one expert's rows of width d and h, a and b its matrices (h, d), and du, dv, da and db
+    their gradients.
     """
 
     @staticmethod
@@ -101,13 +133,13 @@ class _SortedExperts(torch.autograd.Function):
         group_sizes: list[int],
         blocks: list[tuple[slice, slice]],
     ) -> tuple[Tensor, Tensor]:
-        hidden = x.new_empty(len(tokens), w_in.shape[2])
+        hidden = x.new_empty(len(tokens), w_in.shape[1])
         output = x.new_zeros(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
         for rows, experts in blocks:
             places, sizes = tokens[rows], group_sizes[experts]
             outer, inner = x.index_select(0, places), hidden[rows]
             parts = [t.split_with_sizes(sizes) for t in (outer, inner)]
-            for u, v, a, b in zip(*parts, w_in[experts], w_out[experts], strict=True):
+            for u, v, a, b in zip(*parts, w_in[experts].mT, w_out[experts], strict=True):
                 torch.mm(u, a, out=v).relu_()
                 torch.mm(v, b, out=u)
             output.index_add_(0, places, (outer * weight[rows, None]).to(output.dtype))
@@ -150,10 +182,10 @@ class _SortedExperts(torch.autograd.Function):
             parts = [
                 t.split_with_sizes(sizes) for t in (outer, inner, outer_gradient, inner_gradient)
             ]
-            matrices = (w_in[experts].mT, w_in_gradient[experts], w_out_gradient[experts])
+            matrices = (w_in[experts], w_in_gradient[experts], w_out_gradient[experts])
             for u, v, du, dv, a, da, db in zip(*parts, *matrices, strict=True):
                 torch.mm(v.T, du, out=db)
-                torch.mm(u.T, dv, out=da)
+                torch.mm(dv.T, u, out=da)
                 torch.mm(dv, a, out=u)
             x_gradient.index_add_(0, places, outer.to(x_gradient.dtype))
         found = (x_gradient.to(x.dtype), weight_gradient, w_in_gradient, w_out_gradient)
@@ -174,9 +206,9 @@ def _differentiable_gradients(
     split = [t.split_with_sizes(group_sizes) for t in groups]
     parts = []
     for u, dy, w, a, b in zip(*split, w_in, w_out, strict=True):
-        v = torch.relu(u @ a)
+        v = torch.relu(u @ a.T)
         dv = (dy @ b.T) * (v > 0)
-        parts.append((w * dv @ a.T, (dv * v).sum(dim=1), u.T @ (w * dv), v.T @ (w * dy)))
+        parts.append((w * dv @ a, (dv * v).sum(dim=1), (w * dv).T @ u, v.T @ (w * dy)))
     du, dw, da, db = zip(*parts, strict=True)
     x_gradient = torch.zeros_like(x, dtype=incoming.dtype)
     x_gradient = x_gradient.index_add(0, tokens, torch.cat(du).to(incoming.dtype)).to(x.dtype)

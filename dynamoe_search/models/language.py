@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from dynamoe_search.models.blocks import make_blocks
+from dynamoe_search.models.initial import generator_for
+from dynamoe_search.models.layers import LayerNorm, Linear, without_seeds
 from dynamoe_search.models.moe import Dispatch
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import LanguageModel
@@ -14,13 +18,15 @@ _ROTARY_BASE = 10_000.0
 
 
 class DecoderModel(nn.Module):
-    """Embedding, residual blocks with pre-normalization, head tied to the embedding.
+    """Embedding, residual blocks with pre-normalization, head tied to the embedding; of S seeds.
 
     Parameters
     ----------
     specification : LanguageModel
         With blocks of experts, or dense.
-    dispatch : {"sorted", "dense"}
+    seeds : sequence of int
+        One network each: its initial weights and its router's noise depend on its seed alone.
+    dispatch : {"auto", "masked", "sorted"}
         How experts are computed; see `dynamoe_search.models.dispatch`.
 
     Examples
@@ -29,40 +35,64 @@ class DecoderModel(nn.Module):
     >>> from dynamoe_search.specification import Experts
     >>> experts = Experts(64, Schedule((4, 2)))
     >>> model = DecoderModel(LanguageModel(257, 16, 32, heads=2, blocks=experts))
-    >>> model(torch.zeros(3, 16, dtype=torch.int64)).shape
-    torch.Size([3, 16, 257])
+    >>> model(torch.zeros(1, 3, 16, dtype=torch.int64)).shape
+    torch.Size([1, 3, 16, 257])
     """
 
-    def __init__(self, specification: LanguageModel, dispatch: Dispatch = "sorted") -> None:
+    def __init__(
+        self, specification: LanguageModel, seeds: Sequence[int] = (0,), dispatch: Dispatch = "auto"
+    ) -> None:
         super().__init__()
         s = specification
-        self.specification = s
-        self.embedding = nn.Embedding(s.vocabulary, s.width)
-        # The head is the same matrix; this makes the initial logits' standard deviation 1.
-        nn.init.normal_(self.embedding.weight, std=s.width**-0.5)
+        self.specification, self.seeds = s, tuple(seeds)
+        self.embedding = Embedding(seeds, s.vocabulary, s.width)
         self.attentions = nn.ModuleList(
-            Attention(s.width, s.heads) for _ in range(s.blocks.depth if s.heads else 0)
+            Attention(seeds, f"attentions.{layer}", s.width, s.heads)
+            for layer in range(s.blocks.depth if s.heads else 0)
         )
-        self.attention_norms = nn.ModuleList(nn.LayerNorm(s.width) for _ in self.attentions)
-        self.blocks = make_blocks(s.blocks, s.width, dispatch)
-        self.norms = nn.ModuleList(nn.LayerNorm(s.width) for _ in self.blocks)
-        self.last_norm = nn.LayerNorm(s.width)
+        self.attention_norms = nn.ModuleList(LayerNorm(seeds, s.width) for _ in self.attentions)
+        self.blocks = make_blocks(seeds, s.blocks, s.width, dispatch)
+        self.norms = nn.ModuleList(LayerNorm(seeds, s.width) for _ in self.blocks)
+        self.last_norm = LayerNorm(seeds, s.width)
         rotation = _rotation(s.context, s.width // s.heads) if s.heads else None
         self.rotation: Tensor | None
         self.register_buffer("rotation", rotation, persistent=False)
 
     def forward(self, tokens: Tensor, report: list[Routing] | None = None) -> Tensor:
-        """Logits of each next token, shape (B, T, vocabulary), for tokens of shape (B, T).
+        """Logits of each next token, shape (S, B, T, vocabulary), for tokens of shape (S, B, T).
 
         T is at most the context. Each layer of experts appends its routing of the B T tokens to the
-        list `report`, if given.
+        list `report`, if given. A single network also takes tokens without a seed axis; then logits
+        and routings have none.
         """
-        x = self.embedding(tokens)
+        if tokens.dim() == 2:
+            return without_seeds(self, tokens, report)
+        x = self.embedding(tokens.flatten(1))
         for layer, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=True)):
             if self.rotation is not None:
-                x = x + self.attentions[layer](self.attention_norms[layer](x), self.rotation)
-            x = x + block(norm(x).flatten(0, 1), report).view_as(x)
-        return nn.functional.linear(self.last_norm(x), self.embedding.weight)
+                normal = self.attention_norms[layer](x)
+                x = x + self.attentions[layer](normal, self.rotation, tokens.shape[-1])
+            x = x + block(norm(x), report)
+        logits = torch.bmm(self.last_norm(x), self.embedding.weight.mT)
+        return logits.unflatten(1, tokens.shape[1:])
+
+
+class Embedding(nn.Module):
+    """The vector of each token, of S networks."""
+
+    def __init__(self, seeds: Sequence[int], vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(len(seeds), vocabulary, width))
+        # The head is the same matrix; this makes the initial logits' standard deviation 1.
+        with torch.no_grad():
+            for of_seed, seed in zip(self.weight, seeds, strict=True):
+                of_seed.normal_(std=width**-0.5, generator=generator_for(seed, "embedding"))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Shape (S, T, width), for tokens of shape (S, T)."""
+        networks, vocabulary, _ = self.weight.shape
+        first = vocabulary * torch.arange(networks, device=tokens.device)
+        return nn.functional.embedding(tokens + first[:, None], self.weight.flatten(0, 1))
 
 
 class Attention(nn.Module):
@@ -70,39 +100,46 @@ class Attention(nn.Module):
 
     Parameters
     ----------
+    seeds : sequence of int
+        Of the S networks.
+    name : str
+        Decides the initial weights, with the seed.
     width, heads : int
         Each head attends over width / heads values, an even number.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, seeds: Sequence[int], name: str, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.to_queries_keys_values = nn.Linear(width, 3 * width, bias=False)
-        self.to_output = nn.Linear(width, width, bias=False)
+        projection = f"{name}.to_queries_keys_values"
+        self.to_queries_keys_values = Linear(seeds, projection, width, 3 * width, bias=False)
+        self.to_output = Linear(seeds, f"{name}.to_output", width, width, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """Shape (B, T, width), as x; `rotation` has shape (2, context, width / heads / 2)."""
-        batch, length, width = x.shape
-        head = width // self.heads
-        projected = self.to_queries_keys_values(x).view(batch, length, 3, self.heads, head)
+    def forward(self, x: Tensor, rotation: Tensor, length: int) -> Tensor:
+        """Shape (S, B T, width), as x: B windows of T = `length` tokens each.
+
+        `rotation` has the shape (context, width / heads / 2, 2): real and imaginary parts.
+        """
+        networks, tokens, width = x.shape
+        projected = self.to_queries_keys_values(x)
+        projected = projected.view(-1, length, 3, self.heads, width // self.heads)
         queries, keys, values = projected.permute(2, 0, 3, 1, 4)
-        cosine, sine = rotation[:, :length]
         attended = nn.functional.scaled_dot_product_attention(
-            _rotate(queries, cosine, sine), _rotate(keys, cosine, sine), values, is_causal=True
+            _rotate(queries, rotation), _rotate(keys, rotation), values, is_causal=True
         )
-        output: Tensor = self.to_output(attended.transpose(1, 2).reshape(batch, length, width))
+        output: Tensor = self.to_output(attended.transpose(1, 2).reshape(networks, tokens, width))
         return output
 
 
 def _rotation(context: int, width: int) -> Tensor:
-    """Cosines and sines of the angles position * base^(-2 i / width); shape (2, T, width / 2)."""
+    """exp(i angle) of the angles position * base^(-2 j / width); shape (T, width / 2, 2)."""
     frequency = _ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = torch.outer(torch.arange(context, dtype=torch.float64), frequency)
-    return torch.stack([angle.cos(), angle.sin()]).float()
+    return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
 
 
-def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Each pair (x_i, x_(i + width / 2)) rotated by its angle (arXiv 2104.09864)."""
-    first, second = x.chunk(2, dim=-1)
-    rotated = [first * cosine - second * sine, second * cosine + first * sine]
-    return torch.cat(rotated, dim=-1).to(x.dtype)
+def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Each pair (x_2j, x_(2j + 1)) rotated by its angle (arXiv 2104.09864)."""
+    pairs = torch.view_as_complex(x.to(rotation.dtype).unflatten(-1, (-1, 2)).contiguous())
+    rotated = pairs * torch.view_as_complex(rotation[: x.shape[-2]])
+    return torch.view_as_real(rotated).flatten(-2).to(x.dtype)

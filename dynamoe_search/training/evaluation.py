@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dynamoe_search.data import ImageSplit, TextSplit
-from dynamoe_search.models import Model
+from dynamoe_search.models import DecoderModel, Model
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Experts
 from dynamoe_search.training.settings import Precision
@@ -51,19 +51,10 @@ class Evaluation:
         return math.exp(min(self.loss, 700.0))
 
 
-@torch.no_grad()
 def evaluate(
     model: Model, split: ImageSplit | TextSplit, precision: Precision = "float32"
 ) -> Evaluation:
-    """Measure a network on a split, without router noise.
-
-    Parameters
-    ----------
-    model : ClassifierModel or DecoderModel
-        Left in evaluation mode.
-    split : ImageSplit or TextSplit
-    precision : {"float32", "bfloat16"}
-        The type of matrix products.
+    """Measure a single network on a split, without router noise; as `evaluate_seeds`.
 
     Examples
     --------
@@ -76,23 +67,52 @@ def evaluate(
     >>> measured.mean_active, sum(measured.load[0]), measured.load[1]
     ((1.0, 1.0), 360, (360,))
     """
+    (only,) = evaluate_seeds(model, split, precision)
+    return only
+
+
+@torch.no_grad()
+def evaluate_seeds(
+    model: Model, split: ImageSplit | TextSplit, precision: Precision = "float32"
+) -> tuple[Evaluation, ...]:
+    """Measure the network of each seed on a split, without router noise.
+
+    Parameters
+    ----------
+    model : ClassifierModel or DecoderModel
+        Left in evaluation mode.
+    split : ImageSplit or TextSplit
+    precision : {"float32", "bfloat16"}
+        The type of matrix products.
+    """
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=split.device)
-    right = torch.zeros((), dtype=torch.int64, device=split.device)
+    networks = len(model.seeds)
+    loss = torch.zeros(networks, dtype=torch.float64, device=split.device)
+    right = torch.zeros(networks, dtype=torch.int64, device=split.device)
     blocks = model.specification.blocks
     experts = blocks.schedule.counts if isinstance(blocks, Experts) else ()
-    busy = torch.zeros(sum(experts), dtype=torch.int64, device=split.device)
+    busy = torch.zeros(networks, sum(experts), dtype=torch.int64, device=split.device)
     tokens = 0
-    for inputs, labels in split.batches(samples_at_once(split)):
+    for inputs, labels in split.batches(max(1, samples_at_once(split) // networks)):
         report: list[Routing] = []
-        logits, labels = predict(model, inputs, precision, report), labels.flatten()
-        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-        right += (logits.argmax(dim=1) == labels).sum()
-        tokens += len(labels)
+        logits = predict(model, inputs.expand(networks, *inputs.shape), precision, report)
+        labels = labels.flatten().expand(networks, -1)
+        losses = nn.functional.cross_entropy(logits.mT, labels, reduction="none")
+        loss += losses.sum(dim=1, dtype=torch.float64)
+        right += (logits.argmax(dim=-1) == labels).sum(dim=1)
+        tokens += labels.shape[1]
         if report:
-            busy += torch.cat([routing.chosen.sum(dim=0) for routing in report])
+            busy += torch.cat([routing.chosen.sum(dim=1) for routing in report], dim=1)
     # One transfer from the device; float64 holds the counts exactly.
-    summed, hits, *counts = torch.cat([loss[None], right[None], busy]).tolist()
+    rows = torch.cat([loss[:, None], right[:, None], busy], dim=1).tolist()
+    return tuple(_evaluation(row, tokens, experts, split) for row in rows)
+
+
+def _evaluation(
+    row: list[float], tokens: int, experts: Sequence[int], split: ImageSplit | TextSplit
+) -> Evaluation:
+    """The evaluation of one network, of its summed loss, its hits and its loads."""
+    summed, hits, *counts = row
     remaining = map(int, counts)
     load = tuple(tuple(islice(remaining, number)) for number in experts)
     mean_loss = summed / tokens
@@ -111,13 +131,14 @@ def evaluate(
 def predict(
     model: Model, inputs: Tensor, precision: Precision, report: list[Routing] | None = None
 ) -> Tensor:
-    """The logits of every token, shape (tokens, classes), in float32 or better.
+    """The logits of every token, shape (S, tokens, classes), in float32 or better.
 
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
     inputs : Tensor
-        A batch of a split.
+        A batch of a split, with the seed axis; without it for a single network, and then logits and
+        routings have none.
     precision : {"float32", "bfloat16"}
         The type of matrix products.
     report : list of Routing, optional
@@ -125,7 +146,9 @@ def predict(
     """
     with in_precision(precision, inputs.device.type):
         logits: Tensor = model(inputs, report)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
+    if isinstance(model, DecoderModel):
+        logits = logits.flatten(-3, -2)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def in_precision(precision: Precision, device_type: str) -> AbstractContextManager[None]:
