@@ -21,7 +21,7 @@ from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import Classifier, Experts, Percentile, Router, TopK, TopP
 
 SAMPLES, TURNS = 512, 5
-DISPATCHES: tuple[Dispatch, ...] = ("dense", "sorted")
+DISPATCHES: tuple[Dispatch, ...] = ("masked", "sorted")
 
 
 def loop(model: Model, split: ImageSplit) -> float:
@@ -64,11 +64,11 @@ def main() -> None:
                     looped = loop(model, split)
                     seconds[dispatch] = min(seconds[dispatch], time.perf_counter() - start)
                     assert math.isclose(looped, trace, rel_tol=1e-4)
-            dense, sorted_ = (seconds[dispatch] / seconds["vmap"] for dispatch in DISPATCHES)
+            masked, sorted_ = (seconds[dispatch] / seconds["vmap"] for dispatch in DISPATCHES)
             print(
                 f"{router.name:10} {dtype!s:13} vmap {seconds['vmap']:.3f} s,"
-                f" loop {seconds['dense']:.2f} s dense, {seconds['sorted']:.2f} s sorted,"
-                f" ratio {dense:4.1f} and {sorted_:4.1f}"
+                f" loop {seconds['masked']:.2f} s masked, {seconds['sorted']:.2f} s sorted,"
+                f" ratio {masked:4.1f} and {sorted_:4.1f}"
             )
 
 

@@ -131,7 +131,7 @@ def simulate(losses: Losses, sampler: str = "random", runs: int = 120) -> pd.Dat
         result = RunResult(
             validation_loss=losses.loss(start.candidate, start.block), total_parameters=1
         )
-        for event in (started(start), finished(start, "complete", result)):
+        for event in (started(start), finished(start, "complete", [result])):
             state.apply(state.position + 1, event)
             policy.follow(state.position, event)
     return runs_table(state.search.runs, study_file)

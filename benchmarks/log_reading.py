@@ -51,10 +51,15 @@ STUDY: dict[str, dict[str, Any]] = {
 }
 
 
-def result_of(start: Start) -> RunResult:
+def results_of(start: Start) -> list[RunResult]:
+    """The results of a run."""
+    return [result_of(start, seed) for seed in start.seeds]
+
+
+def result_of(start: Start, seed: int) -> RunResult:
     """A result of ordinary size, in which experts near the input are good, with some noise."""
     counts = [int(count) for count in start.candidate.split("-")]
-    noise = random.Random(f"{start.candidate} {start.seed}").gauss(0, 0.02)
+    noise = random.Random(f"{start.candidate} {seed}").gauss(0, 0.02)
     loss = 0.1 + sum(layer * count for layer, count in enumerate(counts)) / sum(counts) / 10 + noise
     curve = tuple(CurvePoint(part / 10, part, 1e8 * part, loss, 0.9) for part in range(1, 11))
     means = (2.0,) * len(counts)
@@ -83,7 +88,7 @@ def history(plan: Plan, runs: int) -> list[Event]:
     for _ in range(runs):
         start = policy.ask(state, "worker", "session")
         assert start is not None
-        for event in (started(start), finished(start, "complete", result_of(start))):
+        for event in (started(start), finished(start, "complete", results_of(start))):
             events.append(event)
             state.apply(len(events), event)
             policy.follow(len(events), event)
@@ -175,7 +180,7 @@ class Worker:
         append = self.append(started(start))
         read += self.catch_up()
         sampler, decision = Timed.seconds, read + asked + append
-        append += self.append(finished(start, "complete", result_of(start)))
+        append += self.append(finished(start, "complete", results_of(start)))
         return Seconds(append, read, decision, sampler, decision - sampler)
 
 

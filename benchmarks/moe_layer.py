@@ -88,7 +88,7 @@ class Row:
 
 def rows_of(size: Size) -> tuple[dict[str, Row], dict[str, str]]:
     """The layers to time, all with the same router, and why others are left out."""
-    sorts, dense = ours(size, "sorted"), ours(size, "dense")
+    sorts, dense = ours(size, "sorted"), ours(size, "masked")
     dense.load_state_dict(sorts.state_dict())
     rows, left_out = {DENSE: Row(dense), SORTED: Row(sorts)}, {}
     if any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):

@@ -73,7 +73,7 @@ class Study:
     ... )
     >>> study.run(workers=1, progress=False)
     'finished'
-    >>> study.leaderboard()["blocks"].tolist()
+    >>> study.leaderboard()["seeds"].tolist()
     [1, 1]
     """
 
@@ -209,7 +209,7 @@ class Study:
         return self._read().position
 
     def training_runs(self, stage: Stage = "search") -> pd.DataFrame:
-        """Each attempt at a training run, a row each.
+        """A row for each seed of each attempt at a training run.
 
         Parameters
         ----------
@@ -289,6 +289,7 @@ class Study:
         self,
         candidate: str | None = None,
         run: int | None = None,
+        seed: int | None = None,
         device: str = "cpu",
         on_start: Callable[[int, str], None] = lambda run, candidate: None,
         on_evaluation: Callable[[CurvePoint, Model], None] | None = None,
@@ -302,6 +303,8 @@ class Study:
             block is taken. The leader where neither this nor `run` is given.
         run : int, optional
             The number of a training run.
+        seed : int, optional
+            One of the run's seeds; the first where it is None.
         device : str
             The torch device.
         on_start : callable
@@ -318,7 +321,7 @@ class Study:
         from dynamoe_search.run.session import network_of_study
 
         session = self._session(device=device)
-        return network_of_study(session, candidate, run, on_start, on_evaluation)
+        return network_of_study(session, candidate, run, seed, on_start, on_evaluation)
 
     def report(self, out: Path | str | None = None, *, progress: bool = True) -> Path:
         """Write all that is known of the study to one HTML file that needs no other.
@@ -350,7 +353,7 @@ class Study:
     def to_optuna(self, storage: BaseStorage | None = None) -> optuna.Study:
         """The search as a study of Optuna, for its plots and its dashboard.
 
-        A trial per candidate, whose value is the mean over its blocks; see
+        A trial per candidate, whose value is the mean over its seeds; see
         `dynamoe_search.search.optuna_study.optuna_study`. It is in memory, or in a given storage.
         """
         from dynamoe_search.search.optuna_study import optuna_study

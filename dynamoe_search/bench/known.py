@@ -34,20 +34,28 @@ class KnownLosses:
     plan : Plan
         The study's, with the family that searches move in.
     losses : dict of str to tuple of float
-        By schedule, the validation losses of the blocks that all schedules have; empty where a run
+        By schedule, the validation losses of the seeds that all schedules have; empty where a run
         of the schedule diverged or ran out of memory.
+    block_size : int
+        How many seeds of them are one block.
     coverage : float
         The share of the schedules that random search asks for whose losses are known.
     """
 
     plan: Plan
     losses: dict[str, tuple[float, ...]]
+    block_size: int
     coverage: float
 
     @property
-    def blocks(self) -> int:
+    def seeds(self) -> int:
         """How many losses of each schedule are known."""
         return max(map(len, self.losses.values()))
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks of each schedule are known."""
+        return self.seeds // self.block_size
 
     @property
     def baselines(self) -> int:
@@ -64,7 +72,7 @@ class KnownLosses:
         """By how much each schedule is expected to be worse than the best, in nats.
 
         Of the expected true means (see `dynamoe_search.statistics.shrinkage`), so that none is
-        credited with the luck of its seeds; of the recorded losses where there is one block,
+        credited with the luck of its seeds; of the recorded losses where there is one seed,
         which cannot show what was luck.
         """
         error = 0.0 if math.isnan(self.means.error) else self.means.error
@@ -102,7 +110,7 @@ def known_losses(
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), data)
     losses = _losses(runs)
-    known = KnownLosses(plan, losses, _coverage(plan, losses))
+    known = KnownLosses(plan, losses, _block_size(runs), _coverage(plan, losses))
     _check_coverage(known, where)
     _check_that_schedules_differ(known, where)
     return known
@@ -130,7 +138,7 @@ def known_losses_of_bench(
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), load_study_data(study_file, data_directory))
     losses = {name: tuple(row) for name, *row in bench.losses.itertuples()}
-    known = KnownLosses(plan, losses, coverage=1.0)
+    known = KnownLosses(plan, losses, _block_size(bench.runs), coverage=1.0)
     _check_that_schedules_differ(known, bench.name)
     return known
 
@@ -157,12 +165,18 @@ def _moving_in(study_file: StudyFile, family: str | None) -> StudyFile:
 
 
 def _losses(runs: pd.DataFrame) -> dict[str, tuple[float, ...]]:
-    """By candidate, the losses of the blocks that all have; none where a run failed for good."""
+    """By candidate, the losses of the seeds that all have; none where a run failed for good."""
     complete = runs[runs["state"] == "complete"]
-    losses = complete.pivot(index="candidate", columns="block", values="validation_loss")
+    losses = complete.pivot(
+        index="candidate", columns=["block", "seed"], values="validation_loss"
+    ).sort_index(axis=1)
     found = {name: tuple(row) for name, *row in losses.dropna(axis=1).itertuples()}
     failed = runs.loc[runs["state"].isin(["diverged", "out of memory"]), "candidate"]
     return {**dict.fromkeys(failed, ()), **{k: v for k, v in found.items() if v}}
+
+
+def _block_size(runs: pd.DataFrame) -> int:
+    return int(runs.groupby("block")["seed"].nunique().max())
 
 
 def _coverage(plan: Plan, losses: dict[str, tuple[float, ...]]) -> float:
@@ -197,7 +211,7 @@ def _check_that_schedules_differ(known: KnownLosses, where: str) -> None:
         return
     raise InvalidInput(
         f"nothing shows that the schedules in {where} differ (p = {found.p_value:.2f}): their means"
-        f" of {known.blocks} blocks scatter by {found.means.std(ddof=1):.4f} nats, and"
+        f" of {known.seeds} seeds scatter by {found.means.std(ddof=1):.4f} nats, and"
         f" by noise alone would by {found.error:.4f}, so there is nothing for a search to find;"
-        " record more blocks, or train for longer"
+        " record more seeds, or train for longer"
     )

@@ -87,8 +87,10 @@ def replay(
             state.search.pruned.add(start.candidate)  # which is not proposed again
             continue
         if losses:
-            result = RunResult(validation_loss=losses[order[start.block]])
-            end = finished(start, "complete", result)
+            first = known.block_size * order[start.block]
+            of_block = losses[first : first + known.block_size]
+            results = [RunResult(validation_loss=loss) for loss in of_block]
+            end = finished(start, "complete", results)
         else:
             end = finished(start, "diverged", message="as is known")
         for event in (started(start), end):

@@ -75,7 +75,7 @@ class Answer:
     ----------
     schedule : Schedule
     runs : DataFrame
-        One row per block, with the columns of `COLUMNS`.
+        One row per seed, with the columns of `COLUMNS`.
     loss : float
         The expected mean validation loss over all seeds, in nats; see `make_leaderboard`.
     low, high : float
@@ -90,17 +90,17 @@ class Answer:
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """The validation loss of each block, in nats."""
+        """The validation loss of each seed, in nats."""
         return tuple(self.runs["validation_loss"].tolist())
 
     @property
     def means(self) -> pd.Series:
-        """The mean over blocks of each numeric column."""
+        """The mean over seeds of each numeric column."""
         return self.runs[list(_MEANS)].mean()
 
     @property
     def curve(self) -> pd.DataFrame:
-        """The learning curve, its mean over blocks: one row per point, see `COLUMNS`."""
+        """The learning curve, its mean over seeds: one row per point, see `COLUMNS`."""
         curves = [pd.DataFrame(curve) for curve in self.runs["curve"]]
         return sum(curves[1:], start=curves[0]) / len(curves)
 
@@ -157,13 +157,18 @@ class Bench:
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """The mean over blocks of each numeric column: one row per schedule, the index."""
+        """The mean over seeds of each numeric column: one row per schedule, the index."""
         return self.runs.groupby("schedule")[list(_MEANS)].mean()
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """The validation losses, in nats: one row per schedule, the index, one column per block."""
-        losses = self.runs.pivot(index="schedule", columns="block", values="validation_loss")
+        """The validation losses, in nats: one row per schedule, the index, one column per seed.
+
+        Seeds are in the order of their blocks.
+        """
+        losses = self.runs.pivot(
+            index="schedule", columns=["block", "seed"], values="validation_loss"
+        ).sort_index(axis=1)
         return losses.loc[[str(schedule) for schedule in self.schedules]]
 
     def ask(self, schedule: Schedule | str | Sequence[int]) -> Answer:
@@ -207,7 +212,7 @@ class Bench:
     @cached_property
     def _expected(self) -> pd.DataFrame:
         rows = self.runs
-        return estimate_means(rows["validation_loss"], rows["schedule"], rows["block"])
+        return estimate_means(rows["validation_loss"], rows["schedule"], rows["seed"])
 
     @cached_property
     def _rows(self) -> dict[Schedule, list[int]]:

@@ -61,8 +61,8 @@ def measured_bounds(
     -------
     DataFrame
         One row for each trained candidate, in the order of `networks`, and each of
-        `MEASURED_AND_BOUNDED` that is known: ``candidate``, ``blocks``, ``quantity``; ``floor`` and
-        ``ceiling``, the bounds; ``measured``, the mean over blocks, with ``low`` and ``high``
+        `MEASURED_AND_BOUNDED` that is known: ``candidate``, ``seeds``, ``quantity``; ``floor`` and
+        ``ceiling``, the bounds; ``measured``, the mean over seeds, with ``low`` and ``high``
         (95 %, from the noise pooled over the study; NaN where nothing was trained twice);
         ``place``, from 0 at the floor to 1 at the ceiling; NaN where they are equal.
 
@@ -120,13 +120,13 @@ def measured_bounds(
             measured = float(own[quantity].mean())
             if np.isnan(measured):
                 continue
-            blocks = int(own[quantity].count())
-            width = float(half_width(noises[quantity], blocks))
+            seeds = int(own[quantity].count())
+            width = float(half_width(noises[quantity], seeds))
             span = ceiling - floor
             rows.append(
                 {
                     "candidate": candidate,
-                    "blocks": blocks,
+                    "seeds": seeds,
                     "quantity": quantity,
                     "floor": floor,
                     "measured": measured,

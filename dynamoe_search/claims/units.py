@@ -247,7 +247,7 @@ def measure_routings(
     for first in range(done, seeds, _SEEDS_AT_ONCE):
         on_progress(first)
         blocks = range(first, first + _SEEDS_AT_ONCE)
-        by_seed = {plan.confirmation_seed(block): block for block in blocks}
+        by_seed = {plan.confirmation_seeds(block)[0]: block for block in blocks}
         found = gradient_variance(
             network,
             data,

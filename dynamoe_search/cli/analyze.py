@@ -77,7 +77,7 @@ def analyze(
         network = opened.network(
             schedule,
             run,
-            device,
+            device=device,
             on_start=lambda number, candidate: status.update(
                 f"training the network of run {number}, {candidate}, again"
             ),

@@ -20,7 +20,7 @@ def dashboard(
     """Look at a study in Optuna's dashboard, also while the search runs.
 
     Serves the pages of `optuna-dashboard` to this machine alone, until you interrupt it (Ctrl-C). A
-    trial is a candidate; its value is the mean over all its blocks. The dashboard only shows the
+    trial is a candidate; its value is the mean over all its seeds. The dashboard only shows the
     study: nothing can be changed or noted there.
 
     Example: `dynamoe-search dashboard studies/digits`

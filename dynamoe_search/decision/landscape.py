@@ -118,7 +118,7 @@ class Landscape:
     ----------
     candidates : DataFrame
         One row per candidate: ``candidate``, ``schedule``, ``settings``, ``pattern``, ``group``,
-        ``blocks``, ``loss`` (mean validation loss in nats), ``x`` and ``y`` (by `place_on_map`),
+        ``seeds``, ``loss`` (mean validation loss in nats), ``x`` and ``y`` (by `place_on_map`),
         ``fitted`` and ``margin`` (the surface there, and half the width of its 95 % interval).
     reach : ndarray of float64, shape (schedules, 2)
         The positions of the candidates and of schedules from all over the family.
@@ -160,7 +160,7 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
 
     A Gaussian process with a Matérn 5/2 kernel (Rasmussen and Williams 2006, section 4.2) over the
     map of `place_on_map`, with the same width for both axes. The noise of a mean of n runs,
-    s / sqrt(n), is known from the study's blocks. What the map does not show, such as other
+    s / sqrt(n), is known from the study's seeds. What the map does not show, such as other
     differences between schedules, is fitted as further noise. So the surface is the mean loss of
     the schedules at a position, and its interval is that of this mean. Width, height and further
     noise are fitted to at most 300 candidates, an even sample by loss; the surface, to all.
@@ -194,7 +194,7 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     noise = pooled_noise(complete["validation_loss"], complete["candidate"])
     error = np.zeros(len(losses))
     if noise.degrees:
-        error = noise.deviation / np.sqrt(candidates["blocks"].to_numpy(np.float64))
+        error = noise.deviation / np.sqrt(candidates["seeds"].to_numpy(np.float64))
     process = _fit(places, losses, error)
     candidates[["x", "y"]] = places
     candidates["fitted"], candidates["margin"] = _surface(process, losses, places)

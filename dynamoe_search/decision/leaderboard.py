@@ -52,7 +52,7 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
     The best mean of many is too good: part of it is luck. So candidates are ranked by what their
     mean over all seeds is expected to be, given all runs of the study, by the two-way model of
     `dynamoe_search.statistics.fit_two_way`. It draws the means of candidates together, those of few
-    blocks more than those of many, and takes out what a seed does to all candidates.
+    seeds more than those of many, and takes out what a seed does to all candidates.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
 
         - ``candidate``, ``rank`` (from 1), ``schedule``, ``settings`` (what was searched beside the
           schedule), ``pattern`` (its display name, "" if it has none), ``group`` (pattern, uniform,
-          preset, dense or searched), ``blocks`` (the complete seed blocks), ``feasible`` (whether
+          preset, dense or searched), ``seeds`` (those with a result), ``feasible`` (whether
           more than half of them meet the constraints);
         - ``loss`` (nats), ``accuracy``, ``perplexity`` and ``bits_per_byte`` (NaN for images), each
           as it is expected to be; of the first two the 95 % interval, ``_low`` and ``_high``, whose
@@ -74,7 +74,7 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
           that was picked for being best;
         - ``mean_loss``: the plain mean of the recorded losses;
         - ``total_parameters``; ``active_experts`` (K on the validation split, its mean over
-          tokens, layers and blocks), ``active_parameters`` and ``flops_per_token``, measured means;
+          tokens, layers and seeds), ``active_parameters`` and ``flops_per_token``, measured means;
         - ``indistinguishable``: whether the candidate is statistically indistinguishable from the
           first row (5 % for the whole table, see `differences_by_noise`);
         - what the study measured, by `measured_means`.
@@ -88,7 +88,7 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
     board = describe_candidates(complete)
     grouped = complete.groupby("candidate", sort=True)
     for name, column in _EXPECTED.items():
-        estimates = estimate_means(complete[column], complete["candidate"], complete["block"])
+        estimates = estimate_means(complete[column], complete["candidate"], complete["seed"])
         board[[name, f"{name}_low", f"{name}_high"]] = estimates
     board["mean_loss"] = grouped["validation_loss"].mean()
     for name in _MEANS:
@@ -103,7 +103,7 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
     board["indistinguishable"] = is_close & (board["feasible"] == board["feasible"].iloc[0])
     board["rank"] = board.index + 1
     order = [
-        *("candidate", "rank", "schedule", "settings", "pattern", "group", "blocks", "feasible"),
+        *("candidate", "rank", "schedule", "settings", "pattern", "group", "seeds", "feasible"),
         *("loss", "loss_low", "loss_high", "mean_loss"),
         *("accuracy", "accuracy_low", "accuracy_high", "perplexity", "bits_per_byte"),
         *("total_parameters", "active_experts", "active_parameters", "flops_per_token"),
@@ -122,6 +122,6 @@ def differences_by_noise(complete: pd.DataFrame, board: pd.DataFrame) -> pd.Seri
     board : DataFrame
         Their leaderboard.
     """
-    posterior = fit_two_way(complete["validation_loss"], complete["candidate"], complete["block"])
+    posterior = fit_two_way(complete["validation_loss"], complete["candidate"], complete["seed"])
     places = posterior.candidates.get_indexer(board["candidate"])
     return pd.Series(posterior.margins(places[0])[0, places], index=board.index)

@@ -70,10 +70,10 @@ def leaders_of_the_time(runs: pd.DataFrame) -> pd.DataFrame:
         If no run is complete.
     """
     complete = complete_runs(runs).sort_values("finished", kind="stable")
-    posterior = fit_two_way(complete["validation_loss"], complete["candidate"], complete["block"])
+    posterior = fit_two_way(complete["validation_loss"], complete["candidate"], complete["seed"])
     codes, names = pd.factorize(complete["candidate"], sort=True)
-    of_block = np.eye(len(posterior.blocks))[posterior.blocks.get_indexer(complete["block"])]
-    counts = pd.DataFrame(of_block).groupby(codes).cumsum()
+    of_seed = np.eye(len(posterior.blocks))[posterior.blocks.get_indexer(complete["seed"])]
+    counts = pd.DataFrame(of_seed).groupby(codes).cumsum()
     losses = complete["validation_loss"].groupby(codes).cumsum()
     met = complete["feasible"].astype(float).groupby(codes).cumsum().to_numpy()
     is_feasible = met > counts.sum(axis=1).to_numpy() / 2

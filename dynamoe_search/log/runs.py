@@ -31,10 +31,10 @@ class Start:
     candidate : str
         As `dynamoe_search.plan.candidate.parse_candidate` reads it.
     block : int
-        The seed block, from 0; each candidate has one result per block.
+        The seed block, from 0; each candidate is trained once per block.
     attempt : int
         From 0; above it where earlier attempts at this block were lost.
-    seed : int
+    seeds : tuple of int
         Of the block.
     worker, session : str
         Who trains it, and the command that this worker belongs to.
@@ -55,7 +55,7 @@ class Start:
     candidate: str
     block: Count
     attempt: Count
-    seed: Seed
+    seeds: tuple[Seed, ...]
     worker: str
     session: str
     number: Count = 0
@@ -66,13 +66,13 @@ class Start:
 
     @property
     def key(self) -> tuple[str, int]:
-        """The candidate and the block: what has one result per stage."""
+        """The candidate and the block: what is trained once per stage."""
         return self.candidate, self.block
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """The results and the cost of a training run; the columns of `Study.training_runs`.
+    """The results and the cost of one seed of a training run; columns of `Study.training_runs`.
 
     Parameters
     ----------
@@ -96,7 +96,8 @@ class RunResult:
     tables : dict of str to list of dict
         The same in detail: ``gradients``, ``utilization``, ``load``, ``representation``.
     seconds : dict of str to float
-        Wall (``_seconds``) and CPU (``_cpu_seconds``) time of the run's parts.
+        Wall (``_seconds``) and CPU (``_cpu_seconds``) time of the run's parts: an equal share of it
+        for each seed.
     data, commit : str, optional
         The fingerprint of the data, and the commit of this package.
     versions : dict of str to str
@@ -151,6 +152,8 @@ class Run:
         again; superseded: another attempt at it was finished first.
     message : str
         Why it failed.
+    results : tuple of RunResult
+        In the order of the seeds; empty where there are none.
     """
 
     number: int
@@ -159,12 +162,16 @@ class Run:
     state: RunState = "running"
     finished: float | None = None
     message: str = ""
-    result: RunResult = RunResult()
+    results: tuple[RunResult, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What the log keeps of the end of a run, or of an attempt that was lost."""
+    """What the log keeps of the end of a run, or of an attempt that was lost.
+
+    A run that is complete, or was pruned, has a result for each seed. One that diverged may have
+    the FLOPs it took, as a single one.
+    """
 
     stage: Stage
     candidate: str
@@ -172,12 +179,12 @@ class Finish:
     attempt: Count
     state: FinalState | LostState
     message: str = ""
-    result: RunResult = RunResult()
+    results: tuple[RunResult, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """A point of a run's learning curve, which pruners read."""
+    """A point of a run's learning curve, its mean over the seeds, which pruners read."""
 
     candidate: str
     block: Count
@@ -201,11 +208,11 @@ def reported(start: Start, step: int, loss: float) -> Event:
 
 
 def finished(
-    start: Start, state: FinalState, result: RunResult = RunResult(), message: str = ""
+    start: Start, state: FinalState, results: Sequence[RunResult] = (), message: str = ""
 ) -> Event:
     """The event that a run has ended for good; the log refuses a second one for its block."""
     finish = Finish(
-        start.stage, start.candidate, start.block, start.attempt, state, message, result
+        start.stage, start.candidate, start.block, start.attempt, state, message, tuple(results)
     )
     return Event(
         "finished", asdict(finish), f"finished {start.stage} {start.candidate} {start.block}"

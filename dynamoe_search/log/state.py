@@ -33,7 +33,7 @@ from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import DataShape
 from dynamoe_search.plan.study_file import StudyFile
 
-FORMAT = 3
+FORMAT = 4
 """Of the events; it grows where older ones cannot be read any more."""
 
 # A run is tried again after its worker has died, but not after two deaths in one session: the run
@@ -58,8 +58,8 @@ class Progress:
     ----------
     runs : list of Run
         All attempts, in the order of their starts.
-    results : dict of str to dict of int to RunResult
-        By candidate and block, those of complete runs.
+    results : dict of str to dict of int to tuple of RunResult
+        By candidate and block, those of complete runs, of each seed.
     taken : dict of str to set of int
         By candidate, the blocks that are finished or running.
     pruned : set of str
@@ -80,7 +80,7 @@ class Progress:
     """
 
     runs: list[Run] = field(default_factory=list)
-    results: dict[str, dict[int, RunResult]] = field(default_factory=dict)
+    results: dict[str, dict[int, tuple[RunResult, ...]]] = field(default_factory=dict)
     taken: dict[str, set[int]] = field(default_factory=dict)
     pruned: set[str] = field(default_factory=set)
     retries: dict[Key, Run] = field(default_factory=dict)
@@ -100,13 +100,17 @@ class Progress:
         return len(self.done)
 
     def means(self, columns: Sequence[str]) -> dict[str, dict[str, float]]:
-        """The means of some quantities over the blocks of each candidate."""
-        for candidate, blocks in self.results.items():
+        """The means of some quantities over the seeds of each candidate."""
+        for candidate in self.results:
             known = self._means.setdefault(candidate, {})
             for name in columns:
                 if name not in known:
-                    known[name] = fmean(result.value(name) for result in blocks.values())
+                    known[name] = fmean(one.value(name) for one in self.results_of(candidate))
         return self._means
+
+    def results_of(self, candidate: str) -> list[RunResult]:
+        """The results of a candidate, of all seeds of its complete runs."""
+        return [one for of_block in self.results[candidate].values() for one in of_block]
 
     def first_free_block(self, candidate: str) -> int:
         """The lowest block of a candidate that is neither finished nor running."""
@@ -134,15 +138,15 @@ class Progress:
         for number in self.attempts[key]:
             if number != run.number and number in self.running:
                 self._end(self.running[number], "superseded", at)
-        self._end(run, finish.state, at, finish.message, finish.result)
+        self._end(run, finish.state, at, finish.message, finish.results)
         self._cover(run.started, at)
         self.retries.pop(key, None)
         self.taken[finish.candidate].add(finish.block)
         self.done.add(key)
         self.given_up.discard(key)
-        self.flops += finish.result.training_flops
+        self.flops += sum(result.training_flops for result in finish.results)
         if finish.state == "complete":
-            self.results.setdefault(finish.candidate, {})[finish.block] = finish.result
+            self.results.setdefault(finish.candidate, {})[finish.block] = finish.results
             self._means.pop(finish.candidate, None)
         if finish.state == "pruned":
             self.pruned.add(finish.candidate)
@@ -177,13 +181,11 @@ class Progress:
         state: RunState,
         at: float,
         message: str = "",
-        result: RunResult | None = None,
+        results: tuple[RunResult, ...] = (),
     ) -> Run:
         if self.running.pop(run.number, None):
             self.ended.append(run.number)
-        ended = replace(
-            run, state=state, finished=at, message=message, result=result or RunResult()
-        )
+        ended = replace(run, state=state, finished=at, message=message, results=results)
         self.runs[run.number] = ended
         return ended
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.runs import Run, Start, are_feasible
+from dynamoe_search.log.runs import Run, RunResult, Start, are_feasible
 from dynamoe_search.measure.quantities import MEASURED
 from dynamoe_search.plan.candidate import Candidate, parse_candidate, with_settings
 from dynamoe_search.plan.confirmation import Confirmation
@@ -28,11 +28,11 @@ TABLES = ("gradients", "utilization", "load", "representation")
 _PARTS = ("deciding", "training", "evaluation", "measuring")
 _SECONDS = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
 _WITH_RESULT = ("complete", "pruned")
-_NO_RUN = Run(0, Start("search", "", 0, 0, 0, "", ""), 0.0)  # gives an empty table its columns
+_NO_RUN = Run(0, Start("search", "", 0, 0, (0,), "", ""), 0.0)  # gives an empty table its columns
 
 
 def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
-    """Each attempt at a training run, a row each; `Study.training_runs` describes the columns.
+    """A row per seed of each attempt at a training run; `Study.training_runs` has the columns.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
             "pattern": names.get(text, ""),
             "group": groups.get(text, "searched") if candidate else "dense",
         }
-        rows.append(about | _columns(run, study_file))
-    table = pd.DataFrame(rows)[: len(runs)]
+        rows += [about | columns for columns in _columns(run, study_file)]
+    table = pd.DataFrame(rows)[: len(rows) if runs else 0]
     return table.astype({"block": "Int64", "seed": "Int64"})
 
 
@@ -78,8 +78,8 @@ def measurement_table(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``candidate``, ``run``, ``block`` and the columns of that table; empty where nothing was
-        measured.
+        ``candidate``, ``run``, ``block``, ``seed`` and the columns of that table; empty where
+        nothing was measured.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def measurement_table(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
     """
     if kind not in TABLES:
         raise InvalidInput(f"there are no measurements {kind!r}; choose from {', '.join(TABLES)}")
-    key = ["candidate", "run", "block"]
+    key = ["candidate", "run", "block", "seed"]
     complete = runs[runs["state"] == "complete"]
     return pd.DataFrame(
         [
@@ -133,7 +133,7 @@ def confirmation_table(runs: pd.DataFrame, confirmation: Confirmation) -> pd.Dat
 
 
 def paired_results(runs: pd.DataFrame) -> pd.DataFrame:
-    """The one run that counts per candidate and block, for `compare_with_reference`.
+    """The one run that counts per candidate and seed, for `compare_with_reference`.
 
     Parameters
     ----------
@@ -143,13 +143,13 @@ def paired_results(runs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``candidate``, ``block`` and ``loss``: the test loss, NaN where no attempt is complete.
+        ``candidate``, ``seed`` and ``loss``: the test loss, NaN where no attempt is complete.
     """
     in_order = runs.sort_values("run").assign(complete=runs["state"] == "complete")
     last = in_order.sort_values("complete", kind="stable").drop_duplicates(
-        ["candidate", "block"], keep="last"
+        ["candidate", "seed"], keep="last"
     )
-    return last.rename(columns={"test_loss": "loss"})[["candidate", "block", "loss"]]
+    return last.rename(columns={"test_loss": "loss"})[["candidate", "seed", "loss"]]
 
 
 def baselines_of(candidates: Iterable[Candidate], study_file: StudyFile) -> dict[str, Candidate]:
@@ -163,14 +163,23 @@ def baselines_of(candidates: Iterable[Candidate], study_file: StudyFile) -> dict
     return {}
 
 
-def _columns(run: Run, study_file: StudyFile) -> dict[str, Any]:
-    """The columns about the run itself."""
-    start, result = run.start, run.result
+def _columns(run: Run, study_file: StudyFile) -> list[dict[str, Any]]:
+    """The columns about the run itself, for each seed."""
+    seeds = run.start.seeds
+    has_results = run.state in _WITH_RESULT and len(run.results) == len(seeds)
+    results = run.results if has_results else (RunResult(),) * len(seeds)
+    return [
+        _of_seed(run, seed, result, study_file) for seed, result in zip(seeds, results, strict=True)
+    ]
+
+
+def _of_seed(run: Run, seed: int, result: RunResult, study_file: StudyFile) -> dict[str, Any]:
+    start = run.start
     constraints = study_file.search.constraint_list
     known = run.state in _WITH_RESULT
     return {
         "block": start.block,
-        "seed": start.seed,
+        "seed": seed,
         "state": run.state,
         "message": run.message,
         "fraction": result.fraction if known else float("nan"),

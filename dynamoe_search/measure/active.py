@@ -50,7 +50,7 @@ def compare_routers(
     logits = torch.randn(tokens, experts, generator=generator)
     rows = []
     for title, router in routers.items():
-        active = route(router, logits, training=False).active
+        active = route(router, logits).active
         counts = torch.bincount(active, minlength=experts + 1).tolist()
         rows += [(title, k, count / tokens) for k, count in enumerate(counts) if k]
     return pd.DataFrame(rows, columns=["router", "active", "share"])

@@ -100,8 +100,8 @@ class GradientMoments:
         tensors = list(parameters.values())
         self.batch, self.tokens = batch, batch * tokens
         self.places = [_place(name) for name in parameters]
-        # Tensors of experts have shape (N, d, h) or (N, h, d).
-        self.parts = [len(tensor) if tensor.ndim == 3 else 1 for tensor in tensors]
+        # Tensors of experts have shape (1, N, h, d).
+        self.parts = [tensor.shape[1] if tensor.ndim == 4 else 1 for tensor in tensors]
         self.sizes = [tensor.numel() // n for tensor, n in zip(tensors, self.parts, strict=True)]
         self.sums = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in tensors]
         # Sums over batches, where c is the number of tokens that use a part: of |g|^2, |g|^2 / c,

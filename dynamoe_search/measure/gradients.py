@@ -189,7 +189,7 @@ def _moments(
             f"{micro_batches} micro-batches of {batch} are {samples:,} samples; the split has"
             f" {len(split):,}"
         )
-    order = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     moments = GradientMoments(model, batch, tokens_per_sample(split))
     parameters = list(trained_parameters(model).values())
     with evaluation_mode(model):

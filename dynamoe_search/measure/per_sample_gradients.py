@@ -72,7 +72,7 @@ def per_sample_gradient_noise(
             f"samples is {count:,}; it must be from 2 to the {len(split):,} of the split"
         )
     moments = GradientMoments(model, batch=1, tokens=tokens_per_sample(split))
-    order = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     left = count
     for inputs, labels in split.batches(_samples_at_once(model, split), order):
         gradients, routed = per_sample_gradients(model, inputs[:left], labels[:left])
@@ -110,7 +110,9 @@ def per_sample_gradients(
         For a network whose thresholds are not calibrated.
     """
     layers = [module for module in model.modules() if isinstance(module, MoELayer)]
-    if any(layer.thresholds is not None and bool(layer.thresholds[1].isnan()) for layer in layers):
+    if any(
+        layer.thresholds is not None and bool(layer.thresholds[0, 1].isnan()) for layer in layers
+    ):
         raise InvalidInput(
             "the network's thresholds are not calibrated, so the routing of a sample depends on its"
             " neighbors; call calibrate with a batch of training data first"
@@ -127,17 +129,17 @@ def per_sample_gradients(
     of_each = vmap(grad(loss, has_aux=True), in_dims=(None, 0, 0))
     parameters = {name: tensor.detach() for name, tensor in trained_parameters(model).items()}
     # Other attention kernels do not support vmap over their gradients.
-    with evaluation_mode(model), _computed_densely(layers), sdpa_kernel(SDPBackend.MATH):
+    with evaluation_mode(model), _masked(layers), sdpa_kernel(SDPBackend.MATH):
         gradients, routed = of_each(parameters, inputs, labels)
     return gradients, routed
 
 
 @contextmanager
-def _computed_densely(layers: list[MoELayer]) -> Iterator[None]:
-    """Compute the layers densely, which `vmap` supports, and restore their own dispatch."""
+def _masked(layers: list[MoELayer]) -> Iterator[None]:
+    """Compute all experts, masked, which `vmap` supports, and restore the layers' own dispatch."""
     were = [layer.dispatch for layer in layers]
     for layer in layers:
-        layer.dispatch = "dense"
+        layer.dispatch = "masked"
     try:
         yield
     finally:

@@ -78,7 +78,7 @@ def measured_means(runs: pd.DataFrame) -> pd.DataFrame:
     Examples
     --------
     >>> runs = pd.DataFrame(
-    ...     {"candidate": ["3-1", "2-2"], "block": 0, "state": "complete", "gini": [0.4, 0.1]}
+    ...     {"candidate": ["3-1", "2-2"], "seed": 0, "state": "complete", "gini": [0.4, 0.1]}
     ... )
     >>> measured_means(runs).values.tolist()
     [['2-2', 0.1, nan, nan], ['3-1', 0.4, nan, nan]]
@@ -88,7 +88,7 @@ def measured_means(runs: pd.DataFrame) -> pd.DataFrame:
     for name in MEASURED:
         if name in complete and complete[name].notna().any():
             table[[name, f"{name}_low", f"{name}_high"]] = estimate_means(
-                complete[name], complete["candidate"], complete["block"]
+                complete[name], complete["candidate"], complete["seed"]
             )
     return table.reset_index(drop=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -42,7 +42,7 @@ class TrainingRecorder:
     ... )
     >>> network = Classifier(64, 10, 8, Experts(8, Schedule((2, 2))))
     >>> settings = TrainingSettings(epochs=4, evaluations=4)
-    >>> _ = train(network, data, settings, seed=0, on_evaluation=recorder)
+    >>> _ = train(network, data, settings, seeds=(0,), on_evaluation=recorder)
     >>> recorder.table["fraction"].unique().tolist(), recorder.seconds > 0
     ([0.5, 1.0], True)
     """
@@ -55,8 +55,9 @@ class TrainingRecorder:
         self._evaluations = 0
         self._tables: list[pd.DataFrame] = []
 
-    def __call__(self, point: CurvePoint, model: Model) -> None:
+    def __call__(self, points: Sequence[CurvePoint], model: Model) -> None:
         """Measure the network, if it is this evaluation's turn."""
+        (point,) = points
         self._evaluations += 1
         if self._evaluations % self.every and point.fraction < 1:
             return

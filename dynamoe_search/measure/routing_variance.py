@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -150,11 +151,11 @@ def gradient_variance(
         recorder = TrainingRecorder(measure, every)
         try:
             specification = _with_router(network, router, active)
-            result = train(specification, data, settings, seed, on_evaluation=recorder)
+            result = train(specification, data, settings, [seed], on_evaluation=recorder)
         except NonFiniteLoss:
             continue  # a missing pair
         seconds += recorder.seconds
-        mean_active = sum(result.mean_active) / len(result.mean_active)
+        mean_active = fmean(result.of_seeds[0].mean_active)
         tables.append(recorder.table.assign(routing=routing, seed=seed, mean_active=mean_active))
     if not tables:
         raise RunFailed("every training run diverged; lower learning_rate")

@@ -38,7 +38,14 @@ def make_blocks(
     layers = enumerate(zip(blocks.schedule, blocks.routers, strict=True))
     return nn.ModuleList(
         MoELayer(
-            experts, width, blocks.hidden, router, dispatch, blocks.balance, seeds, f"blocks.{layer}"
+            experts,
+            width,
+            blocks.hidden,
+            router,
+            dispatch,
+            blocks.balance,
+            seeds,
+            f"blocks.{layer}",
         )
         for layer, (experts, router) in layers
     )

@@ -74,7 +74,7 @@ class DecoderModel(nn.Module):
                 x = x + self.attentions[layer](normal, self.rotation, tokens.shape[-1])
             x = x + block(norm(x), report)
         logits = torch.bmm(self.last_norm(x), self.embedding.weight.mT)
-        return logits.unflatten(1, tokens.shape[1:])
+        return logits.view(*tokens.shape, -1)
 
 
 class Embedding(nn.Module):
@@ -140,6 +140,6 @@ def _rotation(context: int, width: int) -> Tensor:
 
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Each pair (x_2j, x_(2j + 1)) rotated by its angle (arXiv 2104.09864)."""
-    pairs = torch.view_as_complex(x.to(rotation.dtype).unflatten(-1, (-1, 2)).contiguous())
+    pairs = torch.view_as_complex(x.to(rotation.dtype).reshape(*x.shape[:-1], -1, 2))
     rotated = pairs * torch.view_as_complex(rotation[: x.shape[-2]])
     return torch.view_as_real(rotated).flatten(-2).to(x.dtype)

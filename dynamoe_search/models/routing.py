@@ -58,9 +58,13 @@ class Routing:
 
     def of_seed(self, place: int) -> Routing:
         """The routing in the network of one seed, without a seed axis."""
-        scores = None if self.scores is None else self.scores[place]
-        tensors = (self.logits, self.gates, self.chosen, self.weights)
-        return Routing(*(tensor[place] for tensor in tensors), scores)
+        return Routing(
+            self.logits[place],
+            self.gates[place],
+            self.chosen[place],
+            self.weights[place],
+            None if self.scores is None else self.scores[place],
+        )
 
 
 def route(

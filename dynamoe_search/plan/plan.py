@@ -129,14 +129,21 @@ class Plan:
             blocks = replace(blocks, router=routers)
         return replace(self.network, blocks=blocks)
 
-    def seed(self, block: int) -> int:
-        """The seed of a block: the same for every schedule, so that they can be paired."""
-        return int(np.random.SeedSequence([self.study.seed, block]).generate_state(1)[0])
+    def seeds(self, block: int) -> tuple[int, ...]:
+        """The seeds of a block: the same for every schedule, so that they can be paired."""
+        return self._seeds(block, ())
 
-    def confirmation_seed(self, block: int) -> int:
-        """The seed of a block of the confirmation, which the search has never used."""
-        sequence = np.random.SeedSequence([self.study.seed, block], spawn_key=(1,))
-        return int(sequence.generate_state(1)[0])
+    def confirmation_seeds(self, block: int) -> tuple[int, ...]:
+        """The seeds of a block of the confirmation, which the search has never used."""
+        return self._seeds(block, (1,))
+
+    def _seeds(self, block: int, spawn_key: tuple[int, ...]) -> tuple[int, ...]:
+        number = self.study.training.seeds
+        sequences = [
+            np.random.SeedSequence([self.study.seed, place], spawn_key=spawn_key)
+            for place in range(block * number, (block + 1) * number)
+        ]
+        return tuple(int(sequence.generate_state(1)[0]) for sequence in sequences)
 
 
 def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:

@@ -45,7 +45,7 @@ def confirmation_sentences(
     >>> from dynamoe_search.statistics.comparison import compare_with_reference
     >>> results = pd.DataFrame({
     ...     "candidate": ["2-2"] * 3 + ["3-1"] * 3,
-    ...     "block": [0, 1, 2] * 2,
+    ...     "seed": [0, 1, 2] * 2,
     ...     "loss": [0.50, 0.55, 0.52, 0.61, 0.65, 0.64],
     ... })
     >>> table = compare_with_reference(results, reference="2-2", margin=0.01)

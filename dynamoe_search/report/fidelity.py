@@ -53,11 +53,11 @@ def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
         if not math.isnan(row.tau)
     ]
     first = table.iloc[places[0]]
-    if not math.isnan(first["block_tau"]):
+    if not math.isnan(first["seed_tau"]):
         sentences.append(
             "Full training runs of the same candidates from two seeds agree by"
-            f" {_tau(first['block_tau'], first['block_low'], first['block_high'])},"
-            f" {first['block_candidates']:.0f} candidates; these are the leaders, which a search"
+            f" {_tau(first['seed_tau'], first['seed_low'], first['seed_high'])},"
+            f" {first['seed_candidates']:.0f} candidates; these are the leaders, which a search"
             " trains again, and which differ least)."
         )
     sentences.append(_verdict(first))
@@ -102,12 +102,12 @@ def _verdict(row: pd.Series) -> str:
         f"{look.capitalize()} is better than chance: it puts {percents((1 + row['tau']) / 2)} of"
         " pairs of candidates into their final order."
     )
-    full, early = row["block_tau"], row["early_block_tau"]
+    full, early = row["seed_tau"], row["early_seed_tau"]
     if math.isnan(full):
         return f"{text} How much of the rest is noise is unknown: too few were trained twice."
-    _, early_high = kendall_interval(early, row["block_candidates"])
+    _, early_high = kendall_interval(early, row["seed_candidates"])
     text += f" It predicts the order from another seed by tau = {early:.2f},"
-    if early_high < row["block_low"]:
+    if early_high < row["seed_low"]:
         return f"{text} which is less than the {full:.2f} of a full training run."
     return (
         f"{text} which is statistically indistinguishable from the {full:.2f} of a full training"
@@ -118,18 +118,18 @@ def _verdict(row: pd.Series) -> str:
 def fidelity_table(correlations: pd.DataFrame) -> Table:
     """The points of the learning curves and how well each predicts the end: `rank_correlations`."""
     caption = "tau: Kendall's, between the order at this part of the training and the final one"
-    for row in correlations[correlations["block_tau"].notna()].head(1).itertuples():
+    for row in correlations[correlations["seed_tau"].notna()].head(1).itertuples():
         caption += (
             "; from another seed: the same with the final order from another seed, of"
-            f" {row.block_candidates} candidates; a full training run predicts it by"
-            f" {_tau(row.block_tau, row.block_low, row.block_high)})"
+            f" {row.seed_candidates} candidates; a full training run predicts it by"
+            f" {_tau(row.seed_tau, row.seed_low, row.seed_high)})"
         )
     columns = [Column("training", is_number=True, is_name=True)]
     columns += numbers("tau", "95 %", "candidates", "from another seed")
     rows = []
     for row in correlations.itertuples():
         interval = "?" if math.isnan(row.tau_low) else f"{row.tau_low:.2f} to {row.tau_high:.2f}"
-        tau, other = number(row.tau, ".2f"), number(row.early_block_tau, ".2f")
+        tau, other = number(row.tau, ".2f"), number(row.early_seed_tau, ".2f")
         rows.append((percents(row.fraction), tau, interval, str(row.candidates), other))
     return Table(columns, rows, "", caption)
 
@@ -172,12 +172,12 @@ def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     axes.plot(percent, table["tau"], "o-", color=BLUE, ms=5, label="same run")
     title = f"At {percents(first['fraction'])} of the training the order agrees with the final one"
     title += f"\nby {_tau(first['tau'], first['tau_low'], first['tau_high'])})"
-    if not math.isnan(first["block_tau"]):
-        count = f"{first['block_candidates']:.0f} candidates"
-        axes.axhspan(first["block_low"], first["block_high"], color=GREEN, alpha=0.08, lw=0)
-        axes.axhline(first["block_tau"], color=GREEN, ls="--", label="full run, another seed")
+    if not math.isnan(first["seed_tau"]):
+        count = f"{first['seed_candidates']:.0f} candidates"
+        axes.axhspan(first["seed_low"], first["seed_high"], color=GREEN, alpha=0.08, lw=0)
+        axes.axhline(first["seed_tau"], color=GREEN, ls="--", label="full run, another seed")
         label = f"another seed ({count})"
-        axes.plot(percent, table["early_block_tau"], "^:", color=GREEN, ms=5, label=label)
+        axes.plot(percent, table["early_seed_tau"], "^:", color=GREEN, ms=5, label=label)
     axes.axhline(0, color=GRAY, lw=0.8)
     axes.set_ylim(top=1.02)
     axes.set_ylabel("Kendall's tau with the final order, 95 % bands")

@@ -21,7 +21,7 @@ from dynamoe_search.report.wording import counted
 
 
 def noise_course(gradients: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The noise scale over the training, from means over seed blocks: a ratio of means.
+    """The noise scale over the training, from means over seeds: a ratio of means.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ def gradient_sentences(gradients: pd.DataFrame, names: Mapping[str, str]) -> lis
             f"{_samples(point['noise_scale'])} samples at {100 * point['fraction']:.0f} %"
             for _, point in points.iloc[[0, -1]].iterrows()
         )
-        blocks = counted(own["block"].nunique(), "seed block")
+        seeds = counted(own["seed"].nunique(), "seed")
         sentences.append(
-            f"{name}: a noise scale of {first} of the training and of {last} ({blocks})."
+            f"{name}: a noise scale of {first} of the training and of {last} ({seeds})."
         )
     return [
         *sentences,

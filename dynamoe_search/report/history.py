@@ -40,7 +40,7 @@ def plot_search(runs: pd.DataFrame) -> Figure:
 
 @in_own_style
 def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
-    """The loss of each run in the order in which they ended, and what is expected of the leader.
+    """The loss of each seed in the order in which runs ended, and what is expected of the leader.
 
     Raises
     ------
@@ -67,9 +67,9 @@ def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     axes.set_ylim(top=top)
     hidden = int((complete["validation_loss"] > top).sum())
     beyond = f" ({hidden} of higher loss not shown)" if hidden else ""
-    axes.set_xlabel(f"training run{beyond}")
+    axes.set_xlabel(f"trained seed{beyond}")
     axes.set_ylabel("validation loss (nats)")
-    axes.set_title("Each training run, and what is expected of the leader", fontsize=10)
+    axes.set_title("Each seed of each run, and what is expected of the leader", fontsize=10)
     legend_below(axes)
     return figure
 

@@ -127,7 +127,7 @@ def plot_landscape(
     label = "95 % margin of the fitted loss (± nats)" if uncertainty else "fitted loss (nats)"
     figure.colorbar(cells, ax=axes, label=label)
     unnamed = candidates[candidates["pattern"] == ""]
-    size = 8 + 6 * unnamed["blocks"]
+    size = 8 + 2 * unnamed["seeds"]
     axes.scatter(unnamed["x"], unnamed["y"], s=size, c=PAPER, edgecolors=INK, lw=0.7)
     patterns = candidates[candidates["pattern"] != ""]
     axes.scatter(patterns["x"], patterns["y"], s=42, marker="D", c=ORANGE, edgecolors=PAPER, lw=0.8)

@@ -98,12 +98,12 @@ def noise_sentences(runs: pd.DataFrame) -> list[str]:
         As `Study.training_runs` gives it.
     """
     complete = runs[runs["state"] == "complete"]
-    found = check_noise(complete["validation_loss"], complete["candidate"], complete["block"])
+    found = check_noise(complete["validation_loss"], complete["candidate"], complete["seed"])
     assumed = "Intervals and comparisons assume noise that is about normal, and alike for all."
     if found is None:
         return [f"{assumed} Nothing shows whether it is: too little was trained twice."]
     tests = (
-        f"In the {found.values} runs of the {found.candidates} candidates with several blocks its"
+        f"In the {found.values} runs of the {found.candidates} candidates with several seeds its"
         f" excess kurtosis is {found.excess_kurtosis:+.1f} (p {p_value(found.kurtosis_p)}), and"
         f" Bartlett's test of equal variances has p {p_value(found.bartlett_p)}."
     )
@@ -138,7 +138,7 @@ def _described(row: pd.Series) -> str:
         interval = f"95 % interval {row['loss_low']:.4f} to {row['loss_high']:.4f}; "
     return (
         f"{named(row['pattern'], row['candidate'])}, expected validation loss {row['loss']:.4f}"
-        f" ({interval}mean of {counted(row['blocks'], 'seed block')} {row['mean_loss']:.4f})"
+        f" ({interval}mean of {counted(row['seeds'], 'seed')} {row['mean_loss']:.4f})"
     )
 
 
@@ -150,11 +150,11 @@ def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
     caption = (
         f"≈: statistically indistinguishable from the best;{missed} loss in nats and {quality} on"
         " the validation split: expected over all seeds, ± 95 %; mean: of the losses recorded;"
-        " blocks: seed blocks trained; K: active experts per layer, measured"
+        " seeds: those that were trained; K: active experts per layer, measured"
     )
     columns = [*numbers("rank"), *texts(""), Column("schedule", is_name=True), *numbers("loss")]
     columns += texts("pattern", "shape")
-    columns += numbers(quality, "blocks", "mean", "K", "parameters", "active")
+    columns += numbers(quality, "seeds", "mean", "K", "parameters", "active")
     shown = board[(board["rank"] <= rows) | (board["pattern"] != "")]
     cells = [_cells(row, is_text) for row in shown.to_dict("records")]
     return Table(columns, cells, "", caption, {0})
@@ -170,7 +170,7 @@ def _cells(row: dict[str, Any], is_text: bool) -> tuple[str, ...]:
         row["pattern"],
         sparkline(Schedule.parse(row["schedule"])),
         f"{row['bits_per_byte']:.4f}" if is_text else accuracy,
-        str(row["blocks"]),
+        str(row["seeds"]),
         f"{row['mean_loss']:.4f}",
         f"{row['active_experts']:.2f}",
         f"{row['total_parameters']:,}",
@@ -195,7 +195,7 @@ def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
     faces = np.where(shown["indistinguishable"], colors, "white")
     spread = (shown["loss_low"], shown["loss"], shown["loss_high"])
     intervals(axes, *spread, shown.index, colors, c=faces)
-    labels = [f"{row.pattern or row.candidate}  ({row.blocks}x)" for row in shown.itertuples()]
+    labels = [f"{row.pattern or row.candidate}  ({row.seeds}x)" for row in shown.itertuples()]
     axes.set_yticks(shown.index, labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("expected validation loss (nats) and 95 % interval")

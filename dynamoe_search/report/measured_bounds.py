@@ -77,9 +77,9 @@ def measured_bounds_table(table: pd.DataFrame, names: Mapping[str, str]) -> Tabl
         cells = {row["quantity"]: _cell(row) for row in of_it.to_dict("records")}
         texts = [cells.get(quantity, "not recorded") for quantity in quantities]
         name = names.get(str(candidate)) or str(candidate)
-        rows.append([name, *texts, str(of_it["blocks"].iloc[0])])
+        rows.append([name, *texts, str(of_it["seeds"].iloc[0])])
     caption = "floor < measured ± 95 % < ceiling; where the router leaves no choice, one number"
-    columns = [Column("candidate", is_name=True), *numbers(*headers, "blocks")]
+    columns = [Column("candidate", is_name=True), *numbers(*headers, "seeds")]
     return Table(columns, rows, "", caption)
 
 

@@ -32,12 +32,12 @@ def measured_tables(
         if not of_it:
             continue
         headers = [f"{MEASURED[name].label}\n({MEASURED[name].unit})" for name in of_it]
-        columns = [Column("schedule", is_name=True), *numbers(*headers, "blocks")]
+        columns = [Column("schedule", is_name=True), *numbers(*headers, "seeds")]
         cells = []
         for row in shown.to_dict("records"):
             width = [plus_minus(half_interval(row, name), ".2g") for name in of_it]
             values = [f"{row[name]:.3g}{ends}" for name, ends in zip(of_it, width, strict=True)]
-            cells.append([row["candidate"], *values, str(row["blocks"])])
+            cells.append([row["candidate"], *values, str(row["seeds"])])
         tables.append(Table(columns, cells, f"{measure}, ± 95 %"))
     return tables
 

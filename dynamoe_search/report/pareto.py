@@ -119,12 +119,12 @@ def pareto_table(table: pd.DataFrame, objectives: Sequence[str], rows: int = 20)
     marks = "; ".join(f"{mark} {state}" for state, mark in _MARKS.items() if mark.strip())
     caption = f"{marks}; {units}; expected over all seeds, ± 95 %"
     columns = [*texts(""), Column("candidate", is_name=True), *numbers(*objectives)]
-    columns += [*texts("pattern", "shape"), *numbers("blocks")]
+    columns += [*texts("pattern", "shape"), *numbers("seeds")]
     cells = []
     for place in np.flatnonzero((np.arange(len(table)) < rows) | _is_first_of_its_name(table)):
         row = table.iloc[place]
         values = [_number(row[name], row[name]) + _plus_minus(row, name) for name in objectives]
-        about = [row["pattern"], _shape(row), str(row["blocks"])]
+        about = [row["pattern"], _shape(row), str(row["seeds"])]
         cells.append([_MARKS[_states(table)[place]], row["candidate"], *values, *about])
     return Table(columns, cells, "", caption)
 

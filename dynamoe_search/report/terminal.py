@@ -165,9 +165,9 @@ def _description(snapshot: Snapshot) -> str:
         return f"finishing {snapshot.running} runs (interrupt again to stop them now)"
     if snapshot.best is None:
         return f"first runs on {snapshot.workers} workers"
-    candidate, loss, blocks = snapshot.best
-    text = f"best {candidate} {loss:.4f} ({blocks}x)"
+    candidate, loss, seeds = snapshot.best
+    text = f"best {candidate} {loss:.4f} ({seeds}x)"
     if snapshot.best_pattern is not None:
-        name, loss, blocks = snapshot.best_pattern
-        text += f", best pattern {name} {loss:.4f} ({blocks}x)"
+        name, loss, seeds = snapshot.best_pattern
+        text += f", best pattern {name} {loss:.4f} ({seeds}x)"
     return text

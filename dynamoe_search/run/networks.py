@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.runs import Run, Start
 from dynamoe_search.log.state import Progress
-from dynamoe_search.models import Model
+from dynamoe_search.models import Model, single_network
 from dynamoe_search.plan.candidate import parse_candidate
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.training.checkpoint import load_model, read_about, save_model
@@ -63,6 +63,7 @@ class TrainedNetwork:
 
 def trained_network(
     run: Run,
+    seed: int,
     plan: Plan,
     data: Data,
     folder: Path,
@@ -75,6 +76,8 @@ def trained_network(
     Parameters
     ----------
     run : Run
+    seed : int
+        One of the run's.
     plan : Plan
     data : ImageData or TextData
         On the device.
@@ -88,8 +91,13 @@ def trained_network(
         Called with each point of the learning curve and the network; then it is trained again in
         any case.
     """
-    start, recorded = run.start, run.result.value("validation_loss")
-    path, about = _path(folder, run.number, start), _about(folder, run.number, start, data)
+    start = run.start
+    place = start.seeds.index(seed)
+    recorded = run.results[place].value("validation_loss")
+    path, about = (
+        _path(folder, run.number, start, seed),
+        _about(folder, run.number, start, seed, data),
+    )
     precision = plan.study.training.precision
     kept = None
     with suppress(InvalidInput):
@@ -108,14 +116,14 @@ def trained_network(
                 plan.network_with(parse_candidate(start.candidate)),
                 data,
                 plan.study.training,
-                start.seed,
-                on_evaluation=on_evaluation or (lambda point, model: None),
+                start.seeds,
+                on_evaluation=_of_one_seed(on_evaluation, place),
             )
-        model, again = result.model, result.validation.loss
+        model, again = result.network(place), result.of_seeds[place].validation.loss
         if kept is None and again == recorded:
             # A network can be looked at even where it cannot be kept.
             with suppress(OSError, InvalidInput):
-                keep_network(model, folder, run.number, start, data)
+                _keep_network(model, folder, run.number, start, seed, data)
     return TrainedNetwork(
         model=model,
         data=data,
@@ -123,7 +131,7 @@ def trained_network(
         run=run.number,
         candidate=start.candidate,
         block=start.block,
-        seed=start.seed,
+        seed=seed,
         recorded_loss=recorded,
         path=path,
         loss_again=again,
@@ -160,11 +168,27 @@ def find_run(progress: Progress, leader: str | None, run: int | None, candidate:
     return min(own, key=lambda one: one.start.block)
 
 
-def keep_network(model: Model, folder: Path, number: int, start: Start, data: Data) -> None:
-    """Keep the network of a run, with what identifies it."""
-    path = _path(folder, number, start)
+def keep_networks(model: Model, folder: Path, number: int, start: Start, data: Data) -> None:
+    """Keep the networks of a run, a file per seed, with what identifies them."""
+    for place, seed in enumerate(start.seeds):
+        _keep_network(single_network(model, place), folder, number, start, seed, data)
+
+
+def _keep_network(
+    model: Model, folder: Path, number: int, start: Start, seed: int, data: Data
+) -> None:
+    path = _path(folder, number, start, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, path, _about(folder, number, start, data))
+    save_model(model, path, _about(folder, number, start, seed, data))
+
+
+def _of_one_seed(
+    look: Callable[[CurvePoint, Model], None] | None, place: int
+) -> Callable[[Sequence[CurvePoint], Model], None]:
+    """What looks at one of the networks that are trained at once."""
+    if look is None:
+        return lambda points, model: None
+    return lambda points, model: look(points[place], single_network(model, place))
 
 
 @contextmanager
@@ -178,16 +202,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _path(folder: Path, number: int, start: Start) -> Path:
-    return folder / MODELS / f"{start.stage}-{number:05d}.safetensors"
+def _path(folder: Path, number: int, start: Start, seed: int) -> Path:
+    return folder / MODELS / f"{start.stage}-{number:05d}-{seed}.safetensors"
 
 
-def _about(folder: Path, number: int, start: Start, data: Data) -> dict[str, Any]:
+def _about(folder: Path, number: int, start: Start, seed: int, data: Data) -> dict[str, Any]:
     return {
         "study": folder.resolve().name,
         start.stage: number,
         "candidate": start.candidate,
         "block": start.block,
-        "seed": start.seed,
+        "seed": seed,
         "data": data.fingerprint,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from dynamoe_search.measure.measurements import (
     representation_results,
     utilization_results,
 )
-from dynamoe_search.models import Model
+from dynamoe_search.models import Model, single_network
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.training.loop import NonFiniteLoss
 from dynamoe_search.training.settings import CurvePoint
@@ -37,10 +37,10 @@ class Observation:
     ----------
     study_file : StudyFile
     data : ImageData or TextData
-    seed : int
-        Decides which samples gradients are measured on.
+    seeds : sequence of int
+        Of the run; each decides which samples its gradients are measured on.
     is_unpromising : callable
-        Called with each point of the learning curve: whether to end the run there.
+        Called with each point of the learning curves: whether to end the run there.
     on_fraction : callable
         Called with the part of the run that is done, from 0 to 1.
     """
@@ -49,19 +49,19 @@ class Observation:
         self,
         study_file: StudyFile,
         data: ImageData | TextData,
-        seed: int,
-        is_unpromising: Callable[[CurvePoint], bool],
+        seeds: Sequence[int],
+        is_unpromising: Callable[[Sequence[CurvePoint]], bool],
         on_fraction: Callable[[float], None],
     ) -> None:
-        self.study_file, self.data, self.seed = study_file, data, seed
+        self.study_file, self.data, self.seeds = study_file, data, seeds
         self.is_unpromising, self.on_fraction = is_unpromising, on_fraction
-        self.curve: list[CurvePoint] = []
-        self.gradients: list[pd.DataFrame] = []
-        self.at_the_end: dict[str, Any] = {}
+        self.curves: list[list[CurvePoint]] = [[] for _ in seeds]
+        self.gradients: list[list[pd.DataFrame]] = [[] for _ in seeds]
+        self.at_the_end: list[dict[str, Any]] = [{} for _ in seeds]
         self.wall = self.cpu = 0.0
 
-    def look(self, point: CurvePoint, model: Model) -> None:
-        """Note a point of the learning curve, and measure there.
+    def look(self, points: Sequence[CurvePoint], model: Model) -> None:
+        """Note a point of each seed's learning curve, and measure there.
 
         Raises
         ------
@@ -69,42 +69,52 @@ class Observation:
             Where the run should end here.
         """
         wall, cpu = time.perf_counter(), time.process_time()
-        self.curve.append(point)
-        self.on_fraction(point.fraction)
-        self._measure(point, model)
-        unpromising = self.is_unpromising(point)
+        for curve, point in zip(self.curves, points, strict=True):
+            curve.append(point)
+        fraction = points[0].fraction
+        self.on_fraction(fraction)
+        if self._measures:
+            for place in range(len(self.seeds)):
+                self._measure(place, fraction, single_network(model, place))
+        unpromising = self.is_unpromising(points)
         self.wall += time.perf_counter() - wall
         self.cpu += time.process_time() - cpu
         if unpromising:
-            raise Pruned(f"pruned at {point.fraction:.0%} of the training")
+            raise Pruned(f"pruned at {fraction:.0%} of the training")
 
-    def add_to(self, result: RunResult) -> RunResult:
-        """A result with what has been measured.
+    def add_to(self, result: RunResult, place: int) -> RunResult:
+        """The result of a seed, by its place, with what has been measured.
 
         Raises
         ------
         NonFiniteLoss
             Where a measurement is not a number.
         """
-        found = dict(self.at_the_end)
-        if self.gradients:
-            found |= gradient_results(pd.concat(self.gradients, ignore_index=True))
+        found = dict(self.at_the_end[place])
+        if self.gradients[place]:
+            found |= gradient_results(pd.concat(self.gradients[place], ignore_index=True))
             if math.isnan(found["gradient_noise"]):
                 message = "the gradient noise is nan, though the loss is finite"
-                raise NonFiniteLoss(message, self.curve[-1].flops)
+                raise NonFiniteLoss(message, sum(curve[-1].flops for curve in self.curves))
         tables = {name: found.pop(name) for name in TABLES if name in found}
         return replace(result, measured=found, tables=tables)
 
-    def _measure(self, point: CurvePoint, model: Model) -> None:
+    @property
+    def _measures(self) -> bool:
+        search = self.study_file.search
+        return bool(search.measure) or search.measures("gradient_noise")
+
+    def _measure(self, place: int, fraction: float, model: Model) -> None:
         search, precision = self.study_file.search, self.study_file.training.precision
         if "gradients" in search.measure or search.measures("gradient_noise"):
-            split = self.data.train
-            self.gradients.append(gradients_now(model, split, point.fraction, self.seed, precision))
-        if point.fraction < 1:
+            split, seed = self.data.train, self.seeds[place]
+            now = gradients_now(model, split, fraction, seed, precision)
+            self.gradients[place].append(now)
+        if fraction < 1:
             return
         for name, measure in (
             ("utilization", utilization_results),
             ("representation", representation_results),
         ):
             if name in search.measure:
-                self.at_the_end |= measure(model, self.data.validation, precision)
+                self.at_the_end[place] |= measure(model, self.data.validation, precision)

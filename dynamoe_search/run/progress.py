@@ -16,7 +16,7 @@ from dynamoe_search.search.policy import Policy, leaders
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
 Leader = tuple[str, float, int]
-"""A candidate or a baseline's name, its mean of the first objective, and its blocks."""
+"""A candidate or a baseline's name, its mean of the first objective, and its seeds."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Snapshot:
     finished, running : int
         Training runs.
     best : tuple of (str, float, int), optional
-        The leading candidate, its mean of the first objective, and its blocks.
+        The leading candidate, its mean of the first objective, and its seeds.
     best_pattern : tuple of (str, float, int), optional
         The same among the study's baselines, by name.
     workers : int
@@ -135,8 +135,8 @@ class Overview:
 
         def first(candidates: list[str], names: Mapping[str, str]) -> Leader | None:
             for candidate in candidates[:1]:
-                value, blocks = means[candidate][column], len(progress.results[candidate])
-                return names.get(candidate, candidate), value, blocks
+                value, seeds = means[candidate][column], len(progress.results_of(candidate))
+                return names.get(candidate, candidate), value, seeds
             return None
 
         baselines = [candidate for candidate in in_order if candidate in self._names]

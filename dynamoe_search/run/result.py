@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -15,16 +16,19 @@ from dynamoe_search.budgets import active_parameters, flops_per_token, parameter
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.log.runs import RunResult
 from dynamoe_search.measure.utilization import load_entropy, mean_normalized_entropy
+from dynamoe_search.specification import Specification
 from dynamoe_search.training.evaluation import Evaluation
-from dynamoe_search.training.loop import TrainingResult
+from dynamoe_search.training.loop import SeedResult
 from dynamoe_search.training.settings import CurvePoint
 
 _SECONDS_FOR_GIT = 10
 
 
-def make_result(data: ImageData | TextData, training: TrainingResult) -> RunResult:
-    """The results and the cost of a complete training run."""
-    network, validation = training.model.specification, training.validation
+def make_result(
+    data: ImageData | TextData, network: Specification, training: SeedResult
+) -> RunResult:
+    """The results and the cost of one seed of a complete training run."""
+    validation = training.validation
     mean_active = validation.mean_active
     measured = mean_active or None  # a dense network has none
     result = RunResult(
@@ -56,8 +60,8 @@ def split_result(split: str, data: ImageData | TextData, evaluation: Evaluation)
     return result
 
 
-def pruned_result(data: ImageData | TextData, curve: list[CurvePoint]) -> RunResult:
-    """The results and the cost of a training run up to the point where it was ended early."""
+def pruned_result(data: ImageData | TextData, curve: Sequence[CurvePoint]) -> RunResult:
+    """The results and the cost of one seed up to the point where its run was ended early."""
     last = curve[-1]
     return RunResult(last.flops, last.samples, last.fraction, curve=tuple(curve), **_origin(data))
 

@@ -153,6 +153,7 @@ def network_of_study(
     session: Session,
     candidate: str | None,
     run: int | None,
+    seed: int | None,
     on_start: Callable[[int, str], None],
     on_evaluation: Callable[[CurvePoint, Model], None] | None,
 ) -> TrainedNetwork:
@@ -163,8 +164,13 @@ def network_of_study(
         state, study_file, data = _read(session, log, device)
     leading = _in_order(state.search, study_file)
     found = find_run(state.search, leading[0] if leading else None, run, candidate)
+    if seed is None:
+        seed = found.start.seeds[0]
+    elif seed not in found.start.seeds:
+        seeds = ", ".join(map(str, found.start.seeds))
+        raise InvalidInput(f"run {found.number} has no seed {seed}; it has {seeds}")
     plan = make_plan(study_file, data)
-    return trained_network(found, plan, data, session.folder, device, on_start, on_evaluation)
+    return trained_network(found, seed, plan, data, session.folder, device, on_start, on_evaluation)
 
 
 def _read(
@@ -243,9 +249,11 @@ def _mean_active(progress: Progress) -> dict[str, list[float]]:
     return {
         candidate: [
             sum(layer) / len(layer)
-            for layer in zip(*(one.mean_active for one in blocks.values()), strict=True)
+            for layer in zip(
+                *(one.mean_active for one in progress.results_of(candidate)), strict=True
+            )
         ]
-        for candidate, blocks in progress.results.items()
+        for candidate in progress.results
     }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -31,11 +32,11 @@ from dynamoe_search.plan.candidate import parse_candidate
 from dynamoe_search.plan.confirmation import loss_alone
 from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.run.networks import keep_network
+from dynamoe_search.run.networks import keep_networks
 from dynamoe_search.run.observation import Observation, Pruned
 from dynamoe_search.run.result import make_result, pruned_result, split_result
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy
-from dynamoe_search.training.evaluation import evaluate
+from dynamoe_search.training.evaluation import evaluate_seeds
 from dynamoe_search.training.loop import Interrupted, NonFiniteLoss, TrainingResult, train
 from dynamoe_search.training.settings import CurvePoint
 
@@ -206,29 +207,41 @@ class Worker:
         """Train, and give the event of how that ended."""
         study_file = self.plan.study
         observation = Observation(
-            study_file, self.data, start.seed, lambda point: self._prunes(start, point), on_fraction
+            study_file,
+            self.data,
+            start.seeds,
+            lambda points: self._prunes(start, points),
+            on_fraction,
         )
         try:
+            network = self.plan.network_with(parse_candidate(start.candidate))
             training = train(
-                self.plan.network_with(parse_candidate(start.candidate)),
+                network,
                 self.data,
                 study_file.training,
-                start.seed,
+                start.seeds,
                 on_evaluation=observation.look,
                 should_stop=abort,
             )
-            result = observation.add_to(make_result(self.data, training))
+            results = [
+                observation.add_to(make_result(self.data, network, of_seed), place)
+                for place, of_seed in enumerate(training.of_seeds)
+            ]
             if start.stage == "confirmation":
-                test = evaluate(training.model, self.data.test, study_file.training.precision)
-                result = replace(result, **split_result("test", self.data, test))
+                precision = study_file.training.precision
+                tested = evaluate_seeds(training.model, self.data.test, precision)
+                results = [
+                    replace(result, **split_result("test", self.data, test))
+                    for result, test in zip(results, tested, strict=True)
+                ]
         except Interrupted as error:
             return lost(start, "interrupted", str(error))
         except Pruned:
-            result = pruned_result(self.data, observation.curve)
-            result = replace(result, seconds=_seconds(deciding, observation, None))
-            return finished(start, "pruned", result)
+            results = [pruned_result(self.data, curve) for curve in observation.curves]
+            seconds = _seconds(deciding, observation, None)
+            return finished(start, "pruned", [replace(one, seconds=seconds) for one in results])
         except NonFiniteLoss as error:
-            return finished(start, "diverged", RunResult(error.flops), str(error))
+            return finished(start, "diverged", [RunResult(error.flops)], str(error))
         except (RunFailed, *LOG_ERRORS):
             raise  # of the log, and no fault of the run: it is tried again
         except Exception as error:
@@ -236,21 +249,22 @@ class Worker:
             return finished(start, _state_of(error), message=message)
         if study_file.search.keep_models:
             self._keep(training, start)
-        result = replace(result, seconds=_seconds(deciding, observation, training))
-        return finished(start, "complete", result)
+        seconds = _seconds(deciding, observation, training)
+        return finished(start, "complete", [replace(one, seconds=seconds) for one in results])
 
-    def _prunes(self, start: Start, point: CurvePoint) -> bool:
+    def _prunes(self, start: Start, points: Sequence[CurvePoint]) -> bool:
         search, training = self.plan.study.search, self.plan.study.training
         if search.pruner == "none" or not isinstance(self.policy, SearchPolicy):
             return False
-        self.log.append(reported(start, round(point.fraction * training.evaluations), point.loss))
+        fraction, loss = points[0].fraction, fmean(point.loss for point in points)
+        self.log.append(reported(start, round(fraction * training.evaluations), loss))
         self.catch_up()
-        return start.prunable and point.fraction < 1 and self.policy.proposer.is_unpromising(start)
+        return start.prunable and fraction < 1 and self.policy.proposer.is_unpromising(start)
 
     def _keep(self, training: TrainingResult, start: Start) -> None:
         number = self.state.stages[start.stage].attempts[start.key][start.attempt]
         try:
-            keep_network(training.model, self.job.folder, number, start, self.data)
+            keep_networks(training.model, self.job.folder, number, start, self.data)
         except (InvalidInput, OSError) as error:
             # No fault of the run: it is tried again.
             raise RunFailed(
@@ -309,14 +323,14 @@ def _state_of(error: Exception) -> FinalState:
 def _seconds(
     deciding: tuple[float, float], observation: Observation, training: TrainingResult | None
 ) -> dict[str, float]:
-    """The wall and CPU seconds of a run's parts."""
+    """The wall and CPU seconds of a run's parts, of which each seed gets an equal share."""
     parts = {"deciding": deciding, "measuring": (observation.wall, observation.cpu)}
     if training is not None:
         times = training.times
         parts["training"] = times.training.wall, times.training.cpu
         parts["evaluation"] = times.evaluation.wall, times.evaluation.cpu
     return {
-        f"{part}_{kind}": seconds
+        f"{part}_{kind}": seconds / len(observation.seeds)
         for part, both in parts.items()
         for kind, seconds in zip(("seconds", "cpu_seconds"), both, strict=True)
     }

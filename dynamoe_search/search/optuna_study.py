@@ -42,11 +42,11 @@ def optuna_study(
     -------
     Study
         A trial per candidate, in the order in which they were first trained. Its value is the mean
-        over the candidate's blocks (for each objective), and so are its intermediate values, the
+        over the candidate's seeds (for each objective), and so are its intermediate values, the
         points of the learning curve. Its parameters are the experts per layer (``experts_1`` is
         that of the first layer) and what is searched next to the schedule. A constraint has the
-        middle of its values, so that it is met where most blocks meet it. The user attributes give
-        the ``candidate``, its ``schedule``, ``pattern`` and ``group``, its complete ``blocks``,
+        middle of its values, so that it is met where most seeds meet it. The user attributes give
+        the ``candidate``, its ``schedule``, ``pattern`` and ``group``, its complete ``seeds``,
         whether it is ``feasible``, and what Optuna proposed, ``parameter_...``.
     """
     objectives = [OBJECTIVES[objective] for objective in study_file.search.objectives]
@@ -104,7 +104,7 @@ def _trial(
     search = study_file.search
     last = next((run for run in reversed(runs) if run.state in _STATES), runs[-1])
     complete = [run for run in runs if run.state == "complete"]
-    results = [run.result for run in complete]
+    results = [result for run in complete for result in run.results]
     columns = [OBJECTIVES[name].column for name in search.objectives]
     values, constraints = list[float](), dict[str, float]()
     if results:
@@ -115,7 +115,7 @@ def _trial(
         }
     is_known = bool(results) and not any(map(math.isnan, [*values, *constraints.values()]))
     state = TrialState.COMPLETE if is_known else _STATES.get(last.state, TrialState.FAIL)
-    curves = [result.curve for result in results or [last.result]]
+    curves = [result.curve for result in results or last.results]
     trial = create_trial(
         state=state,
         values=values if is_known else None,
@@ -127,7 +127,7 @@ def _trial(
         user_attrs={
             "candidate": str(candidate),
             "schedule": str(candidate.schedule),
-            "blocks": len(results),
+            "seeds": len(results),
             "feasible": are_feasible(results, search.constraint_list),
             **{f"parameter_{name}": at for name, at in (runs[0].start.parameters or {}).items()},
         },

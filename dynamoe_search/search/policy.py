@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class SearchPolicy:
             wanted.candidate,
             block,
             0,
-            self.plan.seed(block),
+            self.plan.seeds(block),
             worker,
             session,
             len(progress.runs),
@@ -185,7 +186,7 @@ class ConfirmationPolicy:
     def __init__(self, plan: Plan, confirmation: Confirmation) -> None:
         self.plan = plan
         self.candidates = [contender.candidate for contender in confirmation.contenders]
-        self.seeds = confirmation.seeds[-1]
+        self.blocks = ceil(confirmation.seeds[-1] / plan.study.training.seeds)
 
     def follow(self, position: int, event: Event) -> None:
         """Take in the next event: nothing here depends on it."""
@@ -206,18 +207,20 @@ class ConfirmationPolicy:
         block, place = min(
             (progress.first_free_block(name), place) for place, name in enumerate(self.candidates)
         )
-        if block >= self.seeds:
+        if block >= self.blocks:
             return None
-        seed, candidate = self.plan.confirmation_seed(block), self.candidates[place]
-        return Start("confirmation", candidate, block, 0, seed, worker, session, len(progress.runs))
+        seeds, candidate = self.plan.confirmation_seeds(block), self.candidates[place]
+        return Start(
+            "confirmation", candidate, block, 0, seeds, worker, session, len(progress.runs)
+        )
 
     def fraction(self, progress: Progress) -> float:
         """The part of the confirmation that is done: 1 at the end."""
-        return progress.finished / (len(self.candidates) * self.seeds)
+        return progress.finished / (len(self.candidates) * self.blocks)
 
     def fraction_of_one_run(self) -> float:
         """What one more run adds to `fraction`."""
-        return 1 / (len(self.candidates) * self.seeds)
+        return 1 / (len(self.candidates) * self.blocks)
 
 
 Policy = SearchPolicy | ConfirmationPolicy
@@ -247,9 +250,7 @@ def leaders(progress: Progress, search: SearchSection) -> list[str]:
         return []
     values = np.array([[means[name][column] for column in columns] for name in names])
     constraints = search.constraint_list
-    feasible = np.array(
-        [are_feasible(progress.results[name].values(), constraints) for name in names]
-    )
+    feasible = np.array([are_feasible(progress.results_of(name), constraints) for name in names])
     front = np.zeros(len(names), dtype=bool)
     front[feasible] = pareto_front(values[feasible], [q.minimize for q in quantities])
     first = values[:, 0] if quantities[0].minimize else -values[:, 0]

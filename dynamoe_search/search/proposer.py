@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -172,8 +173,7 @@ class Proposer:
         if self.plan.study.search.sampler not in KEEPS_STATE or not results:
             self.study.tell(trial, state=TrialState.FAIL)
             return
-        means = {name: sum(r.value(name) for r in results) / len(results) for name in self._columns}
-        self._tell(trial, RunResult(measured=means))
+        self._tell(trial, results)
 
     def _follow_start(self, start: Start) -> None:
         if start.parameters is not None and (trial := self._trial_of(start)) is not None:
@@ -240,23 +240,22 @@ class Proposer:
         while self._untold and self._untold[0][0] <= position:
             _, finish, followed = self._untold.popleft()
             if finish.state == "complete":
-                self._results.setdefault(finish.candidate, []).append(finish.result)
+                self._results.setdefault(finish.candidate, []).extend(finish.results)
             if followed is not None and finish.state == "complete":
-                self._tell(followed.trial, finish.result)
+                self._tell(followed.trial, finish.results)
             elif followed is not None:
                 state = TrialState.PRUNED if finish.state == "pruned" else TrialState.FAIL
                 self._know(self.study.tell(followed.trial, state=state))
 
-    def _tell(self, trial: optuna.Trial, result: RunResult) -> None:
-        if any(math.isnan(result.value(column)) for column in self._columns):
+    def _tell(self, trial: optuna.Trial, results: Sequence[RunResult]) -> None:
+        """Tell the means over some results."""
+        means = {name: fmean(one.value(name) for one in results) for name in self._columns}
+        if any(math.isnan(mean) for mean in means.values()):
             self.study.tell(trial, state=TrialState.FAIL)
             return
         for constraint in self.plan.study.search.constraint_list:
-            trial.set_constraint(
-                str(constraint), constraint.violation(result.value(constraint.key))
-            )
-        values = [result.value(column) for column in self._objectives]
-        self._know(self.study.tell(trial, values))
+            trial.set_constraint(str(constraint), constraint.violation(means[constraint.key]))
+        self._know(self.study.tell(trial, [means[column] for column in self._objectives]))
 
     def _know(self, trial: FrozenTrial) -> None:
         """Let a sampler that fits a model know of a trial that has ended."""

@@ -29,10 +29,10 @@ def complete_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_candidates(complete: pd.DataFrame) -> pd.DataFrame:
-    """What each candidate is, with how many blocks, and whether it meets the constraints.
+    """What each candidate is, with how many seeds, and whether it meets the constraints.
 
-    A candidate is feasible if more than half of its blocks meet all constraints, so that more
-    blocks do not make it harder.
+    A candidate is feasible if more than half of its seeds meet all constraints, so that more
+    seeds do not make it harder.
 
     Parameters
     ----------
@@ -43,19 +43,19 @@ def describe_candidates(complete: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row per candidate, its index, sorted: ``schedule``, ``settings``, ``pattern`` and
-        ``group`` where the runs have them; ``blocks``, the number of complete blocks;
+        ``group`` where the runs have them; ``seeds``, the number of seeds with a result;
         ``feasible``.
 
     Examples
     --------
     >>> runs = pd.DataFrame({
     ...     "candidate": ["3-1", "3-1", "2-2"], "schedule": ["3-1", "3-1", "2-2"],
-    ...     "block": [0, 1, 0], "feasible": [True, False, True]})
+    ...     "seed": [0, 1, 0], "feasible": [True, False, True]})
     >>> describe_candidates(runs).reset_index().values.tolist()
     [['2-2', '2-2', 1, True], ['3-1', '3-1', 2, False]]
     """
     grouped = complete.groupby("candidate", sort=True)
     table = grouped[[name for name in _DESCRIPTION if name in complete]].first()
-    table["blocks"] = grouped.size()
+    table["seeds"] = grouped.size()
     table["feasible"] = (grouped["feasible"].mean() > 0.5).astype(bool)
     return table

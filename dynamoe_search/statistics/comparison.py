@@ -225,7 +225,7 @@ def seeds_to_decide(
 
 
 def compare_with_reference(results: pd.DataFrame, reference: str, margin: float) -> pd.DataFrame:
-    """Compare every candidate with the reference, paired by block.
+    """Compare every candidate with the reference, paired by seed.
 
     A difference is significant if its p value is at most 5 % after Holm's correction over all
     candidates; so is equivalence, with a separate correction. Where both hold, the verdict is the
@@ -235,8 +235,8 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
     Parameters
     ----------
     results : DataFrame
-        One row per training run: ``candidate``, ``block`` and ``loss`` (NaN or infinite where the
-        run diverged; a missing row counts the same). The blocks are all that any candidate has.
+        One row per training run: ``candidate``, ``seed`` and ``loss`` (NaN or infinite where the
+        run diverged; a missing row counts the same). The seeds are all that any candidate has.
     reference : str
         The candidate to compare the others with; fixed before the training runs.
     margin : float
@@ -246,7 +246,7 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
     -------
     DataFrame
         One row per other candidate, best first: ``candidate``; ``seeds`` (pairs with both losses)
-        and ``missing`` (the other blocks); ``mean`` and ``reference_mean`` of the loss over those
+        and ``missing`` (the other seeds); ``mean`` and ``reference_mean`` of the loss over those
         pairs; ``difference`` (above 0: the candidate is worse), its ``low`` and ``high`` (95 %,
         studentized bootstrap) and ``deviation``; ``p_difference``, ``p_equivalence`` and both with
         ``_holm``; ``verdict`` (worse, better, equivalent or undecided; undecided below 2 pairs);
@@ -257,14 +257,14 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
     Raises
     ------
     InvalidInput
-        If the margin is not above 0, a column is missing, a candidate has two losses of one block,
+        If the margin is not above 0, a column is missing, a candidate has two losses of one seed,
         the reference has no results, or no other candidate has.
 
     Examples
     --------
     >>> results = pd.DataFrame({
     ...     "candidate": ["2-2"] * 3 + ["3-1"] * 3,
-    ...     "block": [0, 1, 2] * 2,
+    ...     "seed": [0, 1, 2] * 2,
     ...     "loss": [0.50, 0.55, 0.52, 0.61, 0.65, 0.63],
     ... })
     >>> table = compare_with_reference(results, reference="2-2", margin=0.01)
@@ -299,20 +299,20 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
 
 
 def _paired_losses(results: pd.DataFrame, reference: str, margin: float) -> pd.DataFrame:
-    """The losses, one row per block and one column per candidate; NaN where there is none."""
+    """The losses, one row per seed and one column per candidate; NaN where there is none."""
     if not 0 < margin < math.inf:
         raise InvalidInput(
             f"margin is {margin}; give the largest difference that does not matter, above 0"
         )
-    keys = ["candidate", "block"]
+    keys = ["candidate", "seed"]
     for column in (*keys, "loss"):
         if column not in results:
-            raise InvalidInput(f"results have no column {column!r}; give candidate, block, loss")
+            raise InvalidInput(f"results have no column {column!r}; give candidate, seed, loss")
     twice = results[results.duplicated(keys)]
     if not twice.empty:
-        candidate, block = twice.iloc[0][keys]
-        raise InvalidInput(f"{candidate} has two losses of block {block}; give one per block")
-    losses = results.pivot(index="block", columns="candidate", values="loss")
+        candidate, seed = twice.iloc[0][keys]
+        raise InvalidInput(f"{candidate} has two losses of seed {seed}; give one per seed")
+    losses = results.pivot(index="seed", columns="candidate", values="loss")
     if reference not in losses:
         raise InvalidInput(
             f"reference {reference!r} has no results; choose one of {', '.join(losses)}"

@@ -77,7 +77,7 @@ def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
 
     With pruning, only the survivors reach the full budget. Their early losses are similar, so tau
     tends to be smaller than among all candidates (restriction of range). The same holds for the
-    candidates with two blocks, where a search trains its leaders again.
+    candidates with two seeds, where a search trains its leaders again.
 
     Parameters
     ----------
@@ -92,9 +92,9 @@ def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
         mean validation losses at the rung and at the end, with ``tau_low`` and ``tau_high``
         (`kendall_interval`); ``candidates``, their number.
 
-        What noise allows, over the ``block_candidates`` that have two blocks: ``block_tau`` between
-        the final losses of one block and the other, with ``block_low`` and ``block_high``;
-        ``early_block_tau`` between the loss of one block at the rung and the final loss of the
+        What noise allows, over the ``seed_candidates`` that have two seeds: ``seed_tau`` between
+        the final losses of one seed and the other, with ``seed_low`` and ``seed_high``;
+        ``early_seed_tau`` between the loss of one seed at the rung and the final loss of the
         other, the mean of both ways round. Compare these two with each other: ``tau`` can exceed
         them, since one seed's noise is in both its losses. NaN for fewer than 5 candidates.
     """
@@ -102,8 +102,8 @@ def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-_COLUMNS = ["fraction", "tau", "tau_low", "tau_high", "candidates", "early_block_tau"]
-_COLUMNS += ["block_tau", "block_low", "block_high", "block_candidates"]
+_COLUMNS = ["fraction", "tau", "tau_low", "tau_high", "candidates", "early_seed_tau"]
+_COLUMNS += ["seed_tau", "seed_low", "seed_high", "seed_candidates"]
 
 
 def kendall_interval(
@@ -149,19 +149,30 @@ def _early_losses(runs: pd.DataFrame) -> pd.DataFrame:
     """Every evaluation before the end of a complete run, beside the run's final loss."""
     complete = runs[(runs["state"] == "complete") & runs["curve"].notna()]
     rows = [
-        (row.candidate, row.block, row.validation_loss, rung, point["fraction"], point["loss"])
+        (
+            row.candidate,
+            row.block,
+            row.seed,
+            row.validation_loss,
+            rung,
+            point["fraction"],
+            point["loss"],
+        )
         for row in complete.itertuples()
+        for of_run in [(row.candidate, row.block, row.seed)]
         for rung, point in enumerate(row.curve)
         if point["fraction"] < 1
     ]
-    return pd.DataFrame(rows, columns=["candidate", "block", "final", "rung", "fraction", "early"])
+    return pd.DataFrame(
+        rows, columns=["candidate", "block", "seed", "final", "rung", "fraction", "early"]
+    )
 
 
 def _rank_correlation(rung: pd.DataFrame) -> tuple[float, ...]:
     means = rung.groupby("candidate")[["early", "final"]].mean()
     tau = _kendall(means["early"], means["final"])
-    # The first two blocks of each candidate: mostly 0 and 1, which have the same seeds.
-    ordered = rung.sort_values("block", kind="stable")
+    # The first two seeds of each candidate, which most candidates share.
+    ordered = rung.sort_values(["block", "seed"], kind="stable")
     place = ordered.groupby("candidate").cumcount()
     second = ordered[place == 1].set_index("candidate")
     first = ordered[place == 0].set_index("candidate").loc[second.index]

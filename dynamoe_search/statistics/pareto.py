@@ -105,7 +105,7 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
     -------
     DataFrame
         One row per candidate, the front first, then by the first objective: ``candidate``,
-        ``schedule``, ``settings``, ``pattern``, ``group``, ``blocks``; for each objective its
+        ``schedule``, ``settings``, ``pattern``, ``group``, ``seeds``; for each objective its
         expected mean over all seeds, under its name, with ``_low`` and ``_high`` (95 % intervals,
         see `dynamoe_search.statistics.estimate_means`; NaN where nothing was trained twice);
         ``feasible``; ``on_front``; ``maybe_on_front``. The noise is assumed to be the same for all,
@@ -131,7 +131,7 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
     --------
     >>> runs = pd.DataFrame({
     ...     "candidate": ["4-2", "4-2", "3-3", "3-3"], "schedule": ["4-2", "4-2", "3-3", "3-3"],
-    ...     "settings": "", "pattern": "", "group": "searched", "block": [0, 1, 0, 1],
+    ...     "settings": "", "pattern": "", "group": "searched", "seed": [0, 1, 0, 1],
     ...     "state": "complete", "feasible": True, "validation_loss": [1.0, 1.1, 1.2, 1.3],
     ...     "flops_per_token": [90.0, 90.0, 80.0, 80.0]})
     >>> table = make_pareto_table(runs, ["loss", "active_flops"])
@@ -145,7 +145,7 @@ def make_pareto_table(runs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
     feasible = table.pop("feasible").to_numpy()
     margins = []
     for name, column in zip(objectives, columns, strict=True):
-        recorded = complete[column], complete["candidate"], complete["block"]
+        recorded = complete[column], complete["candidate"], complete["seed"]
         estimates = estimate_means(*recorded).clip(lower=0, upper=OBJECTIVES[name].largest)
         table[[name, f"{name}_low", f"{name}_high"]] = estimates
         margins.append(_margins(*recorded, table.index[feasible]))

@@ -19,7 +19,7 @@ from dynamoe_search.specification import Specification
 from dynamoe_search.untrusted import parse_json, shown
 
 _KEY = "dynamoe_search"
-_FORMAT = 2
+_FORMAT = 3
 _DEEPEST, _LONGEST_CONTEXT = 1024, 2**17
 _SPECIFICATION: TypeAdapter[Specification] = TypeAdapter(Specification)
 
@@ -30,6 +30,7 @@ def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) ->
     Parameters
     ----------
     model : ClassifierModel or DecoderModel
+        Of a single seed; `dynamoe_search.models.single_network` takes one of several.
     path : Path
         Replaced in one step, so the file is always whole.
     about : dict, optional
@@ -45,7 +46,7 @@ def save_model(model: Model, path: Path, about: dict[str, Any] | None = None) ->
         "specification": _SPECIFICATION.dump_python(model.specification, mode="json"),
         "about": about or {},
     }
-    tensors = {name: value.float().contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value[0].float().contiguous() for name, value in _of_one(model).items()}
     try:
         with replacing(path) as beside:
             save_file(tensors, beside, metadata={_KEY: json.dumps(header)})
@@ -120,8 +121,9 @@ def load_model(path: Path | str, device: str = "cpu") -> Model:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}") from error
-    _check_same(path, model.state_dict(), tensors)
-    model.load_state_dict(tensors)
+    own = {name: value[0] for name, value in _of_one(model).items()}
+    _check_same(path, own, tensors)
+    model.load_state_dict({name: tensor[None] for name, tensor in tensors.items()})
     return model.to(device).eval()
 
 
@@ -143,6 +145,13 @@ def _read_header(path: Path) -> dict[str, Any]:
             f" {_FORMAT}; train the network again with this version"
         )
     return header
+
+
+def _of_one(model: Model) -> dict[str, torch.Tensor]:
+    """The tensors of a single network, with their seed axis."""
+    if len(model.seeds) != 1:
+        raise ValueError(f"the model has {len(model.seeds)} networks; save one: single_network()")
+    return model.state_dict()
 
 
 def _check_same(

@@ -26,7 +26,7 @@ class FlatWeights:
             flat = torch.cat([parameter.flatten(1) for parameter in self.parameters], dim=1)
         self.values = nn.Parameter(flat)
         sizes = [parameter[0].numel() for parameter in self.parameters]
-        for parameter, part in zip(self.parameters, flat.split(sizes, dim=1), strict=True):
+        for parameter, part in zip(self.parameters, torch.split(flat, sizes, dim=1), strict=True):
             parameter.data = part.view(parameter.shape)
 
     def backward(self, loss: Tensor, clip: float) -> None:

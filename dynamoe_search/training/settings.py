@@ -109,7 +109,9 @@ class TrainingSettings:
             if value is None:
                 object.__setattr__(self, name, usual)
             elif self.recipe == "paper" and value != usual:
-                raise InvalidInput(f"{name} is {value}, but the recipe paper has none; leave it out")
+                raise InvalidInput(
+                    f"{name} is {value}, but the recipe paper has none; leave it out"
+                )
         for name, most in _LARGEST.items():
             if not 0 <= getattr(self, name) <= most:
                 expected = f"from 0 to {most:g}" if most < math.inf else "at least 0"

@@ -184,9 +184,9 @@ def use_of_experts(evidence: Evidence) -> Section:
         if len(own):
             caption = (
                 f"{name}: the load of each expert, by layer, on the validation split (of the first"
-                " seed block, since each seed numbers the experts differently)."
+                " seed, since each seed numbers the experts differently)."
             )
-            first = own[own["block"] == own["block"].min()]
+            first = own[own["seed"] == own["seed"].iloc[0]]
             figures[caption] = utilization.plot_load(first)
     cost = measurements.cost_sentences(evidence.runs)
     return Section(cost, figures, _measured(evidence, "utilization"))
@@ -196,7 +196,7 @@ def noise_of_gradients(evidence: Evidence) -> Section:
     """The gradient noise over the training."""
     table, names = evidence.measured("gradients", "gradients"), evidence.of_interest
     of_the_best = gradient_noise.plot_gradient_groups(table, next(iter(names)))
-    caption = "The gradient noise scale over the training, from means over seed blocks."
+    caption = "The gradient noise scale over the training, from means over seeds."
     figures = {caption: gradient_noise.plot_gradient_noise(table, names)}
     figures["The same of each group of parameters, of the best."] = of_the_best
     sentences = gradient_noise.gradient_sentences(table, names)
@@ -208,7 +208,7 @@ def variety_of_tokens(evidence: Evidence) -> Section:
     table = evidence.measured("representation", "representation")
     caption = (
         "The effective rank of the tokens that enter each layer, over the width: the mean over"
-        " seed blocks."
+        " seeds."
     )
     figures = {caption: representation.plot_rank_shares(table, evidence.of_interest)}
     return Section((), figures, _measured(evidence, "representation"))
