@@ -51,9 +51,10 @@ plan, seeds = make_plan(study, data), asked["seeds"]
 for pattern in asked["patterns"]:
     network, begin = plan.network_with(plan.baselines[pattern]), time.process_time()
     if asked["at_once"]:
-        losses = [one.validation.loss for one in train(network, data, study.training, seeds).of_seeds]
+        results = train(network, data, study.training, seeds).of_seeds
     else:
-        losses = [train(network, data, study.training, seed).validation.loss for seed in seeds]
+        results = [train(network, data, study.training, seed) for seed in seeds]
+    losses = [one.validation.loss for one in results]
     seconds = (time.process_time() - begin) / len(seeds)
     for seed, loss in zip(seeds, losses):
         print(json.dumps({"pattern": pattern, "seed": seed, "loss": loss, "seconds": seconds}))
@@ -106,9 +107,10 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
             losses = part.pivot(index="seed", columns="pattern", values="loss").to_numpy()
             seconds = part["seconds"].mean()
             drawn = generator.integers(len(losses), size=(RESAMPLES, len(losses)))
-            costs[version] = np.array(
-                [interaction(losses), *(interaction(losses[places]) for places in drawn)]
-            ) * seconds
+            costs[version] = (
+                np.array([interaction(losses), *(interaction(losses[places]) for places in drawn)])
+                * seconds
+            )
             row |= {
                 f"{version} loss": losses.mean(),
                 f"{version} paired deviation": np.sqrt(interaction(losses)),
@@ -156,11 +158,14 @@ def main() -> None:
                 ):
                     out = arguments.out
                     known = pd.read_csv(out) if out.exists() else pd.DataFrame()
-                    if len(known) and (
-                        (known["study"] == name)
-                        & (known["version"] == version)
-                        & (known["seed"] == first)
-                    ).any():
+                    if (
+                        len(known)
+                        and (
+                            (known["study"] == name)
+                            & (known["version"] == version)
+                            & (known["seed"] == first)
+                        ).any()
+                    ):
                         continue
                     rows = train_block(code, study, seeds, version == "now", arguments.data_dir)
                     rows.assign(study=name, version=version).to_csv(

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from dynamoe_search.data import ImageData, TextData
+    from dynamoe_search.decision.posterior import Posterior
     from dynamoe_search.models import Model
     from dynamoe_search.run.networks import TrainedNetwork
     from dynamoe_search.run.progress import Snapshot
     from dynamoe_search.run.session import Ending, Resources, Session
+    from dynamoe_search.search.chooser import Chooser
     from dynamoe_search.training.settings import CurvePoint
 
 # What trains or loads data needs torch, which takes seconds to import: it is imported where it is
@@ -155,6 +157,7 @@ class Study:
         self._state = State()
         self._tables: dict[str, pd.DataFrame] = {}
         self._data: tuple[object, ImageData | TextData] | None = None
+        self._chooser: Chooser | None = None
 
     @property
     def file(self) -> StudyFile:
@@ -245,21 +248,46 @@ class Study:
         objectives, runs = self._read_file().search.objectives, self.training_runs()
         return self._kept("leaderboard", lambda: rank_candidates(runs, objectives))
 
-    def decision(self) -> Decision:
-        """What the study has found so far, and how sure it is."""
-        board, objectives = self.leaderboard(), self._read_file().search.objectives
-        if objectives == ("loss",):
-            from dynamoe_search.report.leaderboard import answer
+    def posterior(self) -> Posterior:
+        """What the training runs tell of all candidates of the family, tried or not.
 
-            sentences = answer(self.training_runs(), board, self.changes)
-            equals = board.loc[board["indistinguishable"], "candidate"]
-        else:
+        See `dynamoe_search.decision.posterior.fit_posterior`.
+
+        Raises
+        ------
+        InvalidInput
+            Where fewer than two losses are known.
+        """
+        from dynamoe_search.search.chooser import Chooser
+
+        progress = self._read().search
+        if self._chooser is None or self._chooser.plan.study != self.file:
+            self._chooser = Chooser(self.plan)
+        found = self._chooser.posterior(progress)
+        if found is None:
+            raise InvalidInput("fewer than two losses are known, so nothing can be compared yet")
+        return found
+
+    def decision(self) -> Decision:
+        """Which candidate to take, and how sure that is.
+
+        Its sentences say which candidate to take; its expected regret, with a 95 % bound, against
+        all candidates of the family, tried or not; and which named patterns are within the margin
+        of the study file. With several objectives they say which candidates no other beats.
+        """
+        board, objectives = self.leaderboard(), self._read_file().search.objectives
+        if objectives != ("loss",):
             from dynamoe_search.report.pareto import pareto_sentences
 
             sentences = [*pareto_sentences(board, objectives), *self.changes]
             equals = board.loc[board["on_front"], "candidate"]
-        best = str(board["candidate"].iloc[0])
-        return Decision(best, tuple(equals[equals != best]), tuple(sentences))
+            best = str(board["candidate"].iloc[0])
+            return Decision(best, tuple(equals[equals != best]), tuple(sentences))
+        from dynamoe_search.report.decision import decide_in_words
+
+        progress, posterior = self._read().search, self.posterior()
+        minutes = progress.seconds / 60 / max(1, progress.finished)
+        return decide_in_words(posterior, self.plan, board, minutes, self.changes)
 
     def confirmation(self) -> tuple[pd.DataFrame, Confirmation]:
         """What the confirmation has found, and what is confirmed.
@@ -399,8 +427,9 @@ class Study:
 
         Returns
         -------
-        {"finished", "exhausted", "interrupted"}
-            Exhausted: every candidate that is proposed has had all its blocks.
+        {"decided", "finished", "exhausted", "interrupted"}
+            Decided: the bound on the regret is below the margin. Finished: at a limit. Exhausted:
+            every candidate that is proposed has had all its blocks.
 
         Raises
         ------

@@ -36,7 +36,7 @@ from dynamoe_search.run.processes import (
 )
 from dynamoe_search.run.progress import Event
 from dynamoe_search.run.worker import one_thread
-from dynamoe_search.search.policy import FINAL_SHARE, SearchPolicy, leaders
+from dynamoe_search.search.policy import FINAL_SHARE, SearchPolicy
 
 # The first is what the others are compared with.
 COMPARED_SAMPLERS = ("random", "tpe", "qmc", "cmaes", "gp", "nsga2")
@@ -96,8 +96,7 @@ def replay(
         for event in (started(start), end):
             state.apply(state.position + 1, event)
             policy.follow(state.position, event)
-        in_order = leaders(state.search, plan.study.search)
-        recommended.append(in_order[0] if in_order else None)
+        recommended.append(policy.best(state.search))
     recommended += recommended[-1:] * (runs - len(recommended))
     return pd.DataFrame(
         {

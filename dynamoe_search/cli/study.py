@@ -214,6 +214,8 @@ def say_how_it_ended(ending: Ending) -> None:
         case "interrupted":
             console.print("Interrupted; the same command goes on.")
             raise typer.Exit(130)
+        case "decided":
+            console.print("The study is decided: no further training run is needed.")
         case "exhausted":
             console.print("Every candidate that is proposed has had all its blocks.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -29,9 +30,9 @@ def family_pool(plan: Plan, size: int) -> tuple[Candidate, ...]:
     """The candidates that a study can take: its baselines, and a sample of its family.
 
     The sample is that of scrambled Sobol points of the family's parameters and of the settings that
-    are searched beside the schedule, without repetition, until as many points as were asked for
-    have brought nothing new. Where the family `free` has no more
-    schedules than asked for, and nothing else is searched, it is all of them.
+    are searched beside the schedule, without repetition, from at most four times as many points.
+    Where the family `free` has no more schedules than asked for, and nothing else is searched, it
+    is all of them.
 
     Parameters
     ----------
@@ -46,11 +47,10 @@ def family_pool(plan: Plan, size: int) -> tuple[Candidate, ...]:
         The baselines first. It depends on the plan and the size alone.
     """
     pool = dict.fromkeys(plan.baselines.values())
-    in_vain = 0
-    for candidate in _every(plan) if _is_small(plan, size) else _sample(plan):
-        if len(pool) >= size or in_vain == size:
+    found = _every(plan) if _is_small(plan, size) else islice(_sample(plan), 4 * size)
+    for candidate in found:
+        if len(pool) >= size:
             break
-        in_vain = in_vain + 1 if candidate in pool else 0
         pool[candidate] = None
     return tuple(pool)
 

@@ -16,7 +16,7 @@ from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK,
 from dynamoe_search.statistics.pareto import OBJECTIVES
 from dynamoe_search.training.settings import TrainingSettings
 
-SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "nsga2", "nsga3", "exhaustive")
+SAMPLERS = ("posterior", "tpe", "random", "qmc", "cmaes", "gp", "nsga2", "nsga3", "exhaustive")
 PRUNERS = ("none", "asha", "hyperband", "median", "wilcoxon")
 FITS_A_MODEL = ("tpe", "gp")
 """Samplers whose time for a decision grows with the runs that they know."""
@@ -178,13 +178,39 @@ class SearchSection(_Section):
         None, description="a score per layer: AlphaLoRA's schedule is trained, too"
     )
     sampler: Literal[SAMPLERS] = Field(  # type: ignore[valid-type]
-        "tpe", description="Optuna's sampler, by name; exhaustive trains every schedule"
+        "posterior",
+        description="what proposes candidates: the posterior over all of them (by default tpe where"
+        " there are other objectives than the loss, or a pruner); a sampler of Optuna, by name; or"
+        " exhaustive, which trains every schedule",
     )
-    blocks: int = Field(3, ge=1, description="the most seed blocks per candidate")
+    margin: float = Field(
+        0.01,
+        gt=0,
+        description="the loss in nats that does not matter: posterior stops where no candidate of"
+        " the family is better by more, with 95 %",
+    )
+    blocks: int = Field(
+        16,
+        ge=1,
+        description="the most seed blocks per candidate; 3 where the sampler is not posterior",
+    )
     keep_models: bool = Field(False, description="keep every trained network in models/")
     runs: int | None = Field(None, ge=1, description="training runs")
     minutes: float | None = Field(None, gt=0, description="the time in which runs were under way")
     training_flops: float | None = Field(None, gt=0, description="FLOPs of all runs together")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        alone = list(given.get("objectives", ["loss"])) == ["loss"]
+        filled = dict(given)
+        if not alone or given.get("pruner", "none") != "none":
+            filled.setdefault("sampler", "tpe")
+        if filled.get("sampler", "posterior") != "posterior":
+            filled.setdefault("blocks", 3)
+        return filled
 
     @model_validator(mode="after")
     def _objectives_fit(self) -> SearchSection:
@@ -196,6 +222,11 @@ class SearchSection(_Section):
             raise ValueError(
                 f"pruner {self.pruner} compares losses only; set objectives to the loss, or leave"
                 " out the pruner"
+            )
+        if self.sampler == "posterior" and (self.objectives != ("loss",) or self.pruner != "none"):
+            raise ValueError(
+                "sampler posterior decides by the loss alone, and without a pruner; choose tpe, or"
+                " leave out objectives and pruner"
             )
         if len(self.objectives) > 1 and self.sampler in _OF_ONE_OBJECTIVE:
             raise ValueError(
@@ -313,5 +344,5 @@ class StudyFile(_Section):
 
     def definition(self) -> dict[str, Any]:
         """What may not change once a study has begun: all but how long it runs."""
-        extendable = {"blocks", "runs", "minutes", "training_flops"}
+        extendable = {"blocks", "margin", "runs", "minutes", "training_flops"}
         return self.model_dump(mode="json", exclude={"search": extendable})

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from dynamoe_search.decision.decision import Decision
+from dynamoe_search.decision.acquisition import runs_to_decide
+from dynamoe_search.decision.decision import Decision, decide
 from dynamoe_search.decision.posterior import Posterior
+from dynamoe_search.plan.plan import names_of
+from dynamoe_search.report.leaderboard import what_was_equal
 from dynamoe_search.report.wording import counted, enumerated, named, percents
 from dynamoe_search.statistics.intervals import CONFIDENCE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dynamoe_search.plan.plan import Plan
 
 
 def decision_sentences(
@@ -33,6 +43,35 @@ def decision_sentences(
         _how_sure(decision, posterior, minutes_per_run),
         _what_is_as_good(decision, posterior, names),
     )
+
+
+def decide_in_words(
+    posterior: Posterior,
+    plan: Plan,
+    board: pd.DataFrame,
+    minutes_per_run: float,
+    changes: Sequence[str] = (),
+) -> Decision:
+    """The decision of a study, in its three sentences and what else must be known.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    plan : Plan
+        Of the study.
+    board : DataFrame
+        Its leaderboard.
+    minutes_per_run : float
+        How long one more training run takes.
+    changes : sequence of str
+        Sentences on how the study file was changed; see `Study.changes`.
+    """
+    margin, tried = plan.study.search.margin, set(board["candidate"])
+    names = {one: name for one, name in names_of(plan.baselines).items() if one in tried}
+    further = runs_to_decide(posterior, margin, seeds_per_block=plan.study.training.seeds)
+    found = decide(posterior, margin, names, further)
+    sentences = decision_sentences(found, posterior, names, minutes_per_run)
+    return replace(found, sentences=(*sentences, *what_was_equal(board), *changes))
 
 
 def _what_to_take(decision: Decision, posterior: Posterior, names: Mapping[str, str]) -> str:

@@ -5,13 +5,11 @@ All take the ``board``, the leaderboard of `dynamoe_search.make_leaderboard`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from dynamoe_search.decision.leaderboard import differences_by_noise
 from dynamoe_search.report.figure import BLUE, ORANGE, in_own_style, intervals, one_panel
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
@@ -32,61 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROWS_OF_THE_PLOT = 15
-
-
-def answer(runs: pd.DataFrame, board: pd.DataFrame, changes: Sequence[str] = ()) -> list[str]:
-    """What a study has found, in sentences that claim no more than its noise allows.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As `Study.training_runs` gives it.
-    board : DataFrame
-    changes : sequence of str
-        Sentences on how the study file was changed; see `Study.changes`.
-    """
-    best = board.iloc[0]
-    feasible = board[board["feasible"]]
-    sentences = [f"Best schedule: {_described(best)}."]
-    if feasible.empty:
-        return ["No candidate meets the constraints.", *sentences, *_what_was_equal(board)]
-    patterns = feasible[feasible["pattern"] != ""]
-    if best["pattern"]:
-        sentences[0] = f"Best schedule: {best['schedule']}, the named schedule {_described(best)}."
-    elif not patterns.empty:
-        sentences += _best_pattern(runs, board, patterns)
-    if len(feasible) < len(board):
-        sentences.append(
-            f"{len(board) - len(feasible)} of {len(board)} candidates miss a constraint."
-        )
-    others = len(feasible) - 1
-    if others:
-        equal = int(feasible["indistinguishable"].sum()) - 1
-        sentences.append(
-            f"{equal} of the {others} other schedules {'is' if equal == 1 else 'are'} statistically"
-            " indistinguishable from the best (95 % for the whole table, where noise is about"
-            " normal, and alike for all)."
-        )
-    return [*sentences, *_what_was_equal(board), *changes]
-
-
-def _best_pattern(
-    runs: pd.DataFrame, board: pd.DataFrame, patterns: pd.DataFrame
-) -> tuple[str, str]:
-    complete = runs[runs["state"] == "complete"]
-    pattern = patterns.iloc[0]
-    noise = float(differences_by_noise(complete, board)[patterns.index[0]])
-    difference = pattern["loss"] - board["loss"].iloc[0]
-    if noise == float("inf"):
-        verdict = "whether that is more than noise is unknown, as nothing was trained twice"
-    elif difference <= noise:
-        verdict = f"that is not more than noise, which alone reaches {noise:.4f}"
-    else:
-        verdict = f"that is more than noise, which reaches {noise:.4f}"
-    return (
-        f"Best named schedule: {_described(pattern)}.",
-        f"The best schedule is expected to be ahead by {difference:.4f}: {verdict}.",
-    )
 
 
 def noise_sentences(runs: pd.DataFrame) -> list[str]:
@@ -120,7 +63,8 @@ def noise_sentences(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def _what_was_equal(board: pd.DataFrame) -> list[str]:
+def what_was_equal(board: pd.DataFrame) -> list[str]:
+    """What candidates had in common, and what not, in sentences."""
     active = board["active_experts"]
     sentences = [f"Active experts per layer, measured: {active.min():.3f} to {active.max():.3f}."]
     sizes = board["total_parameters"]

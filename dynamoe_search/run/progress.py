@@ -108,6 +108,10 @@ class Overview:
         """Whether nothing is left to do."""
         return not self.progress.retries and self.policy.fraction(self.progress) >= 1
 
+    def is_decided(self) -> bool:
+        """Whether nothing is left to do, though no limit was reached."""
+        return not self.progress.retries and self.policy.is_decided(self.progress)
+
     def report(self, under_way: float, workers: int, finishing: bool) -> None:
         """Report the progress; `under_way` is the sum of the parts done of current runs."""
         progress = self.progress

@@ -33,8 +33,12 @@ from dynamoe_search.run.worker import Job, check_data, load_study_data
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy
 from dynamoe_search.training.settings import CurvePoint
 
-Ending = Literal["finished", "exhausted", "interrupted"]
-"""How a session ends. Exhausted: every candidate that is proposed has had all its blocks."""
+Ending = Literal["decided", "finished", "exhausted", "interrupted"]
+"""How a session ends.
+
+Decided: the regret is below the margin. Finished: at a limit of the study file. Exhausted: every
+candidate that is proposed has had all its blocks.
+"""
 
 
 @dataclass(frozen=True)
@@ -204,9 +208,9 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
     resources, directory = session.resources, session.data_directory
     overview = Overview(log, policy, session.on_progress)
     overview.release(FailureDetector(resources.grace).is_dead)
-    if overview.is_over():
+    if (ending := _end_of(overview)) is not None:
         overview.report(under_way=0.0, workers=0, finishing=False)
-        return "finished"
+        return ending
     if resources.ray is None:
         check_device(resources.device)
     job = Job(
@@ -233,7 +237,14 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
     if not to_the_end:
         return "interrupted"
     overview.read()
-    return "finished" if overview.is_over() else "exhausted"
+    return _end_of(overview) or "exhausted"
+
+
+def _end_of(overview: Overview) -> Ending | None:
+    """How a stage has ended; None where something is left to do."""
+    if overview.is_decided():
+        return "decided"
+    return "finished" if overview.is_over() else None
 
 
 def _in_order(progress: Progress, study_file: StudyFile) -> list[str]:

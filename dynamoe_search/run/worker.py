@@ -259,6 +259,7 @@ class Worker:
         fraction, loss = points[0].fraction, fmean(point.loss for point in points)
         self.log.append(reported(start, round(fraction * training.evaluations), loss))
         self.catch_up()
+        assert self.policy.proposer is not None  # a pruner is Optuna's
         return start.prunable and fraction < 1 and self.policy.proposer.is_unpromising(start)
 
     def _keep(self, training: TrainingResult, start: Start) -> None:

@@ -1,10 +1,11 @@
 """What to train next, decided from the log alone.
 
 A search goes in this order: it tries lost runs again; it trains each named pattern, uniform and
-each preset that the study lists once, whether or not the family reaches it; the sampler explores;
-and the last quarter of the study trains the leaders on further blocks, best first, so that the
-winner is not only the luckiest seed. A confirmation trains every contender on the same fresh
-blocks, one block after another.
+each preset that the study lists once, whether or not the family reaches it. Then the posterior over
+all candidates chooses, until the study is decided or at its limits. A sampler of Optuna explores
+instead; then the last quarter of the study trains the leaders on further blocks, best first, so
+that the winner is not only the luckiest seed. A confirmation trains every contender on the same
+fresh blocks, one block after another.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import SearchSection
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
+from dynamoe_search.search.chooser import Chooser
 from dynamoe_search.search.proposer import Proposer, needs_run
 from dynamoe_search.search.space import encode
 from dynamoe_search.statistics.pareto import OBJECTIVES, pareto_front
@@ -58,11 +60,14 @@ class SearchPolicy:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.proposer = Proposer(plan)
+        own = plan.study.search.sampler == "posterior"
+        self.chooser = Chooser(plan) if own else None
+        self.proposer = None if own else Proposer(plan)
 
     def follow(self, position: int, event: Event) -> None:
         """Take in the next event."""
-        self.proposer.follow(position, event)
+        if self.proposer is not None:
+            self.proposer.follow(position, event)
 
     def ask(self, state: State, worker: str, session: str) -> Start | None:
         """The next run to start; None where there is none now.
@@ -106,7 +111,18 @@ class SearchPolicy:
 
     def forget_proposal(self) -> None:
         """End Optuna's trial of the last proposal, where no run of it starts."""
-        self.proposer.forget_proposal()
+        if self.proposer is not None:
+            self.proposer.forget_proposal()
+
+    def is_decided(self, progress: Progress) -> bool:
+        """Whether no further run is needed for a decision, whatever the limits."""
+        return self.chooser is not None and self.chooser.is_decided(progress)
+
+    def best(self, progress: Progress) -> str | None:
+        """The candidate that the search would take now; None where there is none."""
+        if self.chooser is not None and (posterior := self.chooser.posterior(progress)):
+            return posterior.best
+        return next(iter(leaders(progress, self.plan.study.search)), None)
 
     def fraction(self, progress: Progress) -> float:
         """The part of the search that is done: 1 or more at the end."""
@@ -123,11 +139,17 @@ class SearchPolicy:
                 return _Wanted(str(candidate), self._parameters(name, candidate))
         if search.sampler == "exhaustive":
             return self._next_of_all(progress)
+        if self.chooser is not None:
+            if self.chooser.is_decided(progress):
+                return None
+            chosen = self.chooser.choose(progress)
+            return None if chosen is None else _Wanted(chosen, None)
         if fraction_done(progress, search, count_running=True) >= 1 - FINAL_SHARE:
             leader = self._leader_to_train_again(progress)
             if leader is not None:
                 first = progress.runs[progress.attempts[leader, 0][0]]
                 return _Wanted(leader, first.start.parameters)
+        assert self.proposer is not None
         proposal = self.proposer.propose(progress, position)
         if proposal is None:
             return None
@@ -213,6 +235,10 @@ class ConfirmationPolicy:
         return Start(
             "confirmation", candidate, block, 0, seeds, worker, session, len(progress.runs)
         )
+
+    def is_decided(self, progress: Progress) -> bool:
+        """Whether no further run is needed, whatever the limits."""
+        return False
 
     def fraction(self, progress: Progress) -> float:
         """The part of the confirmation that is done: 1 at the end."""

@@ -77,7 +77,7 @@ def _held_equal(evidence: Evidence) -> list[str]:
 def the_answer(evidence: Evidence) -> Section:
     """What was found, in sentences."""
     if evidence.seeks_loss_alone:
-        return Section(leaderboard.answer(evidence.runs, evidence.board, evidence.changes))
+        return Section(evidence.study.decision().sentences)
     sentences = pareto.pareto_sentences(evidence.front, evidence.objectives)
     return Section([*sentences, *evidence.changes])
 
