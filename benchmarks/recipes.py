@@ -51,6 +51,39 @@ RECIPES: dict[str, dict[str, Any]] = {
     "decay 0.1": {"weight_decay": 0.1},
     "epochs x 2": {"epochs": 2.0},
     "epochs / 2": {"epochs": 0.5},
+    "epochs / 2, rate x 4": {"epochs": 0.5, "learning_rate": 4.0},
+    "epochs / 3, rate x 4": {"epochs": 1 / 3, "learning_rate": 4.0},
+    "epochs / 3, rate x 8": {"epochs": 1 / 3, "learning_rate": 8.0},
+    "epochs / 2, rate x 4, decay 1": {"epochs": 0.5, "learning_rate": 4.0, "weight_decay": 1.0},
+    "epochs / 3, rate x 4, decay 1": {
+        **{"epochs": 1 / 3, "learning_rate": 4.0, "weight_decay": 1.0}
+    },
+    "epochs / 4, rate x 4, decay 1": {
+        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 1.0}
+    },
+    "epochs / 4, rate x 6, decay 1": {
+        **{"epochs": 1 / 4, "learning_rate": 6.0, "weight_decay": 1.0}
+    },
+    "epochs / 4, rate x 4, decay 2": {
+        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 2.0}
+    },
+    "epochs / 5, rate x 4": {"epochs": 1 / 5, "learning_rate": 4.0},
+    "epochs / 5, rate x 6, decay 1": {
+        **{"epochs": 1 / 5, "learning_rate": 6.0, "weight_decay": 1.0}
+    },
+    "epochs / 5, rate x 8, decay 2": {
+        **{"epochs": 1 / 5, "learning_rate": 8.0, "weight_decay": 2.0}
+    },
+    "epochs / 4, rate x 4, decay 1, warm-up 0.3": {
+        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 1.0, "warmup": 0.3}
+    },
+    "epochs / 4, rate x 4, decay 1, average 0.3": {
+        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 1.0, "average": 0.3}
+    },
+    "decay 1": {"weight_decay": 1.0},
+    "no warm-up, decay 0.3": {"warmup": 0.0, "weight_decay": 0.3},
+    "batch x 2, rate x 4": {"batch": 2.0, "learning_rate": 4.0},
+    "batch x 4, rate x 4": {"batch": 4.0, "learning_rate": 4.0},
 }
 
 
