@@ -137,7 +137,8 @@ def _rotation(context: int, width: int) -> Tensor:
     """exp(i angle) of the angles position * base^(-2 j / width); shape (T, width / 2, 2)."""
     frequency = _ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = torch.outer(torch.arange(context, dtype=torch.float64), frequency)
-    return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+    rotation = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    return rotation.to(torch.get_default_dtype())
 
 
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
