@@ -122,11 +122,11 @@ def mixtral(size: Size, implementation: str, gate: Tensor) -> nn.Module:
         num_experts_per_tok=size.active,
         experts_implementation=implementation,
     )
-    block = modeling.MixtralSparseMoeBlock(config)
+    block: nn.Module = modeling.MixtralSparseMoeBlock(config)
     generator = torch.Generator().manual_seed(0)
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=size.width**-0.5, generator=generator)
-    block.gate.load_state_dict({"weight": gate[0]})
+    block.get_submodule("gate").load_state_dict({"weight": gate[0]})
     return block
 
 
