@@ -2,7 +2,7 @@
 
 python benchmarks/moe_layer.py
 
-Against its dense form, itself in bfloat16, Mixtral's block of the transformers library (where the
+Against its masked form, itself in bfloat16, Mixtral's block of the transformers library (where the
 `benchmark` extra is installed), and the machine's own rate of matrix products. The layers
 take turns, and the shortest of many times counts, so that ratios do not depend on the load.
 """
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from dynamoe_search.models import Dispatch, MoELayer
 from dynamoe_search.specification import TopK
 
-DENSE, SORTED, BFLOAT16 = "dense, masked", "sorted", "sorted, bfloat16"
+MASKED, SORTED, BFLOAT16 = "masked", "sorted", "sorted, bfloat16"
 ROUTER, SORTING, PRODUCTS, SCATTERING = PARTS = (
     "router and choice",
     "sorting and gathering",
@@ -88,9 +88,8 @@ class Row:
 
 def rows_of(size: Size) -> tuple[dict[str, Row], dict[str, str]]:
     """The layers to time, all with the same router, and why others are left out."""
-    sorts, dense = ours(size, "sorted"), ours(size, "masked")
-    dense.load_state_dict(sorts.state_dict())
-    rows, left_out = {DENSE: Row(dense), SORTED: Row(sorts)}, {}
+    sorts, masked = ours(size, "sorted"), ours(size, "masked")
+    rows, left_out = {MASKED: Row(masked), SORTED: Row(sorts)}, {}
     if any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):
         rows[BFLOAT16] = Row(sorts, dtype=torch.bfloat16)
     else:
@@ -123,19 +122,18 @@ def mixtral(size: Size, implementation: str, gate: Tensor) -> nn.Module:
         num_experts_per_tok=size.active,
         experts_implementation=implementation,
     )
-    block = modeling.MixtralSparseMoeBlock(config)
+    block: nn.Module = modeling.MixtralSparseMoeBlock(config)
     generator = torch.Generator().manual_seed(0)
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=size.width**-0.5, generator=generator)
-    block.gate.load_state_dict({"weight": gate})
-    # It takes sequences: here the batch is one.
-    return nn.Sequential(nn.Unflatten(0, (1, size.tokens)), block, nn.Flatten(0, 1))
+    block.get_submodule("gate").load_state_dict({"weight": gate[0]})
+    return block
 
 
 def require_agreement(rows: Mapping[str, Row], x: Tensor, incoming: Tensor) -> None:
     """Check that equal rows agree, forward and backward."""
     found = {name: row.step(x, incoming) for name, row in rows.items()}
-    for one, other in ((SORTED, DENSE), ("Mixtral, grouped_mm", "Mixtral, eager")):
+    for one, other in ((SORTED, MASKED), ("Mixtral, grouped_mm", "Mixtral, eager")):
         if one in rows:
             torch.testing.assert_close(found[one], found[other], atol=1e-4, rtol=1e-4)
     if BFLOAT16 in rows:
@@ -153,17 +151,18 @@ def plain_product(m: int, k: int, n: int, dtype: torch.dtype) -> Callable[[], ob
 def parts_of(layer: MoELayer, x: Tensor, incoming: Tensor) -> dict[str, Callable[[], object]]:
     """Parts of a step of the sorted layer, each alone on what the step would give it."""
     routing = layer.route(x)
-    chosen, weights_gradient = routing.chosen, torch.randn_like(routing.weights)
+    chosen, weights_gradient = routing.chosen[0], torch.randn_like(routing.weights)
+    rows, of_output = x.detach()[0], incoming[0]
     tokens = chosen.T.nonzero(as_tuple=True)[1]
     sizes = chosen.sum(dim=0).tolist()
-    outer = x.detach().index_select(0, tokens)
+    outer = rows.index_select(0, tokens)
     hidden = torch.empty(len(tokens), layer.w_in.shape[2]).normal_()
-    w_in, w_out = layer.w_in.detach(), layer.w_out.detach()
+    w_in, w_out = layer.w_in.detach()[0].mT, layer.w_out.detach()[0]
 
     def sort_and_gather() -> None:
         chosen.T.nonzero(as_tuple=True)
         chosen.sum(dim=0).tolist()
-        for source in (x.detach(), incoming, x.detach()):
+        for source in (rows, of_output, rows):
             source.index_select(0, tokens)
 
     def multiply() -> None:
@@ -174,7 +173,7 @@ def parts_of(layer: MoELayer, x: Tensor, incoming: Tensor) -> dict[str, Callable
 
     def scatter() -> None:
         for _ in ("the output", "the gradient by x"):
-            torch.zeros_like(incoming).index_add_(0, tokens, outer)
+            torch.zeros_like(of_output).index_add_(0, tokens, outer)
 
     return {
         ROUTER: lambda: torch.autograd.grad(
@@ -212,7 +211,9 @@ class Measured:
 def measure(size: Size) -> Measured:
     """Time everything of one size."""
     torch.manual_seed(0)
-    x, few = (torch.randn(t, size.width, requires_grad=True) for t in (size.tokens, size.experts))
+    x, few = (
+        torch.randn(1, t, size.width, requires_grad=True) for t in (size.tokens, size.experts)
+    )
     incoming, few_incoming = torch.randn_like(x), torch.randn_like(few)
     rows, left_out = rows_of(size)
     require_agreement(rows, x, incoming)
@@ -238,7 +239,7 @@ def measure(size: Size) -> Measured:
 
 def table_of_layers(measured: list[Measured]) -> Table:
     """The rows of all sizes."""
-    table = Table("width/hidden/experts/K", "ms", "useful GFLOP/s", "of matmul", "dense / it")
+    table = Table("width/hidden/experts/K", "ms", "useful GFLOP/s", "of matmul", "masked / it")
     table.caption = "of matmul: in the row's own precision; Mixtral's experts have three matrices"
     for m in measured:
         table.add_section()
@@ -246,7 +247,7 @@ def table_of_layers(measured: list[Measured]) -> Table:
         for name, row in m.rows.items():
             rate = 1e-6 * m.size.flops(row.matrices) / m.times[name]
             share = rate / m.best[row.dtype][0]
-            speed = m.times[DENSE] / m.times[name]
+            speed = m.times[MASKED] / m.times[name]
             table.add_row(
                 name, f"{m.times[name]:.2f}", f"{rate:.1f}", f"{share:.0%}", f"{speed:.1f}"
             )

@@ -98,7 +98,7 @@ def sum_representations(
     layers: list[Tensor] = []
 
     def keep(_: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
-        layers.append(given[0])
+        layers.append(given[0].squeeze(0))  # without the seed axis
 
     first = second = torch.zeros((), dtype=torch.float64, device=split.device)
     tokens = 0

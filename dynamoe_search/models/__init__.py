@@ -32,9 +32,10 @@ def build_model(
 def single_network(model: Model, place: int) -> Model:
     """A copy of one of the networks of a model, by the place of its seed; in the same mode."""
     alone = build_model(model.specification, model.seeds[place : place + 1])
+    alone.to(model.last_norm.weight)
     state = {name: tensor[place : place + 1] for name, tensor in model.state_dict().items()}
     alone.load_state_dict(state)
-    return alone.to(model.last_norm.weight).train(model.training)
+    return alone.train(model.training)
 
 
 __all__ = [

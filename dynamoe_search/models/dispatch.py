@@ -67,7 +67,7 @@ def masked_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> T
     Tensor, shape (S, T, d)
     """
     hidden = torch.relu(torch.bmm(x, w_in.flatten(1, 2).mT))
-    weighted = hidden.view(*weights.shape, -1) * weights[..., None]
+    weighted = hidden.view(*weights.shape, w_in.shape[2]) * weights[..., None]
     return torch.bmm(weighted.flatten(-2), w_out.flatten(1, 2).to(weighted.dtype)).to(x.dtype)
 
 

@@ -74,7 +74,7 @@ class DecoderModel(nn.Module):
                 x = x + self.attentions[layer](normal, self.rotation, tokens.shape[-1])
             x = x + block(norm(x), report)
         logits = torch.bmm(self.last_norm(x), self.embedding.weight.mT)
-        return logits.view(*tokens.shape, -1)
+        return logits.view(*tokens.shape, self.specification.vocabulary)
 
 
 class Embedding(nn.Module):
@@ -122,7 +122,9 @@ class Attention(nn.Module):
         """
         networks, tokens, width = x.shape
         projected = self.to_queries_keys_values(x)
-        projected = projected.view(-1, length, 3, self.heads, width // self.heads)
+        projected = projected.view(
+            networks * tokens // length, length, 3, self.heads, width // self.heads
+        )
         queries, keys, values = projected.permute(2, 0, 3, 1, 4)
         attended = nn.functional.scaled_dot_product_attention(
             _rotate(queries, rotation), _rotate(keys, rotation), values, is_causal=True
@@ -135,11 +137,12 @@ def _rotation(context: int, width: int) -> Tensor:
     """exp(i angle) of the angles position * base^(-2 j / width); shape (T, width / 2, 2)."""
     frequency = _ROTARY_BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = torch.outer(torch.arange(context, dtype=torch.float64), frequency)
-    return torch.stack([angle.cos(), angle.sin()], dim=-1).float()
+    rotation = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    return rotation.to(torch.get_default_dtype())
 
 
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Each pair (x_2j, x_(2j + 1)) rotated by its angle (arXiv 2104.09864)."""
-    pairs = torch.view_as_complex(x.to(rotation.dtype).reshape(*x.shape[:-1], -1, 2))
-    rotated = pairs * torch.view_as_complex(rotation[: x.shape[-2]])
+    pairs = x.to(rotation.dtype).reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
+    rotated = torch.view_as_complex(pairs) * torch.view_as_complex(rotation[: x.shape[-2]])
     return torch.view_as_real(rotated).flatten(-2).to(x.dtype)

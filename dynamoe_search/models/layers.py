@@ -57,6 +57,12 @@ class LayerNorm(nn.Module):
 
 def without_seeds(model: nn.Module, x: Tensor, report: list[Routing] | None) -> Tensor:
     """The output of a single network for inputs that have no seed axis."""
+    networks = len(next(model.parameters()))
+    if networks != 1:
+        raise ValueError(
+            f"the model has {networks} networks: give inputs with a seed axis, or take one"
+            " network: single_network()"
+        )
     routings: list[Routing] = []
     logits: Tensor = model(x[None], None if report is None else routings)
     if report is not None:

@@ -67,8 +67,8 @@ class TrainingSettings:
     Examples
     --------
     >>> settings = TrainingSettings(epochs=10)
-    >>> settings.warmup, [round(settings.rate_at(part), 2) for part in (0.05, 0.1, 0.55, 1.0)]
-    (0.1, [0.5, 1.0, 0.51, 0.01])
+    >>> settings.warmup, [round(settings.rate_at(part), 3) for part in (0.05, 0.1, 0.55, 1.0)]
+    (0.1, [0.5, 1.0, 0.505, 0.01])
     """
 
     epochs: int | None = None

@@ -137,12 +137,12 @@ def with_router(network: Specification, router) -> Specification:
 
 
 @pytest.mark.parametrize("router", [TopK(2), TopP(0.6), Percentile(0.5), Relative(), Threshold(3)])
-def test_expected_flops_equal_the_dense_paths_products(router) -> None:
-    """With every expert active, the sparse formula is the dense path's own count."""
+def test_expected_flops_equal_the_masked_paths_products(router) -> None:
+    """With every expert active, the formula is the masked path's own count."""
     network = with_router(NETWORK, TopK(8))
     tokens = 6
     with FlopCounterMode(display=False) as counter:
-        build_model(network, "dense")(torch.randn(tokens, 64)).sum().backward()
+        build_model(network, dispatch="masked")(torch.randn(tokens, 64)).sum().backward()
     counted = counter.get_total_flops()
     # The first product needs no gradient of its input.
     assert counted == training_flops(network, tokens) - 2 * tokens * 64 * 32
@@ -156,13 +156,13 @@ def test_expected_flops_equal_the_dense_paths_products(router) -> None:
 
 
 @pytest.mark.parametrize("heads", [0, 2])
-def test_a_language_models_flops_equal_the_dense_paths(heads: int) -> None:
+def test_a_language_models_flops_equal_the_masked_paths(heads: int) -> None:
     network = LanguageModel(50, 12, 16, heads, Experts(24, Schedule((3, 5)), TopK(5)))
     tokens = torch.randint(0, 50, (4, 12))
     # The counter knows attention by its plain products, not by the CPU's fused kernel.
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward:
-            logits = build_model(network, "dense")(tokens)
+            logits = build_model(network, dispatch="masked")(tokens)
         with FlopCounterMode(display=False) as backward:
             logits.sum().backward()
     assert forward.get_total_flops() == tokens.numel() * flops_per_token(network).expected

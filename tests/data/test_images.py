@@ -34,15 +34,25 @@ def test_any_seed_splits(seed: int) -> None:
     assert data.fingerprint == embedded_digits(seed).fingerprint
 
 
-def test_batches_cover_everything_once_in_a_seeded_order() -> None:
+def test_batches_cover_everything_once_in_the_given_order() -> None:
     split = embedded_digits(seed=0).validation
-    batches = list(split.batches(100, torch.Generator().manual_seed(3)))
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(3))
+    batches = list(split.batches(100, order))
     assert [len(labels) for _, labels in batches] == [100, 100, 100, 60]
-    images = torch.cat([images for images, _ in batches])
-    assert not torch.equal(images, split.images)
-    assert sorted(map(tuple, images.tolist())) == sorted(map(tuple, split.images.tolist()))
-    again = list(split.batches(100, torch.Generator().manual_seed(3)))
-    assert torch.equal(batches[0][0], again[0][0])
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    for place, index in enumerate(order.tolist()):
+        assert torch.equal(images[place], split.images[index])
+        assert labels[place] == split.labels[index]
+    stored = torch.cat([images for images, _ in split.batches(100)])
+    assert torch.equal(stored, split.images)
+    # Several orders give several batches at once.
+    together = list(split.batches(100, torch.stack([order, order.flip(0)])))
+    assert [labels.shape for _, labels in together] == [(2, 100)] * 3 + [(2, 60)]
+    for (images, labels), (of_first, labels_of_first) in zip(together, batches, strict=True):
+        assert torch.equal(images[0], of_first)
+        assert torch.equal(labels[0], labels_of_first)
+    reversed_ = torch.cat([images[1] for images, _ in together])
+    assert torch.equal(reversed_.flip(0), torch.cat([images for images, _ in batches]))
     # A few batches must not need a copy of everything.
     assert all(images.untyped_storage().nbytes() == images.nbytes for images, _ in batches)
 

@@ -18,6 +18,10 @@ from dynamoe_search.data.tokenizer import ByteTokenizer
 from dynamoe_search.errors import InvalidInput
 
 
+def order_of(text: TextSplit, seed: int) -> torch.Tensor:
+    return torch.randperm(len(text), generator=torch.Generator().manual_seed(seed))
+
+
 def split(tokens: int, context: int) -> TextSplit:
     return TextSplit(np.arange(tokens, dtype=np.uint16), context, 1.0, "cpu")
 
@@ -32,8 +36,7 @@ def test_every_token_is_predicted_once_from_the_one_before(
     context: int, extra: int, size: int, seed: int | None
 ) -> None:
     text = split(context + extra, context)
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    batches = list(text.batches(size, generator))
+    batches = list(text.batches(size, None if seed is None else order_of(text, seed)))
     assert [len(inputs) for inputs, _ in batches[:-1]] == [size] * (len(batches) - 1)
     inputs = torch.cat([inputs for inputs, _ in batches])
     targets = torch.cat([targets for _, targets in batches])
@@ -48,18 +51,22 @@ def test_every_token_is_predicted_once_from_the_one_before(
         assert targets.flatten().tolist() == list(wanted)
 
 
-def test_a_generator_decides_the_order() -> None:
+def test_several_orders_give_several_batches_at_once() -> None:
     text = split(1001, 10)
-    first, again, other = (
-        torch.cat([inputs for inputs, _ in text.batches(32, torch.Generator().manual_seed(seed))])
-        for seed in (3, 3, 4)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    generator = torch.Generator().manual_seed(3)
-    epochs = [torch.cat([inputs for inputs, _ in text.batches(32, generator)]) for _ in range(2)]
-    assert torch.equal(epochs[0], first)
-    assert not torch.equal(*epochs)
+    orders = torch.stack([order_of(text, seed) for seed in (3, 4)])
+    together = list(text.batches(32, orders))
+    assert [inputs.shape for inputs, _ in together] == [(2, 32, 10)] * 3 + [(2, 4, 10)]
+    windows = torch.from_numpy(text.tokens[:1000].astype(np.int64)).view(100, 10)
+    for place, order in enumerate(orders):
+        expected = [windows[index] for index in order.tolist()]
+        inputs, targets = (
+            torch.cat([parts[place] for parts in of_batches])
+            for of_batches in zip(*together, strict=True)
+        )
+        assert torch.equal(inputs, torch.stack(expected))
+        assert torch.equal(targets, inputs + 1)
+        alone = torch.cat([inputs for inputs, _ in text.batches(32, order)])
+        assert torch.equal(alone, inputs)
 
 
 def test_batches_are_contiguous_and_leave_the_text_alone() -> None:
@@ -163,6 +170,6 @@ def test_byte_pairs_need_fewer_predictions_for_real_text(tmp_path: Path) -> None
     assert (plain.vocabulary, pairs.vocabulary) == (257, 1024)
     assert plain.train.bytes_per_token == pytest.approx(1, abs=1e-3)
     assert pairs.test.bytes_per_token > 2
-    inputs, targets = next(pairs.train.batches(32, torch.Generator().manual_seed(0)))
+    inputs, targets = next(pairs.train.batches(32))
     assert inputs.shape == (32, 128)
     assert int(torch.maximum(inputs, targets).max()) < 1024

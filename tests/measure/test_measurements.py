@@ -102,7 +102,7 @@ def test_means_by_candidate_are_those_of_the_two_way_model() -> None:
     runs = pd.DataFrame(
         {
             "candidate": ["a", "a", "a", "b", "c"],
-            "block": [0, 1, 2, 0, 0],
+            "seed": [0, 1, 2, 0, 0],
             "state": ["complete"] * 4 + ["died"],
             "gini": [0.1, 0.2, 0.3, 0.5, 0.9],
             "dead_experts": [math.nan] * 5,
@@ -113,7 +113,7 @@ def test_means_by_candidate_are_those_of_the_two_way_model() -> None:
     means = means.set_index("candidate")
     assert means.index.tolist() == ["a", "b"]
     complete = runs[:4]
-    expected = estimate_means(complete["gini"], complete["candidate"], complete["block"])
+    expected = estimate_means(complete["gini"], complete["candidate"], complete["seed"])
     assert (means.to_numpy() == expected.to_numpy()).all()
     assert 0.2 < means["gini"]["a"] < means["gini"]["b"] < 0.5
     board = pd.DataFrame({"candidate": ["b", "a"], "gini_low": [0.0, 0.0]})

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
@@ -34,13 +35,13 @@ def test_it_measures_at_every_second_evaluation_and_the_last() -> None:
     recorder = TrainingRecorder(noise, every=2)
     tables: list[pd.DataFrame] = []
 
-    def both(point: CurvePoint, model: Model) -> None:
-        recorder(point, model)
+    def both(points: Sequence[CurvePoint], model: Model) -> None:
+        recorder(points, model)
         tables.append(noise(model))
 
     assert recorder.table.empty
     start = time.perf_counter()
-    result = train(NETWORK, DATA, SETTINGS, seed=0, on_evaluation=both)
+    (result,) = train(NETWORK, DATA, SETTINGS, seeds=(0,), on_evaluation=both).of_seeds
     assert 0 < recorder.seconds < time.perf_counter() - start
     measured = (1, 3, 4)
     for name in ("fraction", "samples", "loss"):
@@ -57,7 +58,7 @@ def test_it_measures_at_every_second_evaluation_and_the_last() -> None:
 
 def test_rare_measurements_are_made_at_the_end() -> None:
     late = TrainingRecorder(utilization, every=6)
-    result = train(NETWORK, DATA, SETTINGS, seed=0, on_evaluation=late)
+    result = train(NETWORK, DATA, SETTINGS, seeds=(0,), on_evaluation=late)
     assert late.table["fraction"].unique().tolist() == [1.0]
     after = utilization(result.model)
     pd.testing.assert_frame_equal(late.table[after.columns], after)
@@ -66,9 +67,9 @@ def test_rare_measurements_are_made_at_the_end() -> None:
 @pytest.mark.slow
 def test_it_does_not_change_the_training() -> None:
     always = TrainingRecorder(utilization)
-    followed = train(NETWORK, DATA, SETTINGS, seed=1, on_evaluation=always)
-    assert always.table["fraction"].unique().tolist() == [p.fraction for p in followed.curve]
-    assert train(NETWORK, DATA, SETTINGS, seed=1).curve == followed.curve
+    followed = train(NETWORK, DATA, SETTINGS, seeds=(1,), on_evaluation=always).of_seeds
+    assert always.table["fraction"].unique().tolist() == [p.fraction for p in followed[0].curve]
+    assert train(NETWORK, DATA, SETTINGS, seeds=(1,)).of_seeds == followed
 
 
 def test_every_zeroth_evaluation_is_refused() -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -65,11 +66,13 @@ def test_the_rows_are_those_of_runs_made_here(found: VarianceResult) -> None:
         network = replace(NETWORK, blocks=replace(NETWORK.blocks, router=held))
         tables: list[pd.DataFrame] = []
 
-        def look(point: CurvePoint, model: Model, tables: list[pd.DataFrame] = tables) -> None:
-            if point.fraction in (0.5, 1):
+        def look(
+            points: Sequence[CurvePoint], model: Model, tables: list[pd.DataFrame] = tables
+        ) -> None:
+            if points[0].fraction in (0.5, 1):
                 tables.append(per_sample_gradient_noise(model, DATA.train, 64, seed=5))
 
-        result = train(network, DATA, SETTINGS, 5, on_evaluation=look)
+        (result,) = train(network, DATA, SETTINGS, [5], on_evaluation=look).of_seeds
         rows = found.seeds[(found.seeds["routing"] == routing) & (found.seeds["seed"] == 5)]
         assert rows["group"].tolist() == GROUPS
         rows = rows.set_index("group")
@@ -183,7 +186,7 @@ def test_runs_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
         gradient_variance(NETWORK, DATA, wild, TopP(), TopK(), 2, range(2))
 
     def half_wild(*args: object, **others: object) -> object:
-        return train(*args[:2], wild if args[3] == 1 else SETTINGS, *args[3:], **others)
+        return train(*args[:2], wild if args[3] == [1] else SETTINGS, *args[3:], **others)
 
     monkeypatch.setattr("dynamoe_search.measure.routing_variance.train", half_wild)
     found = gradient_variance(

@@ -17,7 +17,7 @@ def random_logits(tokens: int, experts: int, seed: int) -> torch.Tensor:
 @settings(max_examples=30, deadline=None)
 @given(experts=st.integers(1, 9), seed=st.integers(0, 1000))
 def test_the_switch_loss_as_written(router: Router, experts: int, seed: int) -> None:
-    routing = route(router, random_logits(30, experts, seed), training=False)
+    routing = route(router, random_logits(30, experts, seed))
     assignments = [
         expert for row in routing.chosen.tolist() for expert, used in enumerate(row) if used
     ]
@@ -32,19 +32,17 @@ def test_the_switch_loss_as_written(router: Router, experts: int, seed: int) -> 
 def test_the_switch_loss_is_1_at_balance_for_any_k(router: Router) -> None:
     # Every expert is the favorite of as many tokens, the runner-up of as many.
     logits = torch.stack([torch.tensor([2.0, 1.0, 0.0, -1.0]).roll(shift) for shift in range(4)])
-    assert float(switch_loss(route(router, logits, training=False))) == pytest.approx(1.0)
+    assert float(switch_loss(route(router, logits))) == pytest.approx(1.0)
 
 
 def test_losses_have_right_gradients_and_push_the_right_way() -> None:
     logits = random_logits(12, 4, seed=1).requires_grad_()
     for loss in (switch_loss, z_loss):
-        assert torch.autograd.gradcheck(
-            lambda z, loss=loss: loss(route(TopK(2), z, training=False)), (logits,)
-        )
+        assert torch.autograd.gradcheck(lambda z, loss=loss: loss(route(TopK(2), z)), (logits,))
     crowded = torch.zeros(50, 4, dtype=torch.float64)
     crowded[:, 0] = 1.0
     crowded.requires_grad_()
-    switch_loss(route(TopK(1), crowded, training=False)).backward()
+    switch_loss(route(TopK(1), crowded)).backward()
     assert crowded.grad is not None
     assert (crowded.grad[:, 0] > 0).all()
     assert (crowded.grad[:, 1:] <= 0).all()
@@ -53,11 +51,11 @@ def test_losses_have_right_gradients_and_push_the_right_way() -> None:
 def test_the_z_loss_by_hand() -> None:
     logits = torch.tensor([[0.0, 0.0], [3.0, -1.0]], dtype=torch.float64)
     expected = (torch.exp(logits).sum(1).log() ** 2).mean()
-    assert float(z_loss(route(TopK(1), logits, training=False))) == pytest.approx(float(expected))
+    assert float(z_loss(route(TopK(1), logits))) == pytest.approx(float(expected))
 
 
 def test_the_auxiliary_loss_is_the_mean_over_layers() -> None:
-    routings = [route(TopK(2), random_logits(20, n, seed=n), training=False) for n in (3, 5)]
+    routings = [route(TopK(2), random_logits(20, n, seed=n)) for n in (3, 5)]
     assert auxiliary_loss(Balance(), routings) is None
     assert auxiliary_loss(Balance("bias"), routings) is None
     assert auxiliary_loss(Balance("switch", z_loss=0.1), []) is None

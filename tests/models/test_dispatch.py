@@ -1,4 +1,4 @@
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 from unittest.mock import patch
 
 import pytest
@@ -8,25 +8,35 @@ from hypothesis import strategies as st
 from torch import func
 from torch.autograd.functional import hessian, jacobian, jvp
 
-from dynamoe_search.models import dense_experts, dispatch, sorted_experts
+from dynamoe_search.models import dispatch, masked_experts, sorted_experts
+from dynamoe_search.models.dispatch import prefers_masked
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
-def draw(tokens: int, experts: int, width: int, hidden: int, dtype: torch.dtype, seed: int):
+def draw(
+    tokens: int,
+    experts: int,
+    width: int,
+    hidden: int,
+    dtype: torch.dtype,
+    seed: int,
+    networks: int = 1,
+):
+    """Choices in uneven groups, of which some are empty; weights, matrices and a gradient."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=dtype)
+        return torch.randn(networks, *shape, generator=generator, dtype=dtype)
 
-    chosen = torch.rand(tokens, experts, generator=generator) < 0.4
-    if tokens:
-        chosen[:, 0] |= ~chosen.any(dim=1)
-    weights = normal(tokens, experts).abs() * chosen
+    # How many tokens choose an expert differs by expert and network, and can be 0.
+    popular = torch.rand(networks, 1, experts, generator=generator) - 0.2
+    chosen = torch.rand(networks, tokens, experts, generator=generator) < popular
+    chosen[..., 0] |= ~chosen.any(dim=-1)
     leaves = [
         normal(tokens, width),
-        weights,
-        normal(experts, width, hidden) / width**0.5,
+        normal(tokens, experts).abs() * chosen,
+        normal(experts, hidden, width) / width**0.5,
         normal(experts, hidden, width) / hidden**0.5,
     ]
     return chosen, [leaf.requires_grad_() for leaf in leaves], normal(tokens, width)
@@ -34,6 +44,7 @@ def draw(tokens: int, experts: int, width: int, hidden: int, dtype: torch.dtype,
 
 @settings(max_examples=80, deadline=None)
 @given(
+    st.sampled_from([1, 3]),
     st.integers(0, 40),
     st.integers(1, 9),
     st.integers(1, 12),
@@ -42,7 +53,8 @@ def draw(tokens: int, experts: int, width: int, hidden: int, dtype: torch.dtype,
     st.sampled_from([0, 1_000, 2**20]),
     st.integers(0, 10_000),
 )
-def test_sorted_equals_dense_forward_and_backward(
+def test_sorted_equals_masked_forward_and_backward(
+    networks: int,
     tokens: int,
     experts: int,
     width: int,
@@ -51,33 +63,80 @@ def test_sorted_equals_dense_forward_and_backward(
     block_bytes: int,
     seed: int,
 ) -> None:
-    chosen, leaves, incoming = draw(tokens, experts, width, hidden, dtype, seed)
+    chosen, leaves, incoming = draw(tokens, experts, width, hidden, dtype, seed, networks)
     x, weights, w_in, w_out = leaves
     tolerance = {"atol": TOLERANCE[dtype], "rtol": TOLERANCE[dtype]}
 
-    dense = dense_experts(x, weights, w_in, w_out)
+    masked = masked_experts(x, weights, w_in, w_out)
     with patch.object(dispatch, "_BLOCK_BYTES", block_bytes):
         sparse = sorted_experts(x, chosen, weights, w_in, w_out)
-    torch.testing.assert_close(sparse, dense, **tolerance)
+    torch.testing.assert_close(sparse, masked, **tolerance)
 
-    dense_gradients = torch.autograd.grad(dense, leaves, incoming)
+    masked_gradients = torch.autograd.grad(masked, leaves, incoming)
     sparse_gradients = torch.autograd.grad(sparse, leaves, incoming)
-    for index, (of_sparse, of_dense) in enumerate(
-        zip(sparse_gradients, dense_gradients, strict=True)
+    for index, (of_sparse, of_masked) in enumerate(
+        zip(sparse_gradients, masked_gradients, strict=True)
     ):
-        # The dense path also differentiates weights that are 0 because no token chose the expert.
-        expected = of_dense * chosen if index == 1 else of_dense
+        # The masked path also differentiates weights that are 0 because no token chose the expert.
+        expected = of_masked * chosen if index == 1 else of_masked
         torch.testing.assert_close(of_sparse, expected, **tolerance)
 
 
-def test_dense_is_what_the_formula_says() -> None:
-    _, (x, weights, w_in, w_out), _ = draw(7, 3, 4, 5, torch.float64, 0)
-    expected = torch.zeros(7, 4, dtype=torch.float64)
-    for token in range(7):
-        for expert in range(3):
-            hidden = torch.clamp(x[token] @ w_in[expert], min=0)
-            expected[token] += weights[token, expert] * (hidden @ w_out[expert])
-    torch.testing.assert_close(dense_experts(x, weights, w_in, w_out), expected)
+def by_hand(
+    x: torch.Tensor,
+    chosen: torch.Tensor,
+    weights: torch.Tensor,
+    w_in: torch.Tensor,
+    w_out: torch.Tensor,
+) -> torch.Tensor:
+    """The formula, network by network, token by token and expert by expert."""
+    networks, tokens, experts = chosen.shape
+    rows = []
+    for network, token in product(range(networks), range(tokens)):
+        row = torch.zeros_like(x[network, token])
+        for expert in range(experts):
+            if chosen[network, token, expert]:
+                hidden = torch.clamp(w_in[network, expert] @ x[network, token], min=0)
+                row = row + weights[network, token, expert] * (hidden @ w_out[network, expert])
+        rows.append(row)
+    return torch.stack(rows).view_as(x)
+
+
+@pytest.mark.parametrize("networks", [1, 3])
+@pytest.mark.parametrize("name", ["masked", "sorted"])
+def test_the_experts_and_their_gradients_are_what_the_formula_says(
+    name: str, networks: int
+) -> None:
+    chosen, leaves, incoming = draw(7, 4, 3, 5, torch.float64, 0, networks)
+    chosen[:, :, 2] = False  # of a group that is empty in all networks
+    leaves[1] = (leaves[1].detach() * chosen).requires_grad_()
+    sizes = chosen.sum(dim=1).flatten().tolist()
+    assert len(set(sizes)) > 2
+    output, expected = outcome(name, chosen, leaves), by_hand(leaves[0], chosen, *leaves[1:])
+    torch.testing.assert_close(output, expected, atol=1e-12, rtol=1e-12)
+    found = list(torch.autograd.grad(output, leaves, incoming))
+    found[1] = found[1] * chosen
+    for one, exact in zip(found, torch.autograd.grad(expected, leaves, incoming), strict=True):
+        torch.testing.assert_close(one, exact, atol=1e-12, rtol=1e-12)
+
+
+@given(
+    tokens=st.integers(0, 5000),
+    width=st.integers(1, 256),
+    hidden=st.integers(1, 512),
+    experts=st.integers(1, 64),
+    active=st.floats(1, 64),
+)
+def test_the_masked_path_is_for_few_tokens_and_small_experts(
+    tokens: int, width: int, hidden: int, experts: int, active: float
+) -> None:
+    """Where it is preferred, it also is with less to compute in vain."""
+    active = min(active, experts)
+    if prefers_masked(tokens, width, hidden, experts, active):
+        assert prefers_masked(tokens, width, max(1, hidden // 2), experts, active)
+        assert prefers_masked(tokens // 2, width, hidden, experts, active)
+    assert prefers_masked(tokens, width, hidden, experts, experts)
+    assert not prefers_masked(10**9, width, 64, experts + 4, 1)
 
 
 def test_gradients_against_finite_differences() -> None:
@@ -100,13 +159,13 @@ def test_second_derivatives_against_finite_differences() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 20), st.integers(1, 5), st.sampled_from(range(4)), st.integers(0, 1000))
-def test_second_derivatives_equal_those_of_the_dense_path(
+def test_second_derivatives_equal_those_of_the_masked_path(
     tokens: int, experts: int, of: int, seed: int
 ) -> None:
     """Also where the incoming gradient needs none, as in a gradient penalty."""
     chosen, leaves, incoming = draw(tokens, experts, 4, 6, torch.float64, seed)
     found = []
-    for name in ("sorted", "dense"):
+    for name in ("sorted", "masked"):
         output = outcome(name, chosen, [leaves[0], leaves[1] * chosen, *leaves[2:]])
         first = torch.autograd.grad(output, leaves[of], incoming, create_graph=True)[0]
         penalty = first.square().sum()
@@ -115,8 +174,8 @@ def test_second_derivatives_equal_those_of_the_dense_path(
             sum(one.square().sum() for one in second), leaves, materialize_grads=True
         )
         found.append([first, *second, *third])
-    for of_sorted, of_dense in zip(*found, strict=True):
-        torch.testing.assert_close(of_sorted, of_dense, rtol=1e-9, atol=1e-9)
+    for of_sorted, of_masked in zip(*found, strict=True):
+        torch.testing.assert_close(of_sorted, of_masked, rtol=1e-9, atol=1e-9)
 
 
 def squares(name: str):
@@ -130,19 +189,19 @@ def squares(name: str):
     return layer, lambda x: (layer(x) * incoming).square().sum()
 
 
-@pytest.mark.parametrize("name", ["dense", "sorted"])
+@pytest.mark.parametrize("name", ["masked", "sorted"])
 def test_derivatives_by_transforms_are_right(name: str) -> None:
     x = draw(4, 3, 2, 5, torch.float64, 1)[1][0].detach()
     layer, loss = squares(name)
-    by_dense = squares("dense")
-    first, second = jacobian(by_dense[0], x), hessian(by_dense[1], x)
+    by_masked = squares("masked")
+    first, second = jacobian(by_masked[0], x), hessian(by_masked[1], x)
     for found in (jacobian(layer, x), func.jacrev(layer)(x)):
         torch.testing.assert_close(found, first)
-    torch.testing.assert_close(func.grad(loss)(x), jacobian(by_dense[1], x))
+    torch.testing.assert_close(func.grad(loss)(x), jacobian(by_masked[1], x))
     for found in (hessian(loss, x), func.jacrev(func.jacrev(loss))(x)):
         torch.testing.assert_close(found, second)
     tangent = torch.ones_like(x)
-    torch.testing.assert_close(jvp(layer, x, tangent)[1], (first * tangent).sum(dim=(2, 3)))
+    torch.testing.assert_close(jvp(layer, x, tangent)[1], (first * tangent).sum(dim=(3, 4, 5)))
 
 
 @pytest.mark.parametrize(
@@ -156,29 +215,30 @@ def test_derivatives_by_transforms_are_right(name: str) -> None:
 )
 def test_transforms_that_sorted_experts_lack_are_errors(transform) -> None:
     x = draw(4, 3, 2, 5, torch.float64, 1)[1][0].detach()
-    transform(squares("dense")[0], x)
+    transform(squares("masked")[0], x)
     with pytest.raises((RuntimeError, NotImplementedError)):
         transform(squares("sorted")[0], x)
 
 
 @pytest.mark.parametrize("empty", [0, 1, 2])
 def test_an_expert_without_tokens_has_zero_gradient(empty: int) -> None:
-    chosen, (x, weights, w_in, w_out), _ = draw(5, 3, 4, 6, torch.float32, 0)
+    chosen, (x, _, w_in, w_out), _ = draw(5, 3, 4, 6, torch.float32, 0)
     chosen = torch.ones_like(chosen)
-    chosen[:, empty] = False
+    chosen[..., empty] = False
+    weights = chosen.float().requires_grad_()
     sorted_experts(x, chosen, weights, w_in, w_out).sum().backward()
     assert w_in.grad is not None
-    assert w_in.grad[empty].abs().sum() == 0
+    assert w_in.grad[0, empty].abs().sum() == 0
     assert w_out.grad is not None
-    assert w_out.grad[empty].abs().sum() == 0
-    assert all(w_in.grad[other].abs().sum() > 0 for other in range(3) if other != empty)
+    assert w_out.grad[0, empty].abs().sum() == 0
+    assert all(w_in.grad[0, other].abs().sum() > 0 for other in range(3) if other != empty)
 
 
 def test_gradients_of_expanded_outputs_are_taken() -> None:
     chosen, (x, weights, w_in, w_out), _ = draw(5, 3, 4, 6, torch.float64, 0)
     sparse = torch.autograd.grad(sorted_experts(x, chosen, weights, w_in, w_out).sum(), x)
-    dense = torch.autograd.grad(dense_experts(x, weights, w_in, w_out).sum(), x)
-    torch.testing.assert_close(sparse, dense)
+    masked = torch.autograd.grad(masked_experts(x, weights, w_in, w_out).sum(), x)
+    torch.testing.assert_close(sparse, masked)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(0, 30))
@@ -216,21 +276,21 @@ def draw_in_bfloat16(dtype: torch.dtype):
 
 
 def outcome(name: str, chosen: torch.Tensor, leaves: list[torch.Tensor]) -> torch.Tensor:
-    if name == "dense":
-        return dense_experts(*leaves)
+    if name == "masked":
+        return masked_experts(*leaves)
     return sorted_experts(leaves[0], chosen, *leaves[1:])
 
 
 def expected_outcome() -> list[torch.Tensor]:
     chosen, leaves, incoming = draw_in_bfloat16(torch.float64)
-    output = dense_experts(*leaves)
+    output = masked_experts(*leaves)
     gradients = list(torch.autograd.grad(output, leaves, incoming))
     gradients[1] *= chosen
     return [output.detach(), *gradients]
 
 
 @pytest.mark.parametrize("backward_too", [False, True])
-@pytest.mark.parametrize("name", ["sorted", "dense"])
+@pytest.mark.parametrize("name", ["sorted", "masked"])
 def test_autocast_takes_products_in_bfloat16_and_leaves_the_rest(
     name: str, backward_too: bool
 ) -> None:
@@ -246,7 +306,7 @@ def test_autocast_takes_products_in_bfloat16_and_leaves_the_rest(
         assert 1e-4 < relative_error(found, expected) < 1e-2
 
 
-@pytest.mark.parametrize("name", ["sorted", "dense"])
+@pytest.mark.parametrize("name", ["sorted", "masked"])
 def test_bfloat16_throughout(name: str) -> None:
     chosen, leaves, incoming = draw_in_bfloat16(torch.bfloat16)
     output = outcome(name, chosen, leaves)
@@ -261,11 +321,13 @@ def test_autocast_leaves_float64_alone() -> None:
     chosen, leaves, _ = draw(20, 3, 4, 6, torch.float64, 0)
     with torch.autocast("cpu", torch.bfloat16):
         sparse = sorted_experts(leaves[0], chosen, *leaves[1:])
-    torch.testing.assert_close(sparse, dense_experts(*leaves), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(sparse, masked_experts(*leaves), atol=1e-10, rtol=1e-10)
 
 
 def test_a_token_of_many_experts_is_summed_in_float32() -> None:
-    ones = [torch.ones(*shape, requires_grad=True) for shape in ((1, 1), (1, 300), (300, 1, 1))]
+    ones = [
+        torch.ones(*shape, requires_grad=True) for shape in ((1, 1, 1), (1, 1, 300), (1, 300, 1, 1))
+    ]
     x, weights, matrices = ones
     with torch.autocast("cpu", torch.bfloat16):
         output = sorted_experts(x, weights > 0, weights, matrices, matrices)

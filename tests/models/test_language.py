@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -20,13 +21,14 @@ def test_both_dispatches_agree_in_loss_and_gradients(heads: int, router) -> None
     torch.manual_seed(0)
     blocks = replace(NETWORK.blocks, router=router)
     network = replace(NETWORK, heads=heads, blocks=blocks)
-    dense, sparse = (DecoderModel(network, dispatch).double() for dispatch in ("dense", "sorted"))
-    sparse.load_state_dict(dense.state_dict())
+    masked, sparse = (
+        DecoderModel(network, dispatch=dispatch).double() for dispatch in ("masked", "sorted")
+    )
     tokens = torch.randint(0, 40, (3, 12))
-    for model in (dense, sparse):
+    for model in (masked, sparse):
         logits = model(tokens).flatten(0, 1)
         torch.nn.functional.cross_entropy(logits, tokens.roll(-1).flatten()).backward()
-    for (name, one), other in zip(sparse.named_parameters(), dense.parameters(), strict=True):
+    for (name, one), other in zip(sparse.named_parameters(), masked.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, atol=1e-10, rtol=1e-10, msg=name)
 
 
@@ -55,38 +57,62 @@ def test_the_future_is_not_seen_and_the_past_is() -> None:
         assert bool((difference[6:] > 1e-6).all()) is sees_the_past
 
 
-def test_attention_as_written() -> None:
-    torch.manual_seed(0)
-    attention = Attention(width=12, heads=3).double()
-    x = torch.randn(2, 5, 12, dtype=torch.float64)
-    rotation = _rotation(8, 4).double()
-    projected = attention.to_queries_keys_values(x)
-    expected = torch.zeros_like(x)
-    for head in range(3):
-        queries, keys, values = (
-            projected[:, :, part * 12 + head * 4 : part * 12 + head * 4 + 4] for part in range(3)
-        )
-        queries, keys = (_rotate(y, rotation[0, :5], rotation[1, :5]) for y in (queries, keys))
-        scores = queries @ keys.transpose(1, 2) / math.sqrt(4)
-        scores = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf)
-        expected[:, :, head * 4 : head * 4 + 4] = scores.softmax(dim=2) @ values
-    torch.testing.assert_close(attention(x, rotation), attention.to_output(expected))
+def rotated(x: torch.Tensor) -> torch.Tensor:
+    """Rows x, each turned by the rotation matrix of its position, as arXiv 2104.09864 has it."""
+    width = x.shape[-1]
+    rows = []
+    for position, row in enumerate(x.unbind(dim=-2)):
+        matrix = torch.zeros(width, width, dtype=torch.float64)
+        for pair in range(width // 2):
+            angle = position * 10_000 ** (-2 * pair / width)
+            cosine, sine = math.cos(angle), math.sin(angle)
+            block = torch.tensor([[cosine, -sine], [sine, cosine]])
+            matrix[2 * pair : 2 * pair + 2, 2 * pair : 2 * pair + 2] = block
+        rows.append(row @ matrix.T)
+    return torch.stack(rows, dim=-2)
 
 
-def test_rotary_positions_rotate_and_depend_on_the_distance_only() -> None:
-    cosine, sine = _rotation(20, 6).double()
-    x, y = torch.randn(2, 6, dtype=torch.float64)
-    turned_x = _rotate(x.expand(20, 6), cosine, sine)
-    turned_y = _rotate(y.expand(20, 6), cosine, sine)
-    torch.testing.assert_close(turned_x.norm(dim=1), x.norm().expand(20))
-    products = turned_x @ turned_y.T
-    for distance in range(-5, 6):
-        along = products.diagonal(distance)
-        torch.testing.assert_close(along, along[0].expand_as(along), atol=1e-5, rtol=1e-5)
-    # The first pair rotates by one radian per position.
-    pair = torch.tensor([1.0, 0, 0, 0, 0, 0], dtype=torch.float64)
-    at_three = _rotate(pair.expand(20, 6), cosine, sine)[3]
-    torch.testing.assert_close(at_three[[0, 3]], torch.tensor([math.cos(3), math.sin(3)]).double())
+@pytest.mark.parametrize("length", [1, 5, 8])
+@pytest.mark.parametrize("width", [2, 4, 10])
+def test_rotary_positions_are_the_rotation_matrices(width: int, length: int) -> None:
+    x = torch.randn(3, 2, length, width, dtype=torch.float64)
+    found = _rotate(x, _rotation(8, width).double())
+    # The angles' sines and cosines are kept in float32.
+    torch.testing.assert_close(found, rotated(x), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found[..., 0, :], x[..., 0, :], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (4, 5, 6)])
+def test_attention_as_written(seeds: tuple[int, ...]) -> None:
+    """Window by window, head by head, with a softmax over the past."""
+    windows, length, width, heads = 2, 5, 12, 3
+    attention = Attention(seeds, "attention", width, heads).double()
+    x = torch.randn(len(seeds), windows * length, width, dtype=torch.float64)
+    found = attention(x, _rotation(8, width // heads).double(), length)
+    for network, window in product(range(len(seeds)), range(windows)):
+        rows = slice(window * length, (window + 1) * length)
+        projected = x[network, rows] @ attention.to_queries_keys_values.weight[network].T
+        attended = []
+        for head in range(heads):
+            queries, keys, values = (
+                projected[:, part * width + head * 4 : part * width + head * 4 + 4]
+                for part in range(3)
+            )
+            scores = rotated(queries) @ rotated(keys).T / math.sqrt(4)
+            scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -math.inf)
+            attended.append(scores.softmax(dim=1) @ values)
+        expected = torch.cat(attended, dim=1) @ attention.to_output.weight[network].T
+        torch.testing.assert_close(found[network, rows], expected, atol=1e-6, rtol=1e-6)
+
+
+def test_attention_depends_on_the_distance_only() -> None:
+    """All positions moved by 7 change nothing."""
+    attention = Attention((0,), "attention", 12, 2).double()
+    x = torch.randn(1, 10, 12, dtype=torch.float64)
+    rotation = _rotation(20, 6).double()
+    here, moved = (attention(x, part, 5) for part in (rotation, rotation[7:]))
+    torch.testing.assert_close(moved, here, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(attention(x, rotation.flip(0), 5), here, atol=1e-3)
 
 
 def test_shorter_sequences_and_reports() -> None:

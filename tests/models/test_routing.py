@@ -52,8 +52,8 @@ def random_logits(tokens: int, experts: int, seed: int = 0, scale: float = 2.0) 
 @pytest.mark.parametrize("experts", [1, 2, 3, 8, 17])
 @pytest.mark.parametrize("training", [True, False])
 def test_every_router_gives_a_valid_routing(router: Router, experts: int, training: bool) -> None:
-    torch.manual_seed(0)
-    routing = route(router, random_logits(200, experts), training)
+    noise = random_logits(200, experts, seed=1, scale=1.0) if training else None
+    routing = route(router, random_logits(200, experts), noise)
     least, most = router.active_bounds(experts)
     assert routing.active.min() >= least >= 1
     assert routing.active.max() <= most <= experts
@@ -95,8 +95,8 @@ def test_no_token_leaves_the_bounds_of_its_router(
     logits = scale * (logits.round() if rounded else logits)
     reached = None if threshold is None else torch.tensor(threshold, dtype=dtype)
     biases = bias * random_logits(1, experts, seed)[0].to(dtype)
-    torch.manual_seed(seed)
-    routing = route(router, logits.to(dtype), training, biases if bias else None, reached)
+    noise = random_logits(20, experts, seed + 1, scale=1.0).to(dtype) if training else None
+    routing = route(router, logits.to(dtype), noise, biases if bias else None, reached)
     least, most = router.active_bounds(experts)
     assert 1 <= least <= routing.active.min()
     assert routing.active.max() <= most <= experts
@@ -110,7 +110,7 @@ def test_top_p_of_equal_gates_uses_p_n_experts(dtype: torch.dtype) -> None:
     """Sums of equal gates round to either side of p."""
     for experts in range(1, 65):
         for twentieths in range(1, 21):
-            routing = route(TopP(twentieths / 20), torch.zeros(1, experts, dtype=dtype), False)
+            routing = route(TopP(twentieths / 20), torch.zeros(1, experts, dtype=dtype))
             exact = -(-twentieths * experts // 20)
             # bfloat16 has 8 bits.
             room = 2 if dtype == torch.bfloat16 else 0
@@ -122,13 +122,12 @@ def test_top_p_of_equal_gates_uses_p_n_experts(dtype: torch.dtype) -> None:
 )
 def test_noise_and_bias_change_which_experts_are_used_and_not_how_many(router: Router) -> None:
     logits, bias = random_logits(300, 8, scale=1.0), random_logits(1, 8, seed=1)[0] / 20
-    quiet = route(router, logits, training=False)
-    torch.manual_seed(3)
-    noisy = route(replace(router, noise=0.1), logits, training=True, bias=bias)
+    quiet = route(router, logits)
+    noise = random_logits(300, 8, seed=3, scale=1.0)
+    noisy = route(replace(router, noise=0.1), logits, noise, bias)
     assert torch.equal(noisy.active, quiet.active)
     assert not torch.equal(noisy.chosen, quiet.chosen)
-    torch.manual_seed(3)
-    moved = noisy.gates + 0.1 * torch.randn_like(noisy.gates) + bias
+    moved = noisy.gates + 0.1 * noise + bias
     used = moved.masked_fill(~noisy.chosen, math.inf).amin(dim=1)
     unused = moved.masked_fill(noisy.chosen, -math.inf).amax(dim=1)
     assert (used >= unused).all()
@@ -136,8 +135,8 @@ def test_noise_and_bias_change_which_experts_are_used_and_not_how_many(router: R
 
 def test_top_k_divides_by_the_sum_also_where_noise_chooses_gates_of_0() -> None:
     logits = torch.tensor([[300.0, 1.0, 0.0, 0.0]]).repeat(200, 1)
-    torch.manual_seed(0)
-    routing = route(TopK(2, noise=2.0), logits, training=True)
+    noise = random_logits(200, 4, scale=1.0).float()
+    routing = route(TopK(2, noise=2.0), logits, noise)
     torch.testing.assert_close(routing.weights.sum(dim=1), torch.ones(200))
     pair = routing.weights[routing.chosen[:, 1] & routing.chosen[:, 2]]
     assert len(pair) > 0
@@ -149,7 +148,7 @@ def test_top_k_divides_by_the_sum_also_where_noise_chooses_gates_of_0() -> None:
 def test_percentile_gives_one_k_to_every_token(tau: float, experts: int) -> None:
     """The consequence that the source overlooks: K = max(1, N - 1 - floor(tau (N - 1)))."""
     router = Percentile(tau, noise=0.0)
-    routing = route(router, random_logits(50, experts, seed=experts), training=False)
+    routing = route(router, random_logits(50, experts, seed=experts))
     expected = max(1, experts - 1 - math.floor(tau * (experts - 1) + 1e-9))
     assert routing.active.unique().tolist() == [expected]
     assert router.active_bounds(experts) == (expected, expected)
@@ -159,7 +158,7 @@ def test_percentile_gives_one_k_to_every_token(tau: float, experts: int) -> None
 @pytest.mark.parametrize("experts", [2, 3, 8, 11])
 def test_percentile_against_the_rule_as_written(tau: float, experts: int) -> None:
     logits = random_logits(100, experts)
-    routing = route(Percentile(tau, noise=0.0), logits, training=False)
+    routing = route(Percentile(tau, noise=0.0), logits)
     for token, gates in enumerate(torch.softmax(logits / 0.5, dim=1)):
         above = gates > torch.quantile(gates, tau, interpolation="linear")
         if not above.any():
@@ -173,7 +172,7 @@ def test_percentile_against_the_rule_as_written(tau: float, experts: int) -> Non
 def test_percentile_fills_up_with_equal_gates(tau: float) -> None:
     """Where gates are equal, fewer than K are above the percentile: its equals are used, too."""
     logits = random_logits(200, 8, scale=0.7).round()
-    routing = route(Percentile(tau, noise=0.0), logits, training=False)
+    routing = route(Percentile(tau, noise=0.0), logits)
     for gates, chosen in zip(routing.gates, routing.chosen, strict=True):
         assert gates[chosen].min() >= gates[~chosen].max()
         assert chosen[gates > torch.quantile(gates, tau, interpolation="linear")].all()
@@ -183,7 +182,7 @@ def test_percentile_fills_up_with_equal_gates(tau: float) -> None:
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_top_k_against_sorting(k: int) -> None:
     logits = random_logits(100, 5)
-    routing = route(TopK(k), logits, training=False)
+    routing = route(TopK(k), logits)
     for token, gates in enumerate(torch.softmax(logits, dim=1)):
         largest = sorted(range(5), key=lambda e: -gates[e])[:k]
         assert set(routing.chosen[token].nonzero().flatten().tolist()) == set(largest)
@@ -196,7 +195,7 @@ def test_top_k_against_sorting(k: int) -> None:
 def test_top_p_is_the_smallest_set_that_reaches_p(
     p: float, experts: int, scale: float, seed: int
 ) -> None:
-    routing = route(TopP(p), random_logits(20, experts, seed, scale), training=False)
+    routing = route(TopP(p), random_logits(20, experts, seed, scale))
     for token in range(20):
         gates, chosen = routing.gates[token], routing.chosen[token]
         if not chosen.all():
@@ -216,8 +215,8 @@ def test_top_p_is_the_smallest_set_that_reaches_p(
 
 def test_top_p_varies_by_token_where_percentile_does_not() -> None:
     logits = random_logits(500, 8)
-    assert route(TopP(0.7), logits, training=False).active.unique().numel() > 2
-    assert route(Percentile(0.5), logits, training=False).active.unique().numel() == 1
+    assert route(TopP(0.7), logits).active.unique().numel() > 2
+    assert route(Percentile(0.5), logits).active.unique().numel() == 1
 
 
 @pytest.mark.parametrize(
@@ -225,22 +224,41 @@ def test_top_p_varies_by_token_where_percentile_does_not() -> None:
 )
 def test_gradients_reach_the_router(router: Router) -> None:
     logits = random_logits(20, 6).requires_grad_()
-    weights = route(router, logits, training=False).weights
+    weights = route(router, logits).weights
     (weights * random_logits(20, 6, seed=1)).sum().backward()
     assert logits.grad is not None
     assert logits.grad.abs().sum() > 0
     assert torch.autograd.gradcheck(
-        lambda z: route(router, z, training=False).weights, (random_logits(4, 5).requires_grad_(),)
+        lambda z: route(router, z).weights, (random_logits(4, 5).requires_grad_(),)
     )
 
 
-def test_noise_is_for_training_only() -> None:
-    router = TopK(2, noise=0.3)
-    logits = random_logits(200, 8, scale=0.1)
-    first, second = (route(router, logits, training=True).chosen for _ in range(2))
-    assert not torch.equal(first, second)
-    quiet, still = (route(router, logits, training=False).chosen for _ in range(2))
-    assert torch.equal(quiet, still)
+def test_the_noise_is_what_the_router_makes_of_normal_values() -> None:
+    logits, noise = random_logits(200, 8, scale=0.1), random_logits(200, 8, seed=1, scale=1.0)
+    noisy = route(TopK(2, noise=0.3), logits, noise)
+    assert torch.equal(noisy.chosen, route(TopK(2, noise=0.6), logits, noise / 2).chosen)
+    quiet = route(TopK(2, noise=0.3), logits)
+    assert not torch.equal(noisy.chosen, quiet.chosen)
+    assert torch.equal(noisy.gates, quiet.gates)
+
+
+@settings(max_examples=40, deadline=None)
+@given(router=ANY_ROUTER, experts=st.integers(1, 9), seed=st.integers(0, 1000))
+def test_several_networks_are_routed_as_each_alone(router: Router, experts: int, seed: int) -> None:
+    logits, noise, bias, thresholds = (
+        torch.stack([random_logits(rows, experts, seed + place + 9 * number) for place in range(3)])
+        for number, rows in enumerate((20, 20, 1, 1))
+    )
+    bias, thresholds = bias[:, 0] / 20, thresholds[:, 0, 0].abs()
+    for threshold in (None, thresholds):
+        together = route(router, logits, noise, bias, threshold)
+        for place in range(3):
+            own = None if threshold is None else threshold[place]
+            alone = route(router, logits[place], noise[place], bias[place], own)
+            of_seed = together.of_seed(place)
+            assert torch.equal(of_seed.chosen, alone.chosen)
+            assert torch.equal(of_seed.weights, alone.weights)
+            assert torch.equal(of_seed.active, alone.active)
 
 
 @settings(max_examples=100, deadline=None)
@@ -248,7 +266,7 @@ def test_noise_is_for_training_only() -> None:
 def test_relative_against_the_rule_as_written(
     tau: float, experts: int, scale: float, seed: int
 ) -> None:
-    routing = route(Relative(tau), random_logits(20, experts, seed, scale), training=False)
+    routing = route(Relative(tau), random_logits(20, experts, seed, scale))
     for gates, chosen in zip(routing.gates, routing.chosen, strict=True):
         expected = [gate / gates.max() >= tau or gate == gates.max() for gate in gates]
         assert chosen.tolist() == expected
@@ -256,8 +274,8 @@ def test_relative_against_the_rule_as_written(
 
 def test_a_token_of_equal_gates_uses_every_expert_by_relative_and_few_by_top_p() -> None:
     logits = torch.zeros(3, 10, dtype=torch.float64)
-    assert route(Relative(0.9), logits, training=False).active.tolist() == [10] * 3
-    assert route(TopP(0.05), logits, training=False).active.tolist() == [1] * 3
+    assert route(Relative(0.9), logits).active.tolist() == [10] * 3
+    assert route(TopP(0.05), logits).active.tolist() == [1] * 3
 
 
 @settings(max_examples=100, deadline=None)
@@ -266,7 +284,7 @@ def test_a_threshold_bounds_k(threshold: float, experts: int, scale: float, seed
     """K <= floor(1 / t), as gates sum to 1; the largest gate is used at any threshold."""
     logits = random_logits(20, experts, seed, scale)
     router = Threshold(1.5)  # every layer of two experts or more has a controller
-    routing = route(router, logits, training=False, threshold=torch.tensor(threshold))
+    routing = route(router, logits, threshold=torch.tensor(threshold))
     expected = routing.gates >= torch.tensor(threshold)
     expected.scatter_(1, routing.gates.argmax(dim=1, keepdim=True), True)
     assert torch.equal(routing.chosen, expected)
@@ -290,9 +308,9 @@ def test_the_threshold_of_a_batch_meets_the_target(router, target: float, seed: 
 def test_a_bias_decides_the_choice_and_not_the_weights(router: Router) -> None:
     router = Percentile(0.5, noise=0.0) if isinstance(router, Percentile) else router
     logits = random_logits(100, 6, scale=0.5)
-    plain = route(router, logits, training=True)
+    plain = route(router, logits)
     bias = torch.tensor([0.5, 0, 0, 0, 0, -0.5], dtype=torch.float64)
-    biased = route(router, logits, training=True, bias=bias)
+    biased = route(router, logits, bias=bias)
     assert biased.chosen[:, 0].sum() > plain.chosen[:, 0].sum()
     assert biased.chosen[:, 5].sum() < plain.chosen[:, 5].sum()
     assert torch.equal(biased.gates, plain.gates)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.models import build_model, calibrate
+from dynamoe_search.models import build_model, calibrate, single_network
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
     Balance,
@@ -51,8 +51,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_what_is_loaded_is_what_was_saved(network, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = build_model(network)
+    model = build_model(network, (5,))
     model(inputs_of(network))  # in training mode: thresholds and biases move
     calibrate(model, inputs_of(network))
     path = tmp_path / "model.safetensors"
@@ -67,6 +66,20 @@ def test_what_is_loaded_is_what_was_saved(network, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(loaded(inputs_of(network)), model.eval()(inputs_of(network)))
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_one_network_of_several_is_saved_and_not_all(tmp_path: Path) -> None:
+    model = build_model(CLASSIFIER, (5, 6))
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="the model has 2 networks; save one"):
+        save_model(model, path)
+    save_model(single_network(model, 1), path)
+    loaded = load_model(path)
+    for name, value in model.state_dict().items():
+        found = loaded.state_dict()[name][0]
+        torch.testing.assert_close(found, value[1], rtol=0, atol=0, equal_nan=True)
+    # The file has no seed axis.
+    assert load_file(path)["blocks.0.w_in"].shape == (4, 8, 16)
 
 
 def rewrite(path: Path, change) -> None:
@@ -128,7 +141,7 @@ def test_a_header_of_any_kind_is_answered_with_one_line(
         (lambda h, t: h["specification"]["blocks"].update(hidden=0), "hidden is 0"),
         (
             lambda h, t: h["specification"].update(width=17),
-            "blocks.0.gate is .* in the file, .*4, 17. in the network",
+            "blocks.0.gate is torch.float32 .4, 16. in the file, .* .4, 17. in the network",
         ),
         (lambda h, t: t.pop("head.bias"), "head.bias is nothing in the file"),
         (lambda h, t: t.update(more=torch.zeros(1)), "more is .* nothing in the network"),

@@ -6,7 +6,7 @@ import torch
 
 from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import ImageSplit, TextSplit, embedded_digits, embedded_topics
-from dynamoe_search.models import Model, build_model
+from dynamoe_search.models import Model, build_model, single_network
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
@@ -20,7 +20,7 @@ from dynamoe_search.specification import (
     TopP,
 )
 from dynamoe_search.training import evaluation
-from dynamoe_search.training.evaluation import evaluate
+from dynamoe_search.training.evaluation import evaluate, evaluate_seeds
 
 EXPERTS = Experts(16, Schedule((4, 1, 3)))
 NETWORK = Classifier(64, 10, 16, EXPERTS)
@@ -39,7 +39,6 @@ def topics() -> TextSplit:
 
 
 def classifier(router: Router) -> Model:
-    torch.manual_seed(0)
     return build_model(replace(NETWORK, blocks=replace(EXPERTS, router=router)))
 
 
@@ -73,7 +72,6 @@ def test_results_do_not_depend_on_the_batches(
 
 
 def test_every_token_of_a_text_counts(topics: TextSplit) -> None:
-    torch.manual_seed(0)
     model = build_model(LanguageModel(257, 32, 16, heads=2, blocks=EXPERTS)).double()
     measured = evaluate(model, topics)
     tokens = len(topics) * 32
@@ -114,3 +112,29 @@ def test_bfloat16_changes_the_products_and_not_the_sums(digits: ImageSplit) -> N
     assert logits.dtype == torch.float32
     wide = evaluation.predict(model.double(), digits.images.double(), "float32")
     assert wide.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", ["images", "text"])
+def test_the_networks_of_several_seeds_are_measured_as_each_alone(
+    digits: ImageSplit, topics: TextSplit, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = replace(EXPERTS, router=Relative(0.8))
+    if kind == "images":
+        network, split = replace(NETWORK, blocks=blocks), digits
+    else:
+        network, split = LanguageModel(257, 32, 16, heads=2, blocks=blocks), topics
+    model = build_model(network, seeds=(5, 3, 8))
+    together = evaluate_seeds(model, split)
+    for place, measured in enumerate(together):
+        alone = evaluate(single_network(model, place), split)
+        assert measured.loss == pytest.approx(alone.loss, rel=1e-5)
+        assert measured.accuracy == alone.accuracy
+        assert measured.load == alone.load
+    assert len({measured.loss for measured in together}) == 3
+    # More networks than fit at once with one sample each.
+    monkeypatch.setattr(evaluation, "_TOKENS_AT_ONCE", 2)
+    if kind == "images":
+        some = replace(digits, images=digits.images[:9], labels=digits.labels[:9])
+        assert [one.loss for one in evaluate_seeds(model, some)] == pytest.approx(
+            [evaluate(single_network(model, place), some).loss for place in range(3)], rel=1e-5
+        )
