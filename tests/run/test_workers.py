@@ -319,8 +319,8 @@ def race(storage: Storage, name: str, rounds: Any, refused: Any) -> None:
     """Start each run, and record its result, at the same moment as another process does."""
     with open_log(storage, create=True) as log:
         for block in range(ROUNDS):
-            start = Start("search", "5-4-2-1", block, 0, block, name, name, number=block)
-            for event in (started(start), finished(start, "complete", RunResult(samples=block))):
+            start = Start("search", "5-4-2-1", block, 0, (block,), name, name, number=block)
+            for event in (started(start), finished(start, "complete", [RunResult(samples=block)])):
                 rounds.wait()
                 try:
                     log.append(event)
