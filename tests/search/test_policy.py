@@ -328,6 +328,17 @@ def test_whole_blocks_come_first(confirming: Process) -> None:
     assert confirming.state.search.runs == []
 
 
+def test_seeds_that_fill_no_block_take_one_more(small_study: Path) -> None:
+    small = (("depth = 4", "depth = 2"), ("experts = 12", "experts = 6"))
+    plan = plan_of(small_study, *small, ("seeds = 1", "seeds = 2"))
+    policy = ConfirmationPolicy(plan, confirmation_of(*CANDIDATES, seeds=3))
+    process = Process(MemoryLog(), plan, make_policy=lambda plan: policy)
+    done = run_alone(process)
+    assert names(done) == [(name, block) for block in range(2) for name in CANDIDATES]
+    assert {len(start.seeds) for start in done} == {2}
+    assert policy.fraction(process.progress) == 1
+
+
 def test_seeds_are_those_of_blocks_and_none_of_the_searchs(confirming: Process, plan: Plan) -> None:
     done = run_alone(confirming)
     assert all(start.seeds == plan.confirmation_seeds(start.block) for start in done)
