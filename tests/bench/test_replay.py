@@ -22,7 +22,7 @@ from dynamoe_search.report.samplers import compare_with_random
 from dynamoe_search.schedules import Schedule, allocate
 from dynamoe_search.search.policy import SearchPolicy, leaders
 from dynamoe_search.search.samplers import make_sampler
-from tests.bench.exhaustive import DIGITS, distance, known_of, write_study
+from tests.bench.exhaustive import DIGITS, distance, known_of
 
 
 @pytest.fixture(autouse=True)
