@@ -40,6 +40,7 @@ _STUDY = {
     "model": {"depth": 8, "width": 32, "hidden": 64},
     "budget": {"experts": 32, "minimum": 2},
     "router": {"name": "top_k", "k": 2},
+    "training": {"seeds": 1},
 }
 _SHAPE = DataShape(inputs=64, classes=10)
 
@@ -157,7 +158,7 @@ def score(runs: pd.DataFrame, losses: Losses) -> Score:
     """Compare the leaderboard of a study with the truth."""
     board = make_leaderboard(runs)
     lowest = board.loc[board["mean_loss"].idxmin()]
-    width = half_width(pooled_noise(runs["validation_loss"], runs["candidate"]), lowest["blocks"])
+    width = half_width(pooled_noise(runs["validation_loss"], runs["candidate"]), lowest["seeds"])
     miss = abs(lowest["mean_loss"] - losses.truth(lowest["candidate"]))
     truth = board["candidate"].map(losses.truth)
     holds = (board["loss_low"] <= truth) & (truth <= board["loss_high"])

@@ -44,6 +44,7 @@ name = "top_k"
 k = 2
 [training]
 epochs = {epochs}
+seeds = 1
 [search]
 family = "blend"
 sampler = "tpe"

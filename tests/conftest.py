@@ -35,6 +35,7 @@ k = 1
 epochs = 2
 batch = 128
 learning_rate = 5e-3
+seeds = 1
 
 [search]
 family = "blend"

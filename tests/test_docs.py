@@ -140,9 +140,9 @@ def test_the_table_of_studies(study: str) -> None:
     active = board["active_experts"]
     worse = int((~board["indistinguishable"]).sum())
     assert row.split(" | ")[3:] == [
-        str(board["blocks"].sum()),
+        str(board["seeds"].sum()),
         str(len(board)),
-        f"{board['loss'][0]:.3f} ({board['blocks'][0]})",
+        f"{board['loss'][0]:.3f} ({board['seeds'][0]})",
         f"{uniform['loss']:.3f}",
         f"{worse} of {len(board) - 1}",
         f"{active.min():.2f} to {active.max():.2f} |",

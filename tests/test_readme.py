@@ -41,7 +41,8 @@ def test_the_library_example_runs(tmp_path: Path) -> None:
     study = Study(tmp_path / "my-study")
     runs = study.training_runs()
     assert runs["state"].eq("complete").all()
-    assert len(runs) == 12
+    assert runs["run"].nunique() == 12
+    assert len(runs) == 12 * study.file.training.seeds
     assert str(study.decision()) in run.stdout
     loss = study.network("5-4-2-1").recorded_loss
     assert loss == runs.loc[runs["candidate"] == "5-4-2-1", "validation_loss"].iloc[0]

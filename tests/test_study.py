@@ -20,7 +20,7 @@ DEFINITION: dict[str, Any] = {
     "seed": 3,
     "model": {"depth": 4, "width": 8, "hidden": 8},
     "budget": {"experts": 12},
-    "training": {"epochs": 1},
+    "training": {"epochs": 1, "seeds": 1},
     "search": {"runs": 2, "blocks": 1},
 }
 TWO_OBJECTIVES = (
@@ -78,6 +78,7 @@ def test_keywords_are_sections_and_go_before_the_definition(tmp_path: Path) -> N
         ({"search": {}}, "search: give at least one limit"),
         ({"modle": {}}, r"modle: unknown key; did you mean model\?"),
         ({"training": {"epochs": "2"}}, r"training\.epochs: .*integer, got '2'"),
+        ({"training": {"seeds": 0}}, "training: seeds is 0; it must be at least 1"),
     ],
 )
 def test_mistakes_are_told_by_file_and_key_with_what_was_expected(
@@ -180,7 +181,7 @@ def test_training_runs_and_leaderboard_of_one_objective(finished: Path) -> None:
     means = runs.groupby("candidate")["validation_loss"].mean()
     recorded = dict(zip(board["candidate"], board["mean_loss"], strict=True))
     assert recorded == pytest.approx(dict(means))
-    assert board["blocks"].sum() == 14
+    assert board["seeds"].sum() == 14
     assert board["rank"].tolist() == list(range(1, len(board) + 1))
 
 
@@ -223,9 +224,9 @@ def test_tables_are_copies(finished: Path, two_objectives: Path, table: str) -> 
 def test_tables_are_as_new_as_the_log(small_study: Path) -> None:
     made_up.search(small_study, most=3)
     study = Study(small_study)
-    assert study.leaderboard()["blocks"].sum() == 3
+    assert study.leaderboard()["seeds"].sum() == 3
     made_up.search(small_study, most=2)
-    assert len(study.training_runs()) == study.leaderboard()["blocks"].sum() == 5
+    assert len(study.training_runs()) == study.leaderboard()["seeds"].sum() == 5
 
 
 def test_a_run_that_ends_while_the_table_is_made_is_in_the_next(
@@ -241,8 +242,8 @@ def test_a_run_that_ends_while_the_table_is_made_is_in_the_next(
 
     with monkeypatch.context() as patched:
         patched.setattr(Study, "training_runs", read_before_another_ends)
-        assert study.leaderboard()["blocks"].sum() == 3
-    assert study.leaderboard()["blocks"].sum() == 4
+        assert study.leaderboard()["seeds"].sum() == 3
+    assert study.leaderboard()["seeds"].sum() == 4
 
 
 def test_a_search_without_a_complete_run_has_no_leaders(small_study: Path) -> None:
@@ -384,6 +385,22 @@ def test_progress_is_told_where_there_is_no_terminal(
     ending = study.run(workers=1, progress=lambda snapshot: fractions.append(snapshot.fraction))
     assert (ending, fractions) == ("finished", [1.0])
     assert capsys.readouterr().out == ""
+
+
+def test_a_run_of_several_seeds_has_a_row_for_each(tmp_path: Path) -> None:
+    study = Study.create(tmp_path, DEFINITION, training={"epochs": 1, "seeds": 3})
+    assert study.run(workers=1, progress=False) == "finished"
+    runs, board = study.training_runs(), study.leaderboard()
+    assert runs["run"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert runs["seed"].tolist() == list(study.plan.seeds(0)) * 2
+    assert runs.groupby("candidate")["validation_loss"].nunique().tolist() == [3, 3]
+    assert board["seeds"].tolist() == [3, 3]
+    parts = [name for name in runs if name.endswith("_seconds")]
+    assert (runs.groupby("run")[parts].nunique() == 1).all(axis=None)
+    # Optuna has the mean of the seeds.
+    means = runs.groupby("candidate")["validation_loss"].mean()
+    values = {t.user_attrs["candidate"]: t.value for t in study.to_optuna().trials}
+    assert values == pytest.approx(dict(means))
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -36,21 +36,23 @@ class KnownLosses:
     losses : dict of str to tuple of float
         By schedule, the validation losses of the seeds that all schedules have; empty where a run
         of the schedule diverged or ran out of memory.
-    block_size : int
-        How many seeds of them are one block.
     coverage : float
         The share of the schedules that random search asks for whose losses are known.
     """
 
     plan: Plan
     losses: dict[str, tuple[float, ...]]
-    block_size: int
     coverage: float
 
     @property
     def seeds(self) -> int:
         """How many losses of each schedule are known."""
         return max(map(len, self.losses.values()))
+
+    @property
+    def block_size(self) -> int:
+        """How many seeds of them are one block."""
+        return self.plan.study.training.seeds
 
     @property
     def blocks(self) -> int:
@@ -110,7 +112,7 @@ def known_losses(
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), data)
     losses = _losses(runs)
-    known = KnownLosses(plan, losses, _block_size(runs), _coverage(plan, losses))
+    known = KnownLosses(plan, losses, _coverage(plan, losses))
     _check_coverage(known, where)
     _check_that_schedules_differ(known, where)
     return known
@@ -138,7 +140,7 @@ def known_losses_of_bench(
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), load_study_data(study_file, data_directory))
     losses = {name: tuple(row) for name, *row in bench.losses.itertuples()}
-    known = KnownLosses(plan, losses, _block_size(bench.runs), coverage=1.0)
+    known = KnownLosses(plan, losses, coverage=1.0)
     _check_that_schedules_differ(known, bench.name)
     return known
 
@@ -173,10 +175,6 @@ def _losses(runs: pd.DataFrame) -> dict[str, tuple[float, ...]]:
     found = {name: tuple(row) for name, *row in losses.dropna(axis=1).itertuples()}
     failed = runs.loc[runs["state"].isin(["diverged", "out of memory"]), "candidate"]
     return {**dict.fromkeys(failed, ()), **{k: v for k, v in found.items() if v}}
-
-
-def _block_size(runs: pd.DataFrame) -> int:
-    return int(runs.groupby("block")["seed"].nunique().max())
 
 
 def _coverage(plan: Plan, losses: dict[str, tuple[float, ...]]) -> float:

@@ -168,7 +168,8 @@ class Bench:
         """
         losses = self.runs.pivot(
             index="schedule", columns=["block", "seed"], values="validation_loss"
-        ).sort_index(axis=1)
+        )
+        losses = losses.sort_index(axis=1).droplevel("block", axis=1)
         return losses.loc[[str(schedule) for schedule in self.schedules]]
 
     def ask(self, schedule: Schedule | str | Sequence[int]) -> Answer:

@@ -44,7 +44,7 @@ def tabulate(
         )
     if changes:
         raise InvalidInput(f"{where} was changed after it was begun; begin another study (--name)")
-    complete = runs[runs["state"] == "complete"].sort_values(["schedule", "block"])
+    complete = runs[runs["state"] == "complete"].sort_values(["schedule", "block", "seed"])
     _check_that_all_are_there(complete, study_file)
     versions = {
         column.removeprefix("version_"): _all_of(complete, column)

@@ -88,8 +88,9 @@ def claim_tables(folder: Path) -> list[ClaimTable]:
     Raises
     ------
     InvalidInput
-        Where there is no study, a study file has a mistake, two studies are of the same unit, or a
-        language model has no scale: the source's claims about language are by scale.
+        Where there is no study, a study file has a mistake or trains several seeds at once, two
+        studies are of the same unit, or a language model has no scale: the source's claims about
+        language are by scale.
     """
     paths = sorted(folder.glob(f"*/{FILE_NAME}"))
     if not paths:
@@ -117,6 +118,11 @@ def _order(of: tuple[StudyFile, Path]) -> tuple[str, int, int]:
 
 def _units(study: StudyFile, path: Path) -> list[Unit]:
     data, regime = study.data.name, study.budget.regime
+    if study.training.seeds != 1:
+        raise InvalidInput(
+            f"{path}: training.seeds is {study.training.seeds}; claims are judged on one seed per"
+            " block: give training.seeds = 1"
+        )
     if study.data.is_text:
         if study.model.scale is None:
             raise InvalidInput(

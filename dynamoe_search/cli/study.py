@@ -228,6 +228,7 @@ def _say_plan(plan: Plan) -> None:
 
 def print_failures(runs: pd.DataFrame) -> None:
     """Say which training runs failed for good, and why."""
+    runs = runs.drop_duplicates("run")
     ended = runs[~runs["state"].isin(["died", "interrupted"])].set_index(["candidate", "block"])
     died = runs[runs["state"] == "died"]
     for (candidate, block), attempts in died.groupby(["candidate", "block"]):

@@ -62,7 +62,7 @@ def leaders_of_the_time(runs: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row per complete run, in the order in which they finished: ``candidate`` and ``loss``;
-        missing while no candidate meets the constraints.
+        missing while no candidate meets the constraints. A run's seeds count at once.
 
     Raises
     ------
@@ -86,4 +86,5 @@ def leaders_of_the_time(runs: pd.DataFrame) -> pd.DataFrame:
         leaders[number] = of_candidate.argmin()
         expected[number] = of_candidate[leaders[number]]
     leading = pd.DataFrame({"candidate": names[leaders], "loss": expected})
-    return leading.mask(leading["loss"] == np.inf)
+    ends_run = ~complete["run"].duplicated(keep="last").to_numpy()
+    return leading[ends_run].mask(leading["loss"] == np.inf).reset_index(drop=True)

@@ -15,7 +15,7 @@ from dynamoe_search.plan.study_file import StudyFile
 # These decide what a candidate is, and what is equal between candidates. With other values it is
 # another study.
 _FIXED = (
-    *("data.", "model.", "budget.", "router.name"),
+    *("data.", "model.", "budget.", "router.name", "training.seeds"),
     *("search.objectives", "search.constraints", "search.also."),
     *("search.family", "search.contrast"),
 )

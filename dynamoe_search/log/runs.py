@@ -10,12 +10,14 @@ from pydantic import Field, TypeAdapter
 
 from dynamoe_search.log.events import Event
 from dynamoe_search.plan.constraints import Constraint
-from dynamoe_search.training.settings import CurvePoint
+from dynamoe_search.training.settings import MOST_SEEDS, CurvePoint
 
 Stage = Literal["search", "confirmation"]
 FinalState = Literal["complete", "pruned", "diverged", "out of memory", "error"]
 LostState = Literal["died", "interrupted"]
 RunState = Literal["running", "superseded"] | FinalState | LostState
+WITH_RESULTS = ("complete", "pruned")
+"""The states of runs that have a result for each seed."""
 # What the log holds may be damaged: no number may be so large that it breaks a table or a loop.
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -55,7 +57,7 @@ class Start:
     candidate: str
     block: Count
     attempt: Count
-    seeds: tuple[Seed, ...]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)]
     worker: str
     session: str
     number: Count = 0

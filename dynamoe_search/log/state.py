@@ -20,6 +20,7 @@ from dynamoe_search.log.runs import (
     FINISH,
     REPORT,
     START,
+    WITH_RESULTS,
     Finish,
     Run,
     RunResult,
@@ -118,7 +119,15 @@ class Progress:
         return next(block for block in range(len(taken) + 1) if block not in taken)
 
     def start(self, start: Start, at: float) -> None:
-        """A run starts; at once superseded where another attempt at it has just been finished."""
+        """A run starts; at once superseded where another attempt at it has just been finished.
+
+        Raises
+        ------
+        ValueError
+            Where it has a seed twice.
+        """
+        if len(set(start.seeds)) < len(start.seeds):
+            raise ValueError(f"{start.candidate}, block {start.block} has a seed twice")
         run = Run(len(self.runs), start, at)
         self.runs.append(run)
         self.attempts.setdefault(start.key, []).append(run.number)
@@ -132,9 +141,17 @@ class Progress:
             self.pruned.add(start.candidate)
 
     def finish(self, finish: Finish, at: float) -> None:
-        """A run ends for good; other attempts at it are superseded."""
+        """A run ends for good; other attempts at it are superseded.
+
+        Raises
+        ------
+        ValueError
+            Where a run that has results has not one for each seed.
+        """
         key = finish.candidate, finish.block
         run = self.runs[self.attempts[key][finish.attempt]]
+        if finish.state in WITH_RESULTS and len(finish.results) != len(run.start.seeds):
+            raise ValueError(f"{len(finish.results)} results of {len(run.start.seeds)} seeds")
         for number in self.attempts[key]:
             if number != run.number and number in self.running:
                 self._end(self.running[number], "superseded", at)

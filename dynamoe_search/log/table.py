@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.runs import Run, RunResult, Start, are_feasible
+from dynamoe_search.log.runs import WITH_RESULTS, Run, RunResult, Start, are_feasible
 from dynamoe_search.measure.quantities import MEASURED
 from dynamoe_search.plan.candidate import Candidate, parse_candidate, with_settings
 from dynamoe_search.plan.confirmation import Confirmation
@@ -27,7 +27,6 @@ _TEST = ("test_loss", "test_accuracy", "test_perplexity", "test_bits_per_byte")
 TABLES = ("gradients", "utilization", "load", "representation")
 _PARTS = ("deciding", "training", "evaluation", "measuring")
 _SECONDS = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
-_WITH_RESULT = ("complete", "pruned")
 _NO_RUN = Run(0, Start("search", "", 0, 0, (0,), "", ""), 0.0)  # gives an empty table its columns
 
 
@@ -166,8 +165,7 @@ def baselines_of(candidates: Iterable[Candidate], study_file: StudyFile) -> dict
 def _columns(run: Run, study_file: StudyFile) -> list[dict[str, Any]]:
     """The columns about the run itself, for each seed."""
     seeds = run.start.seeds
-    has_results = run.state in _WITH_RESULT and len(run.results) == len(seeds)
-    results = run.results if has_results else (RunResult(),) * len(seeds)
+    results = run.results if run.state in WITH_RESULTS else (RunResult(),) * len(seeds)
     return [
         _of_seed(run, seed, result, study_file) for seed, result in zip(seeds, results, strict=True)
     ]
@@ -176,7 +174,7 @@ def _columns(run: Run, study_file: StudyFile) -> list[dict[str, Any]]:
 def _of_seed(run: Run, seed: int, result: RunResult, study_file: StudyFile) -> dict[str, Any]:
     start = run.start
     constraints = study_file.search.constraint_list
-    known = run.state in _WITH_RESULT
+    known = run.state in WITH_RESULTS
     return {
         "block": start.block,
         "seed": seed,

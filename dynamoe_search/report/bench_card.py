@@ -43,7 +43,7 @@ def bench_card(bench: Bench, made_by: str) -> str:
         name=bench.name,
         example=bench.schedules[len(bench.schedules) // 2],
         schedules=f"{len(bench.schedules):,}",
-        runs=f"{len(rows):,}",
+        runs=f"{rows['run'].nunique():,}",
         seeds=rows["seed"].unique().tolist(),
         model=study.model,
         training=study.training,
@@ -132,8 +132,8 @@ def _fidelity(bench: Bench) -> str:
     half = rows.iloc[(rows["fraction"] - 0.5).abs().argmin()]
     return (
         f"**Ranks by one seed** agree with those by another with Kendall's tau ="
-        f" {half['block_tau']:.2f} ({half['block_low']:.2f} to"
-        f" {half['block_high']:.2f}); ranks by the means of all seeds after"
+        f" {half['seed_tau']:.2f} ({half['seed_low']:.2f} to"
+        f" {half['seed_high']:.2f}); ranks by the means of all seeds after"
         f" {half['fraction']:.0%} of the training agree with those at its end with"
         f" {half['tau']:.2f}."
     )

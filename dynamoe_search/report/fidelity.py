@@ -54,11 +54,13 @@ def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
     ]
     first = table.iloc[places[0]]
     if not math.isnan(first["seed_tau"]):
+        which = ""
+        if first["seed_candidates"] < first["candidates"]:
+            which = "; these are the leaders, which a search trains again, and which differ least"
         sentences.append(
             "Full training runs of the same candidates from two seeds agree by"
             f" {_tau(first['seed_tau'], first['seed_low'], first['seed_high'])},"
-            f" {first['seed_candidates']:.0f} candidates; these are the leaders, which a search"
-            " trains again, and which differ least)."
+            f" {first['seed_candidates']:.0f} candidates{which})."
         )
     sentences.append(_verdict(first))
     if savings.pruned:

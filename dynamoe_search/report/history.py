@@ -59,8 +59,9 @@ def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     ):
         losses = complete["validation_loss"][mask]
         axes.scatter(number[mask], losses, s=26, c=color, marker=marker, label=label, zorder=3)
+    ends_run = ~complete["run"].duplicated(keep="last")
     leading = leaders_of_the_time(complete)["loss"]
-    axes.step(number, leading, where="post", color=GREEN, label="expected of the leader")
+    axes.step(number[ends_run], leading, where="post", color=GREEN, label="expected of the leader")
     # A few that diverge should not flatten the rest.
     lowest, high = complete["validation_loss"].quantile([0, 0.95])
     top = high + max(0.25 * (high - lowest), 0.01 * high)

@@ -46,7 +46,7 @@ def noise_sentences(runs: pd.DataFrame) -> list[str]:
     if found is None:
         return [f"{assumed} Nothing shows whether it is: too little was trained twice."]
     tests = (
-        f"In the {found.values} runs of the {found.candidates} candidates with several seeds its"
+        f"In the {found.values} losses of the {found.candidates} candidates with several seeds its"
         f" excess kurtosis is {found.excess_kurtosis:+.1f} (p {p_value(found.kurtosis_p)}), and"
         f" Bartlett's test of equal variances has p {p_value(found.bartlett_p)}."
     )

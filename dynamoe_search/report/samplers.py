@@ -136,14 +136,14 @@ def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
 
 
 def _about_noise(known: KnownLosses) -> str:
-    if known.blocks == 1:
+    if known.seeds == 1:
         return (
-            "Each schedule was trained on one seed block, so that its luck counts as merit; more"
-            " blocks would separate the two."
+            "Each schedule was trained from one seed, so that its luck counts as merit; more"
+            " seeds would separate the two."
         )
     found = known.means
     return (
-        f"Mean losses of {known.blocks} seed blocks scatter by {found.means.std(ddof=1):.4f} nats"
+        f"Mean losses of {known.seeds} seeds scatter by {found.means.std(ddof=1):.4f} nats"
         f" between schedules; noise alone would scatter them by {found.error:.4f}. Regret is how"
         " much worse than the best the leader is expected to be, given that noise."
     )

@@ -14,7 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median_high
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -248,13 +248,14 @@ class Proposer:
                 self._know(self.study.tell(followed.trial, state=state))
 
     def _tell(self, trial: optuna.Trial, results: Sequence[RunResult]) -> None:
-        """Tell the means over some results."""
+        """Tell the means over some results; a constraint is met where most of them meet it."""
         means = {name: fmean(one.value(name) for one in results) for name in self._columns}
         if any(math.isnan(mean) for mean in means.values()):
             self.study.tell(trial, state=TrialState.FAIL)
             return
         for constraint in self.plan.study.search.constraint_list:
-            trial.set_constraint(str(constraint), constraint.violation(means[constraint.key]))
+            violations = [constraint.violation(one.value(constraint.key)) for one in results]
+            trial.set_constraint(str(constraint), median_high(violations))
         self._know(self.study.tell(trial, [means[column] for column in self._objectives]))
 
     def _know(self, trial: FrozenTrial) -> None:

@@ -53,8 +53,8 @@ def compute_saved(runs: pd.DataFrame) -> Savings:
 
     Examples
     --------
-    >>> runs = pd.DataFrame({"state": ["complete", "pruned"], "fraction": [1.0, 0.25],
-    ...                        "training_flops": [8.0, 2.0]})
+    >>> runs = pd.DataFrame({"run": [0, 1], "state": ["complete", "pruned"],
+    ...                      "fraction": [1.0, 0.25], "training_flops": [8.0, 2.0]})
     >>> compute_saved(runs)
     Savings(runs=2, pruned=1, spent=10.0, pruned_in_full=8.0, saved=6.0)
     >>> compute_saved(runs).share
@@ -64,8 +64,8 @@ def compute_saved(runs: pd.DataFrame) -> Savings:
     pruned = trained[trained["state"] == "pruned"]
     in_full = float((pruned["training_flops"] / pruned["fraction"]).sum())
     return Savings(
-        runs=len(trained),
-        pruned=len(pruned),
+        runs=trained["run"].nunique(),
+        pruned=pruned["run"].nunique(),
         spent=float(trained["training_flops"].sum()),
         pruned_in_full=in_full,
         saved=in_full - float(pruned["training_flops"].sum()),
@@ -77,7 +77,7 @@ def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
 
     With pruning, only the survivors reach the full budget. Their early losses are similar, so tau
     tends to be smaller than among all candidates (restriction of range). The same holds for the
-    candidates with two seeds, where a search trains its leaders again.
+    candidates with two seeds, where only the leaders that a search trains again have them.
 
     Parameters
     ----------
@@ -104,6 +104,7 @@ def rank_correlations(runs: pd.DataFrame) -> pd.DataFrame:
 
 _COLUMNS = ["fraction", "tau", "tau_low", "tau_high", "candidates", "early_seed_tau"]
 _COLUMNS += ["seed_tau", "seed_low", "seed_high", "seed_candidates"]
+_OF_RUN = ["candidate", "block", "seed", "validation_loss", "curve"]
 
 
 def kendall_interval(
@@ -149,23 +150,13 @@ def _early_losses(runs: pd.DataFrame) -> pd.DataFrame:
     """Every evaluation before the end of a complete run, beside the run's final loss."""
     complete = runs[(runs["state"] == "complete") & runs["curve"].notna()]
     rows = [
-        (
-            row.candidate,
-            row.block,
-            row.seed,
-            row.validation_loss,
-            rung,
-            point["fraction"],
-            point["loss"],
-        )
-        for row in complete.itertuples()
-        for of_run in [(row.candidate, row.block, row.seed)]
-        for rung, point in enumerate(row.curve)
+        (*of_run, rung, point["fraction"], point["loss"])
+        for *of_run, curve in complete[_OF_RUN].itertuples(index=False)
+        for rung, point in enumerate(curve)
         if point["fraction"] < 1
     ]
-    return pd.DataFrame(
-        rows, columns=["candidate", "block", "seed", "final", "rung", "fraction", "early"]
-    )
+    columns = ["candidate", "block", "seed", "final", "rung", "fraction", "early"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _rank_correlation(rung: pd.DataFrame) -> tuple[float, ...]:

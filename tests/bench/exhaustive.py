@@ -44,17 +44,16 @@ def distance(schedule: Schedule) -> float:
     return 0.05 * float(np.abs(np.array(schedule.counts) - BEST[schedule.depth]).sum())
 
 
-def result_of(start: Start) -> RunResult:
+def result_of(candidate: str, seed: int) -> RunResult:
     """The distance as the loss, and what the seed does to all schedules alike."""
-    loss = distance(Schedule.parse(start.candidate)) + 0.01 * (start.seed % 7)
-    return RunResult(validation_loss=loss)
+    return RunResult(validation_loss=distance(Schedule.parse(candidate)) + 0.01 * (seed % 7))
 
 
 def keep_study(
     path: Path,
     most: int = 1000,
     diverging: str = "",
-    result_of: Callable[[Start], RunResult] = result_of,
+    result_of: Callable[[str, int], RunResult] = result_of,
 ) -> Study:
     """Have the study's own policy ask for its runs, and log made-up results."""
     study = made_up.begin(path)
@@ -63,7 +62,8 @@ def keep_study(
     def ended(start: Start) -> Event:
         if start.candidate == diverging:
             return finished(start, "diverged", message="loss is nan")
-        return finished(start, "complete", result_of(start))
+        results = [result_of(start.candidate, seed) for seed in start.seeds]
+        return finished(start, "complete", results)
 
     with open_log(study.storage, create=False) as log:
         for _ in range(most):
@@ -76,17 +76,21 @@ def keep_study(
 
 
 def known_of(
-    folder: Path, *changes: tuple[str, str], noise: float = 0.0, blocks: int = 1
+    folder: Path,
+    *changes: tuple[str, str],
+    noise: float = 0.0,
+    blocks: int = 1,
+    block_size: int = 1,
 ) -> KnownLosses:
     """Known losses of all schedules: the distance, a seed's effect, and noise."""
-    path = write_study(folder, ('"blend"', '"free"'), *changes)
+    size, seeds = ("seeds = 1", f"seeds = {block_size}"), blocks * block_size
+    path = write_study(folder, ('"blend"', '"free"'), size, *changes)
     plan = make_plan(read_study_file(path), DIGITS)
     generator = np.random.default_rng(0)
-    of_seed = generator.normal(size=blocks)
+    of_seed = generator.normal(size=seeds)
     losses = {
         str(schedule): tuple(
-            float(loss)
-            for loss in distance(schedule) + of_seed + generator.normal(0, noise, blocks)
+            float(loss) for loss in distance(schedule) + of_seed + generator.normal(0, noise, seeds)
         )
         for schedule in enumerate_schedules(plan.solution.experts, plan.depth)
     }

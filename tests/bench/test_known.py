@@ -20,26 +20,29 @@ def known_of_study(study: Study, family: str | None = None) -> KnownLosses:
 
 
 @pytest.mark.slow
-def test_a_study_is_read_for_any_family(tmp_path: Path) -> None:
-    study = keep_study(write_study(tmp_path))
+@pytest.mark.parametrize("block_size", [1, 4])
+def test_a_study_is_read_for_any_family(tmp_path: Path, block_size: int) -> None:
+    study = keep_study(write_study(tmp_path, ("seeds = 1", f"seeds = {block_size}")))
     known = known_of_study(study)
     assert known.coverage == 1
     assert len(known.losses) == 21
-    assert known.blocks == 3
+    assert (known.blocks, known.seeds, known.block_size) == (3, 3 * block_size, block_size)
     assert known.baselines == len({str(c) for c in known.plan.baselines.values()})
-    assert known.losses["4-2-2"] == pytest.approx(
-        [0.1 + 0.01 * (known.plan.seed(block) % 7) for block in range(3)]
-    )
+    for block in range(3):
+        of_block = known.losses["4-2-2"][block * block_size : (block + 1) * block_size]
+        expected = [0.1 + 0.01 * (seed % 7) for seed in sorted(known.plan.seeds(block))]
+        assert of_block == pytest.approx(expected)
     assert known.regrets["4-2-2"] == pytest.approx(0.1)
     for family in ("mixture", "spline", "free"):
         assert known_of_study(study, family).plan.family.name == family
 
 
 def test_only_blocks_that_all_have_are_used(tmp_path: Path) -> None:
-    known = known_of_study(keep_study(write_study(tmp_path), most=50, diverging="1-1-6"))
+    path = write_study(tmp_path, ("seeds = 1", "seeds = 2"))
+    known = known_of_study(keep_study(path, most=50, diverging="1-1-6"))
     assert known.blocks == 2
     assert known.losses["1-1-6"] == ()
-    assert {len(losses) for losses in known.losses.values()} == {0, 2}
+    assert {len(losses) for losses in known.losses.values()} == {0, 4}
     assert "1-1-6" not in known.regrets
 
 
@@ -64,7 +67,7 @@ def test_a_table_is_read_for_any_family() -> None:
     table = bench.load("digits-4x12")
     known = known_losses_of_bench(table, "free")
     assert known.coverage == 1
-    assert known.blocks == 5
+    assert (known.blocks, known.block_size) == (5, 1)
     assert known.plan.family.name == "free"
     assert set(known.losses) == set(map(str, table.schedules))
     assert all(table.ask(name).losses == losses for name, losses in known.losses.items())
@@ -89,7 +92,7 @@ def test_a_missing_named_schedule_is_refused_whatever_the_coverage(tmp_path: Pat
     known = known_of(tmp_path)
     named = str(known.plan.baselines["descending"])
     rows = [
-        {"candidate": name, "block": 0, "state": "complete", "validation_loss": loss}
+        {"candidate": name, "block": 0, "seed": 7, "state": "complete", "validation_loss": loss}
         for name, (loss,) in known.losses.items()
         if name != named
     ]
@@ -122,7 +125,9 @@ def test_an_unknown_family_is_refused(tmp_path: Path) -> None:
 def test_schedules_that_do_not_differ_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     path = write_study(tmp_path)
-    study = keep_study(path, result_of=lambda start: RunResult(validation_loss=noise.normal()))
+    study = keep_study(
+        path, result_of=lambda candidate, seed: RunResult(validation_loss=noise.normal())
+    )
     message = r"nothing shows that the schedules in .* differ \(p = 0"
     with pytest.raises(InvalidInput, match=message):
         known_of_study(study)

@@ -22,7 +22,7 @@ from dynamoe_search.report.samplers import compare_with_random
 from dynamoe_search.schedules import Schedule, allocate
 from dynamoe_search.search.policy import SearchPolicy, leaders
 from dynamoe_search.search.samplers import make_sampler
-from tests.bench.exhaustive import DIGITS, distance, known_of, write_study
+from tests.bench.exhaustive import DIGITS, distance, known_of
 
 
 @pytest.fixture(autouse=True)
@@ -56,16 +56,23 @@ def search_for(known: KnownLosses, path: Path, sampler: str, repetition: int) ->
             start = policy.ask(state, worker="", session="")
             if start is None:
                 return leading
-            loss = known.losses[start.candidate][order[start.block]]
-            log.append(started(start), finished(start, "complete", RunResult(validation_loss=loss)))
+            size = known.block_size
+            of_blocks = np.reshape(known.losses[start.candidate], (known.blocks, size))
+            losses = of_blocks[order[start.block]].tolist()
+            results = [RunResult(validation_loss=loss) for loss in losses]
+            log.append(started(start), finished(start, "complete", results))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", COMPARED_SAMPLERS)
-def test_a_replay_decides_as_a_real_search_does(tmp_path: Path, sampler: str) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "block_size"), [*((sampler, 1) for sampler in COMPARED_SAMPLERS), ("tpe", 3)]
+)
+def test_a_replay_decides_as_a_real_search_does(
+    tmp_path: Path, sampler: str, block_size: int
+) -> None:
     runs = ("runs = 63", "runs = 16")
-    known = known_of(tmp_path, runs, noise=0.05, blocks=3)
-    path = write_study(tmp_path, ('"blend"', '"free"'), runs)
+    known = known_of(tmp_path, runs, noise=0.05, blocks=3, block_size=block_size)
+    path = tmp_path / "study.toml"
     real = search_for(known, path, sampler, repetition=2)
     assert replay(known, sampler, runs=16, repetition=2)["recommended"].tolist() == real
     assert len(set(real)) > 2

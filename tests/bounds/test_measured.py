@@ -34,7 +34,7 @@ def test_each_quantity_lies_between_bounds_that_are_worked_out_by_hand() -> None
     known = network(TopP(p=0.7), 4, 2)
     runs = runs_of({}, {"active_experts": 1.7, "mean_active": [2.4, 1.0]})
     table = measured_bounds(runs, {"4-2": known}, Machine(1e10, 1e10)).set_index("quantity")
-    assert (table["blocks"] == 2).all()
+    assert (table["seeds"] == 2).all()
     # ceil(0.7 N) experts at most: 3 and 2.
     k = table.loc["active_experts"]
     assert (k["floor"], k["ceiling"], k["measured"]) == (1, 2.5, pytest.approx(1.6))

@@ -192,7 +192,7 @@ def test_entropy_bounds_are_met() -> None:
 
 @given(gates, st.floats(0.05, 1))
 def test_top_p_sets_are_of_a_size_within_the_bounds(shares: np.ndarray, p: float) -> None:
-    chosen = route(TopP(p=p), torch.from_numpy(np.log(shares))[None], training=False)
+    chosen = route(TopP(p=p), torch.from_numpy(np.log(shares))[None])
     low, high = top_p_active_bounds(shares, p)
     assert 1 <= low <= int(chosen.active) <= high <= len(shares)
 
@@ -211,13 +211,14 @@ def test_measured_k_is_within_the_bounds_of_measured_gates(
     logits = spread * torch.randn(
         50, experts, dtype=dtype, generator=torch.Generator().manual_seed(experts)
     )
-    routing = route(TopP(p=p, noise=0.1), logits, training=True)
+    noise = torch.randn(50, experts, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    routing = route(TopP(p=p, noise=0.1), logits, noise)
     low, high = top_p_active_bounds(routing.gates, p)
     active = routing.active.numpy()
     assert (low <= active).all()
     assert (active <= high).all()
     for threshold in routing.gates.flatten()[:10]:
-        routing = route(Threshold(1.5, noise=0.1), logits, True, threshold=threshold)
+        routing = route(Threshold(1.5, noise=0.1), logits, noise, threshold=threshold)
         bound = threshold_active_bound(experts, float(threshold))
         assert int(routing.active.max()) <= bound
 
@@ -237,7 +238,7 @@ def test_no_more_experts_reach_a_threshold_than_the_bound(
     shares: np.ndarray, threshold: float
 ) -> None:
     logits, reached = torch.from_numpy(np.log(shares))[None], torch.tensor(threshold)
-    active = int(route(Threshold(1.5), logits, training=False, threshold=reached).active)
+    active = int(route(Threshold(1.5), logits, threshold=reached).active)
     assert active <= threshold_active_bound(len(shares), threshold)
 
 

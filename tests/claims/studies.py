@@ -27,6 +27,8 @@ temperature = 0.5
 epochs = 1
 batch = 256
 learning_rate = 5e-3
+recipe = "paper"
+seeds = 1
 evaluations = 2
 
 [search]

@@ -74,7 +74,10 @@ def test_folders_that_cannot_be_judged(tmp_path: Path) -> None:
     write(tmp_path, "b")
     with pytest.raises(InvalidInput, match="both of digits in the regime compute"):
         claim_tables(tmp_path)
-    edit(tmp_path / "b" / "study.toml", ('"digits"', '"topics"'))
+    edit(tmp_path / "b" / "study.toml", ("seeds = 1", "seeds = 4"))
+    with pytest.raises(InvalidInput, match=r"b.study\.toml: training\.seeds is 4; claims are"):
+        claim_tables(tmp_path)
+    edit(tmp_path / "b" / "study.toml", ("seeds = 4", "seeds = 1"), ('"digits"', '"topics"'))
     with pytest.raises(InvalidInput, match=r"model\.scale is missing"):
         claim_tables(tmp_path)
 
@@ -199,7 +202,7 @@ def test_routings_are_measured_and_gone_on_with(
 
     plan = make_plan(table.study, embedded_digits(seed=0))
     network = plan.network_with(plan.baselines["descending"])
-    seeds = [plan.confirmation_seed(block) for block in range(4)]
+    seeds = [plan.confirmation_seeds(block)[0] for block in range(4)]
     data, settings = embedded_digits(seed=0), table.study.training
     claim = gradient_variance(
         *(network, data, settings, TopP(), TopK(), 2.0, seeds), samples=16, every=2

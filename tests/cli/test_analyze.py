@@ -46,7 +46,7 @@ def test_what_was_measured_is_in_the_rows_and_the_leaderboard(study: Path, tmp_p
         assert text in shown
     assert re.search(r"Measuring took \d+ s, .+ of the time of training\.", shown)
     board = pd.read_csv(tmp_path / "board.csv")
-    expected = estimate_means(runs["gini"], runs["candidate"], runs["block"])["mean"]
+    expected = estimate_means(runs["gini"], runs["candidate"], runs["seed"])["mean"]
     assert board["gini"][0] == pytest.approx(expected[board["candidate"][0]])
     assert board["gini_high"][0] > board["gini"][0]
 

@@ -7,7 +7,7 @@ import pytest
 
 from dynamoe_search import bench
 from dynamoe_search.bench.tabulation import tabulate
-from dynamoe_search.log.runs import RunResult, Start
+from dynamoe_search.log.runs import RunResult
 from dynamoe_search.report.bench_card import bench_card
 from dynamoe_search.study import Study
 from tests.bench.exhaustive import DIGITS, keep_study, write_study
@@ -17,8 +17,8 @@ from tests.report.made_up import made_up_result
 MEASURED = ("blocks = 3", 'blocks = 3\nmeasure = ["gradients", "utilization"]')
 
 
-def result_of(start: Start) -> RunResult:
-    result = made_up_result(start.candidate, start.seed, DIGITS.fingerprint, measured=True)
+def result_of(candidate: str, seed: int) -> RunResult:
+    result = made_up_result(candidate, seed, DIGITS.fingerprint, measured=True)
     return replace(result, versions={"dynamoe_search": "0.2.0"})
 
 

@@ -309,7 +309,7 @@ def test_several_objectives_give_a_front(small_study: Path) -> None:
 def test_only_runs_that_failed_for_good_are_complained_about(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rows = [
+    attempts = [
         (0, "2-1", 0, "died"),
         (1, "2-1", 0, "interrupted"),
         (2, "2-1", 0, "died"),
@@ -320,6 +320,7 @@ def test_only_runs_that_failed_for_good_are_complained_about(
         (7, "3-0", 0, "diverged"),
         (8, "2-2", 0, "running"),
     ]
+    rows = [one for one in attempts for _ in range(2)]  # a row for each seed
     runs = pd.DataFrame(rows, columns=["run", "candidate", "block", "state"])
     print_failures(runs.assign(message="[made up]").astype({"block": "Int64"}))
     first, second = capsys.readouterr().err.splitlines()

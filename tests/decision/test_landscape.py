@@ -21,19 +21,19 @@ SCHEDULES = np.array([s.counts for s in enumerate_schedules(16, 4)])
 
 
 def runs_of(counts: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
-    """Complete training runs; losses of shape (candidates, blocks)."""
+    """Complete training runs; losses of shape (candidates, seeds)."""
     rows = [
         {
             "candidate": str(Schedule(tuple(schedule))),
             "schedule": str(Schedule(tuple(schedule))),
             "pattern": "",
-            "block": block,
+            "seed": seed,
             "state": "complete",
             "feasible": True,
             "validation_loss": loss,
         }
         for schedule, own in zip(counts.tolist(), losses, strict=True)
-        for block, loss in enumerate(own)
+        for seed, loss in enumerate(own)
     ]
     return pd.DataFrame(rows)
 
@@ -123,7 +123,7 @@ def test_a_smooth_landscape_is_found() -> None:
     assert landscape.predictive_r2 > 0.9
     assert landscape.predictive_r2 == pytest.approx(leave_one_out(landscape))
     assert landscape.noise.deviation == pytest.approx(0.003, rel=0.25)
-    assert candidates["blocks"].tolist() == [3] * 60
+    assert candidates["seeds"].tolist() == [3] * 60
     # Far from all candidates nothing is known.
     _, there = landscape.surface(landscape.candidates[["x", "y"]])
     _, far = landscape.surface([[30.0, 30.0]])
@@ -159,9 +159,9 @@ def test_too_few_or_equal_losses_are_refused() -> None:
         fit_landscape(runs.assign(validation_loss=1.0))
 
 
-def test_without_blocks_the_noise_is_fitted() -> None:
+def test_from_one_seed_the_noise_is_fitted() -> None:
     runs, truth = smooth(noise=0.003)
-    landscape = fit_landscape(runs[runs["block"] == 0])
+    landscape = fit_landscape(runs[runs["seed"] == 0])
     assert landscape.noise.degrees == 0
     assert landscape.predictive_r2 > 0.5
     assert np.isfinite(landscape.candidates["margin"]).all()

@@ -12,7 +12,7 @@ from dynamoe_search.statistics.intervals import studentized_range
 from dynamoe_search.statistics.shrinkage import paired_means
 from dynamoe_search.statistics.two_way import estimate_means
 
-KEYS = ["candidate", "rank", "schedule", "settings", "pattern", "group", "blocks", "feasible"]
+KEYS = ["candidate", "rank", "schedule", "settings", "pattern", "group", "seeds", "feasible"]
 
 
 def runs_of(losses: dict[str, list[float]], groups: dict[str, str] | None = None) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def runs_of(losses: dict[str, list[float]], groups: dict[str, str] | None = None
             "settings": "",
             "pattern": "" if candidate not in groups else f"named {candidate}",
             "group": groups.get(candidate, "searched"),
-            "block": block,
+            "seed": seed,
             "state": "complete",
             "feasible": True,
             "validation_loss": loss,
@@ -33,15 +33,15 @@ def runs_of(losses: dict[str, list[float]], groups: dict[str, str] | None = None
             "validation_perplexity": np.nan,
             "validation_bits_per_byte": np.nan,
             "total_parameters": 1000.0,
-            "active_experts": 1.5 + 0.1 * block,
+            "active_experts": 1.5 + 0.1 * seed,
             "active_parameters": 500.0,
             "flops_per_token": 900.0,
         }
         for candidate, values in losses.items()
-        for block, loss in enumerate(values)
+        for seed, loss in enumerate(values)
     ]
     rows.append({**rows[0], "state": "running", "validation_loss": np.nan})
-    table = pd.DataFrame(rows).astype({"block": "Int64"})
+    table = pd.DataFrame(rows).astype({"seed": "Int64"})
     return table.assign(finished=pd.date_range("2026-01-01", periods=len(table), freq="min"))
 
 
@@ -58,11 +58,11 @@ def test_one_row_per_candidate_best_first() -> None:
     assert board["rank"].tolist() == [1, 2, 3]
     assert board["pattern"].tolist() == ["", "named 2-2", "named 1-3"]
     assert board["group"].tolist() == ["searched", "uniform", "pattern"]
-    assert board["blocks"].tolist() == [3, 3, 3]
+    assert board["seeds"].tolist() == [3, 3, 3]
     assert board["mean_loss"].tolist() == pytest.approx([1.0, 1.01, 1.99667], abs=1e-5)
     complete = CLEAR[CLEAR["state"] == "complete"]
     estimates = estimate_means(
-        complete["validation_loss"], complete["candidate"], complete["block"]
+        complete["validation_loss"], complete["candidate"], complete["seed"]
     ).loc[board["candidate"]]
     loss = ["loss", "loss_low", "loss_high"]
     assert (board[loss].to_numpy() == estimates.to_numpy()).all()
@@ -76,7 +76,7 @@ def test_one_row_per_candidate_best_first() -> None:
 def test_the_margin_to_the_best_is_tukeys_without_the_effects_of_seeds() -> None:
     board = make_leaderboard(CLEAR)
     complete = CLEAR[CLEAR["state"] == "complete"]
-    losses = complete.pivot(index="candidate", columns="block", values="validation_loss")
+    losses = complete.pivot(index="candidate", columns="seed", values="validation_loss")
     # Candidates differ so much here that hardly anything is drawn together.
     expected = studentized_range(3, 4) * paired_means(losses).error
     margins = differences_by_noise(complete, board)
@@ -84,8 +84,8 @@ def test_the_margin_to_the_best_is_tukeys_without_the_effects_of_seeds() -> None
     assert margins[1] == pytest.approx(expected, rel=0.05)
 
 
-def test_a_lucky_candidate_of_one_block_is_not_the_best() -> None:
-    steady = {f"{n}-1": [1.0 + 0.05 * (-1) ** (n + block) for block in range(4)] for n in range(9)}
+def test_a_lucky_candidate_of_one_seed_is_not_the_best() -> None:
+    steady = {f"{n}-1": [1.0 + 0.05 * (-1) ** (n + seed) for seed in range(4)] for n in range(9)}
     lucky = make_leaderboard(runs_of({**steady, "3-1": [0.90, 0.94, 0.92, 0.93], "1-9": [0.91]}))
     assert lucky["candidate"].tolist()[:2] == ["3-1", "1-9"]
     assert lucky["mean_loss"].idxmin() == 1
@@ -116,7 +116,7 @@ def test_runs_without_groups_and_with_measured_quantities() -> None:
 
 def test_candidates_that_miss_a_constraint_come_last() -> None:
     runs = CLEAR.copy()
-    runs.loc[(runs["candidate"] == "3-1") & (runs["block"] < 2), "feasible"] = False
+    runs.loc[(runs["candidate"] == "3-1") & (runs["seed"] < 2), "feasible"] = False
     board = make_leaderboard(runs)
     assert board["candidate"].tolist() == ["2-2", "1-3", "3-1"]
     assert board["feasible"].tolist() == [True, True, False]

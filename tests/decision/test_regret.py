@@ -15,8 +15,9 @@ def in_order(*losses: tuple[str, float], groups: dict[str, str] | None = None) -
     """Complete runs of these candidates and losses, one after another."""
     tables = [runs_of({candidate: [loss]}, groups).iloc[:1] for candidate, loss in losses]
     table = pd.concat(tables, ignore_index=True)
-    table["block"] = table.groupby("candidate").cumcount()
-    return table.assign(finished=pd.date_range("2026-01-01", periods=len(table), freq="min"))
+    table["seed"] = table.groupby("candidate").cumcount()
+    finished = pd.date_range("2026-01-01", periods=len(table), freq="min")
+    return table.assign(finished=finished, run=range(len(table)))
 
 
 def test_leaders_of_the_time_are_judged_by_all_runs() -> None:
@@ -42,14 +43,14 @@ def test_leaders_are_those_that_were_expected_to_be_best() -> None:
     runs = in_order(*((f"{n + 1}-1", loss) for n, loss in zip(drawn, losses, strict=True)))
     runs["feasible"] = generator.random(40) < 0.7
     runs.loc[:2, "feasible"] = False
-    posterior = fit_two_way(runs["validation_loss"], runs["candidate"], runs["block"])
+    posterior = fit_two_way(runs["validation_loss"], runs["candidate"], runs["seed"])
     leading, curve = leaders_of_the_time(runs), search_curve(runs)
     assert len(set(leading["candidate"].dropna())) > 2
     for end in range(1, 41):
         expected = {}
         for name, own in runs[:end].groupby("candidate"):
             if own["feasible"].mean() > 0.5:
-                counts = [[(own["block"] == block).sum() for block in posterior.blocks]]
+                counts = [[(own["seed"] == seed).sum() for seed in posterior.blocks]]
                 (expected[name],) = posterior.expected(counts, [own["validation_loss"].sum()])
         leader, loss = leading.iloc[end - 1]
         assert curve["candidate"].iloc[end - 1] == leader or pd.isna(leader)
@@ -62,6 +63,21 @@ def test_leaders_are_those_that_were_expected_to_be_best() -> None:
     assert (
         leading.iloc[-1].tolist() == make_leaderboard(runs).loc[0, ["candidate", "loss"]].tolist()
     )
+
+
+def test_the_seeds_of_a_run_count_at_once() -> None:
+    """After each run the leader is that of its last seed, whatever was between its seeds."""
+    runs = in_order(*ORDER)
+    of_runs = [0, 1, 1, 2, 2, 3]
+    ends = runs["finished"].groupby(of_runs).transform("max")
+    blocks = runs.assign(run=of_runs, finished=ends)
+    after_each, alone = leaders_of_the_time(blocks), leaders_of_the_time(runs)
+    expected = alone.iloc[[0, 2, 4, 5]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(after_each, expected)
+    curve = search_curve(blocks)
+    assert curve["completed"].tolist() == [1, 2, 3, 4]
+    assert curve["candidate"].tolist() == expected["candidate"].tolist()
+    assert curve["regret"].tolist() == search_curve(runs)["regret"][[0, 2, 4, 5]].tolist()
 
 
 def test_the_order_is_that_of_time() -> None:
@@ -77,9 +93,10 @@ def test_of_thousands_of_runs() -> None:
     numbers = generator.integers(1, 3000, size=5000)
     runs = in_order(("2-2", 1.0)).loc[[0] * 5000].reset_index(drop=True)
     runs["candidate"] = runs["schedule"] = [f"{number}-1" for number in numbers]
-    runs["block"] = runs.groupby("candidate").cumcount()
+    runs["seed"] = runs.groupby("candidate").cumcount()
     runs["validation_loss"] = 1 + generator.normal(0, 0.1, size=5000)
     runs["finished"] = pd.date_range("2026-01-01", periods=5000, freq="min")
+    runs["run"] = range(5000)
     curve = search_curve(runs)
     assert curve["completed"].tolist() == list(range(1, 5001))
     assert curve["regret"].iloc[-1] == 0

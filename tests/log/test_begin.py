@@ -110,6 +110,8 @@ def test_a_change_is_shown_and_must_be_allowed(small_study: Path, storage: Stora
         ('"blend"', '"blend"\nobjectives = ["active_flops"]', r"search\.objectives"),
         ('"blend"', '"blend"\nalso.k = [1, 2]', r"search\.also\.k"),
         ('name = "digits"', 'name = "digits"\nseed = 1', r"data\.seed"),
+        # Blocks of another size would give a candidate one seed in two of them.
+        ("seeds = 1", "seeds = 2", r"training\.seeds"),
     ],
 )
 def test_another_study_needs_another_name(

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event, Refused
 from dynamoe_search.log.runs import (
+    FINISH,
+    START,
     Finish,
     RunResult,
     Start,
@@ -22,11 +24,16 @@ from dynamoe_search.log.runs import (
     reported,
     started,
 )
-from dynamoe_search.log.state import Progress, State, catch_up
+from dynamoe_search.log.state import FORMAT, Progress, State, catch_up
+from dynamoe_search.training.settings import MOST_SEEDS
 from tests.search.driver import MemoryLog
 
 FINAL = ("complete", "pruned", "diverged", "out of memory", "error")
 KEYS = [(candidate, block) for candidate in ("2-1", "1-2") for block in (0, 1)]
+
+
+def seeds_of(block: int) -> tuple[int, int]:
+    return 2 * block, 2 * block + 1
 
 
 class History:
@@ -64,8 +71,8 @@ class History:
                 state = FINAL[kind % len(FINAL)]
                 if state == "pruned" and not start.prunable:
                     state = "complete"
-                result = RunResult(training_flops=float(kind), validation_loss=float(pick))
-                self.add(finished(start, state, result, "so it ended"))  # type: ignore[arg-type]
+                results = [RunResult(float(kind), validation_loss=float(pick + i)) for i in (0, 1)]
+                self.add(finished(start, state, results, "so it ended"))  # type: ignore[arg-type]
             elif kind % 2:
                 self.add(lost(start, "died"))
             elif self.add(lost(start, "interrupted")):
@@ -78,7 +85,7 @@ class History:
         may_start = not attempts or (candidate, block) in progress.retries
         if may_start or (candidate, block) in self.results():
             start = Start(
-                *("search", candidate, block, len(attempts), block, "worker", session),
+                *("search", candidate, block, len(attempts), seeds_of(block), "worker", session),
                 number=len(self.starts),
                 prunable=block == 0,
             )
@@ -87,7 +94,8 @@ class History:
             self.at.append(self.now)
 
     def results(self) -> dict[tuple[str, int], Finish]:
-        ends = [Finish(**e.content) for e in self.log.events if e.kind == "finished"]
+        events = [event for event in self.log.events if event.kind == "finished"]
+        ends = [FINISH.validate_python(event.content) for event in events]
         return {(end.candidate, end.block): end for end in ends}
 
     def count(self) -> Progress:
@@ -129,14 +137,22 @@ def test_the_state_is_what_the_events_add_up_to(
     assert [run.state for run in progress.runs] == states
     assert [run.started for run in progress.runs] == history.at
 
-    # One result for each candidate and block, whatever else was tried.
+    # Each candidate and block has its results once, one for each seed, whatever else was tried.
     complete = {key: end for key, end in ends.items() if end.state == "complete"}
     found = {(c, b): r for c, blocks in progress.results.items() for b, r in blocks.items()}
     assert found.keys() == complete.keys()
-    assert all(
-        found[key].validation_loss == end.result["validation_loss"] for key, end in complete.items()
-    )
-    assert progress.flops == sum(end.result["training_flops"] for end in ends.values())
+    assert all(found[key] == end.results for key, end in complete.items())
+    assert all(len(of_seeds) == 2 for of_seeds in found.values())
+    assert progress.flops == sum(one.training_flops for end in ends.values() for one in end.results)
+    for candidate in progress.results:
+        losses = [
+            one.validation_loss
+            for (name, _), end in complete.items()
+            if name == candidate
+            for one in end.results
+        ]
+        mean = progress.means(["validation_loss"])[candidate]["validation_loss"]
+        assert mean == pytest.approx(sum(losses) / len(losses))
 
     # Each key that was started is done, under way, or to be tried again.
     by_key = {start.key: [] for start in starts}
@@ -197,7 +213,7 @@ def plain_states(history: History) -> list[str]:
 def latest(history: History, until: Event, key: tuple[str, int]) -> int:
     """The last attempt that had been started before an event."""
     before = history.log.events[: history.log.events.index(until)]
-    starts = [Start(**event.content) for event in before if event.kind == "started"]
+    starts = [START.validate_python(one.content) for one in before if one.kind == "started"]
     return max(start.attempt for start in starts if start.key == key)
 
 
@@ -243,7 +259,7 @@ def test_it_does_not_matter_how_often_the_log_is_read(
 
 def start_of(number: int = 0, candidate: str = "2-1", attempt: int = 0, **of: object) -> Start:
     return replace(
-        Start("search", candidate, 0, attempt, 0, "w", "a"),
+        Start("search", candidate, 0, attempt, (7, 8), "w", "a"),
         number=number,
         **of,  # type: ignore[arg-type]
     )
@@ -262,14 +278,15 @@ def test_a_late_result_counts_and_the_second_attempt_is_superseded() -> None:
         (started(first), 0.0),
         (lost(first, "died"), 5.0),
         (started(second), 6.0),
-        (finished(first, "complete", RunResult(3.0, validation_loss=0.5)), 8.0),
+        (finished(first, "complete", [RunResult(3.0, validation_loss=x) for x in (0.5, 0.6)]), 8.0),
     )
     assert [run.state for run in progress.runs] == ["complete", "superseded"]
     assert progress.runs[0].message == ""
     assert not progress.running
     assert not progress.retries
     assert progress.seconds == 8.0
-    assert progress.results["2-1"][0].validation_loss == 0.5
+    assert [one.validation_loss for one in progress.results["2-1"][0]] == [0.5, 0.6]
+    assert progress.flops == 6.0
     assert progress.ended == [0, 1]
 
 
@@ -278,7 +295,7 @@ def test_an_attempt_that_starts_after_the_result_is_superseded_at_once() -> None
     progress = progress_of(
         (started(first), 0.0),
         (lost(first, "died"), 5.0),
-        (finished(first, "complete"), 8.0),
+        (finished(first, "complete", BOTH), 8.0),
         (started(second), 9.0),
         (lost(second, "died"), 20.0),
     )
@@ -294,7 +311,7 @@ def test_stages_are_apart() -> None:
     for position, stage in enumerate(("search", "confirmation"), start=1):
         state.apply(position, started(replace(one, stage=stage)))  # type: ignore[arg-type]
     assert len(state.search.runs) == len(state.stages["confirmation"].runs) == 1
-    state.apply(3, finished(replace(one, stage="confirmation"), "complete"))
+    state.apply(3, finished(replace(one, stage="confirmation"), "complete", BOTH))
     assert state.search.finished == 0
     assert state.stages["confirmation"].finished == 1
 
@@ -303,9 +320,9 @@ def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
     one, other = start_of(), start_of(1, "1-2")
     progress = progress_of(
         (started(one), 100.0),
-        (finished(one, "complete"), 110.0),
+        (finished(one, "complete", BOTH), 110.0),
         (started(other), 120.0),
-        (finished(other, "complete"), 90.0),
+        (finished(other, "complete", BOTH), 90.0),
     )
     assert progress.seconds == 10.0
 
@@ -321,43 +338,69 @@ def test_results_come_back_to_the_bit() -> None:
         versions={"torch": "2.11"},
     )
     start = start_of(parameters={"tilt": 1 / 3}, seen=4, passed_over=2)
-    (run,) = progress_of((started(start), 0.0), (finished(start, "complete", result), 1.0)).runs
+    end = finished(start, "complete", [result, RunResult()])
+    (run,) = progress_of((started(start), 0.0), (end, 1.0)).runs
     assert run.start == start
-    assert run.result == result
-    assert run.result.value("gradient_noise") == math.inf
-    assert math.isnan(run.result.value("gini"))
+    assert run.results == (result, RunResult())
+    assert run.results[0].value("gradient_noise") == math.inf
+    assert math.isnan(run.results[0].value("gini"))
 
 
 def content_of(event: Event, **changes: object) -> Event:
     return replace(event, content={**event.content, **changes})
 
 
+BOTH = [RunResult(), RunResult()]
+SOME_STUDY = {
+    "data": {"name": "digits"},
+    "model": {"depth": 2, "width": 8, "hidden": 8},
+    "budget": {"experts": 4},
+    "router": {"name": "top_k"},
+    "search": {"runs": 1},
+}
 DAMAGED = {
     "no key": replace(started(start_of()), content={"stage": "search"}),
     "no dict": replace(started(start_of()), content=[]),  # type: ignore[arg-type]
     "another stage": content_of(started(start_of()), stage="train"),
-    "another state": content_of(finished(start_of(), "complete"), state="done"),
-    "never started": finished(start_of(candidate="9-9"), "complete"),
+    "another state": content_of(finished(start_of(), "complete", BOTH), state="done"),
+    "never started": finished(start_of(candidate="9-9"), "complete", BOTH),
     "no such attempt": lost(start_of(attempt=7), "died"),
-    "a result of text": content_of(finished(start_of(), "complete"), result="good"),
-    "a word for a number": content_of(finished(start_of(), "complete"), result={"samples": "no"}),
+    "results of text": content_of(finished(start_of(), "complete", BOTH), results="good"),
+    "a word for a number": content_of(
+        finished(start_of(), "complete", BOTH), results=[{"samples": "no"}, {}]
+    ),
+    "no results": finished(start_of(), "complete"),
+    "a result too few": finished(start_of(), "complete", BOTH[:1]),
+    "a result too many": finished(start_of(), "complete", [*BOTH, RunResult()]),
+    "too few of a pruned run": finished(start_of(), "pruned", BOTH[:1]),
+    "no seeds": content_of(started(start_of(1)), seeds=[]),
+    "a seed twice": content_of(started(start_of(1)), seeds=[7, 7]),
+    "a seed that is no number": content_of(started(start_of(1)), seeds=[7, "eight"]),
+    "more seeds than may be trained at once": content_of(
+        started(start_of(1)), seeds=list(range(MOST_SEEDS + 1))
+    ),
+    "a seed in place of seeds": content_of(started(start_of(1)), seeds=7),
     "no loss": replace(reported(start_of(), 1, 0.5), content={"candidate": "2-1", "block": 0}),
     "another format": Event("begun", {"format": 99, "study_file": {}}),
-    "no study file": Event("changed", {"format": 3}),
-    "a broken study file": Event("begun", {"format": 3, "study_file": {"seed": "one"}}),
+    "no study file": Event("changed", {"format": FORMAT}),
+    "a broken study file": Event("begun", {"format": FORMAT, "study_file": {"seed": "one"}}),
     "no confirmation": Event("confirmation", {"reference": "2-1"}),
     "an unknown kind": Event("renamed", {}),
     "another candidate": content_of(started(start_of(1)), candidate="8-six"),
     "a block below 0": content_of(started(start_of(1)), block=-1),
     "a block too large for a table": content_of(started(start_of(1)), block=2**63),
-    "a seed too large for a table": content_of(started(start_of(1)), seed=2**63),
-    "an attempt below 0": content_of(finished(start_of(), "complete"), attempt=-1),
+    "a seed too large for a table": content_of(started(start_of(1)), seeds=[2**63]),
+    "an attempt below 0": content_of(finished(start_of(), "complete", BOTH), attempt=-1),
     "proposals without end": content_of(started(start_of(1)), passed_over=10**9),
     "no time": replace(started(start_of(1)), at=math.nan),
     "a time of text": replace(started(start_of(1)), at="now"),  # type: ignore[arg-type]
     "a time beyond the calendar": replace(started(start_of(1)), at=1e300),
-    "changes of another kind": Event("changed", {"format": 3, "study_file": {}, "changes": [1]}),
-    "a shape of another kind": Event("changed", {"format": 3, "study_file": {}, "shape": {"a": 1}}),
+    "changes of another kind": Event(
+        "changed", {"format": FORMAT, "study_file": SOME_STUDY, "changes": [1]}
+    ),
+    "a shape of another kind": Event(
+        "changed", {"format": FORMAT, "study_file": SOME_STUDY, "shape": {"inputs": "many"}}
+    ),
 }
 
 

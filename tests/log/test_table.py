@@ -1,6 +1,5 @@
 """The training runs of a study as a table, against the events that it is made of."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,21 +36,22 @@ def begin(path: Path, *changes: tuple[str, str]) -> Process:
 
 
 def run_of(candidate: str, number: int = 0, block: int = 0, state: str = "complete", **of) -> Run:
-    start = Start("search", candidate, block, 0, block, "w", "a", number)
-    return Run(number, start, float(number), state, number + 1.0, "", RunResult(**of))  # type: ignore[arg-type]
+    start = Start("search", candidate, block, 0, (10 + block,), "w", "a", number)
+    return Run(number, start, float(number), state, number + 1.0, "", (RunResult(**of),))  # type: ignore[arg-type]
 
 
-def test_a_row_is_what_its_events_say(small_study: Path) -> None:
-    process = begin(small_study)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_row_for_each_seed_is_what_its_events_say(small_study: Path, seeds: int) -> None:
+    process = begin(small_study, ("seeds = 1", f"seeds = {seeds}"))
     done = run_alone(process)
     table = table_of(process)
     assert list(table.columns[:4]) == ["candidate", "run", "schedule", "settings"]
-    assert table["run"].tolist() == list(range(14))
+    assert table["run"].tolist() == [run for run in range(14) for _ in range(seeds)]
     assert list(zip(table["candidate"], table["block"], table["seed"], strict=True)) == [
-        (start.candidate, start.block, start.seed) for start in done
+        (start.candidate, start.block, seed) for start in done for seed in start.seeds
     ]
     assert set(table["state"]) == {"complete"}
-    results = [made_up(start, process.plan) for start in done]
+    results = [result for start in done for result in made_up(start, process.plan)]
     for column in ("validation_loss", "utilization_entropy", "training_flops", "fraction"):
         assert table[column].tolist() == [getattr(result, column) for result in results]
     assert table["gradient_noise"].tolist() == [r.measured["gradient_noise"] for r in results]
@@ -61,11 +61,12 @@ def test_a_row_is_what_its_events_say(small_study: Path) -> None:
     ]
     assert table["mean_active"].tolist() == [list(result.mean_active) for result in results]
     assert (table["finished"] - table["started"] == pd.Timedelta(seconds=1)).all()
+    of_seeds = [start.parameters or {} for start in done for _ in start.seeds]
     parameters = [
-        {name: row[f"parameter_{name}"] for name in start.parameters or {}}
-        for start, (_, row) in zip(done, table.iterrows(), strict=True)
+        {name: row[f"parameter_{name}"] for name in of_seed}
+        for of_seed, (_, row) in zip(of_seeds, table.iterrows(), strict=True)
     ]
-    assert parameters == [dict(start.parameters or {}) for start in done]
+    assert parameters == of_seeds
     assert table.attrs == {}
 
 
@@ -114,6 +115,29 @@ def test_a_row_of_each_state(small_study: Path) -> None:
     assert table["curve"].map(lambda curve: len(curve or [])).tolist() == [
         *(10, 0, 10, 0, 0, 0, 0, 0, 3, 0)
     ]
+
+
+def test_a_block_that_ended_early_has_a_row_for_each_seed(small_study: Path) -> None:
+    process = begin(
+        small_study, ("seeds = 1", "seeds = 2"), ('"random"', '"random"\npruner = "median"')
+    )
+    starts = [one for _ in range(9) if (one := process.start()) is not None]
+    process.finish(starts[0], "diverged", training_flops=5.0)
+    process.lose(starts[1])
+    process.prune(starts[-1], 3)
+    table = table_of(process)
+    assert table["seed"].tolist() == [seed for start in starts for seed in start.seeds]
+    assert table["state"].tolist() == [
+        *("diverged", "diverged", "died", "died"),
+        *["running"] * 12,
+        *("pruned", "pruned"),
+    ]
+    pruned = made_up(starts[-1], process.plan)
+    assert [curve[-1]["loss"] for curve in table["curve"][-2:]] == [
+        result.curve[2].loss for result in pruned
+    ]
+    assert table["fraction"].notna().sum() == 2
+    assert table["validation_loss"].isna().all()
 
 
 def test_names_and_groups(small_study: Path) -> None:
@@ -237,6 +261,7 @@ def test_measurements_in_detail(small_study: Path) -> None:
         "candidate": [first.candidate] * 2 + [third.candidate],
         "run": [0, 0, 2],
         "block": [0, 0, 0],
+        "seed": [first.seeds[0]] * 3,
         "layer": [1, 1, 1],
         "expert": [1, 2, 1],
         "load": [5, 3, 5],
@@ -263,7 +288,7 @@ def test_of_several_attempts_one_counts() -> None:
         {
             "run": [0, 1, 2, 3, 4, 5],
             "candidate": ["a", "a", "b", "b", "c", "d"],
-            "block": [0, 0, 0, 0, 0, 0],
+            "seed": [7, 7, 7, 7, 7, 7],
             "state": ["died", "complete", "complete", "interrupted", "diverged", "running"],
             "test_loss": [np.nan, 1.0, 2.0, np.nan, np.nan, np.nan],
         }
@@ -291,7 +316,7 @@ CONFIRMATION = Confirmation(
 def confirmed(losses: dict[str, list[float]]) -> list[Run]:
     cells = [(name, block) for name, found in losses.items() for block in range(len(found))]
     return [
-        replace(run_of(name, number, block, test_loss=losses[name][block]))
+        run_of(name, number, block, test_loss=losses[name][block])
         for number, (name, block) in enumerate(cells)
     ]
 

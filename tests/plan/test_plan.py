@@ -31,13 +31,21 @@ def test_a_location_in_the_family_is_the_baseline(small_study: Path) -> None:
         assert plan.candidate(plan.family.locate(pattern, plan.depth).parameters, {}) == candidate
 
 
-def test_seeds_differ_by_block_and_study_only(small_study: Path) -> None:
+def test_seeds_differ_by_block_stage_and_study_only(small_study: Path) -> None:
+    edit(small_study, ("seeds = 1", "seeds = 4"))
     plan = make_plan(read_study_file(small_study), DIGITS)
     edit(small_study, ("seed = 3", "seed = 4"))
     other = make_plan(read_study_file(small_study), DIGITS)
-    seeds = [plan.seed(0), plan.seed(1), other.seed(0), other.seed(1)]
-    assert len(set(seeds)) == 4
-    assert plan.seed(1) == seeds[1]
+    blocks = [plan.seeds(0), plan.seeds(1), other.seeds(0), other.seeds(1)]
+    blocks += [plan.confirmation_seeds(0), plan.confirmation_seeds(1)]
+    assert [len(block) for block in blocks] == [4] * 6
+    assert len({seed for block in blocks for seed in block}) == 24
+    assert plan.seeds(1) == blocks[1]
+    # Blocks of another size divide the same seeds otherwise.
+    edit(small_study, ("seed = 4", "seed = 3"), ("seeds = 4", "seeds = 2"))
+    halves = make_plan(read_study_file(small_study), DIGITS)
+    assert halves.seeds(0) + halves.seeds(1) == blocks[0]
+    assert halves.confirmation_seeds(2) + halves.confirmation_seeds(3) == blocks[5]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_a_study_file_is_read_whole(small_study: Path) -> None:
     assert study.model.depth == 4
     assert study.budget.experts == 12
     assert study.router == TopK(k=1)
-    assert study.training == TrainingSettings(epochs=2, batch=128, learning_rate=5e-3)
+    assert study.training == TrainingSettings(epochs=2, batch=128, learning_rate=5e-3, seeds=1)
     assert study.search.runs == 14
 
 
@@ -30,6 +30,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     study = read_study_file(path)
     assert study.data.name == "digits"
     assert study.router == TopK()
+    assert (study.training.seeds, study.training.recipe) == (4, "cosine")
     assert (study.search.family, study.search.sampler) == ("blend", "tpe")
 
 
@@ -65,8 +66,8 @@ def test_every_router_can_be_named(small_study: Path, text: str, router: object)
         ("k = 1", 'k = 1\n[balance]\nname = "even"', "18: balance.name: .*'switch'"),
         ("k = 1", "k = 1\n[balance]\nstrenght = 1", "18: balance.strenght: .*mean strength?"),
         ("epochs = 2", "epochs = 2\nflops = 1e9", "18: training: epochs and flops are both"),
-        ("blocks = 2", 'presets = ["mole"]', "27: search.presets.0: .*'pr_moe'"),
-        ("blocks = 2", "alpha_lora = [1.0, -1.0]", "27: search.alpha_lora.1: .*greater than 0"),
+        ("blocks = 2", 'presets = ["mole"]', "28: search.presets.0: .*'pr_moe'"),
+        ("blocks = 2", "alpha_lora = [1.0, -1.0]", "28: search.alpha_lora.1: .*greater than 0"),
         ("experts = 12", "experts = 12\nparameters = 9", "11: budget: give either parameters or"),
         ("experts = 12\n", "", "11: budget: give either parameters or experts"),
         (
@@ -78,13 +79,25 @@ def test_every_router_can_be_named(small_study: Path, text: str, router: object)
         ("k = 1", "q = 1", "16: router.q: unknown key .known here: k, temperature, noise, name"),
         ("k = 1", "tau = 0.5", "16: router.tau: unknown key .known here: k, temperature"),
         ("depth = 4", 'scale = ["tiny"]', "7: model.scale: Input should be 'tiny', 'small'"),
-        ("runs = 14", "minutes = inf", "26: search.minutes: .*finite number"),
-        ("blocks = 2", "alpha_lora = [inf, 1.0]", "27: search.alpha_lora.0: .*finite number"),
+        ("runs = 14", "minutes = inf", "27: search.minutes: .*finite number"),
+        ("blocks = 2", "alpha_lora = [inf, 1.0]", "28: search.alpha_lora.0: .*finite number"),
         ("epochs = 2", "epoch = 2", "19: training.epoch: unknown key; did you mean epochs?"),
         ("epochs = 2", "epochs = -2", "18: training: epochs is -2; it must be at least 1"),
         ("5e-3", "nan", "21: training.learning_rate: .*finite number, got nan"),
-        ('"random"', '"randon"', "25: search.sampler: .*'random'"),
-        ("runs = 14\n", "", "23: search: give at least one limit"),
+        ("seeds = 1", "seeds = 0", "18: training: seeds is 0; it must be at least 1"),
+        ("seeds = 1", "seeds = 1025", "18: training: seeds is 1025; at most 1024 are trained at"),
+        ("seeds = 1", "seeds = 2.5", "22: training.seeds: .*valid integer, got 2.5"),
+        ("seeds = 1", "seed = 1", "22: training.seed: unknown key; did you mean seeds?"),
+        (
+            "seeds = 1",
+            'recipe = "cosin"',
+            "22: training.recipe: .*'cosine' or 'paper', got 'cosin'",
+        ),
+        ("seeds = 1", 'recipe = "paper"\nwarmup = 0.1', "18: training: warmup is 0.1, but the"),
+        ("seeds = 1", "final_rate = 1.5", "18: training: final_rate is 1.5; it must be from 0 to"),
+        ("seeds = 1", "clip = inf", "22: training.clip: .*finite number, got inf"),
+        ('"random"', '"randon"', "26: search.sampler: .*'random'"),
+        ("runs = 14\n", "", "24: search: give at least one limit"),
         ("seed = 3", "seeds = 3", "1: seeds: unknown key; did you mean seed?"),
         ("hidden = 8", "hidden = 10000000000", "9: model.hidden: .*less than or equal to 1048576"),
         ("experts = 12", "experts = 9000000", "12: budget.experts: .*equal to 4194304"),

@@ -68,8 +68,11 @@ def _fill(log: Log, policy: Policy, data: str, most: int, measured: bool) -> Non
         start = policy.ask(state, worker="", session="")
         if start is None:
             break
-        result = made_up_result(start.candidate, start.seed, data, measured, policy.stage)
-        log.append(started(start), finished(start, "complete", result))
+        results = [
+            made_up_result(start.candidate, seed, data, measured, policy.stage)
+            for seed in start.seeds
+        ]
+        log.append(started(start), finished(start, "complete", results))
         read()
 
 

@@ -98,7 +98,7 @@ def test_a_candidate_that_always_diverged() -> None:
     results = pd.DataFrame(
         {
             "candidate": ["5-3"] * 3 + ["4-4"] * 3,
-            "block": [0, 1, 2] * 2,
+            "seed": [0, 1, 2] * 2,
             "loss": [0.5, 0.6, 0.4] + [np.inf] * 3,
         }
     )

@@ -43,9 +43,9 @@ def train(study: Study, candidate: str, loss: float, block: int = 0, active: flo
     state = State()
     with open_log(study.storage, create=False) as log:
         catch_up(log, state)
-        start = Start("search", candidate, block, 0, 0, "", "", len(state.search.runs))
+        start = Start("search", candidate, block, 0, (block,), "", "", len(state.search.runs))
         result = RunResult(validation_loss=loss, active_experts=active, total_parameters=1000)
-        log.append(started(start), finished(start, "complete", result))
+        log.append(started(start), finished(start, "complete", [result]))
 
 
 def ask(application: WSGIApplication, path: str, method: str = "GET") -> tuple[str, Any]:
@@ -128,7 +128,7 @@ def test_the_best_trial_meets_the_constraints(small_study: Path) -> None:
     train(study, "1-2-4-5", 0.3, active=1)
     train(study, "4-4-2-2", 0.4, active=1)
     assert best() == [2]
-    # Most blocks decide, as in the leaderboard.
+    # Most seeds decide, as in the leaderboard.
     for block in (1, 2):
         train(study, "5-4-2-1", 0.1, block, active=1)
     assert best() == [1]
@@ -141,9 +141,9 @@ def test_the_best_of_what_is_maximized(small_study: Path) -> None:
     with open_log(study.storage, create=False) as log:
         catch_up(log, state)
         for number, (candidate, entropy) in enumerate([("3-3-3-3", 0.9), ("5-4-2-1", 0.8)]):
-            start = Start("search", candidate, 0, 0, 0, "", "", number)
+            start = Start("search", candidate, 0, 0, (0,), "", "", number)
             result = RunResult(validation_loss=0.5, utilization_entropy=entropy)
-            log.append(started(start), finished(start, "complete", result))
+            log.append(started(start), finished(start, "complete", [result]))
     assert [trial["number"] for trial in ask(mirror(study), STUDY)[1]["best_trials"]] == [0]
 
 
@@ -232,5 +232,5 @@ def test_a_browser_follows_a_search(study: Study) -> None:
         # Reloaded, it shows the changed estimate.
         shown = page(f"{address}{candidate}", seconds=5)
         assert "|Value|0.1882" in shown
-        for attribute in ("schedule 5-4-2-1", "pattern descending", "group pattern", "blocks 2"):
+        for attribute in ("schedule 5-4-2-1", "pattern descending", "group pattern", "seeds 2"):
             assert f"|{attribute}|" in shown

@@ -11,7 +11,7 @@ from tests.report.shown import shown
 
 
 def training(
-    candidate: int, block: int, losses: list[float], state: str = "complete"
+    candidate: int, seed: int, losses: list[float], state: str = "complete"
 ) -> dict[str, object]:
     """Losses at 10 %, 30 % and 100 % of the training."""
     curve = [
@@ -20,7 +20,9 @@ def training(
     ]
     return {
         "candidate": f"schedule {candidate}",
-        "block": block,
+        "run": candidate,
+        "block": 0,
+        "seed": seed,
         "state": state,
         "fraction": curve[-1]["fraction"],
         "curve": curve,
@@ -29,19 +31,19 @@ def training(
     }
 
 
-def agreeing(candidates: int, blocks: int = 1) -> pd.DataFrame:
+def agreeing(candidates: int, seeds: int = 1) -> pd.DataFrame:
     """Every look, and every seed, gives the same order."""
     return pd.DataFrame(
-        training(number, block, [3.0 + number, 2.0 + number, 1.0 + number + 0.1 * block])
+        training(number, seed, [3.0 + number, 2.0 + number, 1.0 + number + 0.1 * seed])
         for number in range(candidates)
-        for block in range(blocks)
+        for seed in range(seeds)
     )
 
 
-def scrambled(candidates: int, blocks: int = 1) -> pd.DataFrame:
+def scrambled(candidates: int, seeds: int = 1) -> pd.DataFrame:
     """Full runs agree, early looks are mere chance."""
-    early = np.random.default_rng(2).permutation(candidates * blocks)
-    runs = agreeing(candidates, blocks)
+    early = np.random.default_rng(2).permutation(candidates * seeds)
+    runs = agreeing(candidates, seeds)
     for curve, loss in zip(runs["curve"], early, strict=True):
         curve[0]["loss"] = curve[1]["loss"] = 10.0 + float(loss)
     return runs
@@ -116,7 +118,7 @@ def test_an_early_look_is_worse_only_where_intervals_lie_apart(
     for curve in runs["curve"]:
         curve[0]["loss"] += generator.normal(0, scatter)
     row = rank_correlations(runs).iloc[0]
-    assert 0 < row["early_block_tau"] < row["block_low"]
+    assert 0 < row["early_seed_tau"] < row["seed_low"]
     sentence = fidelity_sentences(runs)[-1]
     assert sentence.startswith("A look at 10 % of the training is better than chance")
     assert sentence.endswith(verdict)
@@ -150,12 +152,12 @@ def test_the_plot_shows_every_training(tmp_path) -> None:
     assert [len(line.get_segments()) for line in lines] == [14, 3]
     ends = [c for c in curves.collections if not isinstance(c, LineCollection)]
     assert [end.get_offsets()[:, 0].max() for end in ends] == [100, 30]
-    assert "Pruning ended 3 of 17 training runs early" in curves.get_title()
+    assert "Pruning ended 3 of 10 training runs early" in curves.get_title()
     drawn = agreement.lines[0].get_xydata()
     assert drawn[:, 0].tolist() == pytest.approx([10, 30])
     assert drawn[:, 1].tolist() == rank_correlations(runs)["tau"].tolist()
     ceiling = next(line for line in agreement.lines if line.get_linestyle() == "--")
-    assert set(ceiling.get_ydata()) == {rank_correlations(runs)["block_tau"][0]}
+    assert set(ceiling.get_ydata()) == {rank_correlations(runs)["seed_tau"][0]}
     save_figure(figure, tmp_path / "fidelity.png")
     assert (tmp_path / "fidelity.png").stat().st_size > 10_000
 

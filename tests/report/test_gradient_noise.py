@@ -13,15 +13,15 @@ from dynamoe_search.report.gradient_noise import (
 
 @pytest.fixture
 def gradients() -> pd.DataFrame:
-    """Two candidates, two blocks each; of 3-1 the mean gradient is hidden by noise at 50 %."""
+    """Two candidates, two seeds each; of 3-1 the mean gradient is hidden by noise at 50 %."""
     rows = [
-        (candidate, block, fraction, group, trace * (1 + fraction), squared)
+        (candidate, seed, fraction, group, trace * (1 + fraction), squared)
         for candidate, trace in (("3-1", 8.0), ("2-2", 2.0))
-        for block, squared in enumerate((0.3, 0.1))
+        for seed, squared in enumerate((0.3, 0.1))
         for fraction in (0.25, 0.5, 1.0)
         for group in ("trunk", "router", "network")
     ]
-    names = ["candidate", "block", "fraction", "group", "trace", "squared_norm"]
+    names = ["candidate", "seed", "fraction", "group", "trace", "squared_norm"]
     table = pd.DataFrame(rows, columns=names)
     hidden = (table["candidate"] == "3-1") & (table["fraction"] == 0.5)
     table.loc[hidden, "squared_norm"] = -0.1
@@ -31,7 +31,7 @@ def gradients() -> pd.DataFrame:
 NAMES = {"3-1": "best", "2-2": "uniform"}
 
 
-def test_a_ratio_of_means_over_blocks(gradients: pd.DataFrame) -> None:
+def test_a_ratio_of_means_over_seeds(gradients: pd.DataFrame) -> None:
     course = noise_course(gradients[gradients["group"] == "network"], "candidate")
     own = course[course["candidate"] == "3-1"]
     assert own["fraction"].tolist() == [0.25, 1.0]
@@ -56,7 +56,7 @@ def test_the_sentences(gradients: pd.DataFrame) -> None:
     best, _, caveat = gradient_sentences(gradients, NAMES)
     assert best == (
         "best: a noise scale of 50 samples at 25 % of the training and of 80 samples at 100 %"
-        " (2 seed blocks)."
+        " (2 seeds)."
     )
     assert "single points scatter" in caveat
 

@@ -16,14 +16,15 @@ def in_order(*results: tuple[str, float], patterns: dict[str, str] | None = None
     for schedule, loss in results:
         losses.setdefault(schedule, []).append(loss)
     made_up = made_up_runs(losses, patterns or {})
-    made_up = made_up[made_up["state"] == "complete"].set_index(["schedule", "block"])
+    made_up = made_up[made_up["state"] == "complete"].set_index(["schedule", "seed"])
     seen: dict[str, int] = {}
     keys = []
     for schedule, _ in results:
         keys.append((schedule, seen.setdefault(schedule, 0)))
         seen[schedule] += 1
     table = made_up.loc[keys].reset_index()
-    return table.assign(finished=pd.date_range("2026-01-01", periods=len(table), freq="min"))
+    finished = pd.date_range("2026-01-01", periods=len(table), freq="min")
+    return table.assign(finished=finished, run=range(len(table)))
 
 
 def test_the_sentences_and_the_plot() -> None:

@@ -18,7 +18,9 @@ def made_up_runs(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd
             "settings": "",
             "feasible": True,
             "pattern": patterns.get(schedule, ""),
-            "block": block,
+            "run": len(losses) * seed + place,
+            "block": seed,
+            "seed": seed,
             "state": "complete",
             "validation_loss": loss,
             "validation_accuracy": 1 - loss / 10,
@@ -28,13 +30,13 @@ def made_up_runs(losses: dict[str, list[float]], patterns: dict[str, str]) -> pd
             "total_parameters": 1000.0,
             "active_parameters": 500.0,
             "flops_per_token": 900.0,
-            "finished": pd.Timestamp("2026-01-01") + pd.Timedelta(minutes=len(schedule) + block),
+            "finished": pd.Timestamp("2026-01-01") + pd.Timedelta(minutes=len(schedule) + seed),
         }
-        for schedule, values in losses.items()
-        for block, loss in enumerate(values)
+        for place, (schedule, values) in enumerate(losses.items())
+        for seed, loss in enumerate(values)
     ]
-    unfinished = {**rows[0], "state": "running", "validation_loss": float("nan")}
-    return pd.DataFrame([*rows, unfinished]).astype({"block": "Int64"})
+    unfinished = {**rows[0], "run": 999, "state": "running", "validation_loss": float("nan")}
+    return pd.DataFrame([*rows, unfinished]).astype({"block": "Int64", "seed": "Int64"})
 
 
 CLEAR = made_up_runs(
@@ -52,7 +54,7 @@ def test_sentences_claim_no_more_than_the_noise_allows() -> None:
     loss, low, high = make_leaderboard(CLEAR).loc[0, ["loss", "loss_low", "loss_high"]]
     assert (
         f"Best schedule: 3-1, expected validation loss {loss:.4f} (95 % interval {low:.4f} to"
-        f" {high:.4f}; mean of 3 seed blocks 1.0000)." in text
+        f" {high:.4f}; mean of 3 seeds 1.0000)." in text
     )
     assert "Best named schedule: uniform (2-2)" in text
     assert "expected to be ahead by 0.0100: that is not more than noise" in text
@@ -92,7 +94,9 @@ def test_the_recorded_noise_is_tested(noise: str, found: str) -> None:
     runs = made_up_runs({f"{n}-1": list(row) for n, row in enumerate(losses, start=1)}, {})
     (sentence,) = noise_sentences(runs)
     assert sentence.startswith("Intervals and comparisons assume noise that is about normal, and")
-    assert "In the 48 runs of the 12 candidates with several blocks its excess kurtosis" in sentence
+    assert (
+        "In the 48 losses of the 12 candidates with several seeds its excess kurtosis" in sentence
+    )
     assert found in sentence
     once = made_up_runs({"3-1": [1.0], "2-2": [2.0]}, {})
     assert "too little was trained twice" in noise_sentences(once)[0]

@@ -27,7 +27,7 @@ def candidate(
             "settings": settings,
             "pattern": pattern,
             "group": "dense" if name.startswith("dense") else "searched",
-            "block": block,
+            "seed": seed,
             "state": "complete",
             "validation_loss": loss,
             "flops_per_token": flops,
@@ -35,7 +35,7 @@ def candidate(
             "gradient_noise": 10.0 * loss if name != "1-1" else math.inf,
             "feasible": feasible,
         }
-        for block, loss in enumerate(losses)
+        for seed, loss in enumerate(losses)
     ]
 
 
@@ -69,7 +69,7 @@ def test_sentences_tell_the_front_from_what_may_be_on_it() -> None:
 
 
 def test_unknown_noise_rules_nobody_out() -> None:
-    once = make_pareto_table(RUNS[RUNS["block"] == 0], BOTH)
+    once = make_pareto_table(RUNS[RUNS["seed"] == 0], BOTH)
     text = "\n".join(pareto_sentences(once, BOTH))
     assert "The noise of validation loss and active compute is unknown" in text
     assert "that may be on the front: uniform and ascending" in text

@@ -61,9 +61,9 @@ def test_representations_of_one_layer_and_of_tokens_all_alike(tmp_path: Path) ->
 def test_rank_shares_have_a_line_per_candidate_that_was_measured() -> None:
     table = pd.DataFrame(
         [
-            {"candidate": candidate, "block": block, "layer": layer, "rank_share": share / layer}
+            {"candidate": candidate, "seed": seed, "layer": layer, "rank_share": share / layer}
             for candidate, share in (("3-1", 0.8), ("2-2", 0.6))
-            for block in (0, 1)
+            for seed in (0, 1)
             for layer in (1, 2)
         ]
     )

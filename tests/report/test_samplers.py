@@ -25,7 +25,7 @@ def recorded(losses: list[list[float]]) -> SimpleNamespace:
     """As much of `KnownLosses` as a report looks at."""
     return SimpleNamespace(
         means=paired_means(losses),
-        blocks=len(losses[0]),
+        seeds=len(losses[0]),
         losses=range(165),
         baselines=4,
         plan=SimpleNamespace(family=SimpleNamespace(name="free")),

@@ -72,13 +72,14 @@ def test_finalists_and_baselines_on_fresh_blocks_and_the_test_split(small_study:
     blocks = runs.groupby("candidate")["block"].apply(sorted)
     assert blocks.tolist() == [[0, 1]] * len(confirmation.names)
     assert runs.groupby("block")["seed"].nunique().tolist() == [1, 1]
-    assert not set(runs["seed"]) & {plan.seed(block) for block in range(1000)}
+    of_search = {seed for block in range(1000) for seed in plan.seeds(block)}
+    assert not set(runs["seed"]) & of_search
 
     # The measurement is that of the test split, and can be repeated to the bit.
     row = runs[runs["candidate"] == confirmation.reference].iloc[0]
     network = plan.network_with(parse_candidate(row["candidate"]))
-    again = train(network, embedded_digits(seed=0), plan.study.training, row["seed"])
-    assert again.validation.loss == row["validation_loss"]
+    again = train(network, embedded_digits(seed=0), plan.study.training, [row["seed"]])
+    assert again.of_seeds[0].validation.loss == row["validation_loss"]
     assert row["test_loss"] != row["validation_loss"]
 
     # Finished is finished; with more seeds it goes on, and remembers that it was looked at.

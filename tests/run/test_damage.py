@@ -10,7 +10,7 @@ import pytest
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.events import Event
-from dynamoe_search.log.runs import Start, finished, started
+from dynamoe_search.log.runs import RunResult, Start, finished, started
 from dynamoe_search.log.storage import Storage, open_log
 from dynamoe_search.run.local import _LONGEST_COMPLAINT, _reason_to_end
 from dynamoe_search.study import Study
@@ -34,10 +34,10 @@ def test_odd_parameters_of_a_run_harm_nobody(
     edit(small_study, ('"random"', f'"{sampler}"'), ("runs = 14", "runs = 12"))
     study = begin(small_study)
     parameters = ODD[odd]
-    start = Start("search", "3-3-3-3", 1, 0, 5, "w", "s", 0, parameters, seen=1, passed_over=3)
+    start = Start("search", "3-3-3-3", 1, 0, (5,), "w", "s", 0, parameters, seen=1, passed_over=3)
     with open_log(study.storage, create=False) as log:
         log.append(started(start))
-        log.append(finished(start, "complete"))
+        log.append(finished(start, "complete", [RunResult()]))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         carry_out(small_study)

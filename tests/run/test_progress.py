@@ -71,7 +71,7 @@ def test_what_is_new_counts_once_it_is_read(small_study: Path) -> None:
     assert snapshot_of(overview) == nothing
     overview.read()
     (first,) = process.progress.runs
-    loss = first.result.value("validation_loss")
+    loss = first.results[0].value("validation_loss")
     snapshot = snapshot_of(overview)
     assert (snapshot.finished, snapshot.fraction) == (1, 0.25)
     assert snapshot.best == (first.start.candidate, pytest.approx(loss), 1)

@@ -13,7 +13,7 @@ import pytest
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.events import Event, Log
-from dynamoe_search.log.runs import Start, finished, lost, started
+from dynamoe_search.log.runs import RunResult, Start, finished, lost, started
 from dynamoe_search.log.state import State
 from dynamoe_search.log.storage import Storage, open_log, storage_of
 from dynamoe_search.plan.reader import read_study_file
@@ -196,8 +196,8 @@ def test_a_policy_that_follows_a_log_is_that_of_its_stage(
     with workers(small_study, storage) as (one, _):
         assert isinstance(one.policy, SearchPolicy)
         log: Log = one.log
-        start = Start("confirmation", "3-3-3-3", 0, 0, 0, "w", "s")
-        log.append(started(start), finished(start, "complete"))
+        start = Start("confirmation", "3-3-3-3", 0, 0, (7,), "w", "s")
+        log.append(started(start), finished(start, "complete", [RunResult()]))
         one.catch_up()
         assert one.state.search.runs == []
         assert one.policy.proposer.study.trials == []

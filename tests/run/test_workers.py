@@ -84,10 +84,11 @@ def test_a_worker_may_die_before_or_after_any_append(
     small_study: Path, url: str, tmp_path: Path
 ) -> None:
     limits = 'blocks = 2\npruner = "median"\nconstraints = ["active_experts <= 2"]'
-    edit(small_study, SHORT, ("blocks = 2", limits))
+    edit(small_study, SHORT, ("seeds = 1", "seeds = 2"), ("blocks = 2", limits))
     runs_are(small_study, 10)
+    of_seed = [*KEY, "seed"]
     study, moments, deaths = begin(small_study, url), tmp_path / "moments", 0
-    kept: dict[tuple[str, int], float] = {}
+    kept: dict[tuple[str, int, int], float] = {}
 
     def dies_at(number: int) -> bool:
         before = number % 2 == 0
@@ -98,7 +99,9 @@ def test_a_worker_may_die_before_or_after_any_append(
     while dies_at(deaths):
         deaths += 1
         runs = study.training_runs()
-        found = runs[runs["validation_loss"].notna()].set_index(KEY)["validation_loss"].to_dict()
+        found = (
+            runs.dropna(subset="validation_loss").set_index(of_seed)["validation_loss"].to_dict()
+        )
         # What a worker has recorded outlives it.
         assert kept.items() <= found.items()
         kept = found
@@ -108,11 +111,12 @@ def test_a_worker_may_die_before_or_after_any_append(
     }
     runs = study.training_runs()
     trained = runs[runs["state"].isin(["complete", "pruned"])]
-    assert len(trained) == 10
-    assert not trained.duplicated(KEY).any()
+    assert len(trained) == 20
+    assert not trained.duplicated(of_seed).any()
+    assert (trained.groupby("run").size() == 2).all()
     assert set(runs["state"]) <= {"complete", "pruned", "died"}
     # What died was tried again, and what was recorded was not.
-    last = runs.drop_duplicates(KEY, keep="last")
+    last = runs.drop_duplicates(of_seed, keep="last")
     assert last["run"].tolist() == trained["run"].tolist()
 
 
@@ -319,8 +323,8 @@ def race(storage: Storage, name: str, rounds: Any, refused: Any) -> None:
     """Start each run, and record its result, at the same moment as another process does."""
     with open_log(storage, create=True) as log:
         for block in range(ROUNDS):
-            start = Start("search", "5-4-2-1", block, 0, block, name, name, number=block)
-            for event in (started(start), finished(start, "complete", RunResult(samples=block))):
+            start = Start("search", "5-4-2-1", block, 0, (block,), name, name, number=block)
+            for event in (started(start), finished(start, "complete", [RunResult(samples=block)])):
                 rounds.wait()
                 try:
                     log.append(event)

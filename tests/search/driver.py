@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import optuna
@@ -14,6 +15,7 @@ from dynamoe_search.budgets import experts_of
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.log.events import Event, Refused
 from dynamoe_search.log.runs import (
+    START,
     FinalState,
     LostState,
     RunResult,
@@ -67,7 +69,8 @@ class MemoryLog:
 
     def starts(self) -> list[Start]:
         """All starts, as they were decided."""
-        return [Start(**event.content) for event in self.events if event.kind == "started"]
+        content = [event.content for event in self.events if event.kind == "started"]
+        return [START.validate_python(one) for one in content]
 
 
 class Process:
@@ -106,9 +109,10 @@ class Process:
         return start
 
     def finish(self, start: Start, state: FinalState = "complete", **of_result: object) -> None:
-        """End a run for good; a complete one with a made-up result."""
-        result = made_up(start, self.plan) if state == "complete" else RunResult()
-        self.log.append(finished(start, state, replace(result, **of_result), f"{state}, made up"))
+        """End a run for good; a complete one with a made-up result for each seed."""
+        results = made_up(start, self.plan) if state == "complete" else [RunResult()]
+        changed = [replace(result, **of_result) for result in results]
+        self.log.append(finished(start, state, changed, f"{state}, made up"))
         self.catch_up()
 
     def lose(self, start: Start, state: LostState = "died") -> None:
@@ -129,16 +133,16 @@ class Process:
         if self.plan.study.search.pruner == "none":
             return False
         assert isinstance(self.policy, SearchPolicy)
-        loss = made_up(start, self.plan).curve[step - 1].loss
+        loss = fmean(one.curve[step - 1].loss for one in made_up(start, self.plan))
         self.log.append(reported(start, step, loss))
         self.catch_up()
         return start.prunable and step < POINTS and self.policy.proposer.is_unpromising(start)
 
     def prune(self, start: Start, step: int) -> None:
         """End a run early, as its worker does."""
-        part, curve = step / POINTS, made_up(start, self.plan).curve[:step]
-        result = RunResult(training_flops=part * FLOPS, fraction=part, curve=curve)
-        self.log.append(finished(start, "pruned", result))
+        part, curves = step / POINTS, [one.curve[:step] for one in made_up(start, self.plan)]
+        results = [RunResult(part * FLOPS, fraction=part, curve=curve) for curve in curves]
+        self.log.append(finished(start, "pruned", results))
         self.catch_up()
 
 
@@ -170,16 +174,21 @@ def notes_of(trial: optuna.trial.FrozenTrial) -> dict[str, object]:
     return {key: note for key, note in notes if re.search("generation|completed_rung", key)}
 
 
-def made_up(start: Start, plan: Plan) -> RunResult:
+def made_up(start: Start, plan: Plan) -> list[RunResult]:
+    """The results of a run's seeds."""
+    return [_of_seed(start.candidate, seed, plan) for seed in start.seeds]
+
+
+def _of_seed(name: str, seed: int, plan: Plan) -> RunResult:
     """Layers near the input should hold the experts; many experts a token cost and help."""
-    candidate = parse_candidate(start.candidate)
+    candidate = parse_candidate(name)
     if isinstance(candidate, DenseBaseline):
         return RunResult(training_flops=FLOPS, fraction=1.0, validation_loss=1.0, test_loss=1.0)
     blocks = experts_of(plan.network_with(candidate))
     counts = np.array(blocks.schedule.counts, dtype=float)
     center = float((np.arange(len(counts)) * counts).sum() / counts.sum())
     k = getattr(blocks.router, "k", 2)
-    loss = center + 1 / k + 0.01 * (start.seed % 7)
+    loss = center + 1 / k + 0.01 * (seed % 7)
     points = range(1, POINTS + 1)
     return RunResult(
         training_flops=FLOPS,

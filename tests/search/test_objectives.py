@@ -46,8 +46,8 @@ def test_every_sampler_of_several_objectives(small_study: Path, sampler: str) ->
     assert len(told) >= len(done) - 15  # those of the last quarter need not be told
     results = {
         (result.validation_loss, result.utilization_entropy)
-        for blocks in process.progress.results.values()
-        for result in blocks.values()
+        for candidate in process.progress.results
+        for result in process.progress.results_of(candidate)
     }
     assert sum(tuple(trial.values) in results for trial in told) >= len(done) - 15
     assert len(study_of(process).best_trials) >= 1
@@ -89,10 +89,7 @@ def test_constraints_are_told_to_the_sampler_and_met_by_the_leaders(
     run_alone(process)
     progress = process.progress
     in_order = leaders(progress, process.plan.study.search)
-    met = [
-        next(iter(progress.results[name].values())).value("utilization_entropy") >= 0.5
-        for name in in_order
-    ]
+    met = [progress.results_of(name)[0].value("utilization_entropy") >= 0.5 for name in in_order]
     assert 0 < sum(met) < len(met)
     assert met == sorted(met, reverse=True)
     # Unconstrained, the best loss belongs to a schedule that misses the constraint.

@@ -49,7 +49,7 @@ def test_a_trial_per_candidate_whose_value_is_its_mean(small_study: Path) -> Non
     assert study.best_trial.user_attrs["candidate"] == means.idxmin()
     for trial in study.trials:
         of_candidate = runs[runs["candidate"] == trial.user_attrs["candidate"]]
-        assert trial.user_attrs["blocks"] == len(of_candidate)
+        assert trial.user_attrs["seeds"] == len(of_candidate)
         assert (
             "-".join(str(trial.params[f"experts_{i}"]) for i in range(1, 5))
             == (trial.user_attrs["candidate"])
@@ -92,7 +92,7 @@ def test_several_objectives_and_constraints(small_study: Path) -> None:
     assert all(trial.values[0] >= 0.5 for trial in study.best_trials)
 
 
-def test_a_constraint_is_met_where_most_blocks_meet_it(small_study: Path) -> None:
+def test_a_constraint_is_met_where_most_seeds_meet_it(small_study: Path) -> None:
     process = begin(
         small_study,
         ('"blend"', '"blend"\nconstraints = ["gradient_noise <= 6"]'),
@@ -200,7 +200,7 @@ def test_a_candidate_with_a_result_stays_complete_while_it_is_trained_again(
     assert start is not None
     trials = {t.user_attrs["candidate"]: t for t in study_of(process).trials}
     assert trials[start.candidate].state == TrialState.COMPLETE
-    assert trials[start.candidate].user_attrs["blocks"] == 1
+    assert trials[start.candidate].user_attrs["seeds"] == 1
 
 
 def test_a_pruned_trial_shows_its_curve(small_study: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_pruned_trial_shows_its_curve(small_study: Path) -> None:
     run_alone(process)
     pruned = study_of(process).get_trials(states=(TrialState.PRUNED,))
     assert pruned
-    curves = {run.start.candidate: run.result.curve for run in process.progress.runs}
+    curves = {run.start.candidate: run.results[0].curve for run in process.progress.runs}
     for trial in pruned:
         curve = curves[trial.user_attrs["candidate"]]
         assert list(trial.intermediate_values.values()) == [point.loss for point in curve]

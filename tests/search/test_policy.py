@@ -66,7 +66,7 @@ def test_a_search_ends_where_nothing_is_left(small_study: Path, sampler: str) ->
     assert sorted(names(done)) == sorted(
         (f"{first}-{7 - first}", block) for first in range(1, 7) for block in (0, 1)
     )
-    seeds = {block: {s.seed for s in done if s.block == block} for block in (0, 1)}
+    seeds = {block: {s.seeds for s in done if s.block == block} for block in (0, 1)}
     assert all(len(of_block) == 1 for of_block in seeds.values())
     assert seeds[0] != seeds[1]
     assert after(process).ask() is None
@@ -111,7 +111,7 @@ def test_a_dead_workers_run_is_tried_once_more_with_the_same_seed(small_study: P
     process.lose(first)
     second = process.start()
     assert second is not None
-    assert (second.candidate, second.seed, second.attempt) == (first.candidate, first.seed, 1)
+    assert (second.candidate, second.seeds, second.attempt) == (first.candidate, first.seeds, 1)
     process.lose(second)
     # It killed two workers: it is not tried again, and counts as done.
     third = process.start()
@@ -271,7 +271,7 @@ def test_a_preset_whose_worker_died_is_tried_again(small_study: Path) -> None:
     again = process.start()
     assert again is not None
     assert again.parameters is None
-    assert (again.key, again.seed) == (preset.key, preset.seed)
+    assert (again.key, again.seeds) == (preset.key, preset.seeds)
     process.finish(again, validation_loss=0.1)
     # Its loss leads, so it is trained on another block too, without parameters.
     rest = run_alone(process)
@@ -328,10 +328,22 @@ def test_whole_blocks_come_first(confirming: Process) -> None:
     assert confirming.state.search.runs == []
 
 
+def test_seeds_that_fill_no_block_take_one_more(small_study: Path) -> None:
+    small = (("depth = 4", "depth = 2"), ("experts = 12", "experts = 6"))
+    plan = plan_of(small_study, *small, ("seeds = 1", "seeds = 2"))
+    policy = ConfirmationPolicy(plan, confirmation_of(*CANDIDATES, seeds=3))
+    process = Process(MemoryLog(), plan, make_policy=lambda plan: policy)
+    done = run_alone(process)
+    assert names(done) == [(name, block) for block in range(2) for name in CANDIDATES]
+    assert {len(start.seeds) for start in done} == {2}
+    assert policy.fraction(process.progress) == 1
+
+
 def test_seeds_are_those_of_blocks_and_none_of_the_searchs(confirming: Process, plan: Plan) -> None:
     done = run_alone(confirming)
-    assert all(start.seed == plan.confirmation_seed(start.block) for start in done)
-    assert not {start.seed for start in done} & {plan.seed(block) for block in range(1000)}
+    assert all(start.seeds == plan.confirmation_seeds(start.block) for start in done)
+    of_search = {seed for block in range(1000) for seed in plan.seeds(block)}
+    assert not {seed for start in done for seed in start.seeds} & of_search
 
 
 def test_what_died_is_tried_again_and_what_diverged_is_not(confirming: Process) -> None:
@@ -342,7 +354,7 @@ def test_what_died_is_tried_again_and_what_diverged_is_not(confirming: Process) 
     confirming.finish(second, "diverged")
     again = confirming.start()
     assert again is not None
-    assert (again.key, again.seed) == (first.key, first.seed)
+    assert (again.key, again.seeds) == (first.key, first.seeds)
     third = confirming.start()
     assert third is not None
     assert third.candidate == "dense 9x2"

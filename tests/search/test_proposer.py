@@ -423,7 +423,8 @@ def test_a_run_has_one_trial_however_often_it_is_tried(small_study: Path, sample
     run_alone(process, most=1)
     trial = study_of(process).trials[before + attempts[0].passed_over]
     assert trial.params == attempts[0].parameters
-    assert trial.value == made_up(attempts[0], process.plan).validation_loss
+    (result,) = made_up(attempts[0], process.plan)
+    assert trial.value == result.validation_loss
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "qmc", "tpe"])
@@ -435,7 +436,7 @@ def test_with_another_sampler_a_study_goes_on(small_study: Path, sampler: str) -
     assert len(done + rest) == 40
     told = study_of(after).get_trials(states=(TrialState.COMPLETE,))
     trained = [
-        (start.parameters, made_up(start, after.plan).validation_loss)
+        (start.parameters, made_up(start, after.plan)[0].validation_loss)
         for start in done
         if start.seen is not None
     ]
@@ -474,7 +475,7 @@ def test_an_event_of_a_run_outside_the_family_is_passed_by(small_study: Path) ->
     plan = plan_of(small_study)
     log = MemoryLog()
     process = Process(log, plan)
-    outside = Start("search", "3-3-3-3", 0, 0, 0, "1", "a")
+    outside = Start("search", "3-3-3-3", 0, 0, (7,), "1", "a")
     log.append(started(outside))
     process.catch_up()
     proposer = Proposer(plan)

@@ -223,11 +223,11 @@ def test_more_is_needed_for_a_stricter_answer(mean: float, deviation: float, mar
 
 def results_of(losses: dict[str, list[float]]) -> pd.DataFrame:
     rows = [
-        {"candidate": candidate, "block": block, "loss": loss}
+        {"candidate": candidate, "seed": block, "loss": loss}
         for candidate, values in losses.items()
         for block, loss in enumerate(values)
     ]
-    return pd.DataFrame(rows).astype({"block": "Int64"})
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
 def known_results() -> pd.DataFrame:
@@ -318,7 +318,7 @@ def test_diverged_runs_cost_their_pair() -> None:
         (lambda r: r, "best", float("nan"), "margin is nan; give"),
         (lambda r: r, "unheard", 0.1, "reference 'unheard' has no results; choose one of best"),
         (lambda r: r.drop(columns="loss"), "best", 0.1, "no column 'loss'"),
-        (lambda r: pd.concat([r, r[:1]]), "best", 0.1, "best has two losses of block 0"),
+        (lambda r: pd.concat([r, r[:1]]), "best", 0.1, "best has two losses of seed 0"),
         (lambda r: r[r["candidate"] == "best"], "best", 0.1, "only best has results; train"),
     ],
 )

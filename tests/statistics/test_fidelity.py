@@ -16,7 +16,7 @@ RUNGS = (0.1, 0.3)
 
 
 def run_of(
-    candidate: str, block: int, losses: list[float], state: str = "complete"
+    candidate: str, seed: int, losses: list[float], state: str = "complete", run: int = 0
 ) -> dict[str, object]:
     """A row of `Study.training_runs`, of a run with these losses at 10 %, 30 %, 100 %."""
     curve = [
@@ -26,7 +26,9 @@ def run_of(
     complete = state == "complete"
     return {
         "candidate": candidate,
-        "block": block,
+        "run": run,
+        "block": seed // 2,
+        "seed": seed,
         "state": state,
         "fraction": curve[-1]["fraction"] if curve else float("nan"),
         "curve": curve or None,
@@ -35,16 +37,16 @@ def run_of(
     }
 
 
-def random_runs(generator: np.random.Generator, candidates: int, blocks: int) -> pd.DataFrame:
+def random_runs(generator: np.random.Generator, candidates: int, seeds: int) -> pd.DataFrame:
     quality = generator.normal(size=candidates)
     return pd.DataFrame(
         run_of(
             f"candidate {number}",
-            block,
+            seed,
             [3 + quality[number] + generator.normal(0, scale) for scale in (1.0, 0.5, 0.3)],
         )
         for number in range(candidates)
-        for block in range(blocks)
+        for seed in range(seeds)
     )
 
 
@@ -56,8 +58,8 @@ def tau_by_counting(first: list[float], second: list[float]) -> float:
     return float(sum(a * b for a, b in signs) / np.sqrt(untied[0] * untied[1]))
 
 
-def test_tau_is_that_of_means_over_blocks() -> None:
-    runs = random_runs(np.random.default_rng(0), candidates=9, blocks=3)
+def test_tau_is_that_of_means_over_seeds() -> None:
+    runs = random_runs(np.random.default_rng(0), candidates=9, seeds=3)
     table = rank_correlations(runs.sample(frac=1, random_state=1))
     assert table["fraction"].tolist() == list(RUNGS)
     assert table["candidates"].tolist() == [9, 9]
@@ -85,17 +87,17 @@ def test_ties_count_as_in_tau_b(losses: list[tuple[int, int]]) -> None:
         assert tau == pytest.approx(tau_by_counting(early, final))
 
 
-def test_what_noise_allows_is_known_from_two_blocks_of_the_same_candidates() -> None:
+def test_what_noise_allows_is_known_from_two_seeds_of_the_same_candidates() -> None:
     generator = np.random.default_rng(2)
-    runs = random_runs(generator, candidates=7, blocks=2)
-    once = random_runs(generator, candidates=4, blocks=1)
+    runs = random_runs(generator, candidates=7, seeds=2)
+    once = random_runs(generator, candidates=4, seeds=1)
     once["candidate"] = "once " + once["candidate"]
     table = rank_correlations(pd.concat([runs, once], ignore_index=True))
     assert table["candidates"].tolist() == [11, 11]
-    assert table["block_candidates"].tolist() == [7, 7]
-    first, second = (runs[runs["block"] == number] for number in (0, 1))
+    assert table["seed_candidates"].tolist() == [7, 7]
+    first, second = (runs[runs["seed"] == number] for number in (0, 1))
     final = tau_by_counting(first["validation_loss"].tolist(), second["validation_loss"].tolist())
-    assert table["block_tau"].tolist() == pytest.approx([final, final])
+    assert table["seed_tau"].tolist() == pytest.approx([final, final])
     for rung in (0, 1):
         both_ways = [
             tau_by_counting(
@@ -103,22 +105,22 @@ def test_what_noise_allows_is_known_from_two_blocks_of_the_same_candidates() -> 
             )
             for look, end in ((first, second), (second, first))
         ]
-        assert table["early_block_tau"][rung] == pytest.approx(np.mean(both_ways))
+        assert table["early_seed_tau"][rung] == pytest.approx(np.mean(both_ways))
 
 
 def test_too_few_candidates_show_nothing() -> None:
     generator = np.random.default_rng(3)
-    four = rank_correlations(random_runs(generator, candidates=4, blocks=2))
+    four = rank_correlations(random_runs(generator, candidates=4, seeds=2))
     assert four["tau"].notna().all()
-    unknown = ["tau_low", "tau_high", "early_block_tau", "block_tau", "block_low"]
+    unknown = ["tau_low", "tau_high", "early_seed_tau", "seed_tau", "seed_low"]
     assert four[unknown].isna().all(axis=None)
-    five = rank_correlations(random_runs(generator, candidates=5, blocks=2))
+    five = rank_correlations(random_runs(generator, candidates=5, seeds=2))
     assert five.notna().all(axis=None)
     assert rank_correlations(random_runs(generator, 1, 2))["tau"].isna().all()
 
 
 def test_only_complete_runs_with_a_curve_count() -> None:
-    runs = random_runs(np.random.default_rng(4), candidates=6, blocks=1)
+    runs = random_runs(np.random.default_rng(4), candidates=6, seeds=1)
     others = [
         run_of("pruned", 0, [1.0, 0.5], state="pruned"),
         run_of("running", 0, [], state="running"),
@@ -131,7 +133,7 @@ def test_only_complete_runs_with_a_curve_count() -> None:
 
 def test_evaluations_at_slightly_different_moments_are_one_rung() -> None:
     """Training to equal FLOPs, steps do not end at the same fractions."""
-    runs = random_runs(np.random.default_rng(5), candidates=6, blocks=1)
+    runs = random_runs(np.random.default_rng(5), candidates=6, seeds=1)
     expected = rank_correlations(runs)
     for number, curve in enumerate(runs["curve"]):
         curve[0]["fraction"] += 0.002 * number
@@ -168,11 +170,11 @@ def test_perfect_agreement_of_a_few_is_not_certainty() -> None:
 def test_compute_saved_by_hand() -> None:
     runs = pd.DataFrame(
         [
-            run_of("a", 0, [3.0, 2.0, 1.0]),
-            run_of("b", 0, [3.0, 2.0, 1.0]),
-            run_of("c", 0, [4.0], state="pruned"),
-            run_of("d", 0, [3.5, 3.0], state="pruned"),
-            run_of("e", 0, [], state="diverged"),
+            run_of("a", 0, [3.0, 2.0, 1.0], run=0),
+            run_of("b", 0, [3.0, 2.0, 1.0], run=1),
+            run_of("c", 0, [4.0], state="pruned", run=2),
+            run_of("d", 0, [3.5, 3.0], state="pruned", run=3),
+            run_of("e", 0, [], state="diverged", run=4),
         ]
     )
     savings = compute_saved(runs)
@@ -181,6 +183,10 @@ def test_compute_saved_by_hand() -> None:
     assert savings.pruned_in_full == pytest.approx(2000)
     assert savings.saved == pytest.approx(1600)
     assert savings.share == pytest.approx(0.4)
+    # Of blocks of two seeds each, the runs are as many, and the FLOPs are twice as many.
+    double = compute_saved(pd.concat([runs, runs.assign(seed=1)]))
+    assert (double.runs, double.pruned) == (4, 2)
+    assert (double.spent, double.saved) == (2 * savings.spent, 2 * savings.saved)
     nothing = compute_saved(runs[runs["state"] == "diverged"])
     assert (nothing.runs, nothing.spent, nothing.share) == (0, 0.0, 0.0)
 
@@ -189,6 +195,7 @@ def test_compute_saved_by_hand() -> None:
 def test_saved_and_spent_are_what_all_would_have_cost(fractions: list[float]) -> None:
     runs = pd.DataFrame(
         {
+            "run": range(1 + len(fractions)),
             "state": ["complete", *["pruned"] * len(fractions)],
             "fraction": [1.0, *fractions],
             "training_flops": [7.0, *(7.0 * fraction for fraction in fractions)],

@@ -22,7 +22,7 @@ def made_up_runs(
             "settings": candidate.partition(" ")[2],
             "pattern": "uniform" if candidate == "3-3" else "",
             "group": "uniform" if candidate == "3-3" else "searched",
-            "block": block,
+            "seed": block,
             "state": "complete",
             "validation_loss": loss,
             "flops_per_token": flops[candidate],
@@ -32,7 +32,7 @@ def made_up_runs(
         for block, loss in enumerate(values)
     ]
     unfinished = {**rows[0], "state": "running", "validation_loss": math.nan, "feasible": False}
-    return pd.DataFrame([*rows, unfinished]).assign(**columns).astype({"block": "Int64"})
+    return pd.DataFrame([*rows, unfinished]).assign(**columns).astype({"seed": "Int64"})
 
 
 def dominates(point: list[float], other: list[float], minimize: list[bool]) -> bool:
@@ -108,14 +108,14 @@ def test_a_row_a_candidate_the_front_first() -> None:
     assert table["settings"].tolist() == ["k=2", "", "", ""]
     assert table["pattern"].tolist() == ["", "uniform", "", ""]
     assert table["group"].tolist() == ["searched", "uniform", "searched", "searched"]
-    keys = ["candidate", "schedule", "settings", "pattern", "group", "blocks"]
+    keys = ["candidate", "schedule", "settings", "pattern", "group", "seeds"]
     assert table.columns[:6].tolist() == keys
-    assert table["blocks"].tolist() == [2, 3, 2, 2]
+    assert table["seeds"].tolist() == [2, 3, 2, 2]
     assert table["on_front"].tolist() == [True, True, True, False]
     assert table["maybe_on_front"].tolist() == [True, True, True, False]
     complete = RUNS[RUNS["state"] == "complete"]
     estimates = estimate_means(
-        complete["validation_loss"], complete["candidate"], complete["block"]
+        complete["validation_loss"], complete["candidate"], complete["seed"]
     ).loc[table["candidate"]]
     assert (table[["loss", "loss_low", "loss_high"]].to_numpy() == estimates.to_numpy()).all()
     assert table["loss"].tolist() == pytest.approx([1.01, 1.02, 1.21, 1.51], abs=0.01)
@@ -155,7 +155,7 @@ def test_a_candidate_that_is_dominated_by_less_than_noise_may_be_on_the_front() 
         runs = made_up_runs(losses, flops)
         complete = runs[runs["state"] == "complete"]
         posterior = fit_two_way(
-            complete["validation_loss"], complete["candidate"], complete["block"]
+            complete["validation_loss"], complete["candidate"], complete["seed"]
         )
         lead = posterior.means()["mean"].diff()["b"]
         table = make_pareto_table(runs, ["loss", "active_flops"]).set_index("candidate")
@@ -237,7 +237,7 @@ def test_the_front_is_among_those_that_may_be_on_it(
     assert table["on_front"].is_monotonic_decreasing
     for _, part in table.groupby("on_front"):
         assert part["loss"].is_monotonic_increasing
-    noise_is_known = table["blocks"].max() > 1
+    noise_is_known = table["seeds"].max() > 1
     if spread == 0 and noise_is_known:
         assert (table["maybe_on_front"] == table["on_front"]).all()
 

@@ -62,7 +62,7 @@ def what_was_asked(evidence: Evidence) -> Section:
     beside = [*(["hidden"] if search.also.hidden else []), *search.also.intervals()]
     if beside:
         sentences.append(f"Searched beside the schedule: {', '.join(beside)}.")
-    counts = evidence.runs["state"].value_counts()
+    counts = evidence.runs.drop_duplicates("run")["state"].value_counts()
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     return Section([*sentences, f"Training runs: {states or 'none yet'}."])
 
