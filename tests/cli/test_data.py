@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from dynamoe_search.data.token_file import open_token_file
+from dynamoe_search.study import Study
 from dynamoe_search.training.checkpoint import load_model, read_about
 from tests.cli.calls import error_of, output_of
 from tests.conftest import edit
@@ -37,8 +38,8 @@ def test_text_is_prepared_listed_and_trained_on(small_study: Path) -> None:
     assert "bits/byte" in output_of("run", small_study, "--data-dir", folder, "--workers", 1)
     board = pd.read_parquet(folder / "leaderboard.parquet")
     assert board["bits_per_byte"].between(0, 8).all()
-    for run in (0, 1):
-        path = folder / "models" / f"search-{run:05d}.safetensors"
+    for row in Study(folder).training_runs().itertuples():
+        path = folder / "models" / f"search-{row.run:05d}-{row.seed}.safetensors"
         model = load_model(path)
         assert read_about(path)["candidate"] == str(model.specification.blocks.schedule)
 

@@ -126,11 +126,11 @@ def test_runs_that_diverge_are_recorded_with_what_they_cost(small_study: Path) -
     assert study.run(workers=1, progress=False) == "finished"
     runs = study.training_runs()
     assert runs["state"].tolist() == ["diverged"] * 3
-    assert runs["message"].str.contains("validation loss is").all()
+    assert runs["message"].str.contains(r"validation loss of seed \d+ is").all()
     assert runs["validation_loss"].isna().all()
     with open_log(study.storage, create=False) as log:
-        ends = [event.content["result"] for _, event in log.read() if event.kind == "finished"]
-    assert all(end["training_flops"] > 0 for end in ends)
+        ends = [event.content["results"] for _, event in log.read() if event.kind == "finished"]
+    assert [result["training_flops"] > 0 for end in ends for result in end] == [True] * 3
     with pytest.raises(InvalidInput, match="no training run of this study is complete yet"):
         study.leaderboard()
 
@@ -336,7 +336,7 @@ def test_other_data_are_refused(small_study: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=message):
         Worker(job, new_worker())
     # What needs no data can be read.
-    assert there.leaderboard()["blocks"].tolist() == [1]
+    assert there.leaderboard()["seeds"].tolist() == [1]
     assert here.network(run=0).run == 0
 
 

@@ -110,7 +110,8 @@ def essence(study: Study) -> list[tuple[str, str | None, dict[str, Any]]]:
             content = copy.deepcopy(event.content)
             for name in ("worker", "session"):
                 content.pop(name, None)
-            content.get("result", {}).pop("seconds", None)
+            for result in content.get("results", []):
+                result.pop("seconds", None)
             events.append((event.kind, event.key, content))
     return events
 
