@@ -45,8 +45,9 @@ def confirm(
     until: Annotated[
         Until | None,
         typer.Option(
-            help="decided: look at the results after every 4 seeds, and train a candidate no further"
-            " when it is shown to be better, worse or equivalent; error rates hold over all looks."
+            help="decided: look at the results after every 4 seeds, and train a candidate no"
+            " further when it is shown to be better, worse or equivalent; error rates hold"
+            " over all looks."
             " seeds: a fixed number. The first run fixes it; seeds without it."
         ),
     ] = None,
@@ -54,8 +55,8 @@ def confirm(
         int | None,
         typer.Option(
             min=2,
-            help="With --until decided, the most fresh seeds; 64 without it. You can raise it at any"
-            " time.",
+            help="With --until decided, the most fresh seeds; 64 without it. It can be raised at"
+            " any time.",
         ),
     ] = None,
     margin: Annotated[

@@ -82,8 +82,8 @@ def _difference(row: Any, reference: str, margin: float) -> str:
     decided = "decided with " if _is_sequential(row) else ""
     return (
         f"{better} is better than {worse} by {sign * row.difference:.4f} nats (95 % {low:.4f} to"
-        f" {high:.4f}; {decided}{counted(row.seeds, 'seed')}, p {p_value(row.p_difference_holm)} after"
-        f" Holm{small})."
+        f" {high:.4f}; {decided}{counted(row.seeds, 'seed')}, p {p_value(row.p_difference_holm)}"
+        f" after Holm{small})."
     )
 
 
@@ -155,8 +155,8 @@ def _error_rates(table: pd.DataFrame, looks: int) -> str:
         return (
             f"Over all looks, and where noise is about symmetric, at most {percent} of such"
             f" confirmations claim any difference that is not there, and at most {percent} any"
-            f" equivalence that is not (group sequential t tests, Holm, comparisons: {comparisons});"
-            " each interval is of one difference alone, and holds although it stopped when decided."
+            f" equivalence that is not (group-sequential t tests, Holm, comparisons:"
+            f" {comparisons}); each interval is of one difference alone, and holds at every look."
         )
     if looks > 1:
         return (
