@@ -37,6 +37,7 @@ from dynamoe_search.statistics.group_sequential import (
 Findings = dict[str, NDArray[np.float64]]
 """What a look finds, by comparison: these columns."""
 COLUMNS = ("p_difference", "p_equivalence", "low", "high")
+_NOTHING: Findings = dict.fromkeys(COLUMNS, np.array(np.nan))
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def stop_when_decided(
     Parameters
     ----------
     look_at : callable
-        Given a number of seeds and which comparisons are open, what that look finds about all
-        comparisons; None where the results of an open one are not all there yet.
+        Given a number of seeds and which comparisons are open, what that look finds about these
+        (anything about the others); None where the results of an open one are not all there yet.
     looks : sequence of int
         The numbers of seeds, rising.
     shape : tuple of int
@@ -196,7 +197,10 @@ def compare_until_decided(
     def look_at(look: int, is_open: NDArray[np.bool_]) -> Findings | None:
         if (reached[is_open] < look).any():
             return None
-        found = [_find(values[:look], margin, looks) for values in differences]
+        found = [
+            _find(values[:look], margin, looks) if goes_on else _NOTHING
+            for values, goes_on in zip(differences, is_open, strict=True)
+        ]
         return {name: np.array([one[name] for one in found]) for name in COLUMNS}
 
     found, seeds = stop_when_decided(look_at, looks.until_most, (len(candidates),))
@@ -223,7 +227,7 @@ def _find(differences: NDArray[np.float64], margin: float, looks: Looks) -> Find
     """What a look finds about one comparison, of which pairs may be missing."""
     counts = _counts(differences, looks)
     if not counts:
-        return dict.fromkeys(COLUMNS, np.array(np.nan))
+        return _NOTHING
     return find(differences[np.isfinite(differences)], margin, counts, looks.planned)
 
 
