@@ -103,7 +103,7 @@ def _undecided(table: pd.DataFrame, reference: str) -> list[str]:
     names = "; ".join(f"{_named(row)}, {_wanted(row)}" for row in undecided.itertuples())
     if _is_sequential(table):
         return [
-            f"Open against {reference}: {names}. So many would decide with a chance of about"
+            f"Open against {reference}: {names}. That many would decide with a chance of about"
             f" {100 * POWER:.0f} %, if the true difference and deviation were those observed:"
             " raise --most-seeds, which keeps the error rates."
         ]

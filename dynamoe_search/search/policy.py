@@ -4,7 +4,7 @@ A search goes in this order: it tries lost runs again; it trains each named patt
 each preset that the study lists once, whether or not the family reaches it; the sampler explores;
 and the last quarter of the study trains the leaders on further blocks, best first, so that the
 winner is not only the luckiest seed. A confirmation trains every contender on the same fresh
-blocks, one block after another, until it has so many, or until its comparison is decided.
+blocks, one block after another, up to a fixed number, or until its comparison is decided.
 """
 
 from __future__ import annotations

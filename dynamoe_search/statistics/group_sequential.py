@@ -63,7 +63,7 @@ def sequential_p_value(statistic: ArrayLike, looks: tuple[int, ...], planned: in
     statistic : array_like of float
         Mean over standard error; NaN gives NaN.
     looks : tuple of int
-        The number of values at each look so far, rising, from 2.
+        The number of values at each look so far, in order, from 2.
     planned : int
         The number of values that was planned before the first look.
 

@@ -74,7 +74,7 @@ def find(differences: ArrayLike, margin: float, looks: tuple[int, ...], planned:
     margin : float
         Of equivalence, above 0.
     looks : tuple of int
-        The number of pairs at each look so far, rising, from 2; the last one is n.
+        The number of pairs at each look so far, in order, from 2; the last one is n.
     planned : int
         See `Looks`.
 
@@ -117,7 +117,7 @@ def stop_when_decided(
         Given a number of seeds and which comparisons are open, what that look finds about these
         (anything about the others); None where the results of an open one are not all there yet.
     looks : sequence of int
-        The numbers of seeds, rising.
+        The numbers of seeds, in order.
     shape : tuple of int
         Of a finding: (comparisons,), after any number of axes for repetitions.
 
@@ -161,7 +161,7 @@ def compare_until_decided(
     reference : str
         The candidate to compare the others with.
     candidates : sequence of str
-        All others, also those without results: the error rates are those of so many comparisons.
+        All others, also those without results: the error rates are those of all these comparisons.
     margin : float
         The largest difference of losses that does not matter, above 0.
     looks : Looks
