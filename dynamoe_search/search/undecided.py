@@ -62,5 +62,5 @@ def _expected_seeds(row: Any, looks: Looks) -> int:
     """Of an open comparison: a whole number of looks, at least one more, if there is one."""
     if row.looked_at == 0 or pd.isna(row.seeds_to_decide):
         return looks.most
-    wanted = max(int(row.seeds_to_decide), row.looked_at + 1)
+    wanted = max(int(row.seeds_to_decide), int(row.looked_at) + 1)
     return min(-(-wanted // looks.every) * looks.every, looks.most)
