@@ -4,10 +4,11 @@ As in `dynamoe_search.statistics.comparison`, with p values that are valid at ev
 tests with the boundaries of `dynamoe_search.statistics.group_sequential`. The first look at which
 Holm's correction over all comparisons decides one ends it; what it had found stays, and its p
 values go on to count in the correction for the others. Whatever was decided then stays decided,
-since Holm's rejections only become more (Maurer and Bretz 2013). So, over all comparisons and all
-looks, a difference or an equivalence that is not there is claimed with a probability of at most
-5 % each. The intervals are repeated confidence intervals (Jennison and Turnbull 2000, chapter 9):
-with 95 % that of a comparison holds the true difference at every look, and so where it stopped.
+since its p values stay and Holm's levels only rise (Maurer and Bretz 2013). So, over all
+comparisons and all looks, a difference or an equivalence that is not there is claimed with a
+probability of at most 5 % each. The intervals are repeated confidence intervals (Jennison and
+Turnbull 2000, chapter 9): with 95 % that of a comparison holds the true difference at every look,
+and so where it stopped.
 """
 
 from __future__ import annotations
@@ -187,10 +188,8 @@ def compare_until_decided(
     ended = results.assign(loss=results["loss"].astype(float).fillna(np.inf))
     losses = ended.pivot(index="place", columns="candidate", values="loss")
     losses = losses.reindex(index=range(looks.most), columns=[reference, *candidates])
-    in_order = (
-        losses.notna().cumprod().sum()
-    )  # how many seeds have ended, up to the first that has not
-    reached = np.minimum(in_order[list(candidates)], in_order[reference]).to_numpy()
+    in_turn = losses.notna().cumprod().sum()  # the seeds up to the first that has not ended
+    reached = np.minimum(in_turn[list(candidates)], in_turn[reference]).to_numpy()
     losses = losses.replace([np.inf, -np.inf], np.nan)
     differences = losses[list(candidates)].sub(losses[reference], axis=0).to_numpy().T
 
