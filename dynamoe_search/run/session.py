@@ -22,7 +22,7 @@ from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
 from dynamoe_search.log.table import runs_table
 from dynamoe_search.models import Model
-from dynamoe_search.plan.confirmation import Confirmation, loss_alone, plan_confirmation
+from dynamoe_search.plan.confirmation import Confirmation, Until, loss_alone, plan_confirmation
 from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.local import run_locally
@@ -121,6 +121,8 @@ def run_confirmation(
     session: Session,
     seeds: int | None,
     margin: float | None,
+    until: Until | None,
+    most_seeds: int | None,
     on_start: Callable[[Plan, Confirmation], None],
 ) -> Ending:
     """Begin a confirmation, or go on with it; see `Study.confirm`."""
@@ -130,7 +132,14 @@ def run_confirmation(
         plan = make_plan(loss_alone(study_file), data)
         in_order = _in_order(state.search, study_file)
         confirmation = plan_confirmation(
-            state.confirmation, plan, in_order, _mean_active(state.search), seeds, margin
+            state.confirmation,
+            plan,
+            in_order,
+            _mean_active(state.search),
+            seeds,
+            margin,
+            until,
+            most_seeds,
         )
         if confirmation != state.confirmation:
             log.append(Event("confirmation", confirmation.dump()))
