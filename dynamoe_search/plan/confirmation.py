@@ -24,8 +24,6 @@ MOST_SEEDS = 64
 """As `SEEDS`, of a confirmation until all is decided."""
 _SEEDS_BETWEEN_LOOKS = 4
 _MOST_PLANNED = 1000  # the boundaries are computed look by look
-MARGIN = 0.01
-"""In nats: one percent of the probability that is given to the right answer."""
 DENSE = {"active": "dense, active parameters", "total": "dense, total parameters"}
 """The dense baselines: networks of as many active, or total, parameters as uniform."""
 
@@ -143,7 +141,7 @@ def plan_confirmation(
     seeds : int, optional
         At least 2; 8 where it is None.
     margin : float, optional
-        0.01 where it is None.
+        That of the study file where it is None.
     until : {"seeds", "decided"}, optional
         As it was fixed before, or else "seeds", where it is None.
     most_seeds : int, optional
@@ -237,7 +235,7 @@ def _choose(
         raise InvalidInput(
             "no training run of this study is complete yet; finish it with: dynamoe-search run"
         )
-    margin = MARGIN if margin is None else margin
+    margin = plan.study.search.margin if margin is None else margin
     if not 0 < margin < math.inf:
         raise InvalidInput(f"--margin is {margin:g}; give the loss that does not matter, above 0")
     contenders = {candidate: Contender(candidate) for candidate in leaders[:FINALISTS]}
