@@ -80,6 +80,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     "epochs / 4, rate x 4, decay 1, average 0.3": {
         **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 1.0, "average": 0.3}
     },
+    "epochs / 4, rate x 6, decay 0.3": {
+        **{"epochs": 1 / 4, "learning_rate": 6.0, "weight_decay": 0.3}
+    },
+    "epochs / 4, rate x 8, decay 1": {
+        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0}
+    },
+    "epochs / 4, rate x 6": {"epochs": 1 / 4, "learning_rate": 6.0},
+    "epochs / 4, rate x 6, batch / 2": {"epochs": 1 / 4, "learning_rate": 6.0, "batch": 0.5},
+    "epochs / 5, rate x 8": {"epochs": 1 / 5, "learning_rate": 8.0},
     "decay 1": {"weight_decay": 1.0},
     "no warm-up, decay 0.3": {"warmup": 0.0, "weight_decay": 0.3},
     "batch x 2, rate x 4": {"batch": 2.0, "learning_rate": 4.0},

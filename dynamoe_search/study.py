@@ -15,8 +15,8 @@ from dynamoe_search.files import replacing
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log, storage_of, the_only_study
-from dynamoe_search.log.table import confirmation_table, runs_table
-from dynamoe_search.plan.confirmation import Confirmation, loss_alone
+from dynamoe_search.log.table import confirmation_table, decided_table, runs_table
+from dynamoe_search.plan.confirmation import Confirmation, Until, loss_alone
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import FILE_NAME, read_study_file, study_path, write_study_file
 from dynamoe_search.plan.study_file import StudyFile
@@ -296,7 +296,8 @@ class Study:
         -------
         DataFrame
             A row per candidate but the reference, as `dynamoe_search.compare_with_reference` gives
-            it, with ``name`` and ``group``.
+            it, with ``name`` and ``group``; of a confirmation until all is decided as
+            `dynamoe_search.statistics.compare_until_decided` gives it.
         Confirmation
 
         Raises
@@ -311,6 +312,8 @@ class Study:
                 f"{self.storage} has no confirmation yet; begin with: dynamoe-search confirm"
                 f" {self.path or 'STUDY'}"
             )
+        if confirmation.until == "decided":
+            return decided_table(self._state.stages["confirmation"], confirmation), confirmation
         return confirmation_table(runs, confirmation), confirmation
 
     def network(
@@ -455,6 +458,8 @@ class Study:
         workers: int | None = None,
         device: str = "cpu",
         *,
+        until: Until | None = None,
+        most_seeds: int | None = None,
         resources: Resources | None = None,
         progress: bool | Callable[[Snapshot], None] = True,
         on_start: Callable[[Plan, Confirmation], None] = lambda plan, confirmation: None,
@@ -476,6 +481,13 @@ class Study:
             one percent in the probability given to the right answer. The first call fixes it.
         workers, device, resources, progress
             As for `run`.
+        until : {"seeds", "decided"}, optional
+            With "decided" the results are looked at again and again, and a candidate that is shown
+            to be better, worse or equivalent is trained no further; error rates hold over all
+            looks. The first call fixes it: "seeds" where it is None.
+        most_seeds : int, optional
+            Of a confirmation until all is decided, in place of `seeds`: 64 where it is None. It can
+            be raised at any time.
         on_start : callable
             Called with the plan and what is confirmed before the first run.
         """
@@ -483,7 +495,7 @@ class Study:
 
         self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
-            return run_confirmation(session, seeds, margin, on_start)
+            return run_confirmation(session, seeds, margin, until, most_seeds, on_start)
 
     def work(
         self,

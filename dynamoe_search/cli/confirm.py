@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,10 +30,34 @@ if TYPE_CHECKING:
     from dynamoe_search.plan.plan import Plan
 
 
+class Until(StrEnum):
+    """How a confirmation ends."""
+
+    seeds = "seeds"
+    decided = "decided"
+
+
 def confirm(
     study: StudyArgument,
     seeds: Annotated[
         int | None, typer.Option(min=2, help="Fresh seeds of each candidate; 8 without it.")
+    ] = None,
+    until: Annotated[
+        Until | None,
+        typer.Option(
+            help="decided: look at the results after every 4 seeds, and train a candidate no"
+            " further when it is shown to be better, worse or equivalent; error rates hold"
+            " over all looks."
+            " seeds: a fixed number. The first run fixes it; seeds without it."
+        ),
+    ] = None,
+    most_seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="With --until decided, the most fresh seeds; 64 without it. It can be raised at"
+            " any time.",
+        ),
     ] = None,
     margin: Annotated[
         float | None,
@@ -58,7 +83,10 @@ def confirm(
     the margin. Interrupt it at any moment; the same command goes on. It writes confirmation.csv and
     confirmation.parquet beside the study file.
 
-    Example: `dynamoe-search confirm studies/digits --plot confirmation.png`
+    With --until decided most candidates take far fewer seeds, as clear differences are decided at
+    once; those that are close take more.
+
+    Example: `dynamoe-search confirm studies/digits --until decided --plot confirmation.png`
     """
     from dynamoe_search.report.confirmation import (
         confirmation_sentences,
@@ -72,6 +100,8 @@ def confirm(
     ending = opened.confirm(
         seeds,
         margin,
+        until=None if until is None else until.value,
+        most_seeds=most_seeds,
         resources=Resources(workers, device, grace),
         on_start=_say_what_is_confirmed,
     )
@@ -93,8 +123,12 @@ def confirm(
 
 
 def _say_what_is_confirmed(plan: Plan, confirmation: Confirmation) -> None:
+    looks = confirmation.looks
+    seeds = f"{confirmation.seeds[-1]} fresh seeds"
+    if looks is not None:
+        seeds = f"up to {seeds}, each until a look (after every {looks.every}) decides it"
     say(
-        f"{len(confirmation.contenders)} candidates from {confirmation.seeds[-1]} fresh seeds,"
+        f"{len(confirmation.contenders)} candidates from {seeds},"
         f" measured on the test split of {plan.study.data.name}; each is compared with"
         f" {confirmation.title}, the search's best.\nA difference within"
         f" {confirmation.margin:g} nats does not matter."

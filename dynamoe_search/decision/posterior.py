@@ -83,6 +83,11 @@ class Posterior:
             np.where(allowed if allowed.any() else self.is_tried, self.expected, np.inf).argmin()
         )
 
+    def tried_in_order(self) -> list[str]:
+        """The tried candidates by their expected losses, best first; feasible ones before others."""
+        order = np.lexsort((self.expected, ~self.is_feasible))
+        return [str(one) for one in self.candidates[order[self.is_tried[order]]]]
+
     def regret(self, candidate: str | None = None) -> Floats:
         """Draws of how much worse a candidate is than the best of all feasible ones; shape (D,).
 

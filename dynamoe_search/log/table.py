@@ -10,12 +10,14 @@ import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.runs import WITH_RESULTS, Run, RunResult, Start, are_feasible
+from dynamoe_search.log.state import Progress
 from dynamoe_search.measure.quantities import MEASURED
 from dynamoe_search.plan.candidate import Candidate, parse_candidate, with_settings
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import baseline_schedules, groups_of, names_of
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.statistics.comparison import compare_with_reference
+from dynamoe_search.statistics.sequential import compare_until_decided
 
 _RESULTS = (
     *("validation_loss", "validation_accuracy", "validation_perplexity"),
@@ -125,6 +127,60 @@ def confirmation_table(runs: pd.DataFrame, confirmation: Confirmation) -> pd.Dat
             " be trained; go on with: dynamoe-search confirm"
         )
     table = compare_with_reference(results, confirmation.reference, confirmation.margin)
+    return _with_names(table, confirmation)
+
+
+def decided_table(progress: Progress, confirmation: Confirmation) -> pd.DataFrame:
+    """The contenders of a confirmation that ends when all is decided, against its reference.
+
+    It follows from the results in the order of their blocks, and not from the order in which they
+    came in.
+
+    Parameters
+    ----------
+    progress : Progress
+        Of the confirmation.
+    confirmation : Confirmation
+        Its `looks` are not None.
+
+    Returns
+    -------
+    DataFrame
+        As `dynamoe_search.statistics.compare_until_decided` gives it, with ``name`` and ``group``.
+
+    Raises
+    ------
+    InvalidInput
+        Where the reference is the only candidate.
+    """
+    assert confirmation.looks is not None
+    others = [name for name in confirmation.names if name != confirmation.reference]
+    if not others:
+        raise InvalidInput(f"only {confirmation.title} is confirmed: there is nothing to compare")
+    table = compare_until_decided(
+        _ended_losses(progress, confirmation.seeds_per_block),
+        confirmation.reference,
+        others,
+        confirmation.margin,
+        confirmation.looks,
+    )
+    return _with_names(table, confirmation)
+
+
+def _ended_losses(progress: Progress, seeds_per_block: int) -> pd.DataFrame:
+    """The test loss of each seed whose run has ended; NaN where it has no result."""
+    rows = []
+    for candidate, block in progress.done:
+        missing = (RunResult(),) * seeds_per_block
+        results = progress.results.get(candidate, {}).get(block, missing)
+        rows += [
+            (candidate, block * seeds_per_block + place, result.value("test_loss"))
+            for place, result in enumerate(results)
+        ]
+    return pd.DataFrame(rows, columns=["candidate", "place", "loss"])
+
+
+def _with_names(table: pd.DataFrame, confirmation: Confirmation) -> pd.DataFrame:
     groups = {one.candidate: one.group for one in confirmation.contenders}
     table.insert(1, "name", table["candidate"].map(confirmation.names))
     table.insert(2, "group", table["candidate"].map(groups))

@@ -199,18 +199,14 @@ class SearchSection(_Section):
     minutes: float | None = Field(None, gt=0, description="the time in which runs were under way")
     training_flops: float | None = Field(None, gt=0, description="FLOPs of all runs together")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        alone = list(given.get("objectives", ["loss"])) == ["loss"]
-        filled = dict(given)
-        if not alone or given.get("pruner", "none") != "none":
-            filled.setdefault("sampler", "tpe")
-        if filled.get("sampler", "posterior") != "posterior":
-            filled.setdefault("blocks", 3)
-        return filled
+    @model_validator(mode="after")
+    def _choose_what_is_not_given(self) -> SearchSection:
+        given = self.model_fields_set
+        if "sampler" not in given and (self.objectives != ("loss",) or self.pruner != "none"):
+            object.__setattr__(self, "sampler", "tpe")
+        if "blocks" not in given and self.sampler != "posterior":
+            object.__setattr__(self, "blocks", 3)
+        return self
 
     @model_validator(mode="after")
     def _objectives_fit(self) -> SearchSection:

@@ -1,6 +1,7 @@
 """What a confirmation has found: in sentences, as a table, and as a plot.
 
-All take the ``table`` of `Study.confirmation`, or of `dynamoe_search.compare_with_reference`; the
+All take the ``table`` of `Study.confirmation`, or of `dynamoe_search.compare_with_reference`, or of
+`dynamoe_search.statistics.compare_until_decided`, which has the column ``is_open``; the
 ``reference`` as it is to be called; and the ``margin`` of equivalence in nats that the table was
 made with. Candidates are shown with their ``name`` where the table has that column.
 """
@@ -38,7 +39,8 @@ def confirmation_sentences(
     table, reference, margin
         See the module.
     looks : int
-        How many numbers of seeds the results were looked at with; above 1, the number was raised.
+        How many numbers of seeds the results were looked at with; above 1, the number was raised,
+        which does no harm where it is the most seeds until all is decided.
 
     Examples
     --------
@@ -65,10 +67,10 @@ def confirmation_sentences(
         largest = p_value(equivalent["p_equivalence_holm"].max())
         sentences.append(
             f"Equivalent to {reference} within ±{margin:.4f} nats (largest p {largest} after Holm):"
-            f" {'; '.join(map(_named, equivalent.itertuples()))}."
+            f" {'; '.join(map(_equivalent, equivalent.itertuples()))}."
         )
     sentences += _undecided(table, reference) + _missing(table)
-    return [*sentences, _error_rates(len(table), looks)]
+    return [*sentences, _error_rates(table, looks)]
 
 
 def _difference(row: Any, reference: str, margin: float) -> str:
@@ -77,11 +79,21 @@ def _difference(row: Any, reference: str, margin: float) -> str:
         better, worse, sign = worse, better, -1
     low, high = sorted((sign * row.low, sign * row.high))
     small = f"; less than the margin of {margin:.4f}" if row.within_margin else ""
+    decided = "decided with " if _is_sequential(row) else ""
     return (
         f"{better} is better than {worse} by {sign * row.difference:.4f} nats (95 % {low:.4f} to"
-        f" {high:.4f}; {counted(row.seeds, 'seed')}, p {p_value(row.p_difference_holm)} after"
-        f" Holm{small})."
+        f" {high:.4f}; {decided}{counted(row.seeds, 'seed')}, p {p_value(row.p_difference_holm)}"
+        f" after Holm{small})."
     )
+
+
+def _equivalent(row: Any) -> str:
+    return _named(row) + (f", {counted(row.seeds, 'seed')}" if _is_sequential(row) else "")
+
+
+def _is_sequential(row: Any) -> bool:
+    """Whether a row, or a table, is of comparisons that each go on until they are decided."""
+    return hasattr(row, "is_open")
 
 
 def _undecided(table: pd.DataFrame, reference: str) -> list[str]:
@@ -89,6 +101,12 @@ def _undecided(table: pd.DataFrame, reference: str) -> list[str]:
     if undecided.empty:
         return []
     names = "; ".join(f"{_named(row)}, {_wanted(row)}" for row in undecided.itertuples())
+    if _is_sequential(table):
+        return [
+            f"Open against {reference}: {names}. That many would decide with a chance of about"
+            f" {100 * POWER:.0f} %, if the true difference and deviation were those observed:"
+            " raise --most-seeds, which keeps the error rates."
+        ]
     sentence = f"Undecided against {reference}: {names}."
     if (undecided["seeds"] >= 2).any():
         sentence += (
@@ -99,12 +117,23 @@ def _undecided(table: pd.DataFrame, reference: str) -> list[str]:
 
 
 def _wanted(row: Any) -> str:
-    """How many seeds would decide."""
+    """How many seeds would decide; how many more, where those so far count in full."""
+    if _is_sequential(row):
+        return _further(row)
     if row.seeds < 2:
         return "fewer than 2 pairs"
     if pd.isna(row.seeds_to_decide):
         return f"over {MOST_SEEDS:,} seeds"
     return counted(row.seeds_to_decide, "seed")
+
+
+def _further(row: Any) -> str:
+    if row.looked_at == 0:
+        return "no look yet"
+    so_far = f"{counted(row.seeds, 'seed')} so far"
+    if row.seeds < 2 or pd.isna(row.seeds_to_decide):
+        return f"{so_far}, thousands more" if row.seeds >= 2 else f"{so_far}, too few pairs"
+    return f"{so_far}, about {row.seeds_to_decide - row.seeds:,} more"
 
 
 def _missing(table: pd.DataFrame) -> list[str]:
@@ -120,8 +149,15 @@ def _missing(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _error_rates(comparisons: int, looks: int) -> str:
-    percent = f"{100 * ERROR_RATE:.0f} %"
+def _error_rates(table: pd.DataFrame, looks: int) -> str:
+    percent, comparisons = f"{100 * ERROR_RATE:.0f} %", len(table)
+    if _is_sequential(table):
+        return (
+            f"Over all looks, and where noise is about symmetric, at most {percent} of such"
+            f" confirmations claim any difference that is not there, and at most {percent} any"
+            f" equivalence that is not (group-sequential t tests, Holm, comparisons:"
+            f" {comparisons}); each interval is of one difference alone, and holds at every look."
+        )
     if looks > 1:
         return (
             f"The number of seeds was raised after a look at the results ({looks} looks): error"
@@ -149,17 +185,19 @@ def confirmation_table(table: pd.DataFrame, reference: str, margin: float) -> Ta
     for row in table.itertuples():
         verdict = row.verdict
         if verdict == "undecided":
-            verdict += f": {_wanted(row)}"
+            verdict = f"{'open' if _is_sequential(row) else verdict}: {_wanted(row)}"
         elif verdict != "equivalent" and row.within_margin:
             verdict += " ≈"
         ends = f"{number(row.low, '+.4f')} {number(row.high, '+.4f')}"
         p = p_value(row.p_difference_holm).removeprefix("= ")
         cells = (number(row.mean, ".4f"), ends, p, str(row.seeds))
         rows.append((_named(row), number(row.difference, "+.4f"), verdict, *cells))
+    sequential = _is_sequential(table)
+    waiting, up_to = ("open", ", up to the look that decided") if sequential else ("undecided", "")
     caption = (
         "loss on the test split, and its difference to the reference with the 95 % interval, in"
-        f" nats; ≈: less than the margin of {margin:.4f}; undecided: the seeds that would decide;"
-        " p: of no difference, after Holm; pairs: seeds that both have"
+        f" nats; ≈: less than the margin of {margin:.4f}; {waiting}: the seeds that would decide;"
+        f" p: of no difference, after Holm; pairs: seeds that both have{up_to}"
     )
     columns = [Column("candidate", is_name=True), *numbers("difference"), *texts("verdict")]
     return Table([*columns, *numbers("loss", "95 %", "p", "pairs")], rows, "", caption, {0})

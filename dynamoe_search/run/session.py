@@ -22,7 +22,7 @@ from dynamoe_search.log.state import Progress, State, catch_up
 from dynamoe_search.log.storage import LOG_ERRORS, Storage, open_log, reason_of
 from dynamoe_search.log.table import runs_table
 from dynamoe_search.models import Model
-from dynamoe_search.plan.confirmation import Confirmation, loss_alone, plan_confirmation
+from dynamoe_search.plan.confirmation import Confirmation, Until, loss_alone, plan_confirmation
 from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.local import run_locally
@@ -30,6 +30,7 @@ from dynamoe_search.run.networks import TrainedNetwork, find_run, trained_networ
 from dynamoe_search.run.progress import Overview, Snapshot
 from dynamoe_search.run.ray import RayCluster, run_on_ray
 from dynamoe_search.run.worker import Job, check_data, load_study_data
+from dynamoe_search.search.chooser import Chooser
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy
 from dynamoe_search.training.settings import CurvePoint
 
@@ -121,6 +122,8 @@ def run_confirmation(
     session: Session,
     seeds: int | None,
     margin: float | None,
+    until: Until | None,
+    most_seeds: int | None,
     on_start: Callable[[Plan, Confirmation], None],
 ) -> Ending:
     """Begin a confirmation, or go on with it; see `Study.confirm`."""
@@ -128,9 +131,16 @@ def run_confirmation(
         state, study_file, data = _read(session, log)
         state.refuse_damage(session.storage)
         plan = make_plan(loss_alone(study_file), data)
-        in_order = _in_order(state.search, study_file)
+        in_order = _in_order(state.search, make_plan(study_file, data))
         confirmation = plan_confirmation(
-            state.confirmation, plan, in_order, _mean_active(state.search), seeds, margin
+            state.confirmation,
+            plan,
+            in_order,
+            _mean_active(state.search),
+            seeds,
+            margin,
+            until,
+            most_seeds,
         )
         if confirmation != state.confirmation:
             log.append(Event("confirmation", confirmation.dump()))
@@ -166,14 +176,14 @@ def network_of_study(
     check_device(device)
     with open_log(session.storage, create=False) as log:
         state, study_file, data = _read(session, log, device)
-    leading = _in_order(state.search, study_file)
+    plan = make_plan(study_file, data)
+    leading = _in_order(state.search, plan)
     found = find_run(state.search, leading[0] if leading else None, run, candidate)
     if seed is None:
         seed = found.start.seeds[0]
     elif seed not in found.start.seeds:
         seeds = ", ".join(map(str, found.start.seeds))
         raise InvalidInput(f"run {found.number} has no seed {seed}; it has {seeds}")
-    plan = make_plan(study_file, data)
     return trained_network(found, seed, plan, data, session.folder, device, on_start, on_evaluation)
 
 
@@ -247,8 +257,14 @@ def _end_of(overview: Overview) -> Ending | None:
     return "finished" if overview.is_over() else None
 
 
-def _in_order(progress: Progress, study_file: StudyFile) -> list[str]:
-    """The candidates that have results, best first, as the leaderboard has them."""
+def _in_order(progress: Progress, plan: Plan) -> list[str]:
+    """The candidates that have results, best first: as the decision has them."""
+    study_file = plan.study
+    posterior = None
+    if study_file.search.objectives == ("loss",):
+        posterior = Chooser(plan).posterior(progress)
+    if posterior is not None:
+        return posterior.tried_in_order()
     runs = runs_table(progress.runs, study_file)
     if not (runs["state"] == "complete").any():
         return []

@@ -5,7 +5,7 @@ each preset that the study lists once, whether or not the family reaches it. The
 all candidates chooses, until the study is decided or at its limits. A sampler of Optuna explores
 instead; then the last quarter of the study trains the leaders on further blocks, best first, so
 that the winner is not only the luckiest seed. A confirmation trains every contender on the same
-fresh blocks, one block after another.
+fresh blocks, one block after another, up to a fixed number, or until its comparison is decided.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
 from dynamoe_search.search.chooser import Chooser
 from dynamoe_search.search.proposer import Proposer, needs_run
 from dynamoe_search.search.space import encode
+from dynamoe_search.search.undecided import BlocksToTrain, blocks_to_train
 from dynamoe_search.statistics.pareto import OBJECTIVES, pareto_front
 
 FINAL_SHARE = 0.25
@@ -206,9 +206,10 @@ class ConfirmationPolicy:
     stage: Stage = "confirmation"
 
     def __init__(self, plan: Plan, confirmation: Confirmation) -> None:
-        self.plan = plan
+        self.plan, self.confirmation = plan, confirmation
         self.candidates = [contender.candidate for contender in confirmation.contenders]
-        self.blocks = ceil(confirmation.seeds[-1] / plan.study.training.seeds)
+        self._known: tuple[tuple[int, int], BlocksToTrain] | None = None
+        self._runs = len(self.candidates) * confirmation.blocks  # as last expected
 
     def follow(self, position: int, event: Event) -> None:
         """Take in the next event: nothing here depends on it."""
@@ -225,28 +226,44 @@ class ConfirmationPolicy:
         stop_at_repeated_errors(progress, session)
         if progress.retries:
             return retry(progress, worker, session)
-        # Whole blocks first, so that an interrupted confirmation has complete pairs.
-        block, place = min(
-            (progress.first_free_block(name), place) for place, name in enumerate(self.candidates)
-        )
-        if block >= self.blocks:
+        # Whole blocks first, so that an interrupted confirmation has complete pairs. A free worker
+        # does not wait for the runs that a look still lacks, but begins the next block.
+        most = self._to_train(progress).most
+        blocks = {name: progress.first_free_block(name) for name in self.candidates}
+        free = [
+            (block, place)
+            for place, (name, block) in enumerate(blocks.items())
+            if block < most[name]
+        ]
+        if not free:
             return None
+        block, place = min(free)
         seeds, candidate = self.plan.confirmation_seeds(block), self.candidates[place]
-        return Start(
-            "confirmation", candidate, block, 0, seeds, worker, session, len(progress.runs)
-        )
+        number = len(progress.runs)
+        return Start("confirmation", candidate, block, 0, seeds, worker, session, number)
 
     def is_decided(self, progress: Progress) -> bool:
         """Whether no further run is needed, whatever the limits."""
         return False
 
     def fraction(self, progress: Progress) -> float:
-        """The part of the confirmation that is done: 1 at the end."""
-        return progress.finished / (len(self.candidates) * self.blocks)
+        """The part of the confirmation that is done: 1 at the end.
+
+        Until all is decided it is of the runs that are expected, which results change.
+        """
+        self._runs = progress.finished + self._to_train(progress).runs_to_come(progress)
+        return progress.finished / self._runs
 
     def fraction_of_one_run(self) -> float:
         """What one more run adds to `fraction`."""
-        return 1 / (len(self.candidates) * self.blocks)
+        return 1 / self._runs
+
+    def _to_train(self, progress: Progress) -> BlocksToTrain:
+        """The blocks to train, worked out once for the same results."""
+        ended = len(progress.done), len(progress.given_up)
+        if self._known is None or self._known[0] != ended:
+            self._known = ended, blocks_to_train(progress, self.confirmation)
+        return self._known[1]
 
 
 Policy = SearchPolicy | ConfirmationPolicy

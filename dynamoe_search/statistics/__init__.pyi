@@ -70,6 +70,12 @@ from .pareto import (
 from .pareto import (
     pareto_front as pareto_front,
 )
+from .sequential import (
+    Looks as Looks,
+)
+from .sequential import (
+    compare_until_decided as compare_until_decided,
+)
 from .shrinkage import (
     PairedMeans as PairedMeans,
 )

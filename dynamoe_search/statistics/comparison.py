@@ -83,7 +83,7 @@ def difference_p_value(differences: ArrayLike) -> NDArray[np.float64]:
     0.0742
     """
     values = np.asarray(differences, dtype=np.float64)
-    statistic = np.abs(_t_statistics(values, 0.0))
+    statistic = np.abs(t_statistics(values, 0.0))
     return np.asarray(2 * stats.t.sf(statistic, values.shape[-1] - 1))
 
 
@@ -110,7 +110,7 @@ def equivalence_p_value(differences: ArrayLike, margin: float) -> NDArray[np.flo
     0.0065
     """
     values = np.asarray(differences, dtype=np.float64)
-    nearest = np.minimum(_t_statistics(values, -margin), -_t_statistics(values, margin))
+    nearest = np.minimum(t_statistics(values, -margin), -t_statistics(values, margin))
     return np.asarray(stats.t.sf(nearest, values.shape[-1] - 1))
 
 
@@ -149,12 +149,12 @@ def studentized_interval(differences: ArrayLike, seed: int = 0) -> tuple[float, 
     if count >= _FEWEST_TO_RESAMPLE:
         resamples = np.random.default_rng(seed).choice(values, (_RESAMPLES, count))
         place = round(ERROR_RATE / 2 * (_RESAMPLES + 1))
-        bootstrapped = np.sort(_t_statistics(resamples, mean))[[place - 1, -place]]
+        bootstrapped = np.sort(t_statistics(resamples, mean))[[place - 1, -place]]
         tails = np.where(np.isfinite(bootstrapped), bootstrapped, tails)
     return float(mean - tails[1] * error), float(mean - tails[0] * error)
 
 
-def _t_statistics(values: NDArray[np.float64], center: float) -> NDArray[np.float64]:
+def t_statistics(values: NDArray[np.float64], center: float) -> NDArray[np.float64]:
     """(mean - center) / (s / sqrt(n)) along the last axis; 0 for 0 / 0, NaN for n < 2."""
     count = values.shape[-1]
     if count < 2:
@@ -277,7 +277,21 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
         [_compared(losses[candidate], losses[reference], margin) for candidate in others]
     )
     table.insert(0, "candidate", others)
-    table = table.sort_values("difference", kind="stable", ignore_index=True)
+    table = with_verdicts(table.sort_values("difference", kind="stable", ignore_index=True))
+    strictest = ERROR_RATE / len(table)
+    seeds = [
+        seeds_to_decide(row.difference, row.deviation, margin, strictest)
+        if row.verdict == "undecided"
+        else None
+        for row in table.itertuples()
+    ]
+    table["seeds_to_decide"] = pd.array(seeds, dtype="Int64")
+    return table
+
+
+def with_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """Add Holm's p values and verdicts to ``difference`` and the p values of both questions."""
+    table = table.copy()
     for question in ("difference", "equivalence"):
         table[f"p_{question}_holm"] = holm(table[f"p_{question}"])
     is_different = table["p_difference_holm"] <= ERROR_RATE
@@ -287,14 +301,6 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
         ["worse", "better", "equivalent"],
         "undecided",
     )
-    strictest = ERROR_RATE / len(table)
-    seeds = [
-        seeds_to_decide(row.difference, row.deviation, margin, strictest)
-        if row.verdict == "undecided"
-        else None
-        for row in table.itertuples()
-    ]
-    table["seeds_to_decide"] = pd.array(seeds, dtype="Int64")
     return table
 
 

@@ -66,6 +66,35 @@ def test_an_interrupted_confirmation_goes_on(searched: Path, command: Command) -
     assert sorted(keys) == sorted(product(confirmation.names, range(3)))
 
 
+@pytest.mark.slow
+def test_until_all_is_decided_and_on_after_a_kill(searched: Path, command: Command) -> None:
+    options = ("--until", "decided", "--most-seeds", 8, "--margin", 0.05)
+    process = command("confirm", searched, *options, "--workers", 2)
+    wait_for(lambda: states(searched).count("complete") >= 5)
+    process.kill()
+    process.wait()
+    begun = Study(searched).training_runs("confirmation")
+    # The same command goes on, and so does one that leaves out what is fixed.
+    said = output_of("confirm", searched, "--workers", 2)
+    assert "up to 8 fresh seeds, each until a look (after every 4) decides it" in said
+    assert "Over all looks, " in said
+    runs = Study(searched).training_runs("confirmation")
+    done = runs[runs["state"] == "complete"]
+    assert not done.duplicated(["candidate", "block"]).any()
+    kept = begun[begun["state"] == "complete"].set_index("run")["test_loss"]
+    assert done.set_index("run")["test_loss"][kept.index].tolist() == kept.tolist()
+    table, confirmation = Study(searched).confirmation()
+    assert (confirmation.until, confirmation.seeds) == ("decided", (8,))
+    trained = done["candidate"].value_counts()
+    for row in table.itertuples():
+        # A free worker may begin one more block before a look is complete.
+        assert row.looked_at <= trained[row.candidate] <= row.looked_at + 1
+        assert row.looked_at == 8 or not row.is_open
+    assert (table["looked_at"] == 4).any()
+    assert output_of("confirm", searched, *options, "--workers", 1).endswith(said[-200:])
+    assert Study(searched).training_runs("confirmation").equals(runs)
+
+
 def states(folder: Path) -> list[str]:
     with suppress(InvalidInput):
         return Study(folder).training_runs("confirmation")["state"].tolist()
@@ -90,6 +119,9 @@ def test_a_confirmation_without_results_fails(
     ("options", "message"),
     [
         (("--seeds", 1), "Invalid value for '--seeds'"),
+        (("--most-seeds", 64), "--most-seeds is for a confirmation that ends when all is decided"),
+        (("--until", "decided", "--seeds", 8), "give --most-seeds"),
+        (("--until", "decided", "--most-seeds", 3), "--most-seeds is 3; give 4"),
         (("--margin", 0), "--margin is 0; give the loss that does not matter, above 0"),
         (("--device", "nowhere"), "--device nowhere cannot be used"),
         (("--name", "other"), "holds no results of other yet"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,17 @@ from dynamoe_search.plan.confirmation import (
     DENSE,
     FINALISTS,
     MARGIN,
+    MOST_SEEDS,
     SEEDS,
     Confirmation,
+    Until,
     loss_alone,
     plan_confirmation,
 )
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
+from dynamoe_search.statistics.sequential import Looks
 from tests.conftest import edit
 from tests.search.driver import plan_of
 
@@ -35,8 +39,10 @@ def confirmation_of(
     seeds: int | None = None,
     margin: float | None = None,
     begun: Confirmation | None = None,
+    until: Until | None = None,
+    most: int | None = None,
 ) -> Confirmation:
-    return plan_confirmation(begun, plan, leaders, mean_active or {}, seeds, margin)
+    return plan_confirmation(begun, plan, leaders, mean_active or {}, seeds, margin, until, most)
 
 
 def by_candidate(confirmation: Confirmation) -> dict[str, tuple[str, str, tuple[str, ...]]]:
@@ -164,6 +170,53 @@ def test_seeds_are_only_raised(small_study: Path) -> None:
     more = confirmation_of(plan, begun=begun, seeds=6)
     assert more == replace(begun, seeds=(4, 6))
     assert confirmation_of(plan, begun=more, seeds=7).seeds == (4, 6, 7)
+
+
+def test_until_all_is_decided(small_study: Path) -> None:
+    plan = plan_of(small_study)
+    fixed = confirmation_of(plan)
+    assert (fixed.until, fixed.blocks, fixed.looks) == ("seeds", SEEDS, None)
+    assert confirmation_of(plan, until="seeds") == fixed
+    begun = confirmation_of(plan, until="decided")
+    assert begun == replace(fixed, until="decided", seeds=(MOST_SEEDS,))
+    assert begun.looks == Looks(every=4, planned=MOST_SEEDS, most=MOST_SEEDS)
+    assert Confirmation.read(begun.dump()) == begun
+    # As it was begun, without being asked again.
+    assert confirmation_of(plan, begun=begun) == begun
+    # The most is a whole number of looks. It can only be raised; how errors are spent stays.
+    few = confirmation_of(plan, until="decided", most=10)
+    assert few.seeds == (12,)
+    assert confirmation_of(plan, begun=few, most=8) == few
+    raised = confirmation_of(plan, begun=few, until="decided", most=19)
+    assert raised == replace(few, seeds=(12, 20))
+    assert raised.looks == Looks(every=4, planned=12, most=20)
+
+
+def test_a_confirmation_from_before_there_was_a_choice(small_study: Path) -> None:
+    begun = confirmation_of(plan_of(small_study))
+    old = {key: value for key, value in begun.dump().items() if "block" not in key}
+    del old["until"]
+    assert Confirmation.read(old) == begun
+
+
+@pytest.mark.parametrize(
+    ("begun", "asked", "message"),
+    [
+        ("seeds", {"until": "decided"}, "begun with a fixed number of seeds, and must end so"),
+        ("seeds", {"most": 64}, "--most-seeds is for a confirmation that ends when all is decided"),
+        ("decided", {"until": "seeds"}, "begun until all is decided, and must end so"),
+        ("decided", {"seeds": 16}, r"--seeds is a fixed number, .* give --most-seeds"),
+        ("decided", {"most": 3}, "--most-seeds is 3; give 4, the seeds up to the first look"),
+        ("decided", {"most": 1001}, "--most-seeds is 1001; give 4, .* to 1,000"),
+    ],
+)
+def test_how_it_ends_is_fixed_before_the_first_run(
+    small_study: Path, begun: Until, asked: dict[str, Any], message: str
+) -> None:
+    plan = plan_of(small_study)
+    before = confirmation_of(plan, until=begun)
+    with pytest.raises(InvalidInput, match=message):
+        confirmation_of(plan, begun=before, **asked)
 
 
 def test_another_margin_is_refused(small_study: Path) -> None:

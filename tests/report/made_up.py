@@ -11,7 +11,7 @@ from dynamoe_search.log.runs import RunResult, finished, started
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log
 from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
-from dynamoe_search.plan.confirmation import loss_alone, plan_confirmation
+from dynamoe_search.plan.confirmation import Until, loss_alone, plan_confirmation
 from dynamoe_search.plan.plan import DataShape, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
@@ -45,14 +45,17 @@ def search(
         _fill(log, SearchPolicy(study.plan), study.data.fingerprint, most, measured)
 
 
-def confirm(path: Path, seeds: int = 4) -> None:
-    """Confirm it."""
+def confirm(path: Path, seeds: int | None = 4, most_seeds: int | None = None) -> None:
+    """Confirm it from some seeds; or until all is decided, where the most seeds are given."""
     study, state = Study(path), State()
     plan = make_plan(loss_alone(study.file), study.data)
     with open_log(study.storage, create=False) as log:
         catch_up(log, state)
         in_order = leaders(state.search, study.file.search)
-        confirmation = plan_confirmation(state.confirmation, plan, in_order, {}, seeds, None)
+        until: Until = "seeds" if most_seeds is None else "decided"
+        confirmation = plan_confirmation(
+            state.confirmation, plan, in_order, {}, seeds, None, until, most_seeds
+        )
         log.append(Event("confirmation", confirmation.dump()))
         _fill(log, ConfirmationPolicy(plan, confirmation), study.data.fingerprint, 1000, False)
 

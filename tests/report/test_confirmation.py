@@ -167,3 +167,56 @@ def test_the_plot_shows_what_is_there(every_verdict: pd.DataFrame, tmp_path) -> 
     assert ends == pytest.approx(every_verdict[["low", "high"]].to_numpy())
     save_figure(figure, tmp_path / "confirmation.png")
     assert (tmp_path / "confirmation.png").stat().st_size > 10_000
+
+
+@pytest.fixture
+def until_decided() -> pd.DataFrame:
+    """Comparisons that stopped at different looks; the last ones are open."""
+    table = made_up(
+        ("", "6-2", "better", -0.03),
+        ("ascending", "3-5", "equivalent", 0.001),
+        ("uniform", "4-4", "worse", 0.02),
+        ("wave", "5-4", "undecided", 0.007),
+        ("", "2-6", "undecided", 0.0001),
+        ("", "1-7", "undecided", 0.0),
+        within_margin=[False, True, False, False, False, False],
+        seeds=[4, 24, 12, 64, 64, 0],
+        seeds_to_decide=pd.array([None, None, None, 104, None, None], dtype="Int64"),
+    )
+    is_open = table["verdict"] == "undecided"
+    return table.assign(is_open=is_open, looked_at=[4, 24, 12, 64, 64, 64])
+
+
+def test_each_comparison_says_with_how_many_seeds_it_was_decided(
+    until_decided: pd.DataFrame,
+) -> None:
+    text = text_of(until_decided, looks=2)
+    for sentence in (
+        "6-2 is better than 5-3 by 0.0300 nats"
+        " (95 % 0.0270 to 0.0320; decided with 4 seeds, p < 0.001 after Holm).",
+        "decided with 12 seeds, p",
+        "(largest p = 0.021 after Holm): ascending (3-5), 24 seeds.",
+        "Open against 5-3: wave (5-4), 64 seeds so far, about 40 more; 2-6, 64 seeds so far,"
+        " thousands more; 1-7, 0 seeds so far, too few pairs.",
+        "raise --most-seeds, which keeps the error rates",
+        "Over all looks, and where noise is about symmetric, at most 5 % of such confirmations",
+    ):
+        assert sentence in text
+    # The most seeds can be raised at any time.
+    assert "may be exceeded" not in text
+    assert "Undecided" not in text
+
+
+def test_before_the_first_look_all_is_open(until_decided: pd.DataFrame) -> None:
+    nothing = until_decided.iloc[5:].assign(looked_at=0, difference=np.nan, low=np.nan, high=np.nan)
+    assert "Open against 5-3: 1-7, no look yet." in text_of(nothing)
+    assert re.search(r"1-7 +\? +open: no look yet", terminal_text(nothing))
+
+
+def test_the_terminal_shows_what_is_open(until_decided: pd.DataFrame) -> None:
+    text = terminal_text(until_decided, width=160)
+    assert re.search(r"6-2 +-0\.0300 +better .* 4 *\n", text)
+    assert re.search(r"wave \(5-4\) .* open: 64 seeds so far, about 40 more .* 64 *\n", text)
+    assert "up to the look that decided" in text
+    labels = plot_confirmation(until_decided, "5-3", MARGIN).axes[0].get_yticklabels()
+    assert labels[0].get_text() == "6-2  (4x)"

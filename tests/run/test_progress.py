@@ -62,6 +62,21 @@ def test_the_best_of_a_confirmation_are_its_own(small_study: Path) -> None:
     assert snapshot.best == (means.idxmin(), pytest.approx(means.min()), 3)
 
 
+def test_a_confirmation_is_over_when_all_is_decided(small_study: Path) -> None:
+    made_up.search(small_study)
+    made_up.confirm(small_study, seeds=None, most_seeds=16)
+    study = Study(small_study)
+    table, confirmation = study.confirmation()
+    with open_log(study.storage, create=False) as log:
+        overview = overview_of(log, ConfirmationPolicy(study.plan, confirmation))
+        overview.read()
+        snapshot = snapshot_of(overview)
+    assert overview.is_over()
+    assert snapshot.fraction == 1.0
+    assert snapshot.finished == table["looked_at"].sum() + table["looked_at"].max()
+    assert snapshot.finished < 16 * len(confirmation.contenders)
+
+
 def test_what_is_new_counts_once_it_is_read(small_study: Path) -> None:
     process = Process(MemoryLog(), plan_of(small_study, ("runs = 14", "runs = 4")))
     overview = overview_of(process.log, SearchPolicy(process.plan))

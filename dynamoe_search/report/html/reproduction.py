@@ -64,8 +64,9 @@ def _commands(evidence: Evidence, path: Path) -> list[str]:
     commands = ["run", "report"]
     try:
         _, confirmation = evidence.confirmation
-        seeds = confirmation.seeds[-1]
-        commands.insert(1, f"confirm --seeds {seeds} --margin {confirmation.margin:g}")
+        asked = "--until decided --most-seeds" if confirmation.until == "decided" else "--seeds"
+        seeds, margin = confirmation.seeds[-1], confirmation.margin
+        commands.insert(1, f"confirm {asked} {seeds} --margin {margin:g}")
     except InvalidInput:
         pass
     return [f"dynamoe-search {command} {' '.join(where)}" for command in commands]

@@ -151,6 +151,18 @@ def test_a_study_that_has_only_begun(small_study: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_confirmation_until_all_is_decided(small_study: Path) -> None:
+    made_up.search(small_study)
+    made_up.confirm(small_study, seeds=None, most_seeds=8)
+    html = make_report(Study(small_study))
+    found = text_of(section(html, "confirmation"))
+    assert "decided with 4 seeds" in found
+    assert "Over all looks, " in found
+    commands = text_of(section(html, "reproduction"))
+    assert "confirm --until decided --most-seeds 8 --margin 0.01" in commands
+
+
+@pytest.mark.slow
 def test_a_study_of_three_runs(small_study: Path) -> None:
     made_up.search(small_study, most=3)
     html = make_report(Study(small_study))
