@@ -25,6 +25,8 @@ from dynamoe_search.statistics.intervals import CONFIDENCE
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
+MOST_FORESEEN = 500
+"""Further runs that are foreseen."""
 _LEVELS = (np.arange(32) + 0.5) / 32
 _NODES = stats.norm.ppf(_LEVELS) / stats.norm.ppf(_LEVELS).std()  # of a standard normal variable
 _RUNS_AHEAD = (1, 4, 16)
@@ -69,7 +71,7 @@ def runs_to_decide(
     margin: float,
     running: Sequence[str] = (),
     seeds_per_block: int = 4,
-    most: int = 500,
+    most: int = MOST_FORESEEN,
 ) -> int | None:
     """How many further runs would bring the bound on the regret below a margin, as predicted.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dynamoe_search.decision.acquisition import MOST_FORESEEN
 from dynamoe_search.decision.decision import Decision
 from dynamoe_search.decision.posterior import Posterior
 from dynamoe_search.report.wording import counted, enumerated, named, percents
@@ -60,8 +61,8 @@ def _how_sure(decision: Decision, posterior: Posterior, minutes_per_run: float |
 def _what_would_decide(decision: Decision, minutes_per_run: float | None) -> str:
     if decision.further_runs is None:
         return (
-            f"more further training runs than can be predicted would bring that below the margin of"
-            f" {decision.margin:g}: raise the margin, or train from more seeds per block"
+            f"more than {MOST_FORESEEN} further training runs are predicted to be needed to bring"
+            f" that below the margin of {decision.margin:g}"
         )
     time = ""
     if minutes_per_run is not None:
