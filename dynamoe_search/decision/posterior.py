@@ -95,7 +95,7 @@ class Posterior:
         )
 
     def tried_in_order(self) -> list[str]:
-        """The tried candidates by their expected losses, best first; feasible ones before others."""
+        """The tried candidates by expected loss, best first; feasible ones before others."""
         order = np.lexsort((self.expected, ~self.is_feasible))
         return [str(one) for one in self.candidates[order[self.is_tried[order]]]]
 

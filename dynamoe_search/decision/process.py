@@ -154,7 +154,7 @@ def solve(groups: SeedGroups, squares: Floats, parameters: Hyperparameters) -> S
         float(-0.5 * (determinants + degrees * np.log(variance))),
         lower,
         design,
-        target - design @ effects,
+        np.asarray(target - design @ effects),
         effects,
         inverse * units * units[:, None],
         float(variance),
@@ -262,7 +262,7 @@ def sample_hyperparameters(
         middle = weights @ points
         apart = points - middle
         covariance = (apart * weights[:, None]).T @ apart + 1e-4 * np.eye(4)
-        root = _WIDER * np.linalg.cholesky(covariance)
+        root = np.asarray(_WIDER * np.linalg.cholesky(covariance))
     final = special.softmax(logs - mixture)
     levels = (np.arange(number) + 0.5) / number
     drawn, counts = np.unique(np.searchsorted(final.cumsum(), levels), return_counts=True)

@@ -11,7 +11,7 @@ from dynamoe_search.log.runs import are_feasible
 from dynamoe_search.log.state import Progress
 from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.plan.plan import Plan
-from dynamoe_search.plan.pool import candidate_features, family_pool
+from dynamoe_search.plan.pool import candidate_features, family_pool, family_size
 
 POOL = 1000
 """How many candidates of the family are considered, tried or not."""
@@ -30,7 +30,9 @@ class Chooser:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._pool = {str(candidate): candidate for candidate in family_pool(plan, POOL)}
+        pool = family_pool(plan, POOL)
+        self._pool = {str(candidate): candidate for candidate in pool}
+        self._family_size = family_size(plan, pool, POOL)
         self._about: tuple[pd.DataFrame, pd.Series] | None = None
         self._known: tuple[int, Posterior | None] = (-1, None)
 
@@ -73,7 +75,12 @@ class Chooser:
         } | dict.fromkeys(failed(progress), False)
         results = pd.DataFrame(losses, columns=["candidate", "seed", "loss"])
         return fit_posterior(
-            results, features, pd.Series(feasible), costs, seed=self.plan.study.seed
+            results,
+            features,
+            pd.Series(feasible),
+            costs,
+            max(self._family_size, len(features)),
+            self.plan.study.seed,
         )
 
     def _features_and_costs(self) -> tuple[pd.DataFrame, pd.Series]:

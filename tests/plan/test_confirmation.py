@@ -13,7 +13,6 @@ from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.confirmation import (
     DENSE,
     FINALISTS,
-    MARGIN,
     MOST_SEEDS,
     SEEDS,
     Confirmation,
@@ -53,7 +52,7 @@ def test_finalists_patterns_uniform_and_two_dense_networks(small_study: Path) ->
     plan = plan_of(small_study, TOP_P)
     uniform = str(plan.baselines["uniform"])
     confirmation = confirmation_of(plan, mean_active={uniform: [1.5, 2.0, 2.0, 1.5]})
-    assert (confirmation.reference, confirmation.margin) == (LEADERS[0], MARGIN)
+    assert (confirmation.reference, confirmation.margin) == (LEADERS[0], 0.01)
     assert confirmation.seeds == (SEEDS,)
     contenders = by_candidate(confirmation)
     assert [one.candidate for one in confirmation.contenders[:FINALISTS]] == list(LEADERS[:3])
