@@ -17,6 +17,7 @@ from dynamoe_search.cli import (
     dashboard,
     data,
     fidelity,
+    plan,
     report,
     samplers,
     schedule,
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.command()(plan.plan)
 app.command()(study.run)
 app.command()(study.worker)
 app.command()(study.leaderboard)

@@ -152,9 +152,9 @@ def solve(groups: SeedGroups, squares: Floats, parameters: Hyperparameters) -> S
     return Solution(
         parameters,
         float(-0.5 * (determinants + degrees * np.log(variance))),
-        lower,
+        np.asarray(lower, np.float64),
         design,
-        np.asarray(target - design @ effects),
+        target - design @ effects,
         effects,
         inverse * units * units[:, None],
         float(variance),

@@ -111,7 +111,7 @@ def trained_network(
         model, again = kept, None
     else:
         on_start(run.number, start.candidate)
-        with _one_thread():
+        with one_thread_here():
             result = train(
                 plan.network_with(parse_candidate(start.candidate)),
                 data,
@@ -192,8 +192,8 @@ def _of_one_seed(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread, as workers do: only then a run gives the same network."""
+def one_thread_here() -> Iterator[None]:
+    """Compute on one thread in the block, as workers do: only then a run gives the same network."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

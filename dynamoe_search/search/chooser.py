@@ -67,17 +67,30 @@ class Chooser:
         ]
         if len(losses) < 2:
             return None
-        self._pool |= {name: _candidate(name) for name in progress.taken if name not in self._pool}
-        features, costs = self._features_and_costs()
         constraints = self.plan.study.search.constraint_list
         feasible = {
             name: are_feasible(progress.results_of(name), constraints) for name in progress.results
         } | dict.fromkeys(failed(progress), False)
         results = pd.DataFrame(losses, columns=["candidate", "seed", "loss"])
+        return self.fit(results, pd.Series(feasible))
+
+    def fit(self, results: pd.DataFrame, feasible: pd.Series | None = None) -> Posterior:
+        """What some results tell of all candidates of the plan.
+
+        Parameters
+        ----------
+        results : DataFrame
+            ``candidate``, ``seed`` and ``loss`` in nats.
+        feasible : Series of bool, optional
+            By candidate.
+        """
+        others = set(results["candidate"]) - set(self._pool)
+        self._pool |= {name: _candidate(name) for name in sorted(others)}
+        features, costs = self._features_and_costs()
         return fit_posterior(
             results,
             features,
-            pd.Series(feasible),
+            feasible,
             costs,
             max(self._family_size, len(features)),
             self.plan.study.seed,
