@@ -140,7 +140,7 @@ class _Follower:
         from dynamoe_search.measure.measurements import gradients_now
 
         start = time.perf_counter()
-        self.history(point, model)
+        self.history([point], model)
         self.seen += 1
         if self.seen % self.every == 0 or point.fraction == 1:
             moment = gradients_now(model, self.data.train, point.fraction, 0, self.precision)

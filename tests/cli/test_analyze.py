@@ -85,7 +85,8 @@ def test_the_network_of_a_run_or_a_schedule_is_taken(study: Path) -> None:
     for _ in range(2):
         shown = output_of("analyze", study, "--schedule", "3-3-3-3")
         assert shown.startswith(f"Run {first['run']}: 3-3-3-3, block 0 (seed {first['seed']})")
-    assert (study / "models" / f"search-{first['run']:05d}.safetensors").exists()
+    kept = f"search-{first['run']:05d}-{first['seed']}.safetensors"
+    assert (study / "models" / kept).exists()
 
 
 @pytest.mark.parametrize(
