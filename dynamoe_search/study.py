@@ -283,11 +283,13 @@ class Study:
             equals = board.loc[board["on_front"], "candidate"]
             best = str(board["candidate"].iloc[0])
             return Decision(best, tuple(equals[equals != best]), tuple(sentences))
-        from dynamoe_search.report.decision import decide_in_words
+        from dynamoe_search.report.decision import decide_in_words, too_little_to_decide
 
-        progress, posterior = self._read().search, self.posterior()
+        progress = self._read().search
+        if self.training_runs()["validation_loss"].count() < 2:
+            return too_little_to_decide(board, self.changes)
         minutes = progress.seconds / 60 / max(1, progress.finished)
-        return decide_in_words(posterior, self.plan, board, minutes, self.changes)
+        return decide_in_words(self.posterior(), self.plan, board, minutes, self.changes)
 
     def confirmation(self) -> tuple[pd.DataFrame, Confirmation]:
         """What the confirmation has found, and what is confirmed.

@@ -74,6 +74,16 @@ def decide_in_words(
     return replace(found, sentences=(*sentences, *what_was_equal(board), *changes))
 
 
+def too_little_to_decide(board: pd.DataFrame, changes: Sequence[str]) -> Decision:
+    """The decision of a study that knows a single loss."""
+    best = board.iloc[0]
+    sentence = (
+        f"Take {named(best['pattern'], best['candidate'])}: its validation loss is"
+        f" {best['mean_loss']:.4f}, the only one that is known. Train more before you decide."
+    )
+    return Decision(best["candidate"], (), (sentence, *what_was_equal(board), *changes))
+
+
 def _what_to_take(decision: Decision, posterior: Posterior, names: Mapping[str, str]) -> str:
     row = posterior.table().loc[decision.candidate]
     title = named(names.get(decision.candidate, ""), decision.candidate)

@@ -14,9 +14,9 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.networks import one_thread_here
+from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.training.loop import NonFiniteLoss, train
 
-PATTERNS = ("uniform", "descending", "ascending", "pyramid", "wave")
 AS_IT_IS = "as it is"
 
 
@@ -78,7 +78,7 @@ def run_pilot(
                 break
             results, spent = list[dict[str, object]](), list[float]()
             own = time.monotonic()
-            for pattern in PATTERNS:
+            for pattern in PATTERNS_AND_UNIFORM:
                 in_time = time.monotonic() - own + (max(spent, default=0.0)) <= share
                 if len(spent) >= 2 and not in_time:
                     break
