@@ -289,7 +289,7 @@ def _see(groups: SeedGroups, values: Floats, parameters: Hyperparameters) -> Pre
     """What the process tells of all candidates, of which the first have losses."""
     tried = len(groups.seeds)
     squares = cdist(values[:tried], values, "sqeuclidean")
-    return predict(solve(groups, squares[:, :tried], parameters), squares)
+    return predict(solve(groups, squares[:, :tried], [parameters])[0], squares)
 
 
 def _most_promising(seen: Seen, tried: int, most: int) -> Places:
