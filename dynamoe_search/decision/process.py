@@ -5,7 +5,8 @@
 f is a Gaussian process over the features of a candidate with a Matérn 5/2 kernel (Rasmussen and
 Williams 2006, section 4.2), g an independent deviation of each candidate (roughness, which no
 smooth function shows), b ~ N(0, omega^2) what a seed does to all candidates, e ~ N(0, sigma^2)
-noise. What a candidate is worth is mu(c) = m + f(c) + g(c).
+noise, whose variance may differ between candidates by known ratios. What a candidate is worth is
+mu(c) = m + f(c) + g(c).
 
 m has a flat prior and sigma the prior 1 / sigma; both are integrated in closed form, as in
 `dynamoe_search.statistics.two_way`. The other four parameters are integrated by adaptive importance
@@ -125,8 +126,9 @@ def solve(
         Many are solved at once, since for few candidates most of the time is overhead.
     """
     rough, of_seed = np.array([(one.rough, one.seed) for one in parameters]).T[:, :, None]
-    number = groups.seeds.sum(axis=1)
-    share = groups.seeds / number[:, None]
+    seeds = groups.weights
+    number = seeds.sum(axis=1)
+    share = seeds / number[:, None]
     means = (share * groups.means).sum(axis=1)
     within = groups.means - means[:, None]
     covariance = np.stack([one.kernel(squares) for one in parameters])
@@ -139,15 +141,15 @@ def solve(
     # In units of their deviation, so that it may be 0.
     units = np.column_stack([np.ones(len(parameters)), of_seed / np.sqrt(groups.sizes)])
     normal, right = design.mT @ design, (target[:, None] @ design)[:, 0]
-    normal[:, 1:, 1:] += np.diag(groups.seeds.sum(axis=0)) - groups.seeds.T @ share
-    right[:, 1:] += (groups.seeds * within).sum(axis=0)
+    normal[:, 1:, 1:] += np.diag(seeds.sum(axis=0)) - seeds.T @ share
+    right[:, 1:] += (seeds * within).sum(axis=0)
     normal, right = normal * units[:, :, None] * units[:, None], right * units
     normal[:, 1:, 1:] += np.eye(len(groups.sizes))
     inverse = np.linalg.inv(normal)
     scaled = (inverse @ right[:, :, None])[:, :, 0]
-    spread = 1 + of_seed**2 * (groups.seeds > 0).sum(axis=0)
+    spread = 1 + of_seed**2 * seeds.sum(axis=0) / groups.sizes
     squares_left = (target**2).sum(axis=1) - (right * scaled).sum(axis=1)
-    squares_left += (groups.seeds * within**2).sum() + groups.noise.sum()
+    squares_left += (seeds * within**2).sum() + groups.noise.sum()
     squares_left += (groups.between / spread).sum(axis=1)
     variance = np.maximum(squares_left / groups.degrees, _LEAST_NOISE)
     determinants = 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)

@@ -13,6 +13,8 @@ from dynamoe_search.decision.process import (
 )
 from dynamoe_search.decision.seed_groups import sum_up
 
+NOISE = np.array([1.0, 0.3, 2.0, 1.0, 0.7, 4.0, 1.1])
+"""Its variances, relative."""
 PARAMETERS = Hyperparameters(smooth=1.3, rough=0.4, seed=0.8, length=0.9)
 
 
@@ -30,7 +32,7 @@ def made_up(missing: float = 0.3, candidates: int = 7, seeds: int = 6, seed: int
 class Dense:
     """The process over single losses, with one large covariance matrix and no shortcut."""
 
-    def __init__(self, losses, features, parameters):
+    def __init__(self, losses, features, parameters, noise=NOISE):
         values = losses.to_numpy()
         self.rows, self.columns = np.nonzero(np.isfinite(values))
         self.y = values[self.rows, self.columns]
@@ -40,7 +42,7 @@ class Dense:
         self.prior = self.prior + parameters.rough**2 * np.eye(len(features))
         same_seed = self.columns[:, None] == self.columns
         self.V = self.prior[np.ix_(self.rows, self.rows)] + parameters.seed**2 * same_seed
-        self.V = self.V + np.eye(len(self.y))
+        self.V = self.V + np.diag(noise[self.rows])
         self.inverse = np.linalg.inv(self.V)
         self.information = self.inverse.sum()
         self.m = self.inverse.sum(axis=0) @ self.y / self.information
@@ -62,7 +64,7 @@ class Dense:
 @pytest.mark.parametrize("missing", [0.0, 0.3, 0.6])
 def test_the_posterior_is_that_of_one_large_covariance_matrix(missing):
     losses, features = made_up(missing)
-    groups, dense = sum_up(losses), Dense(losses, features, PARAMETERS)
+    groups, dense = sum_up(losses, NOISE), Dense(losses, features, PARAMETERS)
     squares = cdist(features[: len(losses)], features, "sqeuclidean")
     solution = solve(groups, squares[:, : len(losses)], [PARAMETERS])[0]
     found = predict(solution, squares)
@@ -81,7 +83,7 @@ def test_the_likelihood_is_that_of_one_large_covariance_matrix(missing):
     losses, features = made_up(missing)
     squares = cdist(features[: len(losses)], features[: len(losses)], "sqeuclidean")
     others = [PARAMETERS, Hyperparameters(0.2, 1.1, 0.0, 2.5), Hyperparameters(2.0, 0.0, 3.0, 0.3)]
-    found = [one.log_likelihood for one in solve(sum_up(losses), squares, others)]
+    found = [one.log_likelihood for one in solve(sum_up(losses, NOISE), squares, others)]
     dense = [Dense(losses, features, one).log_likelihood() for one in others]
     assert np.diff(found) == pytest.approx(np.diff(dense), abs=1e-8)
 
