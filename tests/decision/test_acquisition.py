@@ -126,8 +126,15 @@ def test_the_number_of_runs_grows_with_what_is_asked(posterior):
     numbers = [runs_to_decide(posterior, share * bound, most=200) for share in (1.01, 0.7, 0.4)]
     assert numbers[0] == 0
     assert numbers[1] is not None
-    assert numbers[2] is None or numbers[2] >= numbers[1] > 0
+    assert numbers[2] > numbers[1] > 0
     assert runs_to_decide(posterior, 1e-9, most=20) is None
+
+
+def test_half_the_bound_takes_three_times_the_runs(posterior):
+    """2^(1 / 0.6) is 3.17, and there were 8 runs; those under way are part of what it takes."""
+    margin = posterior.bound() / 2
+    assert runs_to_decide(posterior, margin) == 18
+    assert runs_to_decide(posterior, margin, running=["c000"] * 3) == 15
 
 
 @pytest.mark.slow
