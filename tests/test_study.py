@@ -263,6 +263,7 @@ def test_a_run_that_ends_while_the_table_is_made_is_in_the_next(
     assert study.leaderboard()["seeds"].sum() == 4
 
 
+@pytest.mark.slow
 def test_a_search_without_a_complete_run_has_no_leaders(small_study: Path) -> None:
     study = made_up.begin(small_study)
     assert study.training_runs().empty
@@ -304,6 +305,7 @@ def test_no_confirmation_yet(finished: Path) -> None:
 # Shown.
 
 
+@pytest.mark.slow
 def test_how_it_is_shown(small_study: Path) -> None:
     study = Study(small_study, name="a < b")
     assert repr(study) == f"Study({str(small_study)!r})"
@@ -387,6 +389,7 @@ def test_a_log_of_several_studies_needs_a_name(small_study: Path) -> None:
 # Run.
 
 
+@pytest.mark.slow
 def test_progress_is_told_where_there_is_no_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -404,6 +407,7 @@ def test_progress_is_told_where_there_is_no_terminal(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_run_of_several_seeds_has_a_row_for_each(tmp_path: Path) -> None:
     study = Study.create(tmp_path, DEFINITION, training={"epochs": 1, "seeds": 3})
     assert study.run(workers=1, progress=False) == "finished"
@@ -427,6 +431,7 @@ def test_there_is_at_least_one_worker(small_study: Path, workers: int) -> None:
     assert not small_study.with_name("study.db").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [0, 1, -3])
 def test_a_confirmation_has_at_least_two_seeds(finished: Path, seeds: int) -> None:
     with pytest.raises(InvalidInput, match=f"seeds is {seeds}; it must be at least 2"):
