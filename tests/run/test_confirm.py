@@ -59,7 +59,7 @@ def test_finalists_and_baselines_on_fresh_blocks_and_the_test_split(small_study:
 
     # The search is as it was.
     assert study.training_runs().equals(before)
-    in_order = study.leaderboard()["candidate"].tolist()
+    in_order = study.posterior().tried_in_order()
     assert confirmation.reference == in_order[0] == study.decision().candidate
     assert set(in_order[:3]) <= set(confirmation.names)
     assert set(confirmation.names) >= {str(candidate) for candidate in plan.baselines.values()}

@@ -123,6 +123,16 @@ def test_what_failed_or_has_all_its_blocks_is_not_chosen_again(tmp_path: Path) -
     assert posterior.best != failing.candidate
 
 
+def test_all_baselines_are_trained_even_where_anything_would_do(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, ("runs = 40", "runs = 40\nmargin = 1e6"))
+    process = Process(MemoryLog(), plan)
+    run_alone(process, 3)
+    assert chooser_of(process).is_decided(process.progress)
+    assert not process.policy.is_decided(process.progress)
+    assert len(run_alone(process)) == BASELINES - 3
+    assert process.policy.is_decided(process.progress)
+
+
 def test_where_all_runs_fail_each_candidate_is_tried_once(plan: Plan) -> None:
     process = Process(MemoryLog(), plan)
     while (start := process.start()) is not None:
