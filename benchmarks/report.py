@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from log_reading import STUDY, batched, history
+from benchmarks.log_reading import STUDY, batched, history
 from rich.console import Console
 from rich.table import Table
 
