@@ -1,0 +1,193 @@
+"""How good the candidate is that a search recommends, and whether its bound holds: no training.
+
+python -m benchmarks.deciding                            everything of docs/deciding.md: hours
+python -m benchmarks.deciding --repetitions 20           a quick look
+python -m benchmarks.deciding --plot docs/plots/deciding.png
+
+Install the extra `benchmark` first. Results are appended to a file, and the same command goes on
+where it was. After each training run of a simulated search (see `benchmarks.landscapes`) the method
+says which candidate it would take; its regret is the true one, against the best of the family.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+from threadpoolctl import threadpool_limits
+
+from benchmarks.deciding_tables import OURS, Curves, bounds_table, draw, peers_table, regret_table
+from benchmarks.landscapes import LANDSCAPES, make_problem
+from benchmarks.ours import Ours
+from benchmarks.peers import PEERS, SLOW
+from benchmarks.simulation import simulate
+
+RUNS = 99
+SHOWN = (11, 33, 99)
+METHODS = {OURS: lambda space, seed, runs: Ours(space, seed), **PEERS}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One simulated search.
+
+    Parameters
+    ----------
+    landscape, method : str
+    repetition : int
+    regrets : list of float
+        In nats, after each training run.
+    bounds : list of float or None
+        The 95 % bound on it that the method gave, if it gives any.
+    seconds : float
+    """
+
+    landscape: str
+    method: str
+    repetition: int
+    regrets: list[float]
+    bounds: list[float | None]
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What it is an outcome of."""
+        return self.landscape, self.method, self.repetition
+
+
+def outcome_of(landscape: str, method: str, repetition: int, runs: int) -> Outcome:
+    """Simulate one search."""
+    problem = make_problem(LANDSCAPES[landscape], repetition)
+    begin = time.perf_counter()
+    regrets, bounds = simulate(problem, METHODS[method](problem.space, repetition, runs), runs)
+    seconds = round(time.perf_counter() - begin, 3)
+    return Outcome(landscape, method, repetition, regrets, bounds, seconds)
+
+
+def read_outcomes(path: Path) -> dict[tuple[str, str, int], Outcome]:
+    """The outcomes of a file; a last line that was not written whole is left out."""
+    outcomes = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                outcome = Outcome(**json.loads(line))
+            except json.JSONDecodeError:
+                continue
+            outcomes[outcome.key] = outcome
+    return outcomes
+
+
+def run_all(
+    path: Path,
+    landscapes: Sequence[str],
+    methods: Sequence[str],
+    repetitions: int,
+    slow_repetitions: int,
+    runs: int,
+    workers: int,
+    minutes: float,
+) -> None:
+    """Simulate what the file has not yet, one repetition of everything after another."""
+    done = read_outcomes(path)
+    tasks = [
+        (landscape, method, repetition)
+        for repetition in range(repetitions)
+        for landscape in landscapes
+        for method in methods
+        if repetition < slow_repetitions or method not in SLOW
+    ]
+    tasks = [task for task in tasks if task not in done]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    finished = _outcomes(tasks, runs, workers, time.monotonic() + 60 * minutes)
+    with path.open("a") as file:
+        for outcome in track(finished, "Simulate searches", total=len(tasks)):
+            file.write(json.dumps(asdict(outcome)) + "\n")
+            file.flush()
+
+
+def _outcomes(
+    tasks: Sequence[tuple[str, str, int]], runs: int, workers: int, end: float
+) -> Iterator[Outcome]:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        waiting = iter(tasks)
+        begun = islice(waiting, 2 * workers)
+        running = {pool.submit(outcome_of, *task, runs) for task in begun}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            if time.monotonic() < end:
+                following = islice(waiting, len(done))
+                running |= {pool.submit(outcome_of, *task, runs) for task in following}
+            yield from (future.result() for future in done)
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threadpool_limits(1)
+
+
+def curves_of(outcomes: Sequence[Outcome]) -> list[Curves]:
+    """The outcomes of each landscape; landscapes and methods in the order of their tables."""
+    found = []
+    for landscape in LANDSCAPES:
+        regrets, bounds = {}, np.empty((0, 0))
+        for method in METHODS:
+            of_method = [o for o in outcomes if (o.landscape, o.method) == (landscape, method)]
+            if not of_method:
+                continue
+            of_method.sort(key=lambda outcome: outcome.repetition)
+            regrets[method] = np.array([outcome.regrets for outcome in of_method])
+            if method == OURS:
+                bounds = np.array([outcome.bounds for outcome in of_method], dtype=np.float64)
+        if regrets:
+            found.append(Curves(landscape, regrets, bounds))
+    return found
+
+
+def main() -> None:
+    """Simulate, and show what was found."""
+    parser = argparse.ArgumentParser(description="The regret of what searches recommend.")
+    parser.add_argument("--results", type=Path, default=Path("build/deciding.jsonl"))
+    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--slow", type=int, default=50, help="repetitions of the slow peers")
+    parser.add_argument("--runs", type=int, default=RUNS, help="the same for a file of results")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing after them")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--only", default="", help="the landscapes whose names hold this text")
+    parser.add_argument("--plot", type=Path, help="a PNG file")
+    arguments = parser.parse_args()
+    landscapes = [name for name in LANDSCAPES if arguments.only in name]
+    run_all(
+        arguments.results,
+        landscapes,
+        arguments.methods,
+        arguments.repetitions,
+        arguments.slow,
+        arguments.runs,
+        arguments.workers,
+        arguments.minutes,
+    )
+    outcomes = list(read_outcomes(arguments.results).values())
+    curves = curves_of(outcomes)
+    at = [run for run in SHOWN if run <= arguments.runs]
+    print(regret_table(curves, at), end="\n\n")
+    if all(OURS in found.regrets for found in curves):
+        print(peers_table(curves), end="\n\n")
+        print(bounds_table(curves, at), end="\n\n")
+    if arguments.plot:
+        draw(curves, arguments.plot)
+    print(f"{sum(outcome.seconds for outcome in outcomes) / 3600:.1f} hours of one core")
+
+
+if __name__ == "__main__":
+    main()
