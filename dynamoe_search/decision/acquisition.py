@@ -1,0 +1,190 @@
+"""What to train next: the run that is expected to lower the decision's regret most per cost.
+
+That is the knowledge gradient for correlated candidates (Frazier, Powell and Dayanik 2009). The
+expected regret of a decision is the least expected loss less the expected least loss, and only the
+former depends on what will be seen. So a run is worth min E[mu] - E[min E[mu | run]].
+
+One run often cannot change a decision that several could, and would seem to be worth nothing. So
+the worth of n runs of a candidate is taken per run, at the n where it is most (Frazier and Powell
+2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from dynamoe_search.decision.belief import Belief
+from dynamoe_search.decision.posterior import Posterior
+from dynamoe_search.statistics.intervals import CONFIDENCE
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
+
+_LEVELS = (np.arange(32) + 0.5) / 32
+_NODES = stats.norm.ppf(_LEVELS) / stats.norm.ppf(_LEVELS).std()  # of a standard normal variable
+_RUNS_AHEAD = (1, 4, 16)
+_MOST_OPTIONS = 64
+_MOST_RIVALS = 64  # tried candidates among which the decision will be
+
+
+def next_run(
+    posterior: Posterior,
+    running: Sequence[str] = (),
+    seeds_per_block: int = 4,
+    excluded: Collection[str] = (),
+) -> str | None:
+    """The candidate to train next, on its next seed block; None where there is none.
+
+    The knowledge gradient is taken over the 64 candidates of the largest expected improvement, and
+    with 32 points for what a run brings. It depends on the arguments alone.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    running : sequence of str
+        The candidates of runs under way, once for each run. They will bring results, and so the
+        posterior is taken as it will be then.
+    seeds_per_block : int
+    excluded : collection of str
+        Candidates that may not be trained again, such as those with all their blocks.
+    """
+    belief, is_tried = _soon(posterior, running, seeds_per_block)
+    allowed = posterior.is_feasible[posterior.joint]
+    allowed &= ~posterior.candidates[posterior.joint].isin(list(excluded))
+    option = _choose(belief, is_tried, allowed, posterior.costs[posterior.joint])
+    return None if option is None else str(posterior.candidates[posterior.joint[option]])
+
+
+def runs_to_decide(
+    posterior: Posterior,
+    margin: float,
+    running: Sequence[str] = (),
+    seeds_per_block: int = 4,
+    most: int = 1000,
+) -> int | None:
+    """How many further runs would bring the bound on the regret below a margin, as predicted.
+
+    Runs are chosen one after the other as `next_run` does, later ones several at a time, and their
+    results taken to be what is expected. So expected losses stay as they are and their covariances
+    become smaller. Results would also move expected losses apart, so this is rather too many.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    margin : float
+        In nats.
+    running, seeds_per_block
+        As in `next_run`; runs under way are not counted.
+    most : int
+        Where more are needed, they are not counted.
+
+    Returns
+    -------
+    int or None
+        0 where the bound is below the margin already; None where `most` runs would not do.
+    """
+    if posterior.bound() <= margin:
+        return 0
+    belief, is_tried = _soon(posterior, running, seeds_per_block)
+    allowed = posterior.is_feasible[posterior.joint]
+    costs = posterior.costs[posterior.joint]
+    others = _least_of_others(posterior)
+    runs = 0
+    while _bound(belief, is_tried & allowed, allowed, others) > margin:
+        option = _choose(belief, is_tried, allowed, costs)
+        if option is None or runs >= most:
+            return None
+        times = max(1, runs // 8)
+        belief = belief.after([option] * times)
+        is_tried[option] = True
+        runs += times
+    return runs
+
+
+def _soon(
+    posterior: Posterior, running: Sequence[str], seeds_per_block: int
+) -> tuple[Belief, NDArray[np.bool_]]:
+    """What will be known after the runs under way, and which candidates will have been tried.
+
+    A run of a candidate that is not among the joint ones changes little, and is left out.
+    """
+    places = posterior.candidates[posterior.joint].get_indexer(list(running))
+    under_way = places[places >= 0]
+    is_tried = posterior.is_tried[posterior.joint]
+    is_tried[under_way] = True
+    return posterior.belief.with_new_group(seeds_per_block).after(under_way), is_tried
+
+
+def _least_of_others(posterior: Posterior) -> Floats:
+    """Draws of the least loss of all but the joint candidates, less the mean of these; shape (D,).
+
+    Infinite where there are no others that may be taken.
+    """
+    others = posterior.is_feasible.copy()
+    others[posterior.joint] = False
+    least = posterior.draws[:, others].min(axis=1, initial=np.inf)
+    return np.asarray(least - posterior.draws[:, posterior.joint].mean(axis=1))
+
+
+def _bound(
+    belief: Belief, is_tried: NDArray[np.bool_], allowed: NDArray[np.bool_], others: Floats
+) -> float:
+    """The bound on the regret of the best of the tried candidates, were this known."""
+    best = np.where(is_tried, belief.weights @ belief.mean, np.inf).argmin()
+    generator, count = np.random.default_rng(0), len(belief.has)
+    draws = []
+    for weight, mean, covariance in zip(
+        belief.weights, belief.mean, belief.covariance[:, :count, :count], strict=True
+    ):
+        jitter = 1e-9 * np.diag(covariance).mean() * np.eye(count)
+        root = np.linalg.cholesky(covariance + jitter)
+        normal = generator.standard_normal((round(weight * len(others)), count))
+        draws.append(mean + normal @ root.T)
+    drawn = np.concatenate(draws)
+    least = np.minimum(drawn[:, allowed].min(axis=1), drawn.mean(axis=1) + others)
+    return float(np.quantile(np.maximum(drawn[:, best] - least, 0), CONFIDENCE))
+
+
+def _choose(
+    belief: Belief, is_tried: NDArray[np.bool_], allowed: NDArray[np.bool_], costs: Floats
+) -> int | None:
+    """The place of the candidate whose further run is worth most per cost."""
+    if not allowed.any():
+        return None
+    hope = np.where(allowed, _expected_improvement(belief, is_tried) / costs, -np.inf)
+    options = np.argsort(-hope, kind="stable")[: min(_MOST_OPTIONS, int(allowed.sum()))]
+    worth = np.max([_worth(belief, is_tried, options, runs) / runs for runs in _RUNS_AHEAD], axis=0)
+    return int(options[np.lexsort((-hope[options], -worth / costs[options]))[0]])
+
+
+def _expected_improvement(belief: Belief, is_tried: NDArray[np.bool_]) -> Floats:
+    """What knowing a candidate's loss would be worth, were it known exactly; shape (J,)."""
+    expected = belief.weights @ belief.mean
+    first, second = np.argsort(np.where(is_tried, expected, np.inf), kind="stable")[:2]
+    rival = np.full(len(expected), first)
+    rival[first] = second if is_tried[second] else first
+    count = np.arange(len(expected))
+    variance = belief.covariance[:, count, count] + belief.covariance[:, rival, rival]
+    variance -= 2 * belief.covariance[:, count, rival]
+    deviation = np.sqrt(np.maximum(variance, 0)) + 1e-12
+    ahead = np.where(count == first, -1, 1) * (belief.mean[:, rival] - belief.mean) / deviation
+    gain = deviation * (stats.norm.pdf(ahead) + ahead * special.ndtr(ahead))
+    return np.asarray(belief.weights @ gain)
+
+
+def _worth(belief: Belief, is_tried: NDArray[np.bool_], options: Places, runs: int) -> Floats:
+    """By how much runs of each option lower the least expected loss of all tried; shape (n,)."""
+    expected = belief.weights @ belief.mean
+    rivals = np.argsort(np.where(is_tried, expected, np.inf), kind="stable")
+    rivals = rivals[: min(_MOST_RIVALS, int(is_tried.sum()))]
+    found, variance = belief.of_mean_loss(options, runs)
+    slopes = found / np.sqrt(variance)[:, None, :]
+    least = np.min(belief.mean[:, rivals, None, None] + slopes[:, rivals, :, None] * _NODES, axis=1)
+    own = slopes[:, options, np.arange(len(options)), None] * _NODES
+    least = np.minimum(least, belief.mean[:, options, None] + own)
+    now = belief.mean[:, rivals].min(axis=1)
+    return np.asarray(belief.weights @ (now[:, None] - least.mean(axis=2)))

@@ -1,0 +1,142 @@
+"""Candidates from all over a study's family, and the features by which they are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import qmc
+
+from dynamoe_search.plan.candidate import Candidate
+from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.study_file import AlsoSection
+from dynamoe_search.schedules import (
+    Dimension,
+    Real,
+    Simplex,
+    Whole,
+    count_schedules,
+    enumerate_schedules,
+)
+
+_BATCH = 2**10  # points that are drawn at once
+_LEAST = 1e-6  # a share's uniform variable: its exponential is then at most 13.8
+
+
+def family_pool(plan: Plan, size: int) -> tuple[Candidate, ...]:
+    """The candidates that a study can take: its baselines, and a sample of its family.
+
+    The sample is that of scrambled Sobol points of the family's parameters and of the settings that
+    are searched beside the schedule, without repetition, until as many points as were asked for
+    have brought nothing new. Where the family `free` has no more
+    schedules than asked for, and nothing else is searched, it is all of them.
+
+    Parameters
+    ----------
+    plan : Plan
+    size : int
+        The most candidates; fewer where the family does not reach as many. All baselines are there
+        in any case.
+
+    Returns
+    -------
+    tuple of Candidate
+        The baselines first. It depends on the plan and the size alone.
+    """
+    pool = dict.fromkeys(plan.baselines.values())
+    in_vain = 0
+    for candidate in _every(plan) if _is_small(plan, size) else _sample(plan):
+        if len(pool) >= size or in_vain == size:
+            break
+        in_vain = in_vain + 1 if candidate in pool else 0
+        pool[candidate] = None
+    return tuple(pool)
+
+
+def candidate_features(candidates: Sequence[Candidate]) -> pd.DataFrame:
+    """What makes candidates alike: the logarithms of their counts per layer, and their settings.
+
+    The logarithms are divided so that those of all layers together have the variance 1, and each
+    setting so that it has. So distances are alike for networks of few layers and of many.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Of one depth, and with the same settings.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by the candidates' texts: a column for each layer and each setting that differs.
+
+    Examples
+    --------
+    >>> from dynamoe_search.schedules import Schedule
+    >>> some = [Candidate(Schedule(counts)) for counts in ((4, 1), (2, 2), (1, 4))]
+    >>> candidate_features(some).round(2).to_numpy().tolist()
+    [[0.87, -0.87], [0.0, 0.0], [-0.87, 0.87]]
+    """
+    names = [str(candidate) for candidate in candidates]
+    counts = np.log([candidate.schedule.counts for candidate in candidates])
+    layers = pd.DataFrame(counts - counts.mean(axis=0), index=names).add_prefix("layer_")
+    layers /= math.sqrt(layers.var(ddof=0).sum()) or 1.0
+    settings = pd.DataFrame([dict(candidate.settings) for candidate in candidates], index=names)
+    settings = settings.loc[:, settings.nunique() > 1].astype(float)
+    return layers.join((settings - settings.mean()) / settings.std(ddof=0))
+
+
+def _is_small(plan: Plan, size: int) -> bool:
+    """Whether the family has no more candidates than asked for, and they can be listed."""
+    budget, also = plan.study.budget, plan.study.search.also
+    if plan.family.name != "free" or plan.solution is None or also.hidden or also.intervals():
+        return False
+    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    return count_schedules(*bounds) <= size
+
+
+def _every(plan: Plan) -> Iterator[Candidate]:
+    budget = plan.study.budget
+    assert plan.solution is not None  # as it is small
+    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    return (Candidate(schedule) for schedule in enumerate_schedules(*bounds))
+
+
+def _sample(plan: Plan) -> Iterator[Candidate]:
+    """The candidates of Sobol points, without end."""
+    space, also = plan.family.search_space(plan.depth), plan.study.search.also
+    parameters = sum(len(one.names) if isinstance(one, Simplex) else 1 for one in space)
+    settings = len(also.intervals()) + (also.hidden is not None)
+    points = qmc.Sobol(parameters + settings, rng=plan.study.seed)
+    while True:
+        for point in points.random(_BATCH):
+            values = iter(point.tolist())
+            chosen = {name: value for one in space for name, value in _of(one, values)}
+            yield plan.candidate(chosen, _settings_of(also, values))
+
+
+def _of(dimension: Dimension, values: Iterator[float]) -> Iterable[tuple[str, float]]:
+    """The parameters of a dimension at the next values of a point of the unit cube."""
+    match dimension:
+        case Real(name, low, high):
+            return [(name, low + next(values) * (high - low))]
+        case Whole(name, low, high):
+            return [(name, low + int(next(values) * (high - low + 1)))]
+        case Simplex(names):
+            sizes = [-math.log(max(next(values), _LEAST)) for _ in names]
+            total = sum(sizes) or 1.0
+            return [(name, size / total) for name, size in zip(names, sizes, strict=True)]
+
+
+def _settings_of(also: AlsoSection, values: Iterator[float]) -> Mapping[str, float]:
+    settings: dict[str, float] = {}
+    if also.hidden is not None:
+        settings["hidden"] = also.hidden[int(next(values) * len(also.hidden))]
+    for name, (low, high) in also.intervals().items():
+        value = next(values)
+        if name == "k":
+            settings[name] = low + int(value * (high - low + 1))
+        else:
+            settings[name] = also.rounded(name, low + value * (high - low))
+    return settings
