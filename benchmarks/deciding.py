@@ -145,9 +145,10 @@ def curves_of(outcomes: Sequence[Outcome]) -> list[Curves]:
             if not of_method:
                 continue
             of_method.sort(key=lambda outcome: outcome.repetition)
-            regrets[method] = np.array([outcome.regrets for outcome in of_method])
+            least = min(len(outcome.regrets) for outcome in of_method)
+            regrets[method] = np.array([outcome.regrets[:least] for outcome in of_method])
             if method == OURS:
-                bounds = np.array([outcome.bounds for outcome in of_method], dtype=np.float64)
+                bounds = np.array([outcome.bounds[:least] for outcome in of_method], np.float64)
         if regrets:
             found.append(Curves(landscape, regrets, bounds))
     return found
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("build/deciding.jsonl"))
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--slow", type=int, default=50, help="repetitions of the slow peers")
-    parser.add_argument("--runs", type=int, default=RUNS, help="the same for a file of results")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each simulated search")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing after them")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
@@ -179,11 +180,11 @@ def main() -> None:
     )
     outcomes = list(read_outcomes(arguments.results).values())
     curves = curves_of(outcomes)
-    at = [run for run in SHOWN if run <= arguments.runs]
-    print(regret_table(curves, at), end="\n\n")
-    if all(OURS in found.regrets for found in curves):
-        print(peers_table(curves), end="\n\n")
-        print(bounds_table(curves, at), end="\n\n")
+    print(regret_table(curves, SHOWN), end="\n\n")
+    with_ours = [found for found in curves if OURS in found.regrets]
+    if with_ours:
+        print(peers_table(with_ours), end="\n\n")
+        print(bounds_table(with_ours, SHOWN), end="\n\n")
     if arguments.plot:
         draw(curves, arguments.plot)
     print(f"{sum(outcome.seconds for outcome in outcomes) / 3600:.1f} hours of one core")

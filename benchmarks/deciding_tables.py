@@ -48,6 +48,11 @@ class Curves:
         return min(self.peers, key=lambda method: self.regrets[method][:, runs - 1].mean())
 
 
+def _at(regrets: Floats | None, run: int) -> str:
+    known = regrets is not None and regrets.shape[1] >= run and len(regrets) > 1
+    return _with_interval(regrets[:, run - 1]) if known else ""
+
+
 def _with_interval(values: Floats) -> str:
     """A mean of regrets in millinats, with its 95 % interval."""
     half = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
@@ -56,10 +61,9 @@ def _with_interval(values: Floats) -> str:
 
 def regret_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
     """The mean regret of every method after some numbers of runs."""
-    methods = list(curves[0].regrets)
+    methods = list(dict.fromkeys(method for found in curves for method in found.regrets))
     rows = [
-        [found.landscape, str(run)]
-        + [_with_interval(found.regrets[method][:, run - 1]) for method in methods]
+        [found.landscape, str(run)] + [_at(found.regrets.get(method), run) for method in methods]
         for found in curves
         for run in runs
     ]
@@ -132,6 +136,7 @@ def _ratio_with_interval(found: Curves, n: int) -> str:
 
 def bounds_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
     """How often the bound holds, how large it is, and where a study stops by it."""
+    runs = [run for run in runs if all(run <= found.bounds.shape[1] for found in curves)]
     header = ["landscape", *(f"holds at {run}, %" for run in runs)]
     header += [f"median at {run}" for run in runs]
     header += ["stopped, %", "median runs then", "regret then", "holds then, %"]
