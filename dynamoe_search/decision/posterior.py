@@ -13,12 +13,18 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
 from dynamoe_search.decision.belief import Belief
-from dynamoe_search.decision.process import Prediction, predict, sample_hyperparameters, solve
+from dynamoe_search.decision.draws import Seen, draw_losses, make_belief, moments
+from dynamoe_search.decision.process import (
+    Hyperparameters,
+    Prediction,
+    predict,
+    sample_hyperparameters,
+    solve,
+)
 from dynamoe_search.decision.seed_groups import SeedGroups, loss_table, sum_up
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.statistics.intervals import CONFIDENCE
@@ -27,11 +33,10 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
 _POINTS = 16  # of the parameters of the process
-_DRAWS = 2048  # of the losses of all candidates
-_MOST_JOINT = 256  # untried candidates and tried ones, drawn jointly
+_MOST_UNTRIED = 500
+_MOST_JOINT = 100  # untried candidates that are drawn jointly with the tried ones
 _MOST_TRIED = 300
 _MOST_TO_LEARN = 120  # candidates that the parameters of the process are learned from
-_JITTER = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,8 @@ class Posterior:
         The expected losses in nats, and their standard deviations.
     draws : ndarray of float64, shape (D, P)
         Losses of all candidates, drawn jointly, in nats.
+    least : ndarray of float64, shape (D,)
+        The least loss of all feasible candidates in each draw, those that others stand for too.
     joint : ndarray of int, shape (J,)
         The places of the candidates in `belief`: the tried ones, and the most promising others.
     belief : Belief
@@ -64,6 +71,7 @@ class Posterior:
     expected: Floats
     deviation: Floats
     draws: Floats
+    least: Floats
     joint: Places
     belief: Belief
 
@@ -92,7 +100,7 @@ class Posterior:
             `best` where it is None.
         """
         place = self.best_place if candidate is None else self._place(candidate)
-        return np.asarray(np.maximum(self.draws[:, place] - self._least, 0))
+        return np.asarray(np.maximum(self.draws[:, place] - self.least, 0))
 
     def expected_regret(self, candidate: str | None = None) -> float:
         """The expected regret of a candidate in nats."""
@@ -104,7 +112,7 @@ class Posterior:
 
     def within(self, margin: float) -> pd.Series:
         """The probability of each candidate that its regret is at most a margin, in nats."""
-        share = ((self.draws - self._least[:, None]) <= margin).mean(axis=0)
+        share = ((self.draws - self.least[:, None]) <= margin).mean(axis=0)
         return pd.Series(share, self.candidates, name="within")
 
     def cheapest(self, margin: float, confidence: float = CONFIDENCE) -> str | None:
@@ -143,15 +151,10 @@ class Posterior:
                 "loss_low": low,
                 "loss_high": high,
                 "best": hits / len(self.draws),
-                "regret": (self.draws - self._least[:, None]).mean(axis=0),
+                "regret": (self.draws - self.least[:, None]).mean(axis=0),
             },
             index=self.candidates,
         )
-
-    @cached_property
-    def _least(self) -> Floats:
-        """The least loss of all feasible candidates in each draw; shape (D,)."""
-        return np.asarray(self.draws[:, self.is_feasible].min(axis=1))
 
     def _place(self, candidate: str) -> int:
         place = self.candidates.get_indexer([candidate])[0]
@@ -165,12 +168,14 @@ def fit_posterior(
     features: pd.DataFrame,
     feasible: pd.Series | None = None,
     costs: pd.Series | None = None,
+    family_size: int | None = None,
     seed: int = 0,
 ) -> Posterior:
     """What losses tell of all candidates.
 
     Of very many tried candidates 300 are considered: the better half by their plain means, and an
-    even sample of the others; the parameters of the process are learned from 120, likewise.
+    even sample of the others; the parameters of the process are learned from 120, likewise. Of very
+    many untried ones 500: those of the lowest expected loss less two standard deviations.
 
     Parameters
     ----------
@@ -184,6 +189,9 @@ def fit_posterior(
         Indexed by candidate; those that it does not have are feasible.
     costs : Series of float, optional
         Indexed by candidate: what a token costs; by default all cost the same.
+    family_size : int, optional
+        The number of candidates that the regret is against; by default that of the features. Each
+        untried one stands for an equal number of others, with the same f, and g of their own.
     seed : int
         Of the draws.
 
@@ -203,36 +211,39 @@ def fit_posterior(
     """
     losses = loss_table(results)
     losses = losses.iloc[_leading(losses, _MOST_TRIED)]
-    candidates = _considered(results, losses.index, features)
+    candidates, tried = _considered(results, losses.index, features), len(losses)
+    copies = max(1.0, ((family_size or 0) - tried) / max(1, len(candidates) - tried))
     values = features.loc[candidates].to_numpy(np.float64)
     if not np.isfinite(values).all():
         raise InvalidInput("a feature of a candidate is not finite")
     values = values / (np.sqrt(2 * values.var(axis=0).sum()) or 1.0)  # their typical distance is 1
     with threadpool_limits(limits=1):  # threads wait longer than such small matrices take
         groups = sum_up(losses)
-        seen = _see(losses, groups, values)
-        expected = sum(weight * one.mean for weight, one in seen)
-        variances = [
-            weight * (one.solution.variance * one.variance + (one.mean - expected) ** 2)
-            for weight, one in seen
-        ]
-        deviation = np.sqrt(sum(variances))
-        joint = _joint(expected - 2 * deviation, len(losses))
-        belief, draws = _draw_all(seen, groups, values, joint, seed)
+        points = _points(losses, values[:tried])
+        kept = _most_promising([(1.0, _see(groups, values, points[0][1]))], tried, _MOST_UNTRIED)
+        candidates, values = candidates[kept], values[kept]
+        seen = [(weight, _see(groups, values, point)) for weight, point in points]
+        joint = _most_promising(seen, tried, _MOST_JOINT)
+        apart = cdist(values, values[joint], "sqeuclidean")
+        covariances = [one.covariance(apart, joint) for _, one in seen]
+        belief = make_belief(seen, groups, covariances, joint)
+        draws, least = draw_losses(seen, groups, covariances, joint, copies, seed)
     is_feasible, prices = np.ones(len(candidates), bool), np.ones(len(candidates))
     if feasible is not None:
         is_feasible = feasible.reindex(candidates, fill_value=True).to_numpy(bool)
     if costs is not None:
         prices = costs.reindex(candidates).to_numpy(np.float64)
-    is_tried = np.arange(len(candidates)) < len(losses)
+    allowed = is_feasible if is_feasible.any() else np.ones(len(candidates), bool)
+    expected, deviation = moments(seen)
     return Posterior(
         candidates=candidates,
-        is_tried=is_tried,
+        is_tried=np.arange(len(candidates)) < tried,
         is_feasible=is_feasible,
         costs=prices,
         expected=groups.center + groups.scale * expected,
         deviation=groups.scale * deviation,
-        draws=draws,
+        draws=groups.center + groups.scale * draws,
+        least=groups.center + groups.scale * least[:, allowed].min(axis=1),
         joint=joint,
         belief=belief,
     )
@@ -256,80 +267,23 @@ def _leading(losses: pd.DataFrame, most: int) -> Places:
     return np.sort(np.append(best, others[even]))
 
 
-def _joint(promise: Floats, tried: int) -> Places:
-    """The places of the tried candidates, and of the most promising others up to a number."""
-    others = tried + np.argsort(promise[tried:], kind="stable")
-    return np.append(np.arange(tried), others)[: max(tried, _MOST_JOINT)]
+def _points(losses: pd.DataFrame, values: Floats) -> list[tuple[float, Hyperparameters]]:
+    """Some points of the process's parameters with their weights, the largest first."""
+    some = _leading(losses, _MOST_TO_LEARN)
+    squares = cdist(values[some], values[some], "sqeuclidean")
+    points = sample_hyperparameters(sum_up(losses.iloc[some]), squares, _POINTS)
+    return sorted(points, key=lambda point: -point[0])
 
 
-def _squares(one: Floats, other: Floats) -> Floats:
-    return np.asarray(cdist(one, other, "sqeuclidean"))
+def _see(groups: SeedGroups, values: Floats, parameters: Hyperparameters) -> Prediction:
+    """What the process tells of all candidates, of which the first have losses."""
+    tried = len(groups.seeds)
+    squares = cdist(values[:tried], values, "sqeuclidean")
+    return predict(solve(groups, squares[:, :tried], parameters), squares)
 
 
-def _see(
-    losses: pd.DataFrame, groups: SeedGroups, values: Floats
-) -> list[tuple[float, Prediction]]:
-    """What the process tells of all candidates, at some points of its parameters, with weights."""
-    tried, some = len(losses), _leading(losses, _MOST_TO_LEARN)
-    learned = groups if len(some) == tried else sum_up(losses.iloc[some])
-    points = sample_hyperparameters(learned, _squares(values[some], values[some]), _POINTS)
-    squares = _squares(values[:tried], values)
-    return [
-        (weight, predict(solve(groups, squares[:, :tried], point), squares))
-        for point, weight in points
-    ]
-
-
-def _draw_all(
-    seen: list[tuple[float, Prediction]],
-    groups: SeedGroups,
-    values: Floats,
-    joint: Places,
-    seed: int,
-) -> tuple[Belief, Floats]:
-    """What is known of the joint candidates, and draws of the losses of all, shape (D, P)."""
-    apart = _squares(values, values[joint])
-    generator = np.random.default_rng(seed)
-    covariances, draws = [], []
-    for weight, one in seen:
-        covariance, variance = one.covariance(apart, joint), one.solution.variance
-        number = round(weight * _DRAWS)
-        freedom = generator.chisquare(groups.degrees, number) / groups.degrees
-        drawn = _draw(one.variance, covariance, joint, number, generator)
-        draws.append(one.mean + drawn * np.sqrt(variance / freedom)[:, None])
-        of_effects = one.of_effects(joint)
-        rows = [[covariance[joint], of_effects], [of_effects.T, one.solution.covariance[1:, 1:]]]
-        covariances.append(groups.scale**2 * variance * np.block(rows))
-    noise = groups.scale * np.sqrt([one.solution.variance for _, one in seen])
-    has = np.zeros((len(joint), len(groups.sizes)), bool)
-    has[: len(groups.seeds)] = groups.seeds > 0
-    belief = Belief(
-        weights=np.array([weight for weight, _ in seen]),
-        mean=groups.center + groups.scale * np.stack([one.mean[joint] for _, one in seen]),
-        covariance=np.stack(covariances),
-        noise=noise,
-        seed=noise * [one.solution.parameters.seed for _, one in seen],
-        has=has,
-        sizes=groups.sizes,
-    )
-    return belief, groups.center + groups.scale * np.concatenate(draws)
-
-
-def _draw(
-    variance: Floats, covariance: Floats, joint: Places, number: int, random: np.random.Generator
-) -> Floats:
-    """Draws around the expected losses, with a covariance of shape (P, J); shape (number, P).
-
-    Joint candidates are drawn jointly. The others follow from these, and what is left of their
-    variance is drawn independently. As what is left is positively correlated, their least loss is
-    if anything too low, and a bound on the regret too large (Slepian 1962).
-    """
-    of_joint = covariance[joint]
-    of_joint[np.diag_indices_from(of_joint)] *= 1 + _JITTER
-    root = np.linalg.cholesky(of_joint)
-    loads = solve_triangular(root, covariance.T, lower=True, check_finite=False)
-    own = np.sqrt(np.maximum(variance - (loads**2).sum(axis=0), 0))
-    own[joint] = 0
-    drawn = random.standard_normal((number, len(joint))) @ loads
-    drawn += own * random.standard_normal((number, len(own)), np.float32)
-    return np.asarray(drawn)
+def _most_promising(seen: Seen, tried: int, most: int) -> Places:
+    """The places of the tried candidates, and of the most promising others."""
+    expected, deviation = moments(seen)
+    order = np.argsort((expected - 2 * deviation)[tried:], kind="stable")
+    return np.append(np.arange(tried), tried + order[:most])

@@ -229,8 +229,8 @@ def predict(solution: Solution, squares: Floats) -> Prediction:
 
 def sample_hyperparameters(
     groups: SeedGroups, squares: Floats, number: int
-) -> list[tuple[Hyperparameters, float]]:
-    """Draw parameters from their posterior: points and their weights, which sum to 1.
+) -> list[tuple[float, Hyperparameters]]:
+    """Draw parameters from their posterior: points with their weights, which sum to 1.
 
     Adaptive multiple importance sampling (Cornuet, Marin, Mira and Robert 2012): in each round
     scrambled Sobol points of a normal proposal, at first of the prior, then of the moments of all
@@ -268,7 +268,7 @@ def sample_hyperparameters(
     drawn, counts = np.unique(np.searchsorted(final.cumsum(), levels), return_counts=True)
     drawn = np.minimum(drawn, len(points) - 1)
     return [
-        (Hyperparameters.at(points[i]), float(n / number))
+        (float(n / number), Hyperparameters.at(points[i]))
         for i, n in zip(drawn, counts, strict=True)
     ]
 

@@ -117,7 +117,7 @@ def brute_force():
 def test_sampled_parameters_have_the_moments_of_their_posterior():
     groups, squares, wanted = brute_force()
     drawn = sample_hyperparameters(groups, squares, 256)
-    assert sum(weight for _, weight in drawn) == pytest.approx(1)
-    table = [[p.smooth**2 + p.rough**2, p.seed, p.length] for p, _ in drawn]
-    found = np.array([weight for _, weight in drawn]) @ np.log(table)
+    assert sum(weight for weight, _ in drawn) == pytest.approx(1)
+    table = [[p.smooth**2 + p.rough**2, p.seed, p.length] for _, p in drawn]
+    found = np.array([weight for weight, _ in drawn]) @ np.log(table)
     assert found == pytest.approx(wanted, abs=0.15)
