@@ -12,24 +12,19 @@ says which candidate it would take; its regret is the true one, against the best
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
-from itertools import islice
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
-from threadpoolctl import threadpool_limits
 
 from benchmarks.deciding_tables import OURS, Curves, bounds_table, draw, peers_table, regret_table
 from benchmarks.landscapes import LANDSCAPES, make_problem
 from benchmarks.ours import Ours
 from benchmarks.peers import PEERS, SLOW
+from benchmarks.resumable import Task, read_results, run_rest
 from benchmarks.simulation import simulate
 
 RUNS = 99
@@ -60,8 +55,8 @@ class Outcome:
     seconds: float
 
     @property
-    def key(self) -> tuple[str, str, int]:
-        """What it is an outcome of."""
+    def task(self) -> Task:
+        """What it is the outcome of."""
         return self.landscape, self.method, self.repetition
 
 
@@ -72,67 +67,6 @@ def outcome_of(landscape: str, method: str, repetition: int, runs: int) -> Outco
     regrets, bounds = simulate(problem, METHODS[method](problem.space, repetition, runs), runs)
     seconds = round(time.perf_counter() - begin, 3)
     return Outcome(landscape, method, repetition, regrets, bounds, seconds)
-
-
-def read_outcomes(path: Path) -> dict[tuple[str, str, int], Outcome]:
-    """The outcomes of a file; a last line that was not written whole is left out."""
-    outcomes = {}
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                outcome = Outcome(**json.loads(line))
-            except json.JSONDecodeError:
-                continue
-            outcomes[outcome.key] = outcome
-    return outcomes
-
-
-def run_all(
-    path: Path,
-    landscapes: Sequence[str],
-    methods: Sequence[str],
-    repetitions: int,
-    slow_repetitions: int,
-    runs: int,
-    workers: int,
-    minutes: float,
-) -> None:
-    """Simulate what the file has not yet, one repetition of everything after another."""
-    done = read_outcomes(path)
-    tasks = [
-        (landscape, method, repetition)
-        for repetition in range(repetitions)
-        for landscape in landscapes
-        for method in methods
-        if repetition < slow_repetitions or method not in SLOW
-    ]
-    tasks = [task for task in tasks if task not in done]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    finished = _outcomes(tasks, runs, workers, time.monotonic() + 60 * minutes)
-    with path.open("a") as file:
-        for outcome in track(finished, "Simulate searches", total=len(tasks)):
-            file.write(json.dumps(asdict(outcome)) + "\n")
-            file.flush()
-
-
-def _outcomes(
-    tasks: Sequence[tuple[str, str, int]], runs: int, workers: int, end: float
-) -> Iterator[Outcome]:
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        waiting = iter(tasks)
-        begun = islice(waiting, 2 * workers)
-        running = {pool.submit(outcome_of, *task, runs) for task in begun}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            if time.monotonic() < end:
-                following = islice(waiting, len(done))
-                running |= {pool.submit(outcome_of, *task, runs) for task in following}
-            yield from (future.result() for future in done)
-
-
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    threadpool_limits(1)
 
 
 def curves_of(outcomes: Sequence[Outcome]) -> list[Curves]:
@@ -168,17 +102,17 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="a PNG file")
     arguments = parser.parse_args()
     landscapes = [name for name in LANDSCAPES if arguments.only in name]
-    run_all(
-        arguments.results,
-        landscapes,
-        arguments.methods,
-        arguments.repetitions,
-        arguments.slow,
-        arguments.runs,
-        arguments.workers,
-        arguments.minutes,
-    )
-    outcomes = list(read_outcomes(arguments.results).values())
+    tasks: list[Task] = [
+        (landscape, method, repetition)
+        for repetition in range(arguments.repetitions)
+        for landscape in landscapes
+        for method in arguments.methods
+        if repetition < arguments.slow or method not in SLOW
+    ]
+    work = partial(outcome_of, runs=arguments.runs)
+    done = read_results(arguments.results, Outcome)
+    run_rest(arguments.results, work, tasks, done, arguments.workers, arguments.minutes)
+    outcomes = list(read_results(arguments.results, Outcome).values())
     curves = curves_of(outcomes)
     print(regret_table(curves, SHOWN), end="\n\n")
     with_ours = [found for found in curves if OURS in found.regrets]

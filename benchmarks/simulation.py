@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
@@ -54,17 +54,24 @@ def best_mean(history: History) -> Recommendation:
     return Recommendation(min(means, key=lambda name: (means[name], name)))
 
 
-def simulate(problem: Problem, method: Method, runs: int) -> tuple[list[float], list[float | None]]:
-    """The regrets, and the bounds on them, after each of a number of training runs."""
+def searched(
+    problem: Problem, method: Method, runs: int
+) -> Iterator[tuple[Sequence[Run], Recommendation]]:
+    """The training runs so far, and what the method recommends, after each run."""
     history: list[Run] = []
     blocks: dict[str, int] = {}
-    regrets, bounds = [], []
     for _ in range(runs):
         candidate = method.propose(history)
         block = blocks.get(candidate, 0)
         blocks[candidate] = block + 1
         history.append(Run(candidate, block, problem.losses(candidate, block)))
-        taken = method.recommend(history)
+        yield history, method.recommend(history)
+
+
+def simulate(problem: Problem, method: Method, runs: int) -> tuple[list[float], list[float | None]]:
+    """The regrets, and the bounds on them, after each of a number of training runs."""
+    regrets, bounds = [], []
+    for _, taken in searched(problem, method, runs):
         regrets.append(round(problem.regret(taken.candidate), 7))
         bounds.append(None if taken.bound is None else round(taken.bound, 7))
     return regrets, bounds

@@ -1,8 +1,8 @@
 """The benchmark of deciding: landscapes are as they say, and peers are used as they should be."""
 
-import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.fft import dct
 
-from benchmarks.deciding import Outcome, curves_of, read_outcomes, run_all
+from benchmarks.deciding import Outcome, curves_of, outcome_of
 from benchmarks.deciding_tables import Curves, bounds_table, peers_table, runs_needed
 from benchmarks.landscapes import (
     LANDSCAPES,
@@ -21,6 +21,7 @@ from benchmarks.landscapes import (
     make_problem,
 )
 from benchmarks.peers import PEERS, Wilcoxon
+from benchmarks.resumable import Task, read_results, run_rest
 from benchmarks.simulation import History, Recommendation, Run, best_mean, simulate
 from dynamoe_search import bench
 from dynamoe_search.schedules import Schedule
@@ -221,19 +222,18 @@ def test_tables_compare_ours_with_the_best_peer_at_three_times_the_runs() -> Non
 @pytest.mark.slow
 def test_a_second_call_goes_on_where_the_first_was(tmp_path: Path) -> None:
     path = tmp_path / "deciding.jsonl"
-    arguments = (path, ["slope, 4 layers"], ["random"])
-    run_all(*arguments, 2, 0, 5, 1, 10.0)
+    work = partial(outcome_of, "slope, 4 layers", "random", runs=5)
+
+    def run(repetitions: int) -> list[Task]:
+        tasks = [(repetition,) for repetition in range(repetitions)]
+        done = [task[2:] for task in read_results(path, Outcome)]
+        run_rest(path, work, tasks, done, 1, 10.0)
+        return list(read_results(path, Outcome))
+
+    assert run(2) == [("slope, 4 layers", "random", repetition) for repetition in range(2)]
     first = path.read_text()
-    assert [(key[2], len(one.regrets)) for key, one in read_outcomes(path).items()] == [
-        *((0, 5), (1, 5))
-    ]
     path.write_text(first + '{"landscape": "slo')
-    run_all(*arguments, 3, 0, 5, 1, 10.0)
+    assert len(run(3)) == 3
     assert path.read_text().startswith(first)
-    assert sorted(key[2] for key in read_outcomes(path)) == [0, 1, 2]
-
-
-def test_an_outcome_is_read_as_it_was_written(tmp_path: Path) -> None:
-    outcome, path = made_up("TPE", 3, 0.1, None), tmp_path / "one.jsonl"
-    path.write_text(json.dumps(asdict(outcome)) + "\n")
-    assert read_outcomes(path) == {outcome.key: outcome}
+    outcome = read_results(path, Outcome)["slope, 4 layers", "random", 2]
+    assert outcome.regrets == outcome_of("slope, 4 layers", "random", 2, 5).regrets
