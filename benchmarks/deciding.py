@@ -12,6 +12,7 @@ says which candidate it would take; its regret is the true one, against the best
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=50, help="repetitions of the slow peers")
     parser.add_argument("--runs", type=int, default=RUNS, help="of each simulated search")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing after them")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing after them")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--only", default="", help="the landscapes whose names hold this text")
     parser.add_argument("--plot", type=Path, help="a PNG file")

@@ -67,7 +67,7 @@ def regret_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
         for found in curves
         for run in runs
     ]
-    return _markdown(["landscape", "runs", *methods], rows)
+    return markdown(["landscape", "runs", *methods], rows)
 
 
 def peers_table(curves: Sequence[Curves]) -> str:
@@ -92,7 +92,7 @@ def peers_table(curves: Sequence[Curves]) -> str:
                     _ratio_with_interval(found, n),
                 ]
             )
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def runs_needed(regret: float, peers: Iterable[Floats]) -> float:
@@ -144,7 +144,7 @@ def bounds_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
     for found in curves:
         regrets, bounds = found.regrets[OURS], found.bounds
         holds = bounds >= regrets - 1e-6
-        row = [found.landscape, *(_share(holds[:, run - 1]) for run in runs)]
+        row = [found.landscape, *(share(holds[:, run - 1]) for run in runs)]
         row += [f"{1000 * np.median(bounds[:, run - 1]):.1f}" for run in runs]
         is_below = bounds <= MARGIN
         stopped = is_below.any(axis=1)
@@ -153,20 +153,22 @@ def bounds_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
         if stopped.sum() > 1:
             row.append(f"{np.median(at) + 1:.0f}")
             row.append(_with_interval(regrets[stopped, at]))
-            row.append(_share(holds[stopped, at]))
+            row.append(share(holds[stopped, at]))
         else:
             row += ["", "", ""]
         rows.append(row)
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
-def _share(values: NDArray[np.bool_]) -> str:
-    share = values.mean()
-    error = math.sqrt(max(share * (1 - share), 1 / len(values)) / len(values))
-    return f"{100 * share:.1f} ± {196 * error:.1f}"
+def share(values: NDArray[np.bool_]) -> str:
+    """A share in %, with its 95 % interval."""
+    part = float(values.mean())
+    error = math.sqrt(max(part * (1 - part), 1 / len(values)) / len(values))
+    return f"{100 * part:.1f} ± {196 * error:.1f}"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first column to the left, the others to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

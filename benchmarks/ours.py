@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from dynamoe_search.decision.acquisition import next_run
-from dynamoe_search.decision.posterior import Posterior, fit_posterior
-from dynamoe_search.plan.pool import candidate_features
 
 from benchmarks.landscapes import SEEDS, Space
 from benchmarks.simulation import History, Recommendation
+from dynamoe_search.decision.acquisition import next_run
+from dynamoe_search.decision.posterior import Posterior, fit_posterior
 from dynamoe_search.plan.candidate import Candidate
+from dynamoe_search.plan.pool import candidate_features
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, Schedule, pattern_schedule
 
 
@@ -43,16 +43,17 @@ class Ours:
         """A baseline that was not trained, or the run that lowers the regret most."""
         if len(history) < len(self.baselines):
             return self.baselines[len(history)]
-        wanted = next_run(self._posterior(history), seeds_per_block=SEEDS)
+        wanted = next_run(self.posterior(history), seeds_per_block=SEEDS)
         assert wanted is not None  # nothing is excluded
         return wanted
 
     def recommend(self, history: History) -> Recommendation:
         """The decision of a study, and its bound."""
-        posterior = self._posterior(history)
+        posterior = self.posterior(history)
         return Recommendation(posterior.best, posterior.bound())
 
-    def _posterior(self, history: History) -> Posterior:
+    def posterior(self, history: History) -> Posterior:
+        """What is known after these runs."""
         length, posterior = self._fitted
         if posterior is None or length != len(history):
             posterior = fit_posterior(results_of(history), self.features, seed=self.seed)
