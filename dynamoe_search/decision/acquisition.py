@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
+from threadpoolctl import threadpool_limits
 
 from dynamoe_search.decision.belief import Belief
 from dynamoe_search.decision.posterior import Posterior
@@ -24,11 +25,16 @@ from dynamoe_search.statistics.intervals import CONFIDENCE
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
+MOST_FORESEEN = 500
+"""Further runs that are foreseen."""
 _LEVELS = (np.arange(32) + 0.5) / 32
 _NODES = stats.norm.ppf(_LEVELS) / stats.norm.ppf(_LEVELS).std()  # of a standard normal variable
 _RUNS_AHEAD = (1, 4, 16)
 _MOST_OPTIONS = 64
 _MOST_RIVALS = 64  # tried candidates among which the decision will be
+_POINTS_AHEAD = 4  # of the parameters of the process, where many runs are foreseen
+_DRAWS_AHEAD = 1024
+_RUNS_BETWEEN = 4  # two looks at the bound
 
 
 def next_run(
@@ -52,10 +58,11 @@ def next_run(
     excluded : collection of str
         Candidates that may not be trained again, such as those with all their blocks.
     """
-    belief, is_tried = _soon(posterior, running, seeds_per_block)
     allowed = posterior.is_feasible[posterior.joint]
     allowed &= ~posterior.candidates[posterior.joint].isin(list(excluded))
-    option = _choose(belief, is_tried, allowed, posterior.costs[posterior.joint])
+    with threadpool_limits(limits=1):  # threads wait longer than such small matrices take
+        belief, is_tried = _soon(posterior, running, seeds_per_block)
+        option = _choose(belief, is_tried, allowed, posterior.costs[posterior.joint])
     return None if option is None else str(posterior.candidates[posterior.joint[option]])
 
 
@@ -64,13 +71,14 @@ def runs_to_decide(
     margin: float,
     running: Sequence[str] = (),
     seeds_per_block: int = 4,
-    most: int = 1000,
+    most: int = MOST_FORESEEN,
 ) -> int | None:
     """How many further runs would bring the bound on the regret below a margin, as predicted.
 
     Runs are chosen one after the other as `next_run` does, later ones several at a time, and their
     results taken to be what is expected. So expected losses stay as they are and their covariances
-    become smaller. Results would also move expected losses apart, so this is rather too many.
+    become smaller. Results would also move expected losses apart, so this is rather too many. What
+    others than the joint candidates could be worth is taken to become as much less uncertain.
 
     Parameters
     ----------
@@ -92,16 +100,19 @@ def runs_to_decide(
     belief, is_tried = _soon(posterior, running, seeds_per_block)
     allowed = posterior.is_feasible[posterior.joint]
     costs = posterior.costs[posterior.joint]
-    others = _least_of_others(posterior)
+    belief, lower = belief.heaviest(_POINTS_AHEAD), _lower(posterior)
+    apart = _apart(belief)
     runs = 0
-    while _bound(belief, is_tried & allowed, allowed, others) > margin:
-        option = _choose(belief, is_tried, allowed, costs)
-        if option is None or runs >= most:
-            return None
-        times = max(1, runs // 8)
-        belief = belief.after([option] * times)
-        is_tried[option] = True
-        runs += times
+    with threadpool_limits(limits=1):
+        while _bound(belief, is_tried & allowed, allowed, lower * _apart(belief) / apart) > margin:
+            for _ in range(_RUNS_BETWEEN):
+                option = _choose(belief, is_tried, allowed, costs)
+                if option is None or runs >= most:
+                    return None
+                times = max(1, runs // 8)
+                belief = belief.after([option] * times)
+                is_tried[option] = True
+                runs += times
     return runs
 
 
@@ -119,19 +130,22 @@ def _soon(
     return posterior.belief.with_new_group(seeds_per_block).after(under_way), is_tried
 
 
-def _least_of_others(posterior: Posterior) -> Floats:
-    """Draws of the least loss of all but the joint candidates, less the mean of these; shape (D,).
+def _lower(posterior: Posterior) -> Floats:
+    """By how much all others lower the least loss of the joint candidates, in draws; shape (D,)."""
+    allowed = posterior.joint[posterior.is_feasible[posterior.joint]]
+    least = posterior.draws[:, allowed].min(axis=1, initial=np.inf)
+    return np.asarray(np.maximum(least - posterior.least, 0))
 
-    Infinite where there are no others that may be taken.
-    """
-    others = posterior.is_feasible.copy()
-    others[posterior.joint] = False
-    least = posterior.draws[:, others].min(axis=1, initial=np.inf)
-    return np.asarray(least - posterior.draws[:, posterior.joint].mean(axis=1))
+
+def _apart(belief: Belief) -> float:
+    """The typical standard deviation of how much two of the candidates differ, in nats."""
+    count = len(belief.has)
+    covariance = np.tensordot(belief.weights, belief.covariance[:, :count, :count], 1)
+    return float(np.sqrt(max(np.trace(covariance) / count - covariance.mean(), 0)) + 1e-12)
 
 
 def _bound(
-    belief: Belief, is_tried: NDArray[np.bool_], allowed: NDArray[np.bool_], others: Floats
+    belief: Belief, is_tried: NDArray[np.bool_], allowed: NDArray[np.bool_], lower: Floats
 ) -> float:
     """The bound on the regret of the best of the tried candidates, were this known."""
     best = np.where(is_tried, belief.weights @ belief.mean, np.inf).argmin()
@@ -142,10 +156,10 @@ def _bound(
     ):
         jitter = 1e-9 * np.diag(covariance).mean() * np.eye(count)
         root = np.linalg.cholesky(covariance + jitter)
-        normal = generator.standard_normal((round(weight * len(others)), count))
+        normal = generator.standard_normal((round(weight * _DRAWS_AHEAD), count))
         draws.append(mean + normal @ root.T)
     drawn = np.concatenate(draws)
-    least = np.minimum(drawn[:, allowed].min(axis=1), drawn.mean(axis=1) + others)
+    least = drawn[:, allowed].min(axis=1) - np.resize(lower, len(drawn))
     return float(np.quantile(np.maximum(drawn[:, best] - least, 0), CONFIDENCE))
 
 

@@ -43,6 +43,18 @@ class Belief:
     has: NDArray[np.bool_]
     sizes: Floats
 
+    def heaviest(self, most: int) -> Belief:
+        """The same at the most probable points only."""
+        kept = np.argsort(-self.weights, kind="stable")[:most]
+        return replace(
+            self,
+            weights=self.weights[kept] / self.weights[kept].sum(),
+            mean=self.mean[kept],
+            covariance=self.covariance[kept],
+            noise=self.noise[kept],
+            seed=self.seed[kept],
+        )
+
     def with_new_group(self, size: int) -> Belief:
         """The same with a last group of seeds from which nothing was trained yet."""
         points, known, _ = self.covariance.shape

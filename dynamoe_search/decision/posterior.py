@@ -48,7 +48,9 @@ class Posterior:
     Parameters
     ----------
     candidates : Index of str
-        Tried ones first.
+        Tried ones first, then the most promising others.
+    family_size : int
+        The number of candidates that the regret is against.
     is_tried, is_feasible : ndarray of bool, shape (P,)
         Feasible ones may be taken.
     costs : ndarray of float64, shape (P,)
@@ -65,6 +67,7 @@ class Posterior:
     """
 
     candidates: pd.Index
+    family_size: int
     is_tried: NDArray[np.bool_]
     is_feasible: NDArray[np.bool_]
     costs: Floats
@@ -212,7 +215,8 @@ def fit_posterior(
     losses = loss_table(results)
     losses = losses.iloc[_leading(losses, _MOST_TRIED)]
     candidates, tried = _considered(results, losses.index, features), len(losses)
-    copies = max(1.0, ((family_size or 0) - tried) / max(1, len(candidates) - tried))
+    size = max(len(candidates), family_size or 0)
+    copies = max(1.0, (size - tried) / max(1, len(candidates) - tried))
     values = features.loc[candidates].to_numpy(np.float64)
     if not np.isfinite(values).all():
         raise InvalidInput("a feature of a candidate is not finite")
@@ -237,6 +241,7 @@ def fit_posterior(
     expected, deviation = moments(seen)
     return Posterior(
         candidates=candidates,
+        family_size=size,
         is_tried=np.arange(len(candidates)) < tried,
         is_feasible=is_feasible,
         costs=prices,

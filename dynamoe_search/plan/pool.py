@@ -21,6 +21,7 @@ from dynamoe_search.schedules import (
     enumerate_schedules,
 )
 
+_LARGEST_FAMILY = 2**14
 _BATCH = 2**10  # points that are drawn at once
 _LEAST = 1e-6  # a share's uniform variable: its exponential is then at most 13.8
 
@@ -53,6 +54,30 @@ def family_pool(plan: Plan, size: int) -> tuple[Candidate, ...]:
         in_vain = in_vain + 1 if candidate in pool else 0
         pool[candidate] = None
     return tuple(pool)
+
+
+def family_size(plan: Plan, pool: Sequence[Candidate], size: int) -> int:
+    """The number of candidates that the regret of a decision is against.
+
+    A pool that was not filled is the whole family. Else it is the number of schedules that the
+    family `free` has, or 2^14, which is less; for other families 2^14. A limit is needed: where
+    candidates differ in what no smooth function shows, more of them always hold a better one.
+
+    Parameters
+    ----------
+    plan : Plan
+    pool : sequence of Candidate
+        As `family_pool` gives it.
+    size : int
+        What it was asked for.
+    """
+    if len(pool) < size or _is_small(plan, size):
+        return len(pool)
+    budget = plan.study.budget
+    if plan.family.name != "free" or plan.solution is None:
+        return _LARGEST_FAMILY
+    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    return max(len(pool), min(_LARGEST_FAMILY, count_schedules(*bounds)))
 
 
 def candidate_features(candidates: Sequence[Candidate]) -> pd.DataFrame:

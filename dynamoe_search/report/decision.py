@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dynamoe_search.decision.acquisition import MOST_FORESEEN
 from dynamoe_search.decision.decision import Decision
 from dynamoe_search.decision.posterior import Posterior
 from dynamoe_search.report.wording import counted, enumerated, named, percents
@@ -46,7 +47,7 @@ def _what_to_take(decision: Decision, posterior: Posterior, names: Mapping[str, 
 
 
 def _how_sure(decision: Decision, posterior: Posterior, minutes_per_run: float | None) -> str:
-    all_of_them = f"{counted(int(posterior.is_feasible.sum()), 'candidate')} of the family"
+    all_of_them = f"{counted(posterior.family_size, 'candidate')} of the family"
     known = (
         f"It is expected to be {decision.expected_regret:.4f} nats worse than the best of"
         f" {all_of_them}, trained or not, and with a probability of {percents(CONFIDENCE)} at most"
@@ -60,8 +61,8 @@ def _how_sure(decision: Decision, posterior: Posterior, minutes_per_run: float |
 def _what_would_decide(decision: Decision, minutes_per_run: float | None) -> str:
     if decision.further_runs is None:
         return (
-            f"no reasonable number of further training runs is predicted to bring that below the"
-            f" margin of {decision.margin:g}: raise the margin, or train from more seeds per block"
+            f"more than {MOST_FORESEEN} further training runs are predicted to be needed to bring"
+            f" that below the margin of {decision.margin:g}"
         )
     time = ""
     if minutes_per_run is not None:
