@@ -25,7 +25,7 @@ class Ours:
     seed : int
     """
 
-    POOL = 1000
+    POOL, FAMILY = 1000, 2**14  # as a study has it
 
     def __init__(self, space: Space, seed: int) -> None:
         self.seed = seed
@@ -37,6 +37,8 @@ class Ours:
         sample = [Schedule(row) for row in map(tuple, space.pool[order].tolist())]
         candidates = [Candidate(schedule) for schedule in dict.fromkeys([*patterns, *sample])]
         self.features = candidate_features(candidates)
+        is_whole = len(space.pool) <= self.POOL
+        self.family_size = len(candidates) if is_whole else self.FAMILY
         self._fitted: tuple[int, Posterior | None] = (0, None)
 
     def propose(self, history: History) -> str:
@@ -56,7 +58,9 @@ class Ours:
         """What is known after these runs."""
         length, posterior = self._fitted
         if posterior is None or length != len(history):
-            posterior = fit_posterior(results_of(history), self.features, seed=self.seed)
+            posterior = fit_posterior(
+                results_of(history), self.features, family_size=self.family_size, seed=self.seed
+            )
             self._fitted = len(history), posterior
         return posterior
 
