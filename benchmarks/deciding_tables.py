@@ -49,8 +49,9 @@ class Curves:
 
 
 def _at(regrets: Floats | None, run: int) -> str:
-    known = regrets is not None and regrets.shape[1] >= run and len(regrets) > 1
-    return _with_interval(regrets[:, run - 1]) if known else ""
+    if regrets is None or regrets.shape[1] < run or len(regrets) < 2:
+        return ""
+    return _with_interval(regrets[:, run - 1])
 
 
 def _with_interval(values: Floats) -> str:

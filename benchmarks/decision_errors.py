@@ -92,22 +92,22 @@ def study_of(world: str, repetition: int, runs: int = RUNS) -> Study:
     begin = time.perf_counter()
     problem = make_problem(WORLDS[world], repetition)
     method = Ours(problem.space, repetition)
-    for history, taken in searched(problem, method, runs):
-        assert taken.bound is not None
-        if taken.bound <= MARGIN and len(history) >= len(method.baselines):
+    for history, _ in searched(problem, method, runs):
+        posterior = method.posterior(history)
+        bound = posterior.bound()
+        if bound <= MARGIN and len(history) >= len(method.baselines):
             break
-    posterior = method.posterior(history)
-    row = posterior.table().loc[taken.candidate]
-    true_loss = 1 + problem.regret(taken.candidate)
+    row = posterior.table().loc[posterior.best]
+    true_loss = 1 + problem.regret(posterior.best)
     chances = posterior.within(MARGIN)[posterior.is_tried]
     said = chances.index[chances >= 0.95]
     return Study(
         world,
         repetition,
         len(history),
-        taken.bound <= MARGIN,
-        round(problem.regret(taken.candidate), 7),
-        round(taken.bound, 7),
+        bound <= MARGIN,
+        round(problem.regret(posterior.best), 7),
+        round(bound, 7),
         bool(row["loss_low"] <= true_loss <= row["loss_high"]),
         len(said),
         sum(problem.regret(name) > MARGIN for name in said),

@@ -22,7 +22,10 @@ from dynamoe_search import bench
 from dynamoe_search.schedules import (
     PATTERNS_AND_UNIFORM,
     Family,
+    Real,
     Schedule,
+    Simplex,
+    Whole,
     allocate_batch,
     enumerate_schedules,
     make_family,
@@ -65,6 +68,12 @@ class Space:
         """The family, in which the peers search."""
         return make_family(self.family, self.total, self.minimum)
 
+    @property
+    def dimensions(self) -> list[Real | Whole]:
+        """The parameters of the family; that of shares, which has another kind, is not used."""
+        every = self.points.search_space(self.depth)
+        return [dimension for dimension in every if not isinstance(dimension, Simplex)]
+
     @cached_property
     def pool(self) -> Integers:
         """Schedules, shape (schedules, depth): all of them, or those of 2^14 Sobol points.
@@ -81,7 +90,7 @@ def _pool(space: Space) -> Integers:
         rows = [schedule.counts for _, schedule in zip(range(_ENUMERATED + 1), every, strict=False)]
         if len(rows) <= _ENUMERATED:
             return np.array(rows)
-    dimensions = space.points.search_space(space.depth)
+    dimensions = space.dimensions
     names = [dimension.name for dimension in dimensions]
     low = [dimension.low for dimension in dimensions]
     high = [dimension.high for dimension in dimensions]

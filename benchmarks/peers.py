@@ -149,10 +149,8 @@ class Smac:
         os.environ["LOKY_MAX_CPU_COUNT"] = "1"
         logging.getLogger("smac").setLevel(logging.ERROR)
         self.space = space
-        dimensions = space.points.search_space(space.depth)
-        configurations = ConfigurationSpace(
-            {d.name: (d.low, d.high) for d in dimensions}, seed=seed
-        )
+        ranges = {dimension.name: (dimension.low, dimension.high) for dimension in space.dimensions}
+        configurations = ConfigurationSpace(ranges, seed=seed)
         self._folder = tempfile.TemporaryDirectory()
         scenario = Scenario(
             configurations, n_trials=runs, seed=seed, output_directory=self._folder.name
