@@ -21,7 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.deciding_tables import OURS, Curves, bounds_table, draw, peers_table, regret_table
+from benchmarks.deciding_tables import (
+    OURS,
+    Curves,
+    bounds_table,
+    draw,
+    peers_table,
+    pooled,
+    regret_table,
+)
 from benchmarks.landscapes import LANDSCAPES, make_problem
 from benchmarks.ours import Ours
 from benchmarks.peers import PEERS, SLOW
@@ -118,7 +126,8 @@ def main() -> None:
     print(regret_table(curves, SHOWN), end="\n\n")
     with_ours = [found for found in curves if OURS in found.regrets]
     if with_ours:
-        print(peers_table(with_ours), end="\n\n")
+        gaps = [LANDSCAPES[found.landscape].gap for found in with_ours]
+        print(peers_table([*with_ours, pooled(with_ours, gaps)]), end="\n\n")
         print(bounds_table(with_ours, SHOWN), end="\n\n")
     if arguments.plot:
         draw(curves, arguments.plot)

@@ -18,6 +18,7 @@ MARGIN = 0.01
 """A study stops where its bound is below it, in nats."""
 
 _AT = (11, 22, 33)
+_BASELINES = 7  # uniform and the named patterns: a search does not stop before
 _BOOTSTRAPS = 1000
 
 
@@ -46,6 +47,25 @@ class Curves:
     def best_peer(self, runs: int) -> str:
         """The peer of the least mean regret after these runs."""
         return min(self.peers, key=lambda method: self.regrets[method][:, runs - 1].mean())
+
+
+def pooled(curves: Sequence[Curves], gaps: Sequence[float]) -> Curves:
+    """The mean over landscapes of regrets, each over its gap, times the margin.
+
+    Repetitions are those that a method has of all landscapes.
+    """
+    scales = [MARGIN / gap for gap in gaps]
+
+    def mean(tables: Sequence[Floats]) -> Floats:
+        rows, columns = np.min([one.shape for one in tables], axis=0)
+        scaled = [scale * one[:rows, :columns] for scale, one in zip(scales, tables, strict=True)]
+        return np.asarray(np.mean(scaled, axis=0))
+
+    methods = [name for name in curves[0].regrets if all(name in one.regrets for one in curves)]
+    regrets = {name: mean([one.regrets[name] for one in curves]) for name in methods}
+    return Curves(
+        f"all, gaps scaled to {MARGIN:.3f}", regrets, mean([one.bounds for one in curves])
+    )
 
 
 def _at(regrets: Floats | None, run: int) -> str:
@@ -147,7 +167,7 @@ def bounds_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
         holds = bounds >= regrets - 1e-6
         row = [found.landscape, *(share(holds[:, run - 1]) for run in runs)]
         row += [f"{1000 * np.median(bounds[:, run - 1]):.1f}" for run in runs]
-        is_below = bounds <= MARGIN
+        is_below = (bounds <= MARGIN) & (np.arange(bounds.shape[1]) >= _BASELINES - 1)
         stopped = is_below.any(axis=1)
         at = is_below.argmax(axis=1)[stopped]
         row.append(f"{100 * stopped.mean():.0f}")

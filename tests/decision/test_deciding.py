@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.fft import dct
 
 from benchmarks.deciding import Outcome, curves_of, outcome_of
-from benchmarks.deciding_tables import Curves, bounds_table, peers_table, runs_needed
+from benchmarks.deciding_tables import Curves, bounds_table, peers_table, pooled, runs_needed
 from benchmarks.landscapes import (
     LANDSCAPES,
     SEEDS,
@@ -190,6 +190,16 @@ def test_the_runs_that_a_peer_needs_are_those_after_which_it_stays_as_good() -> 
     assert runs_needed(2.0, [jumping]) == 3
     assert runs_needed(5.0, [falling, jumping]) == 1
     assert runs_needed(0.5, [falling, jumping]) == math.inf
+
+
+def test_landscapes_are_pooled_over_their_gaps() -> None:
+    few, many = np.full((2, 9), 0.003), np.full((5, 9), 0.004)
+    one = Curves("one", {"posterior": few, "TPE": many}, few)
+    other = Curves("other", {"posterior": 2 * many, "TPE": few}, many)
+    found = pooled([one, other], [0.003, 0.008])
+    assert found.regrets["posterior"].shape == found.regrets["TPE"].shape == (2, 9)
+    np.testing.assert_allclose(found.regrets["posterior"], 0.01)
+    np.testing.assert_allclose(found.regrets["TPE"], 0.01 * (0.004 / 0.003 + 0.003 / 0.008) / 2)
 
 
 def made_up(method: str, repetition: int, regret: float, bound: float | None) -> Outcome:
