@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 _ROUNDS, _POINTS = 4, 64  # of the importance sampling
 _LEAST_EFFECTIVE = 16  # points, in the rounds on the way
 _WIDER = 1.3  # a proposal than what was found, so that it covers the tails
+_SPREAD = 4.0  # of candidates over sigma: the scale of its prior
 _LEAST_NOISE = 1e-14  # of the variance of the losses: what arithmetic leaves
 
 
@@ -53,13 +54,15 @@ class Hyperparameters:
     def at(point: Floats) -> Hyperparameters:
         """The parameters at a point where the prior is standard normal; shape (4,).
 
-        The deviation of f + g, and that of b, over sigma have half-Cauchy priors of scale 1 (Gelman
-        2006), so that candidates may well be equal; the share of g in the variance of f + g is
-        uniform; the length is log-normal around 1 with deviation 0.8 of its logarithm.
+        The deviations of f + g and of b, over sigma, have half-Cauchy priors of scales 4 and 1
+        (Gelman 2006), so that candidates may well be equal; the share of g in the variance of f + g
+        is uniform; the length is log-normal around 1 with deviation 0.8 of its logarithm. With a
+        scale of 1 for f + g the first few candidates, where they happened to be alike, ended
+        simulated studies too early.
         """
         share = special.ndtr(point)
         total, seed = np.tan(np.pi / 2 * np.minimum(share[[0, 2]], 1 - 1e-9))
-        smooth, rough = total * np.sqrt([1 - share[1], share[1]])
+        smooth, rough = _SPREAD * total * np.sqrt([1 - share[1], share[1]])
         return Hyperparameters(smooth, rough, seed, float(np.exp(0.8 * point[3])))
 
     def kernel(self, squares: Floats) -> Floats:
