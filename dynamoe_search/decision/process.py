@@ -125,7 +125,7 @@ def solve(groups: SeedGroups, squares: Floats, parameters: Hyperparameters) -> S
     means = (share * groups.means).sum(axis=1)
     covariance = parameters.kernel(squares)
     covariance[np.diag_indices_from(covariance)] += parameters.rough**2 + 1 / number
-    lower = np.linalg.cholesky(covariance)
+    lower: Floats = np.asarray(np.linalg.cholesky(covariance), np.float64)
     columns = np.column_stack([np.ones(len(means)), share, means])
     solved = solve_triangular(lower, columns, lower=True, check_finite=False)
     design, target = solved[:, :-1], solved[:, -1]
@@ -265,7 +265,7 @@ def sample_hyperparameters(
         middle = weights @ points
         apart = points - middle
         covariance = (apart * weights[:, None]).T @ apart + 1e-4 * np.eye(4)
-        root = _WIDER * np.linalg.cholesky(covariance)
+        root = np.asarray(_WIDER * np.linalg.cholesky(covariance), np.float64)
     final = special.softmax(logs - mixture)
     levels = (np.arange(number) + 0.5) / number
     drawn, counts = np.unique(np.searchsorted(final.cumsum(), levels), return_counts=True)
