@@ -76,7 +76,7 @@ class Study:
     >>> study.run(workers=1, progress=False)
     'finished'
     >>> study.leaderboard()["seeds"].tolist()
-    [1, 1]
+    [4, 4]
     """
 
     def __init__(

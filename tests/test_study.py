@@ -185,13 +185,30 @@ def test_training_runs_and_leaderboard_of_one_objective(finished: Path) -> None:
     assert board["rank"].tolist() == list(range(1, len(board) + 1))
 
 
-def test_the_decision_is_the_first_of_the_leaderboard(finished: Path) -> None:
+@pytest.mark.slow
+def test_the_decision_is_that_of_the_posterior(finished: Path) -> None:
     study = Study(finished)
-    decision, board = study.decision(), study.leaderboard()
-    assert decision.candidate == board["candidate"][0]
-    equal = set(board.loc[board["indistinguishable"], "candidate"])
-    assert set(decision.indistinguishable) == equal - {decision.candidate}
+    decision, posterior = study.decision(), study.posterior()
+    table, within = posterior.table(), posterior.within(0.01)
+    assert decision.candidate == posterior.best == table.loc[table["tried"], "loss"].idxmin()
+    assert (decision.margin, decision.bound) == (0.01, posterior.bound())
+    assert decision.expected_regret == posterior.regret().mean()
+    surely = set(within.index[(within >= 0.95) & table["tried"]])
+    assert set(decision.indistinguishable) == surely - {decision.candidate}
+    assert set(decision.within) <= surely & {str(one) for one in study.plan.baselines.values()}
+    assert decision.decided == (decision.bound <= 0.01) == (decision.further_runs == 0)
     assert decision.candidate in str(decision)
+
+
+@pytest.mark.slow
+def test_the_posterior_knows_all_losses_and_all_of_the_family(finished: Path) -> None:
+    study = Study(finished)
+    table, means = study.posterior().table(), study.leaderboard().set_index("candidate")
+    assert set(table.index[table["tried"]]) == set(means.index)
+    found = table.loc[means.index, "loss"]
+    assert np.corrcoef(found, means["mean_loss"])[0, 1] > 0.99
+    assert not table["tried"].all()
+    assert study.posterior().family_size == len(table)  # all of such a small family
 
 
 def test_with_several_objectives_the_front_decides(two_objectives: Path) -> None:

@@ -31,6 +31,7 @@ _LEAST_EFFECTIVE = 16  # points, in the rounds on the way
 _WIDER = 1.3  # a proposal than what was found, so that it covers the tails
 _SPREAD = 4.0  # of candidates over sigma: the scale of its prior
 _LEAST_NOISE = 1e-14  # of the variance of the losses: what arithmetic leaves
+_MOST_SHARE = 1 - 1e-5  # a deviation of 64,000 sigma; with more, no digit of sigma is left
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Hyperparameters:
         simulated studies too early.
         """
         share = special.ndtr(point)
-        total, seed = np.tan(np.pi / 2 * np.minimum(share[[0, 2]], 1 - 1e-9))
+        total, seed = np.tan(np.pi / 2 * np.minimum(share[[0, 2]], _MOST_SHARE))
         smooth, rough = _SPREAD * total * np.sqrt([1 - share[1], share[1]])
         return Hyperparameters(smooth, rough, seed, float(np.exp(0.8 * point[3])))
 

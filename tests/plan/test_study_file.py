@@ -31,7 +31,8 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     assert study.data.name == "digits"
     assert study.router == TopK()
     assert (study.training.seeds, study.training.recipe) == (4, "cosine")
-    assert (study.search.family, study.search.sampler) == ("blend", "tpe")
+    assert (study.search.family, study.search.sampler) == ("blend", "posterior")
+    assert (study.search.margin, study.search.blocks) == (0.01, 16)
 
 
 @pytest.mark.parametrize(

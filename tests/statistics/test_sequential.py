@@ -157,7 +157,7 @@ def test_before_the_first_look_nothing_is_said() -> None:
 def test_it_has_the_columns_of_a_fixed_number() -> None:
     some = results(8)
     fixed = compare_with_reference(
-        some.rename(columns={"place": "block"}), reference="reference", margin=MARGIN
+        some.rename(columns={"place": "seed"}), reference="reference", margin=MARGIN
     )
     assert set(compared(some).reset_index()) == set(fixed) | {"looked_at", "is_open"}
 
