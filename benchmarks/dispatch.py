@@ -42,9 +42,7 @@ def main() -> None:
     """Time the grid, and print it."""
     torch.set_num_threads(1)
     rows = []
-    for (width, hidden), tokens, experts, seeds in itertools.product(
-        SIZES, TOKENS, EXPERTS, SEEDS
-    ):
+    for (width, hidden), tokens, experts, seeds in itertools.product(SIZES, TOKENS, EXPERTS, SEEDS):
         if tokens * experts * seeds * hidden > 2**23:  # too slow to mask, and no question
             continue
         x = torch.randn(seeds, tokens, width, requires_grad=True)
