@@ -1,9 +1,10 @@
-"""Which recipe tells schedules apart best: variance of a paired difference, loss and time.
+"""Which recipe shows differences of schedules best: paired variance, loss and time.
 
 Trains the named patterns of a study, as it was shipped with version 0.1, under recipes that are
-given as changes of it, on the same seeds, and prints for each recipe the mean validation loss, the standard deviation of the paired difference
-of two schedules for one seed, the CPU seconds of a seed, and what it takes to decide: the variance
-times the seconds. It goes on where it was stopped; every result is a row of the table.
+given as changes of it, on the same seeds. For each recipe it prints the mean validation loss, the
+standard deviation of the paired difference of two schedules for one seed, the CPU seconds of a
+seed, and what it takes to decide: the variance times the seconds. It goes on where it was stopped;
+every result is a row of the table.
 
     python -m benchmarks.recipes digits --out recipes.csv
 """
