@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 _ROUNDS, _POINTS = 4, 64  # of the importance sampling
 _LEAST_EFFECTIVE = 16  # points, in the rounds on the way
 _WIDER = 1.3  # a proposal than what was found, so that it covers the tails
+_SPREAD = 4.0  # of candidates over sigma: the scale of its prior
 _LEAST_NOISE = 1e-14  # of the variance of the losses: what arithmetic leaves
 _MOST_SHARE = 1 - 1e-5  # a deviation of 64,000 sigma; with more, no digit of sigma is left
 
@@ -54,13 +55,15 @@ class Hyperparameters:
     def at(point: Floats) -> Hyperparameters:
         """The parameters at a point where the prior is standard normal; shape (4,).
 
-        The deviation of f + g, and that of b, over sigma have half-Cauchy priors of scale 1 (Gelman
-        2006), so that candidates may well be equal; the share of g in the variance of f + g is
-        uniform; the length is log-normal around 1 with deviation 0.8 of its logarithm.
+        The deviations of f + g and of b, over sigma, have half-Cauchy priors of scales 4 and 1
+        (Gelman 2006), so that candidates may well be equal; the share of g in the variance of f + g
+        is uniform; the length is log-normal around 1 with deviation 0.8 of its logarithm. With a
+        scale of 1 for f + g the first few candidates, where they happened to be alike, ended
+        simulated studies too early.
         """
         share = special.ndtr(point)
         total, seed = np.tan(np.pi / 2 * np.minimum(share[[0, 2]], _MOST_SHARE))
-        smooth, rough = total * np.sqrt([1 - share[1], share[1]])
+        smooth, rough = _SPREAD * total * np.sqrt([1 - share[1], share[1]])
         return Hyperparameters(smooth, rough, seed, float(np.exp(0.8 * point[3])))
 
     def kernel(self, squares: Floats) -> Floats:
@@ -123,7 +126,7 @@ def solve(groups: SeedGroups, squares: Floats, parameters: Hyperparameters) -> S
     means = (share * groups.means).sum(axis=1)
     covariance = parameters.kernel(squares)
     covariance[np.diag_indices_from(covariance)] += parameters.rough**2 + 1 / number
-    lower = np.linalg.cholesky(covariance)
+    lower: Floats = np.asarray(np.linalg.cholesky(covariance), np.float64)
     columns = np.column_stack([np.ones(len(means)), share, means])
     solved = solve_triangular(lower, columns, lower=True, check_finite=False)
     design, target = solved[:, :-1], solved[:, -1]
@@ -153,7 +156,7 @@ def solve(groups: SeedGroups, squares: Floats, parameters: Hyperparameters) -> S
     return Solution(
         parameters,
         float(-0.5 * (determinants + degrees * np.log(variance))),
-        np.asarray(lower, np.float64),
+        lower,
         design,
         target - design @ effects,
         effects,
@@ -263,7 +266,7 @@ def sample_hyperparameters(
         middle = weights @ points
         apart = points - middle
         covariance = (apart * weights[:, None]).T @ apart + 1e-4 * np.eye(4)
-        root = np.asarray(_WIDER * np.linalg.cholesky(covariance))
+        root = np.asarray(_WIDER * np.linalg.cholesky(covariance), np.float64)
     final = special.softmax(logs - mixture)
     levels = (np.arange(number) + 0.5) / number
     drawn, counts = np.unique(np.searchsorted(final.cumsum(), levels), return_counts=True)

@@ -122,7 +122,7 @@ def test_sampled_parameters_have_the_moments_of_their_posterior():
     assert sum(weight for weight, _ in drawn) == pytest.approx(1)
     table = [[p.smooth**2 + p.rough**2, p.seed, p.length] for _, p in drawn]
     found = np.array([weight for weight, _ in drawn]) @ np.log(table)
-    assert found == pytest.approx(wanted, abs=0.15)
+    assert found == pytest.approx(wanted, abs=0.25)
 
 
 @pytest.mark.parametrize("seeds", [2, 4])
