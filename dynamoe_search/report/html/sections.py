@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -80,12 +81,16 @@ def the_answer(evidence: Evidence) -> Section:
     """What was found, in sentences."""
     if evidence.seeks_loss_alone:
         decision = evidence.study.decision()
+        if math.isnan(decision.bound):  # a single loss is known
+            return Section(decision.sentences)
         posterior, names = evidence.study.posterior(), names_of(evidence.plan.baselines)
         caption = (
             "How much worse the leaders and the named schedules may be than the best of the family."
         )
         margin = evidence.file.search.margin
-        return Section(sentences, {caption: decision_plot.plot_decision(posterior, names, margin)})
+        return Section(
+            decision.sentences, {caption: decision_plot.plot_decision(posterior, names, margin)}
+        )
     sentences = pareto.pareto_sentences(evidence.front, evidence.objectives)
     return Section([*sentences, *evidence.changes])
 

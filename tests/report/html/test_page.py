@@ -151,6 +151,14 @@ def test_a_study_that_has_only_begun(small_study: Path) -> None:
 
 
 @pytest.mark.slow
+def test_of_a_single_loss_the_answer_says_no_more(small_study: Path) -> None:
+    made_up.search(small_study, most=1)
+    answer = text_of(section(make_report(Study(small_study)), "answer"))
+    assert "the only one that is known. Train more before you decide." in answer
+    assert "Left out:" not in answer
+
+
+@pytest.mark.slow
 def test_a_confirmation_until_all_is_decided(small_study: Path) -> None:
     made_up.search(small_study)
     made_up.confirm(small_study, seeds=None, most_seeds=8)
