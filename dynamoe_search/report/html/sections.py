@@ -88,9 +88,8 @@ def the_answer(evidence: Evidence) -> Section:
             "How much worse the leaders and the named schedules may be than the best of the family."
         )
         margin = evidence.file.search.margin
-        return Section(
-            decision.sentences, {caption: decision_plot.plot_decision(posterior, names, margin)}
-        )
+        figure = decision_plot.plot_decision(posterior, names, margin)
+        return Section(decision.sentences, {caption: figure})
     sentences = pareto.pareto_sentences(evidence.front, evidence.objectives)
     return Section([*sentences, *evidence.changes])
 
