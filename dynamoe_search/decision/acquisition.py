@@ -2,7 +2,10 @@
 
 That is the knowledge gradient for correlated candidates (Frazier, Powell and Dayanik 2009). The
 expected regret of a decision is the least expected loss less the expected least loss, and only the
-former depends on what will be seen. So a run is worth min E[mu] - E[min E[mu | run]].
+former depends on what will be seen. So a run is worth min E[mu] - E[min E[mu | run]]. The least is
+taken over the promising candidates, tried or not: a run is also worth what it tells of others,
+which can be trained next. With the tried ones alone, the search kept to the corners of the family,
+of which least is known and which tell least.
 
 One run often cannot change a decision that several could, and would seem to be worth nothing. So
 the worth of n runs of a candidate is taken per run, at the n where it is most (Frazier and Powell
@@ -31,7 +34,7 @@ _LEVELS = (np.arange(32) + 0.5) / 32
 _NODES = stats.norm.ppf(_LEVELS) / stats.norm.ppf(_LEVELS).std()  # of a standard normal variable
 _RUNS_AHEAD = (1, 4, 16)
 _MOST_OPTIONS = 64
-_MOST_RIVALS = 64  # tried candidates among which the decision will be
+_MOST_RIVALS = 64  # candidates among which the decision will be
 _POINTS_AHEAD = 4  # of the parameters of the process, where many runs are foreseen
 _DRAWS_AHEAD = 1024
 _RUNS_BETWEEN = 4  # two looks at the bound
@@ -58,11 +61,12 @@ def next_run(
     excluded : collection of str
         Candidates that may not be trained again, such as those with all their blocks.
     """
-    allowed = posterior.is_feasible[posterior.joint]
-    allowed &= ~posterior.candidates[posterior.joint].isin(list(excluded))
+    feasible = posterior.is_feasible[posterior.joint]
+    allowed = feasible & ~posterior.candidates[posterior.joint].isin(list(excluded))
     with threadpool_limits(limits=1):  # threads wait longer than such small matrices take
         belief, is_tried = _soon(posterior, running, seeds_per_block)
-        option = _choose(belief, is_tried, allowed, posterior.costs[posterior.joint])
+        costs = posterior.costs[posterior.joint]
+        option = _choose(belief, is_tried, feasible, allowed, costs)
     return None if option is None else str(posterior.candidates[posterior.joint[option]])
 
 
@@ -104,9 +108,12 @@ def runs_to_decide(
     apart = _apart(belief)
     runs = 0
     with threadpool_limits(limits=1):
-        while _bound(belief, is_tried & allowed, allowed, lower * _apart(belief) / apart) > margin:
+        while (
+            runs == 0
+            or _bound(belief, is_tried & allowed, allowed, lower * _apart(belief) / apart) > margin
+        ):
             for _ in range(_RUNS_BETWEEN):
-                option = _choose(belief, is_tried, allowed, costs)
+                option = _choose(belief, is_tried, allowed, allowed, costs)
                 if option is None or runs >= most:
                     return None
                 times = max(1, runs // 8)
@@ -164,14 +171,18 @@ def _bound(
 
 
 def _choose(
-    belief: Belief, is_tried: NDArray[np.bool_], allowed: NDArray[np.bool_], costs: Floats
+    belief: Belief,
+    is_tried: NDArray[np.bool_],
+    feasible: NDArray[np.bool_],
+    allowed: NDArray[np.bool_],
+    costs: Floats,
 ) -> int | None:
     """The place of the candidate whose further run is worth most per cost."""
     if not allowed.any():
         return None
     hope = np.where(allowed, _expected_improvement(belief, is_tried) / costs, -np.inf)
     options = np.argsort(-hope, kind="stable")[: min(_MOST_OPTIONS, int(allowed.sum()))]
-    worth = np.max([_worth(belief, is_tried, options, runs) / runs for runs in _RUNS_AHEAD], axis=0)
+    worth = np.max([_worth(belief, feasible, options, runs) / runs for runs in _RUNS_AHEAD], axis=0)
     return int(options[np.lexsort((-hope[options], -worth / costs[options]))[0]])
 
 
@@ -190,11 +201,11 @@ def _expected_improvement(belief: Belief, is_tried: NDArray[np.bool_]) -> Floats
     return np.asarray(belief.weights @ gain)
 
 
-def _worth(belief: Belief, is_tried: NDArray[np.bool_], options: Places, runs: int) -> Floats:
-    """By how much runs of each option lower the least expected loss of all tried; shape (n,)."""
+def _worth(belief: Belief, feasible: NDArray[np.bool_], options: Places, runs: int) -> Floats:
+    """By how much runs of each option lower the least expected loss of all feasible; shape (n,)."""
     expected = belief.weights @ belief.mean
-    rivals = np.argsort(np.where(is_tried, expected, np.inf), kind="stable")
-    rivals = rivals[: min(_MOST_RIVALS, int(is_tried.sum()))]
+    rivals = np.argsort(np.where(feasible, expected, np.inf), kind="stable")
+    rivals = rivals[: min(_MOST_RIVALS, int(feasible.sum()))]
     found, variance = belief.of_mean_loss(options, runs)
     slopes = found / np.sqrt(variance)[:, None, :]
     least = np.min(belief.mean[:, rivals, None, None] + slopes[:, rivals, :, None] * _NODES, axis=1)

@@ -29,6 +29,8 @@ class Belief:
         Of the losses, and of what the seeds of a group do on average to all candidates.
     noise, seed : ndarray of float64, shape (G,)
         The standard deviations of one loss, and of what one seed does to all candidates.
+    relative_noise : ndarray of float64, shape (J,)
+        The variance of each candidate's noise, over that of `noise`.
     has : ndarray of bool, shape (J, B)
         From which groups each candidate was trained.
     sizes : ndarray of float64, shape (B,)
@@ -40,6 +42,7 @@ class Belief:
     covariance: Floats
     noise: Floats
     seed: Floats
+    relative_noise: Floats
     has: NDArray[np.bool_]
     sizes: Floats
 
@@ -90,7 +93,7 @@ class Belief:
         found = self.covariance[:, :, candidates] + of_effects / runs
         own = self.covariance[:, candidates, candidates]
         both = 2 * self.covariance[:, candidates, effects] + self.covariance[:, effects, effects]
-        noise = self.noise[:, None] ** 2 / self.sizes[group]
+        noise = self.noise[:, None] ** 2 * self.relative_noise[candidates] / self.sizes[group]
         return found, own + (both + noise) / runs
 
     def after(self, candidates: Iterable[int]) -> Belief:

@@ -56,6 +56,8 @@ def make_belief(
         rows = [[covariance[joint], of_effects], [of_effects.T, one.solution.covariance[1:, 1:]]]
         wholes.append(groups.scale**2 * one.solution.variance * np.block(rows))
     noise = groups.scale * np.sqrt([one.solution.variance for _, one in seen])
+    relative_noise = np.ones(len(joint))
+    relative_noise[: len(groups.seeds)] = groups.relative_noise
     has = np.zeros((len(joint), len(groups.sizes)), bool)
     has[: len(groups.seeds)] = groups.seeds > 0
     return Belief(
@@ -64,6 +66,7 @@ def make_belief(
         covariance=np.stack(wholes),
         noise=noise,
         seed=noise * [one.solution.parameters.seed for _, one in seen],
+        relative_noise=relative_noise,
         has=has,
         sizes=groups.sizes,
     )

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from dynamoe_search.decision.belief import Belief
 from dynamoe_search.decision.draws import Seen, draw_losses, make_belief, moments
+from dynamoe_search.decision.noise import relative_noise
 from dynamoe_search.decision.process import (
     Hyperparameters,
     Prediction,
@@ -227,8 +228,9 @@ def fit_posterior(
         raise InvalidInput("a feature of a candidate is not finite")
     values = values / (np.sqrt(2 * values.var(axis=0).sum()) or 1.0)  # their typical distance is 1
     with threadpool_limits(limits=1):  # threads wait longer than such small matrices take
-        groups = sum_up(losses)
-        points = _points(losses, values[:tried])
+        noise = relative_noise(losses)
+        groups = sum_up(losses, noise)
+        points = _points(losses, noise, values[:tried])
         kept = _most_promising([(1.0, _see(groups, values, points[0][1]))], tried, _MOST_UNTRIED)
         candidates, values = candidates[kept], values[kept]
         seen = [(weight, _see(groups, values, point)) for weight, point in points]
@@ -277,11 +279,14 @@ def _leading(losses: pd.DataFrame, most: int) -> Places:
     return np.sort(np.append(best, others[even]))
 
 
-def _points(losses: pd.DataFrame, values: Floats) -> list[tuple[float, Hyperparameters]]:
+def _points(
+    losses: pd.DataFrame, noise: Floats, values: Floats
+) -> list[tuple[float, Hyperparameters]]:
     """Some points of the process's parameters with their weights, the largest first."""
     some = _leading(losses, _MOST_TO_LEARN)
     squares = cdist(values[some], values[some], "sqeuclidean")
-    points = sample_hyperparameters(sum_up(losses.iloc[some]), squares, _POINTS)
+    groups = sum_up(losses.iloc[some], noise[some])
+    points = sample_hyperparameters(groups, squares, _POINTS)
     return sorted(points, key=lambda point: -point[0])
 
 
@@ -289,7 +294,7 @@ def _see(groups: SeedGroups, values: Floats, parameters: Hyperparameters) -> Pre
     """What the process tells of all candidates, of which the first have losses."""
     tried = len(groups.seeds)
     squares = cdist(values[:tried], values, "sqeuclidean")
-    return predict(solve(groups, squares[:, :tried], parameters), squares)
+    return predict(solve(groups, squares[:, :tried], [parameters])[0], squares)
 
 
 def _most_promising(seen: Seen, tried: int, most: int) -> Places:

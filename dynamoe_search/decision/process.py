@@ -5,7 +5,8 @@
 f is a Gaussian process over the features of a candidate with a Matérn 5/2 kernel (Rasmussen and
 Williams 2006, section 4.2), g an independent deviation of each candidate (roughness, which no
 smooth function shows), b ~ N(0, omega^2) what a seed does to all candidates, e ~ N(0, sigma^2)
-noise. What a candidate is worth is mu(c) = m + f(c) + g(c).
+noise, whose variance may differ between candidates by known ratios. What a candidate is worth is
+mu(c) = m + f(c) + g(c).
 
 m has a flat prior and sigma the prior 1 / sigma; both are integrated in closed form, as in
 `dynamoe_search.statistics.two_way`. The other four parameters are integrated by adaptive importance
@@ -15,12 +16,13 @@ likeliest point would not hold. scikit-learn's process has no seed effects and o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 
 from dynamoe_search.decision.seed_groups import SeedGroups
 
@@ -29,7 +31,6 @@ Floats = NDArray[np.float64]
 _ROUNDS, _POINTS = 4, 64  # of the importance sampling
 _LEAST_EFFECTIVE = 16  # points, in the rounds on the way
 _WIDER = 1.3  # a proposal than what was found, so that it covers the tails
-_SPREAD = 4.0  # of candidates over sigma: the scale of its prior
 _LEAST_NOISE = 1e-14  # of the variance of the losses: what arithmetic leaves
 _MOST_SHARE = 1 - 1e-5  # a deviation of 64,000 sigma; with more, no digit of sigma is left
 
@@ -55,16 +56,17 @@ class Hyperparameters:
     def at(point: Floats) -> Hyperparameters:
         """The parameters at a point where the prior is standard normal; shape (4,).
 
-        The deviations of f + g and of b, over sigma, have half-Cauchy priors of scales 4 and 1
-        (Gelman 2006), so that candidates may well be equal; the share of g in the variance of f + g
-        is uniform; the length is log-normal around 1 with deviation 0.8 of its logarithm. With a
-        scale of 1 for f + g the first few candidates, where they happened to be alike, ended
-        simulated studies too early.
+        The deviation of f + g over sigma is log-normal around 1, with deviation 1 of its logarithm.
+        So it is neither 0, where the first candidates happen to be alike, nor very large: tails as
+        heavy as Cauchy's decided what to train. The share of g in the variance of f + g has the
+        median 0.1 and is above 0.6 in one case of ten; the length is log-normal around 1.5 with
+        deviation 0.7. In recorded benchmarks these are about 1, 0.01 and 1.5 to 3. The deviation of
+        b over sigma has the half-Cauchy prior of scale 1 (Gelman 2006).
         """
-        share = special.ndtr(point)
-        total, seed = np.tan(np.pi / 2 * np.minimum(share[[0, 2]], _MOST_SHARE))
-        smooth, rough = _SPREAD * total * np.sqrt([1 - share[1], share[1]])
-        return Hyperparameters(smooth, rough, seed, float(np.exp(0.8 * point[3])))
+        share = special.ndtr(-1.3 + 1.2 * point[1])
+        smooth, rough = np.exp(point[0]) * np.sqrt([1 - share, share])
+        seed = np.tan(np.pi / 2 * min(special.ndtr(point[2]), _MOST_SHARE))
+        return Hyperparameters(smooth, rough, float(seed), float(1.5 * np.exp(0.7 * point[3])))
 
     def kernel(self, squares: Floats) -> Floats:
         """The covariance of f at squared distances, over sigma^2."""
@@ -107,8 +109,10 @@ class Solution:
     variance: float
 
 
-def solve(groups: SeedGroups, squares: Floats, parameters: Hyperparameters) -> Solution:
-    """Solve the equations of the process, by Henderson's for the effects.
+def solve(
+    groups: SeedGroups, squares: Floats, parameters: Sequence[Hyperparameters]
+) -> list[Solution]:
+    """Solve the equations of the process at some points, by Henderson's for the effects.
 
     With sigma^2 V the covariance of the n losses and Q their generalized sum of squares around m,
     the likelihood with m and sigma integrated is |V|^(-1/2) (1' V^-1 1)^(-1/2) Q^(-(n - 1) / 2), up
@@ -119,50 +123,49 @@ def solve(groups: SeedGroups, squares: Floats, parameters: Hyperparameters) -> S
     groups : SeedGroups
     squares : ndarray of float64, shape (C, C)
         The squared distances of the candidates' features.
-    parameters : Hyperparameters
+    parameters : sequence of Hyperparameters
+        Many are solved at once, since for few candidates most of the time is overhead.
     """
-    number = groups.seeds.sum(axis=1)
-    share = groups.seeds / number[:, None]
+    rough, of_seed = np.array([(one.rough, one.seed) for one in parameters]).T[:, :, None]
+    seeds = groups.weights
+    number = seeds.sum(axis=1)
+    share = seeds / number[:, None]
     means = (share * groups.means).sum(axis=1)
-    covariance = parameters.kernel(squares)
-    covariance[np.diag_indices_from(covariance)] += parameters.rough**2 + 1 / number
-    lower: Floats = np.asarray(np.linalg.cholesky(covariance), np.float64)
+    within = groups.means - means[:, None]
+    covariance = np.stack([one.kernel(squares) for one in parameters])
+    own = np.arange(len(means))
+    covariance[:, own, own] += rough**2 + 1 / number
+    lower = np.linalg.cholesky(covariance)
     columns = np.column_stack([np.ones(len(means)), share, means])
-    solved = solve_triangular(lower, columns, lower=True, check_finite=False)
-    design, target = solved[:, :-1], solved[:, -1]
+    solved = np.stack([solve_triangular(one, columns, lower=True) for one in lower])
+    design, target = solved[:, :, :-1], solved[:, :, -1]
     # In units of their deviation, so that it may be 0.
-    units = np.append(1.0, parameters.seed / np.sqrt(groups.sizes))
-    normal, right = design.T @ design, design.T @ target
-    normal[1:, 1:] += np.diag(groups.seeds.sum(axis=0)) - groups.seeds.T @ share
-    right[1:] += (groups.seeds * (groups.means - means[:, None])).sum(axis=0)
-    normal, right = normal * units * units[:, None], right * units
-    normal[1:, 1:] += np.eye(len(units) - 1)
-    factor = cho_factor(normal, lower=True, check_finite=False)
-    scaled = cho_solve(factor, right, check_finite=False)
-    inverse = cho_solve(factor, np.eye(len(units)), check_finite=False)
-    spread = 1 + parameters.seed**2 * (groups.seeds > 0).sum(axis=0)
-    squares_left = (
-        target @ target
-        + (groups.seeds * (groups.means - means[:, None]) ** 2).sum()
-        - right @ scaled
-        + groups.noise.sum()
-        + (groups.between / spread).sum()
-    )
-    degrees = groups.degrees
-    variance = max(squares_left / degrees, _LEAST_NOISE)
-    determinants = 2 * np.log(np.diag(lower)).sum() + 2 * np.log(np.diag(factor[0])).sum()
-    determinants += ((groups.sizes - 1) * np.log(spread)).sum() + np.log(number).sum()
+    units = np.column_stack([np.ones(len(parameters)), of_seed / np.sqrt(groups.sizes)])
+    normal, right = design.mT @ design, (target[:, None] @ design)[:, 0]
+    normal[:, 1:, 1:] += np.diag(seeds.sum(axis=0)) - seeds.T @ share
+    right[:, 1:] += (seeds * within).sum(axis=0)
+    normal, right = normal * units[:, :, None] * units[:, None], right * units
+    normal[:, 1:, 1:] += np.eye(len(groups.sizes))
+    inverse = np.linalg.inv(normal)
+    scaled = (inverse @ right[:, :, None])[:, :, 0]
+    spread = 1 + of_seed**2 * seeds.sum(axis=0) / groups.sizes
+    squares_left = (target**2).sum(axis=1) - (right * scaled).sum(axis=1)
+    squares_left += (seeds * within**2).sum() + groups.noise.sum()
+    squares_left += (groups.between / spread).sum(axis=1)
+    variance = np.maximum(squares_left / groups.degrees, _LEAST_NOISE)
+    determinants = 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+    determinants += np.linalg.slogdet(normal)[1] + np.log(number).sum()
+    determinants += ((groups.sizes - 1) * np.log(spread)).sum(axis=1)
+    logs = -0.5 * (determinants + groups.degrees * np.log(variance))
     effects = scaled * units
-    return Solution(
-        parameters,
-        float(-0.5 * (determinants + degrees * np.log(variance))),
-        lower,
-        design,
-        target - design @ effects,
-        effects,
-        inverse * units * units[:, None],
-        float(variance),
+    residuals = target - (design @ effects[:, :, None])[:, :, 0]
+    of_effects = inverse * units[:, :, None] * units[:, None]
+    every = zip(
+        *(parameters, logs.tolist(), lower, design, residuals, effects, of_effects),
+        variance.tolist(),
+        strict=True,
     )
+    return [Solution(*one) for one in every]
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +261,8 @@ def sample_hyperparameters(
         proposals.append((middle, root))
         new = middle + part @ root.T
         points = np.concatenate([points, new])
-        found = [solve(groups, squares, Hyperparameters.at(point)).log_likelihood for point in new]
+        solutions = solve(groups, squares, [Hyperparameters.at(point) for point in new])
+        found = np.array([one.log_likelihood for one in solutions])
         logs = np.append(logs, found - 0.5 * (new**2).sum(axis=1))
         densities = np.stack([_log_normal(points, *proposal) for proposal in proposals])
         mixture = special.logsumexp(densities, axis=0)

@@ -34,6 +34,9 @@ class SeedGroups:
         The sum of squares of each group that is neither the candidates' nor the seeds'.
     between : ndarray of float64, shape (B,)
         The sum of squares between the seeds of each group.
+    relative_noise : ndarray of float64, shape (C,)
+        The variance of each candidate's noise, over sigma^2. Sums and means over candidates have
+        its inverse as weight.
     center, scale : float
     """
 
@@ -41,6 +44,7 @@ class SeedGroups:
     means: Floats
     noise: Floats
     between: Floats
+    relative_noise: Floats
     center: float
     scale: float
 
@@ -48,6 +52,11 @@ class SeedGroups:
     def sizes(self) -> Floats:
         """The number of seeds of each group; shape (B,)."""
         return np.asarray(self.seeds.max(axis=0))
+
+    @property
+    def weights(self) -> Floats:
+        """The seeds of each group that a candidate was trained from, by their precision; (C, B)."""
+        return self.seeds / self.relative_noise[:, None]
 
     @property
     def degrees(self) -> int:
@@ -73,37 +82,49 @@ def loss_table(results: pd.DataFrame) -> pd.DataFrame:
     return finite.pivot_table(index="candidate", columns="seed", values="loss", aggfunc="mean")
 
 
-def sum_up(losses: pd.DataFrame) -> SeedGroups:
-    """Sum up a table of losses, as `loss_table` gives it.
+def complete_parts(values: Floats) -> list[tuple[NDArray[np.bool_], Floats]]:
+    """The rows of each seed group, and its losses without holes, shape (rows, seeds).
 
     The groups come in the order of how many candidates they have, most first: the order in which
     blocks are trained.
     """
-    values = losses.to_numpy(np.float64)
     there = np.isfinite(values)
-    center = float(values[there].mean())
-    scale = float(values[there].std()) or 1.0
-    standard = np.where(there, (values - center) / scale, 0.0)
-    there, standard = there[:, there.any(axis=0)], standard[:, there.any(axis=0)]
+    values, there = values[:, there.any(axis=0)], there[:, there.any(axis=0)]
     patterns, of = np.unique(there, axis=1, return_inverse=True)
     order = np.argsort(-patterns.sum(axis=0), kind="stable")
+    return [(patterns[:, one], values[np.ix_(patterns[:, one], of == one)]) for one in order]
+
+
+def sum_up(losses: pd.DataFrame, relative_noise: Floats | None = None) -> SeedGroups:
+    """Sum up a table of losses, as `loss_table` gives it.
+
+    Parameters
+    ----------
+    losses : DataFrame
+    relative_noise : ndarray of float64, shape (C,), optional
+        By default all are equally noisy.
+    """
+    values = losses.to_numpy(np.float64)
+    some = values[np.isfinite(values)]
+    center, scale = float(some.mean()), float(some.std()) or 1.0
+    ratios = np.ones(len(values)) if relative_noise is None else relative_noise
     seeds, means, noise, between = [], [], [], []
-    for group in order:
-        mine = of == group
-        rows = patterns[:, group]
-        table = standard[np.ix_(rows, mine)]
-        of_candidate, of_seed = table.mean(axis=1), table.mean(axis=0)
-        rest = table - of_candidate[:, None] - of_seed + table.mean()
-        seeds.append(rows * float(mine.sum()))
+    for rows, part in complete_parts((values - center) / scale):
+        weights = 1 / ratios[rows]
+        of_candidate = part.mean(axis=1)
+        of_seed = np.average(part - of_candidate[:, None], axis=0, weights=weights)
+        rest = part - of_candidate[:, None] - of_seed
+        seeds.append(rows * float(part.shape[1]))
         means.append(np.zeros(len(values)))
         means[-1][rows] = of_candidate
-        noise.append((rest**2).sum())
-        between.append(len(table) * ((of_seed - table.mean()) ** 2).sum())
+        noise.append(weights @ (rest**2).sum(axis=1))
+        between.append(weights.sum() * (of_seed**2).sum())
     return SeedGroups(
         np.stack(seeds, axis=1),
         np.stack(means, axis=1),
         np.array(noise),
         np.array(between),
+        ratios,
         center,
         scale,
     )

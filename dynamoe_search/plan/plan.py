@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +26,7 @@ from dynamoe_search.schedules import (
     Profile,
     Schedule,
     allocate,
+    allocate_batch,
     alpha_lora_profile,
     count_schedules,
     make_family,
@@ -111,10 +112,21 @@ class Plan:
         self, parameters: Mapping[str, float], settings: Mapping[str, float]
     ) -> Candidate:
         """The candidate of a family's parameters and of settings, at the study's budget."""
-        hidden = int(settings.get("hidden", self.study.model.hidden))
-        profile = self.family.profile(parameters, self.depth)
-        schedule = _schedule_of(profile, self.study, self.totals.get(hidden))
-        return with_settings(schedule, settings)
+        return self.candidates([(parameters, settings)])[0]
+
+    def candidates(
+        self, points: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]
+    ) -> list[Candidate]:
+        """As `candidate`, for many parameters and settings at once, which takes less time."""
+        model = self.study.model
+        totals = [self.totals.get(int(of.get("hidden", model.hidden))) for _, of in points]
+        profiles = [self.family.profile(parameters, self.depth) for parameters, _ in points]
+        schedules: dict[int, Schedule] = {}
+        for total in set(totals):
+            some = [place for place, one in enumerate(totals) if one == total]
+            found = _schedules_of([profiles[place] for place in some], self.study, total)
+            schedules.update(zip(some, found, strict=True))
+        return [with_settings(schedules[place], of) for place, (_, of) in enumerate(points)]
 
     def network_with(self, candidate: Candidate | DenseBaseline) -> Specification:
         """The proxy of a candidate; in the regime `compute` its routers hold the mean K."""
@@ -280,8 +292,16 @@ def _solve(study: StudyFile, network: Specification) -> Solution | None:
 
 
 def _schedule_of(profile: Profile, study: StudyFile, total: int | None) -> Schedule:
+    return _schedules_of([profile], study, total)[0]
+
+
+def _schedules_of(
+    profiles: Sequence[Profile], study: StudyFile, total: int | None
+) -> list[Schedule]:
     budget = study.budget
     if total is not None:
-        return allocate(profile, total, budget.minimum, budget.maximum)
+        rows = allocate_batch(profiles, total, budget.minimum, budget.maximum)
+        return [Schedule(tuple(row)) for row in rows.tolist()]
     assert budget.maximum is not None  # the study file asks for it in the regime `paper`
-    return stretch(profile, budget.minimum, budget.maximum, study.search.contrast)
+    bounds = budget.minimum, budget.maximum, study.search.contrast
+    return [stretch(profile, *bounds) for profile in profiles]

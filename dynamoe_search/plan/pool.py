@@ -135,10 +135,12 @@ def _sample(plan: Plan) -> Iterator[Candidate]:
     settings = len(also.intervals()) + (also.hidden is not None)
     points = qmc.Sobol(parameters + settings, rng=plan.study.seed)
     while True:
+        batch = []
         for point in points.random(_BATCH):
             values = iter(point.tolist())
             chosen = {name: value for one in space for name, value in _of(one, values)}
-            yield plan.candidate(chosen, _settings_of(also, values))
+            batch.append((chosen, _settings_of(also, values)))
+        yield from plan.candidates(batch)
 
 
 def _of(dimension: Dimension, values: Iterator[float]) -> Iterable[tuple[str, float]]:

@@ -13,7 +13,7 @@ from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.pool import candidate_features, family_pool, family_size
 
-POOL = 1000
+POOL = 4000
 """How many candidates of the family are considered, tried or not."""
 
 

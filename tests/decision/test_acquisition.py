@@ -62,7 +62,7 @@ def test_what_a_run_brings_is_what_conditioning_on_its_losses_gives(posterior):
         row[[option, len(belief.has) + group]] = 1
         found = belief.after([option])
         for point, whole in enumerate(belief.covariance):
-            noise = belief.noise[point] ** 2 / belief.sizes[group]
+            noise = belief.noise[point] ** 2 * belief.relative_noise[option] / belief.sizes[group]
             gain = whole @ row / (row @ whole @ row + noise)
             wanted = whole - np.outer(gain, whole @ row)
             count = len(wanted)

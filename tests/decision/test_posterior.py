@@ -18,7 +18,8 @@ def test_the_regret_is_that_of_draws_from_the_whole_covariance_matrix():
     results, features, _ = study(tried=6, untried=30)
     groups = sum_up(loss_table(results))
     squares = cdist(features, features, "sqeuclidean")
-    one = predict(solve(groups, squares[:6, :6], Hyperparameters(2, 0.5, 1, 1.5)), squares[:6])
+    parameters = [Hyperparameters(2, 0.5, 1, 1.5)]
+    one = predict(solve(groups, squares[:6, :6], parameters)[0], squares[:6])
     everyone = np.arange(36)
     whole = one.covariance(squares, everyone)
     rng = np.random.default_rng(1)
@@ -40,7 +41,8 @@ def test_copies_of_a_candidate_are_further_draws_of_what_is_its_own():
     results, features, _ = study(tried=3, untried=1)
     groups = sum_up(loss_table(results))
     far = 100 * cdist(features, features, "sqeuclidean")  # no candidate tells of another
-    one = predict(solve(groups, far[:3, :3], Hyperparameters(0, 3.0, 0.5, 1)), far[:3])
+    parameters = [Hyperparameters(0, 3.0, 0.5, 1)]
+    one = predict(solve(groups, far[:3, :3], parameters)[0], far[:3])
     some = np.arange(4)
     draws, least = draw_losses([(1.0, one)], groups, [one.covariance(far, some)], some, 9.0, 0)
     assert (least[:, :3] == draws[:, :3]).all()

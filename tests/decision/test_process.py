@@ -15,6 +15,8 @@ from dynamoe_search.decision.process import (
 )
 from dynamoe_search.decision.seed_groups import sum_up
 
+NOISE = np.array([1.0, 0.3, 2.0, 1.0, 0.7, 4.0, 1.1])
+"""Its variances, relative."""
 PARAMETERS = Hyperparameters(smooth=1.3, rough=0.4, seed=0.8, length=0.9)
 
 
@@ -32,7 +34,7 @@ def made_up(missing: float = 0.3, candidates: int = 7, seeds: int = 6, seed: int
 class Dense:
     """The process over single losses, with one large covariance matrix and no shortcut."""
 
-    def __init__(self, losses, features, parameters):
+    def __init__(self, losses, features, parameters, noise=NOISE):
         values = losses.to_numpy()
         self.rows, self.columns = np.nonzero(np.isfinite(values))
         self.y = values[self.rows, self.columns]
@@ -42,7 +44,7 @@ class Dense:
         self.prior = self.prior + parameters.rough**2 * np.eye(len(features))
         same_seed = self.columns[:, None] == self.columns
         self.V = self.prior[np.ix_(self.rows, self.rows)] + parameters.seed**2 * same_seed
-        self.V = self.V + np.eye(len(self.y))
+        self.V = self.V + np.diag(noise[self.rows])
         self.inverse = np.linalg.inv(self.V)
         self.information = self.inverse.sum()
         self.m = self.inverse.sum(axis=0) @ self.y / self.information
@@ -64,9 +66,9 @@ class Dense:
 @pytest.mark.parametrize("missing", [0.0, 0.3, 0.6])
 def test_the_posterior_is_that_of_one_large_covariance_matrix(missing):
     losses, features = made_up(missing)
-    groups, dense = sum_up(losses), Dense(losses, features, PARAMETERS)
+    groups, dense = sum_up(losses, NOISE), Dense(losses, features, PARAMETERS)
     squares = cdist(features[: len(losses)], features, "sqeuclidean")
-    solution = solve(groups, squares[:, : len(losses)], PARAMETERS)
+    solution = solve(groups, squares[:, : len(losses)], [PARAMETERS])[0]
     found = predict(solution, squares)
     some = np.array([9, 0, 3])
     covariance = found.covariance(cdist(features, features[some], "sqeuclidean"), some)
@@ -83,7 +85,7 @@ def test_the_likelihood_is_that_of_one_large_covariance_matrix(missing):
     losses, features = made_up(missing)
     squares = cdist(features[: len(losses)], features[: len(losses)], "sqeuclidean")
     others = [PARAMETERS, Hyperparameters(0.2, 1.1, 0.0, 2.5), Hyperparameters(2.0, 0.0, 3.0, 0.3)]
-    found = [solve(sum_up(losses), squares, one).log_likelihood for one in others]
+    found = [one.log_likelihood for one in solve(sum_up(losses, NOISE), squares, others)]
     dense = [Dense(losses, features, one).log_likelihood() for one in others]
     assert np.diff(found) == pytest.approx(np.diff(dense), abs=1e-8)
 
@@ -93,7 +95,7 @@ def test_without_seed_effects_it_is_the_process_of_scikit_learn():
     parameters = Hyperparameters(smooth=1.3, rough=0.0, seed=0.0, length=0.9)
     squares = cdist(features[: len(losses)], features, "sqeuclidean")
     groups = sum_up(losses)
-    found = predict(solve(groups, squares[:, : len(losses)], parameters), squares)
+    found = predict(solve(groups, squares[:, : len(losses)], [parameters])[0], squares)
     vague = 1e6  # for a flat prior on m
     kernel = ConstantKernel(1.3**2) * Matern(0.9, nu=2.5) + ConstantKernel(vague)
     process = GaussianProcessRegressor(kernel, alpha=1 / losses.shape[1], optimizer=None)
@@ -109,7 +111,8 @@ def brute_force():
     squares = cdist(features[: len(losses)], features[: len(losses)], "sqeuclidean")
     points = np.random.default_rng(1).standard_normal((5_000, 4))
     parameters = [Hyperparameters.at(point) for point in points]
-    logs = np.array([solve(sum_up(losses), squares, one).log_likelihood for one in parameters])
+    solutions = solve(sum_up(losses), squares, parameters)
+    logs = np.array([one.log_likelihood for one in solutions])
     weights = np.exp(logs - logs.max())
     table = np.log([[p.smooth**2 + p.rough**2, p.seed, p.length] for p in parameters])
     return sum_up(losses), squares, weights / weights.sum() @ table

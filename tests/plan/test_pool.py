@@ -6,7 +6,7 @@ import pytest
 from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.pool import candidate_features, family_pool, family_size
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.schedules import count_schedules
+from dynamoe_search.schedules import allocate, count_schedules
 
 
 def plan_of(depth=4, experts=12, **search) -> Plan:
@@ -30,12 +30,12 @@ def test_a_small_free_family_is_there_as_a_whole():
 @pytest.mark.parametrize("family", ["blend", "mixture", "spline", "free"])
 def test_a_pool_has_the_baselines_and_distinct_candidates_of_the_budget(family):
     plan = plan_of(depth=8, experts=32, family=family)
-    pool = family_pool(plan, 100)
-    assert pool == family_pool(plan, 100)
-    assert len(set(pool)) == len(pool) == 100
+    pool = family_pool(plan, 50)
+    assert pool == family_pool(plan, 50)
+    assert len(set(pool)) == len(pool) == 50
     assert set(plan.baselines.values()) <= set(pool)
     assert {candidate.schedule.total for candidate in pool} == {32}
-    assert family_size(plan, pool, 100) == 2**14
+    assert family_size(plan, pool, 50) == 2**14
 
 
 def test_a_family_that_has_few_schedules_ends():
@@ -60,3 +60,21 @@ def test_features_are_the_logarithms_of_counts_up_to_shift_and_scale():
     slope = np.ptp(found, axis=0) / np.ptp(logs, axis=0)
     assert slope == pytest.approx(slope[0])
     assert found - slope[0] * logs == pytest.approx(found[[0]] - slope[0] * logs[[0]] + 0 * found)
+
+
+@pytest.mark.parametrize("also", [{}, {"hidden": [5, 16]}, {"k": [1, 2]}])
+def test_many_candidates_are_those_of_one_point_each(also):
+    plan = plan_of(depth=8, experts=32, also=also)
+    rng = np.random.default_rng(0)
+    names = [dimension.name for dimension in plan.family.search_space(8)]
+    points = []
+    for _ in range(30):
+        parameters = {name: float(rng.uniform(0.5, 0.9)) for name in names}
+        settings = {name: int(rng.choice(values)) for name, values in also.items()}
+        points.append((parameters, settings))
+    found = plan.candidates(points)
+    one_each = [plan.candidate(*point) for point in points]
+    assert found == one_each
+    for (parameters, _), candidate in zip(points, found, strict=True):
+        total = candidate.schedule.total
+        assert candidate.schedule == allocate(plan.family.profile(parameters, 8), total)
