@@ -137,5 +137,6 @@ def test_losses_without_noise_can_be_solved(seeds):
     squares = cdist(features[:17], features[:17], "sqeuclidean")
     groups = sum_up(exact)
     for point in itertools.product((4.5, 9.0), (-9.0, 0.0, 9.0), (0.0, 4.5, 9.0), (-3.0, 0.0)):
-        found = predict(solve(groups, squares, Hyperparameters.at(np.array(point))), squares)
+        parameters = [Hyperparameters.at(np.array(point))]
+        found = predict(solve(groups, squares, parameters)[0], squares)
         assert (np.argsort(found.mean) == np.argsort(features[:17, 0])).all(), point
