@@ -100,8 +100,7 @@ def test_what_the_sections_say(rich: str, rich_study: Path) -> None:
 
     says("asked", "digits: 4 layers share 12 experts; every candidate has", "Sought: validation")
     says("asked", "Training runs: 40 complete.")
-    taken = "Take descending (5-4-2-1): its expected"
-    says("answer", taken, "worse than the best of 81 candidates")
+    says("answer", "Take descending (5-4-2-1): its", "worse than the best of 81 candidates of the")
     says("confirmation", "Reference:", "Holm", "dense, total parameters")
     says("schedules", "Confirmed on the test split: dense, active parameters", "descending")
     says("pareto", "Left out: the study has one objective; name several in objectives")
