@@ -7,19 +7,12 @@ answer. The earlier code is taken from this repository's history, and trains one
 its own recipe and with its own initial weights. The two take turns, so that both see the same
 machine; what was trained is kept in a table, and the same command goes on.
 
-    python benchmarks/decisiveness.py digits --out decisiveness.csv
+    python -m benchmarks.decisiveness digits --out decisiveness.csv
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import tarfile
-import tempfile
-import tomllib
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-BEFORE = "564ddfd"  # the last commit of the recipe, the initial weights and the loop of 0.1
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.earlier import BEFORE, ROOT, package_at, run_driver, shipped_study
+
 PATTERNS = ("uniform", "descending", "ascending", "pyramid", "wave")
-NEW_KEYS = ("seeds", "recipe", "warmup", "final_rate", "clip", "average")
 RESAMPLES = 2000
 
 # Run with the code of either version: trains some patterns on some seeds, and prints a line each.
@@ -59,31 +51,6 @@ for pattern in asked["patterns"]:
     for seed, loss in zip(seeds, losses):
         print(json.dumps({"pattern": pattern, "seed": seed, "loss": loss, "seconds": seconds}))
 """
-
-
-def train_block(
-    code: Path, study: dict[str, Any], seeds: list[int], at_once: bool, data_dir: Path | None
-) -> pd.DataFrame:
-    """Train every pattern on some seeds with the code in a folder; a row per pattern and seed."""
-    asked = {
-        "study": study,
-        "seeds": seeds,
-        "patterns": PATTERNS,
-        "at_once": at_once,
-        "data_dir": None if data_dir is None else str(data_dir.absolute()),
-    }
-    found = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=code,
-        env={"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1", "PATH": ""},
-    )
-    if found.returncode:
-        raise SystemExit(found.stderr)
-    return pd.DataFrame([json.loads(line) for line in found.stdout.splitlines()])
 
 
 def interaction(losses: NDArray[np.float64]) -> float:
@@ -125,6 +92,38 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def train_missing(
+    name: str, versions: dict[str, tuple[Path, dict[str, Any]]], arguments: argparse.Namespace
+) -> None:
+    """Train what the table does not have yet: a block of seeds by either version, in turn."""
+    out: Path = arguments.out
+    size = versions["now"][1]["training"].get("seeds", 4)
+    for first in range(0, arguments.seeds, size):
+        for version, (code, study) in versions.items():
+            known = pd.read_csv(out) if out.exists() else pd.DataFrame()
+            if (
+                len(known)
+                and (
+                    (known["study"] == name)
+                    & (known["version"] == version)
+                    & (known["seed"] == first)
+                ).any()
+            ):
+                continue
+            asked = {
+                "study": study,
+                "seeds": list(range(first, first + size)),
+                "patterns": PATTERNS,
+                "at_once": version == "now",
+                "data_dir": arguments.data_dir and str(arguments.data_dir.absolute()),
+            }
+            rows = pd.DataFrame(run_driver(code, DRIVER, asked))
+            rows.assign(study=name, version=version).to_csv(
+                out, mode="a", header=not out.exists(), index=False
+            )
+        print(compare(pd.read_csv(out)).T.to_string(header=False), flush=True)
+
+
 def main() -> None:
     """Train what the table does not have yet, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -134,44 +133,10 @@ def main() -> None:
     parser.add_argument("--before", default=BEFORE, help="the commit to compare with")
     parser.add_argument("--data-dir", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(
-            ["git", "archive", arguments.before, "dynamoe_search"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        )
-        with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
-            files.extractall(folder, filter="data")
+    with package_at(arguments.before) as earlier:
         for name in arguments.study:
-            content = tomllib.loads((ROOT / "studies" / name / "study.toml").read_text("utf-8"))
-            training, size = content["training"], content["training"].get("seeds", 4)
-            content["search"]["sampler"] = "tpe"  # which both versions know
-            content["search"].pop("margin", None)
-            own = {key: value for key, value in training.items() if key not in NEW_KEYS}
-            before = content | {"training": own}
-            for first in range(0, arguments.seeds, size):
-                seeds = list(range(first, first + size))
-                for version, code, study in (
-                    ("before", Path(folder), before),
-                    ("now", ROOT, content),
-                ):
-                    out = arguments.out
-                    known = pd.read_csv(out) if out.exists() else pd.DataFrame()
-                    if (
-                        len(known)
-                        and (
-                            (known["study"] == name)
-                            & (known["version"] == version)
-                            & (known["seed"] == first)
-                        ).any()
-                    ):
-                        continue
-                    rows = train_block(code, study, seeds, version == "now", arguments.data_dir)
-                    rows.assign(study=name, version=version).to_csv(
-                        out, mode="a", header=not out.exists(), index=False
-                    )
-                print(compare(pd.read_csv(out)).T.to_string(header=False), flush=True)
+            before, now = shipped_study(earlier, name), shipped_study(ROOT, name)
+            train_missing(name, {"before": (earlier, before), "now": (ROOT, now)}, arguments)
 
 
 if __name__ == "__main__":

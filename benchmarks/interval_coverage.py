@@ -3,11 +3,12 @@
 python benchmarks/interval_coverage.py                   2,000 studies of each kind: three hours
 python benchmarks/interval_coverage.py --studies 100     a quick look: ten minutes
 
-Each study is a search of 120 runs with at most 4 blocks, decided by the search's own policy: named
-patterns, the sampler, and in the last quarter the leaders again, so that what is trained depends on
-what was found. Nothing is trained: a loss is the candidate's own, the seed's and noise. Counted is
-how often the 95 % interval of the leader holds its true mean, how often those of all candidates do,
-and in how many studies any candidate is called distinguishable from the leader that is not worse.
+Each study is a search of 120 runs of one seed, with at most 4 blocks, by the policy for Optuna's
+samplers: named patterns, the sampler, and in the last quarter the leaders again, so that what is
+trained depends on what was found. Nothing is trained: a loss is the candidate's own, the seed's and
+noise. Counted is how often the 95 % interval of the leader holds its true mean, how often those of
+all candidates do, and in how many studies any candidate is called distinguishable from the leader
+that is not worse.
 """
 
 from __future__ import annotations

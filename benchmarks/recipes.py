@@ -1,11 +1,12 @@
-"""Which recipe tells schedules apart best: variance of a paired difference, loss and time.
+"""Which recipe shows differences of schedules best: paired variance, loss and time.
 
-Trains the named patterns of a study under recipes that differ in one thing each, on the same seeds,
-and prints for each recipe the mean validation loss, the standard deviation of the paired difference
-of two schedules for one seed, the CPU seconds of a seed, and what it takes to decide: the variance
-times the seconds. It goes on where it was stopped; every result is a row of the table.
+Trains the named patterns of a study, as it was shipped with version 0.1, under recipes that are
+given as changes of it, on the same seeds. For each recipe it prints the mean validation loss, the
+standard deviation of the paired difference of two schedules for one seed, the CPU seconds of a
+seed, and what it takes to decide: the variance times the seconds. It goes on where it was stopped;
+every result is a row of the table.
 
-    python benchmarks/recipes.py studies/digits/study.toml --out recipes.csv
+    python -m benchmarks.recipes digits --out recipes.csv
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.earlier import BEFORE, package_at, shipped_study
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.plan.plan import Plan, make_plan
-from dynamoe_search.plan.reader import read_study_file
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.worker import load_study_data
 from dynamoe_search.training.loop import NonFiniteLoss, train
 
@@ -89,6 +91,27 @@ RECIPES: dict[str, dict[str, Any]] = {
     "epochs / 4, rate x 6": {"epochs": 1 / 4, "learning_rate": 6.0},
     "epochs / 4, rate x 6, batch / 2": {"epochs": 1 / 4, "learning_rate": 6.0, "batch": 0.5},
     "epochs / 5, rate x 8": {"epochs": 1 / 5, "learning_rate": 8.0},
+    "epochs / 4, rate x 8, decay 1.5": {
+        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.5}
+    },
+    "epochs / 4, rate x 12, decay 1": {
+        **{"epochs": 1 / 4, "learning_rate": 12.0, "weight_decay": 1.0}
+    },
+    "epochs / 4, rate x 8, decay 1, average 0.3": {
+        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0, "average": 0.3}
+    },
+    "epochs / 4, rate x 8, decay 1, clip 0.3": {
+        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0, "clip": 0.3}
+    },
+    "epochs / 4, rate x 8, decay 1, final rate 0.1": {
+        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0, "final_rate": 0.1}
+    },
+    "epochs / 5, rate x 12, decay 1": {
+        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0}
+    },
+    "epochs / 4, batch x 2, rate x 16, decay 1": {
+        **{"epochs": 1 / 4, "batch": 2.0, "learning_rate": 16.0, "weight_decay": 1.0}
+    },
     "decay 1": {"weight_decay": 1.0},
     "no warm-up, decay 0.3": {"warmup": 0.0, "weight_decay": 0.3},
     "batch x 2, rate x 4": {"batch": 2.0, "learning_rate": 4.0},
@@ -159,18 +182,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Train, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("study", type=Path, nargs="+")
+    parser.add_argument("study", nargs="+", help="studies by name, such as digits")
     parser.add_argument("--out", type=Path, default=Path("recipes.csv"))
     parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--data-dir", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for path in arguments.study:
-        study = read_study_file(path)
+    with package_at(BEFORE) as earlier:
+        contents = {name: json.dumps(shipped_study(earlier, name)) for name in arguments.study}
+    for name, content in contents.items():
+        study = StudyFile.model_validate_json(content)
         data = load_study_data(study, arguments.data_dir)
         for recipe in arguments.recipes:
-            name = path.parent.name
             train_all(name, make_plan(study, data), data, recipe, arguments.seeds, arguments.out)
             print(summary(pd.read_csv(arguments.out)).tail(1).to_string(index=False), flush=True)
     print(summary(pd.read_csv(arguments.out)).to_string(index=False))

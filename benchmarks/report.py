@@ -1,7 +1,7 @@
 """How long the report of a study takes, by the number of its training runs.
 
-python benchmarks/report.py                    several minutes
-python benchmarks/report.py --runs 120 1000    a quick look
+python -m benchmarks.report                    several minutes
+python -m benchmarks.report --runs 120 1000    a quick look
 
 Studies of made-up results, for the digits study's plan, on SQLite. Each report is made by the
 command line in a fresh process, on one thread. The aim: under 5 s for 120 runs, 15 s for 1,000, and
@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from log_reading import STUDY, batched, history
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.log_reading import STUDY, batched, history
 from dynamoe_search.log.storage import open_log
 from dynamoe_search.study import Study
 

@@ -6,6 +6,8 @@ put several plots into a figure of your own. `docs/plots.md` shows a picture of 
 
 Of a study:
 
+- `plot_decision`: what to take, beside the margin, from `Study.posterior`; `plot_study` with the
+  history;
 - `plot_history`, `plot_leaders`, and `plot_search`, which is both;
 - `plot_regret`: how soon the search had found its best, from `search_curve`;
 - `plot_landscape`: where patterns lie, what was tried, and the fitted surface, from
@@ -39,6 +41,7 @@ from dynamoe_search.decision.landscape import fit_landscape
 from dynamoe_search.decision.regret import search_curve
 from dynamoe_search.report.bounds_plot import plot_bounds
 from dynamoe_search.report.confirmation import plot_confirmation
+from dynamoe_search.report.decision_plot import plot_decision, plot_study
 from dynamoe_search.report.fidelity import plot_agreement, plot_curves, plot_fidelity
 from dynamoe_search.report.figure import save_figure
 from dynamoe_search.report.gradient_noise import plot_gradient_groups, plot_gradient_noise
@@ -60,6 +63,7 @@ __all__ = [
     "plot_bounds",
     "plot_confirmation",
     "plot_curves",
+    "plot_decision",
     "plot_fidelity",
     "plot_gradient_groups",
     "plot_gradient_noise",
@@ -76,6 +80,7 @@ __all__ = [
     "plot_samplers",
     "plot_schedules",
     "plot_search",
+    "plot_study",
     "plot_utilization",
     "save_figure",
     "search_curve",

@@ -76,7 +76,7 @@ class Study:
     >>> study.run(workers=1, progress=False)
     'finished'
     >>> study.leaderboard()["seeds"].tolist()
-    [1, 1]
+    [4, 4]
     """
 
     def __init__(
@@ -476,11 +476,11 @@ class Study:
         Parameters
         ----------
         seeds : int, optional
-            On how many blocks each is trained, at least 2; 8 where it is None. It can be raised
-            later.
+            From how many fresh seeds each is trained, at least 2, in whole blocks; 8 where it is
+            None. It can be raised later.
         margin : float, optional
-            The difference of losses, in nats, that does not matter: 0.01 where it is None, which is
-            one percent in the probability given to the right answer. The first call fixes it.
+            The difference of losses, in nats, that does not matter: that of the study file where it
+            is None. The first call fixes it.
         workers, device, resources, progress
             As for `run`.
         until : {"seeds", "decided"}, optional

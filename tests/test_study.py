@@ -185,13 +185,30 @@ def test_training_runs_and_leaderboard_of_one_objective(finished: Path) -> None:
     assert board["rank"].tolist() == list(range(1, len(board) + 1))
 
 
-def test_the_decision_is_the_first_of_the_leaderboard(finished: Path) -> None:
+@pytest.mark.slow
+def test_the_decision_is_that_of_the_posterior(finished: Path) -> None:
     study = Study(finished)
-    decision, board = study.decision(), study.leaderboard()
-    assert decision.candidate == board["candidate"][0]
-    equal = set(board.loc[board["indistinguishable"], "candidate"])
-    assert set(decision.indistinguishable) == equal - {decision.candidate}
+    decision, posterior = study.decision(), study.posterior()
+    table, within = posterior.table(), posterior.within(0.01)
+    assert decision.candidate == posterior.best == table.loc[table["tried"], "loss"].idxmin()
+    assert (decision.margin, decision.bound) == (0.01, posterior.bound())
+    assert decision.expected_regret == posterior.regret().mean()
+    surely = set(within.index[(within >= 0.95) & table["tried"]])
+    assert set(decision.indistinguishable) == surely - {decision.candidate}
+    assert set(decision.within) <= surely & {str(one) for one in study.plan.baselines.values()}
+    assert decision.decided == (decision.bound <= 0.01) == (decision.further_runs == 0)
     assert decision.candidate in str(decision)
+
+
+@pytest.mark.slow
+def test_the_posterior_knows_all_losses_and_all_of_the_family(finished: Path) -> None:
+    study = Study(finished)
+    table, means = study.posterior().table(), study.leaderboard().set_index("candidate")
+    assert set(table.index[table["tried"]]) == set(means.index)
+    found = table.loc[means.index, "loss"]
+    assert np.corrcoef(found, means["mean_loss"])[0, 1] > 0.99
+    assert not table["tried"].all()
+    assert study.posterior().family_size == len(table)  # all of such a small family
 
 
 def test_with_several_objectives_the_front_decides(two_objectives: Path) -> None:
@@ -246,6 +263,7 @@ def test_a_run_that_ends_while_the_table_is_made_is_in_the_next(
     assert study.leaderboard()["seeds"].sum() == 4
 
 
+@pytest.mark.slow
 def test_a_search_without_a_complete_run_has_no_leaders(small_study: Path) -> None:
     study = made_up.begin(small_study)
     assert study.training_runs().empty
@@ -287,6 +305,7 @@ def test_no_confirmation_yet(finished: Path) -> None:
 # Shown.
 
 
+@pytest.mark.slow
 def test_how_it_is_shown(small_study: Path) -> None:
     study = Study(small_study, name="a < b")
     assert repr(study) == f"Study({str(small_study)!r})"
@@ -370,6 +389,7 @@ def test_a_log_of_several_studies_needs_a_name(small_study: Path) -> None:
 # Run.
 
 
+@pytest.mark.slow
 def test_progress_is_told_where_there_is_no_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,6 +407,7 @@ def test_progress_is_told_where_there_is_no_terminal(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_run_of_several_seeds_has_a_row_for_each(tmp_path: Path) -> None:
     study = Study.create(tmp_path, DEFINITION, training={"epochs": 1, "seeds": 3})
     assert study.run(workers=1, progress=False) == "finished"
@@ -410,6 +431,7 @@ def test_there_is_at_least_one_worker(small_study: Path, workers: int) -> None:
     assert not small_study.with_name("study.db").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [0, 1, -3])
 def test_a_confirmation_has_at_least_two_seeds(finished: Path, seeds: int) -> None:
     with pytest.raises(InvalidInput, match=f"seeds is {seeds}; it must be at least 2"):

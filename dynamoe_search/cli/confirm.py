@@ -62,8 +62,8 @@ def confirm(
     margin: Annotated[
         float | None,
         typer.Option(
-            help="The difference of losses, in nats, that does not matter; without it 0.01: one"
-            " percent in the probability given to the right answer."
+            help="The difference of losses, in nats, that does not matter; without it search.margin"
+            " of the study file. 0.01 is one percent in the probability given to the right answer."
         ),
     ] = None,
     plot: PlotFile = None,

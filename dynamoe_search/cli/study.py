@@ -176,7 +176,13 @@ def leaderboard(
     if plot is None:
         return
     objectives = opened.file.search.objectives
-    if len(objectives) == 1:
+    if objectives == ("loss",) and runs["validation_loss"].count() > 1:
+        from dynamoe_search.plan.plan import names_of
+        from dynamoe_search.report.decision_plot import plot_study
+
+        names, margin = names_of(opened.plan.baselines), opened.file.search.margin
+        save_plot(plot_study(runs, opened.posterior(), names, margin), plot)
+    elif len(objectives) == 1:
         from dynamoe_search.report.history import plot_search
 
         save_plot(plot_search(runs), plot)

@@ -32,6 +32,7 @@ _ROUNDS, _POINTS = 4, 64  # of the importance sampling
 _LEAST_EFFECTIVE = 16  # points, in the rounds on the way
 _WIDER = 1.3  # a proposal than what was found, so that it covers the tails
 _LEAST_NOISE = 1e-14  # of the variance of the losses: what arithmetic leaves
+_MOST_SHARE = 1 - 1e-5  # a deviation of 64,000 sigma; with more, no digit of sigma is left
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Hyperparameters:
         """
         share = special.ndtr(-1.3 + 1.2 * point[1])
         smooth, rough = np.exp(point[0]) * np.sqrt([1 - share, share])
-        seed = np.tan(np.pi / 2 * min(special.ndtr(point[2]), 1 - 1e-9))
+        seed = np.tan(np.pi / 2 * min(special.ndtr(point[2]), _MOST_SHARE))
         return Hyperparameters(smooth, rough, float(seed), float(1.5 * np.exp(0.7 * point[3])))
 
     def kernel(self, squares: Floats) -> Floats:

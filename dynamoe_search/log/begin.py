@@ -87,7 +87,7 @@ def _refuse_or_allow(
     raise InvalidInput(
         f"the study file has changed since {storage} was begun:\n  "
         + "\n  ".join(lines)
-        + f"\n{mend}. runs, minutes, training_flops and blocks may change"
+        + f"\n{mend}. runs, minutes, training_flops, blocks and margin may change"
     )
 
 

@@ -23,33 +23,35 @@ from torch import Tensor
 
 # The size of the hidden values of one block, in bytes: about a core's second-level cache.
 _BLOCK_BYTES = 2**20
-# What a group costs beside its products, in multiplications of a core: the calls, and the copies.
-_COST_OF_A_GROUP = 1.0e6
-_COST_OF_A_PAIR = 8  # in multiplications per value of a token's vector: gather and add
+# Up to where masking is faster on a core, by `benchmarks/dispatch.py`.
+_MOST_IN_VAIN = 2.5e6  # multiplications of each of the two products
+_MOST_HIDDEN = 2**20  # hidden values of all experts: beyond, they do not stay in the cache
 
 
-def prefers_masked(tokens: int, width: int, hidden: int, experts: int, active: float) -> bool:
+def prefers_masked(
+    seeds: int, tokens: int, width: int, hidden: int, experts: int, active: float
+) -> bool:
     """Whether computing every expert for every token takes less time than sorting the tokens.
 
-    Masked, T (N - K) pairs of token and expert are computed in vain, each 2 d h multiplications.
-    Sorted, each of the N groups costs about a million multiplications beside its products, and each
-    of the T K pairs 8 d to gather and add. The constants come from `benchmarks/moe_layer.py`; the
-    number of seeds does not matter, as it multiplies both.
+    Masked, S T (N - K) pairs of token and expert are computed in vain, but the products are few and
+    large. It is faster where these pairs take at most 2.5 million multiplications for each matrix,
+    S T (N - K) d h, and where there are at most 2^20 hidden values, S T N h. On the grid of
+    `benchmarks/dispatch.py` that loses 2 % of the time on average against the faster of both.
 
     Parameters
     ----------
-    tokens, width, hidden, experts : int
-        T (of one network), d, h and N.
+    seeds, tokens, width, hidden, experts : int
+        S, T (of one network), d, h and N.
     active : float
         The mean K.
 
     Examples
     --------
-    >>> prefers_masked(128, 32, 64, 4, 2), prefers_masked(4096, 64, 128, 4, 2)
+    >>> prefers_masked(1, 128, 32, 64, 4, 2), prefers_masked(1, 4096, 64, 128, 4, 2)
     (True, False)
     """
-    in_vain = tokens * (experts - active) * 2 * width * hidden
-    return in_vain <= experts * _COST_OF_A_GROUP + tokens * active * _COST_OF_A_PAIR * width
+    in_vain = seeds * tokens * (experts - active) * width * hidden
+    return in_vain <= _MOST_IN_VAIN and seeds * tokens * experts * hidden <= _MOST_HIDDEN
 
 
 def masked_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:

@@ -124,9 +124,9 @@ class MoELayer(nn.Module):
     def _is_masked(self, tokens: int) -> bool:
         if self.dispatch != "auto":
             return self.dispatch == "masked"
-        _, experts, hidden, width = self.w_in.shape
+        seeds, experts, hidden, width = self.w_in.shape
         active = self.target or sum(self.router.active_bounds(experts)) / 2
-        return prefers_masked(tokens, width, hidden, experts, active)
+        return prefers_masked(seeds, tokens, width, hidden, experts, active)
 
     def _noise(self, logits: Tensor) -> Tensor:
         """Standard normal values, those of each network from its own generator on the CPU."""

@@ -139,7 +139,7 @@ def plan_confirmation(
     mean_active : mapping of str to sequence of float
         The measured K per layer, by candidate.
     seeds : int, optional
-        At least 2; 8 where it is None.
+        At least 2, in whole blocks; 8 where it is None.
     margin : float, optional
         That of the study file where it is None.
     until : {"seeds", "decided"}, optional

@@ -14,10 +14,8 @@ from dynamoe_search.report.figure import BLUE, ORANGE, in_own_style, intervals, 
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import (
-    counted,
     enumerated,
     half_interval,
-    named,
     p_value,
     plus_minus,
 )
@@ -74,16 +72,6 @@ def what_was_equal(board: pd.DataFrame) -> list[str]:
             " between them need not come from the schedule."
         )
     return sentences
-
-
-def _described(row: pd.Series) -> str:
-    interval = ""
-    if pd.notna(row["loss_low"]):
-        interval = f"95 % interval {row['loss_low']:.4f} to {row['loss_high']:.4f}; "
-    return (
-        f"{named(row['pattern'], row['candidate'])}, expected validation loss {row['loss']:.4f}"
-        f" ({interval}mean of {counted(row['seeds'], 'seed')} {row['mean_loss']:.4f})"
-    )
 
 
 def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:

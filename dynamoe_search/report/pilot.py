@@ -38,15 +38,19 @@ def pilot_sentences(variants: Sequence[Variant], workers: int) -> list[str]:
     """
     own, noise = variants[0], paired_noise(variants[0].results)
     search, seeds = own.plan.study.search, own.plan.study.training.seeds
-    shown = detectable_difference(noise.deviation, search.blocks * seeds)
+    most = search.blocks * seeds
     sentences = [
         f"Pilot: {counted(own.results['candidate'].nunique(), 'named pattern')} on"
         f" {counted(seeds, 'seed')} each. A training run takes {own.seconds:.3g} s on one core;"
         f" the difference of two schedules for one seed scatters by {noise.deviation:.4f} nats"
         f" (95 % {noise.low:.4f} to {noise.high:.4f}).",
-        f"The smallest difference of two schedules that it can show is {shown:.4f} nats, in"
-        f" {percents(POWER)} of cases: with search.blocks, {counted(search.blocks, 'block')} of"
-        f" {counted(seeds, 'seed')}, for either.",
+        f"The smallest difference of two schedules that it can show is"
+        f" {detectable_difference(noise.deviation, most):.4f} nats, in {percents(POWER)} of cases:"
+        f" with search.blocks, {counted(search.blocks, 'block')} of {counted(seeds, 'seed')}, for"
+        " either."
+        if most > 1
+        else "It has a single seed for each schedule, and shows no difference of two: raise"
+        " search.blocks or training.seeds.",
         _limit(own, noise, workers),
         f"Each worker takes about {_gigabytes(own):.2g} GB for weights, gradients and optimizer,"
         " beside torch, the data and the activations.",

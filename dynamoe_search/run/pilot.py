@@ -46,22 +46,25 @@ def run_pilot(
     seconds: float,
     on_run: Callable[[str, float], None] = lambda what, fraction: None,
 ) -> list[Variant]:
-    """Train named patterns on one seed block: of the study, and of other proxies, if time allows.
+    """Train named patterns on two seeds or more: of the study, and of other proxies.
 
-    The study itself comes first, with at least two patterns, then a proxy of half as many layers,
-    and one that is half as wide again. None begins that would not be done in time.
+    The study itself comes first, with at least two patterns that differ, then, if time allows, a
+    proxy of half as many layers, and one that is half as wide again. None begins that would not be
+    done in time. All are trained on one seed block; on two where a block is a single seed.
 
     Parameters
     ----------
     study_file : StudyFile
     data : ImageData or TextData
     seconds : float
-        How long it may take; two training runs are made in any case.
+        How long it may take; two patterns are trained in any case.
     on_run : callable
         Told what is trained next, and the part of the time that has passed.
 
     Raises
     ------
+    InvalidInput
+        Where all named patterns of the study are the same schedule.
     RunFailed
         Where a run diverges.
     """
@@ -73,28 +76,31 @@ def run_pilot(
     with one_thread_here():
         for name, plan in _variants(study_file, data):
             share = left() / 2 if name == AS_IT_IS else left()
-            expected = 2 * found[0].seconds if found else 0.0
-            if expected > share:
+            blocks = range(1 if plan.study.training.seeds > 1 else 2)
+            if found and 2 * len(blocks) * found[0].seconds > share:
                 break
-            results, spent = list[dict[str, object]](), list[float]()
+            results, spent = list[dict[str, object]](), list[float]()  # by pattern
             own = time.monotonic()
-            for pattern in PATTERNS_AND_UNIFORM:
-                in_time = time.monotonic() - own + (max(spent, default=0.0)) <= share
+            for pattern in _patterns(plan):
+                in_time = time.monotonic() - own + max(spent, default=0.0) <= share
                 if len(spent) >= 2 and not in_time:
                     break
                 on_run(f"{name}: {pattern}", min(1.0, 1 - left() / seconds))
                 start = time.monotonic()
-                results += _train(plan, data, pattern)
+                for block in blocks:
+                    results += _train(plan, data, pattern, block)
                 spent.append(time.monotonic() - start)
-            mean = sum(spent) / len(spent)
+            mean = sum(spent) / len(spent) / len(blocks)
             found.append(Variant(name, plan, pd.DataFrame(results), mean))
     return found
 
 
-def _train(plan: Plan, data: ImageData | TextData, pattern: str) -> list[dict[str, object]]:
+def _train(
+    plan: Plan, data: ImageData | TextData, pattern: str, block: int
+) -> list[dict[str, object]]:
     candidate = plan.baselines[pattern]
     try:
-        result = train(plan.network_with(candidate), data, plan.study.training, plan.seeds(0))
+        result = train(plan.network_with(candidate), data, plan.study.training, plan.seeds(block))
     except NonFiniteLoss as error:
         raise RunFailed(f"the pilot's {pattern} diverged: {error}; lower learning_rate") from error
     return [
@@ -103,8 +109,21 @@ def _train(plan: Plan, data: ImageData | TextData, pattern: str) -> list[dict[st
     ]
 
 
+def _patterns(plan: Plan) -> list[str]:
+    """The named patterns and uniform; of those that are the same schedule, the first."""
+    first: dict[str, str] = {}
+    for name in PATTERNS_AND_UNIFORM:
+        first.setdefault(str(plan.baselines[name]), name)
+    return list(first.values())
+
+
 def _variants(study_file: StudyFile, data: ImageData | TextData) -> Iterator[tuple[str, Plan]]:
     plan = make_plan(study_file, data)
+    if len(_patterns(plan)) < 2:
+        raise InvalidInput(
+            f"all named patterns are {plan.baselines['uniform']}: a pilot has nothing to compare;"
+            " give more layers, more experts or more search.contrast"
+        )
     yield AS_IT_IS, plan
     model = study_file.model
     if plan.solution is None:  # the regime paper holds no total that could be scaled
@@ -115,9 +134,11 @@ def _variants(study_file: StudyFile, data: ImageData | TextData) -> Iterator[tup
     ):
         try:
             experts = plan.solution.experts * depth // model.depth
-            yield name, make_plan(_resized(study_file, depth, width, experts), data)
+            other = make_plan(_resized(study_file, depth, width, experts), data)
         except InvalidInput:
             continue  # such a proxy cannot be built
+        if len(_patterns(other)) >= 2:
+            yield name, other
 
 
 def _resized(study_file: StudyFile, depth: int, width: int, experts: int) -> StudyFile:

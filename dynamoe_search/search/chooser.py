@@ -107,10 +107,9 @@ class Chooser:
 
 
 def failed(progress: Progress) -> list[str]:
-    """The candidates of which a run has ended for good without a result."""
-    return sorted(
-        {name for name, block in progress.done if block not in progress.results.get(name, {})}
-    )
+    """The candidates of which a run has failed for good; without those that were pruned."""
+    without = {name for name, block in progress.done if block not in progress.results.get(name, {})}
+    return sorted(without - progress.pruned)
 
 
 def _candidate(name: str) -> Candidate:

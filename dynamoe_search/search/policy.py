@@ -115,8 +115,15 @@ class SearchPolicy:
             self.proposer.forget_proposal()
 
     def is_decided(self, progress: Progress) -> bool:
-        """Whether no further run is needed for a decision, whatever the limits."""
-        return self.chooser is not None and self.chooser.is_decided(progress)
+        """Whether no further run is needed for a decision, whatever the limits.
+
+        All baselines are trained in any case.
+        """
+        return (
+            self.chooser is not None
+            and self._untried_baseline(progress) is None
+            and self.chooser.is_decided(progress)
+        )
 
     def best(self, progress: Progress) -> str | None:
         """The candidate that the search would take now; None where there is none."""
@@ -134,13 +141,13 @@ class SearchPolicy:
 
     def _wanted(self, progress: Progress, position: int) -> _Wanted | None:
         search = self.plan.study.search
-        for name, candidate in self.plan.baselines.items():
-            if str(candidate) not in progress.taken:
-                return _Wanted(str(candidate), self._parameters(name, candidate))
+        if (name := self._untried_baseline(progress)) is not None:
+            candidate = self.plan.baselines[name]
+            return _Wanted(str(candidate), self._parameters(name, candidate))
         if search.sampler == "exhaustive":
             return self._next_of_all(progress)
         if self.chooser is not None:
-            if self.chooser.is_decided(progress):
+            if self.is_decided(progress):
                 return None
             chosen = self.chooser.choose(progress)
             return None if chosen is None else _Wanted(chosen, None)
@@ -156,6 +163,11 @@ class SearchPolicy:
         name, parameters = str(proposal.candidate), proposal.parameters
         prunable = search.pruner != "none" and progress.first_free_block(name) == 0
         return _Wanted(name, parameters, position, proposal.passed_over, prunable)
+
+    def _untried_baseline(self, progress: Progress) -> str | None:
+        """The name of the first baseline that is neither trained nor being trained."""
+        names = self.plan.baselines.items()
+        return next((name for name, one in names if str(one) not in progress.taken), None)
 
     def _parameters(self, name: str, candidate: Candidate) -> Mapping[str, float] | None:
         """A baseline in Optuna's search space; None where the family does not reach it."""

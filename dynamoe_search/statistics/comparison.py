@@ -235,8 +235,8 @@ def compare_with_reference(results: pd.DataFrame, reference: str, margin: float)
     Parameters
     ----------
     results : DataFrame
-        One row per training run: ``candidate``, ``seed`` and ``loss`` (NaN or infinite where the
-        run diverged; a missing row counts the same). The seeds are all that any candidate has.
+        One row per candidate and seed: ``candidate``, ``seed`` and ``loss`` (NaN or infinite where
+        the run diverged; a missing row counts the same). The seeds are all that any candidate has.
     reference : str
         The candidate to compare the others with; fixed before the training runs.
     margin : float

@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of one training run.
+    """The noise of one value, such as the loss of one seed.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def half_width(noise: Noise, blocks: ArrayLike) -> NDArray[np.float64]:
     noise : Noise
         s and its degrees of freedom.
     blocks : array_like of int
-        n, the blocks that each mean is of.
+        n, the seeds that each mean is of.
     """
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, noise.degrees)  # NaN for 0 degrees
     return np.asarray(quantile * noise.deviation / np.sqrt(np.asarray(blocks, dtype=np.float64)))

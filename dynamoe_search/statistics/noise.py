@@ -53,9 +53,9 @@ def check_noise(
     Parameters
     ----------
     values : Series of float
-        One for each training run. Those that are not finite are left out.
+        One for each candidate and seed. Those that are not finite are left out.
     candidates, blocks : Series
-        The candidate and the block of each.
+        The candidate and the block (the seed) of each.
     seed : int
         Of the simulated noise.
 

@@ -3,7 +3,7 @@
     y[c, b] = m + a[c] + s[b] + e[c, b]
 
 with a ~ N(0, tau^2), s ~ N(0, omega^2) and e ~ N(0, sigma^2). A candidate c can have any number of
-blocks b. What it is worth is m + a[c], its mean over all seeds.
+blocks b; in a study each seed is one. What it is worth is m + a[c], its mean over all seeds.
 
 What is not known is not assumed: m has a flat prior and sigma the prior 1 / sigma; tau / sigma and
 omega / sigma have half-Cauchy priors of scale 1 (Gelman 2006), so that candidates may well be
@@ -11,7 +11,7 @@ equal. m, a, s and sigma are integrated in closed form, and the two ratios on a 
 
 The posterior depends on all values and on nothing else. So it holds for the candidate that was
 picked for being best, and whatever rule decided from earlier values what to train next. (Fixed
-effects by least squares would not: where only leaders are trained on further blocks, their first
+effects by least squares would not: where only leaders are trained on further seeds, their first
 values were lucky, the later seeds look bad, and all others look worse than they are.)
 """
 
@@ -237,9 +237,9 @@ def fit_two_way(values: pd.Series, candidates: pd.Series, blocks: pd.Series) -> 
     Parameters
     ----------
     values : Series of float
-        One for each training run. Those that are not finite are left out; at least one is finite.
+        One for each candidate and seed. Those that are not finite are left out; at least one is.
     candidates, blocks : Series
-        The candidate and the block of each.
+        The candidate and the block (the seed) of each.
 
     Examples
     --------
@@ -314,10 +314,10 @@ def estimate_means(values: pd.Series, candidates: pd.Series, blocks: pd.Series) 
     Parameters
     ----------
     values : Series of float
-        One for each training run. NaN are left out; an infinite one makes its candidate's mean
-        infinite, and is left out of the others'.
+        One for each candidate and seed. NaN are left out; an infinite one makes its candidate's
+        mean infinite, and is left out of the others'.
     candidates, blocks : Series
-        The candidate and the block of each.
+        The candidate and the block (the seed) of each.
 
     Returns
     -------

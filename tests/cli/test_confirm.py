@@ -68,7 +68,7 @@ def test_an_interrupted_confirmation_goes_on(searched: Path, command: Command) -
 
 @pytest.mark.slow
 def test_until_all_is_decided_and_on_after_a_kill(searched: Path, command: Command) -> None:
-    options = ("--until", "decided", "--most-seeds", 8, "--margin", 0.05)
+    options = ("--until", "decided", "--most-seeds", 8, "--margin", 2)
     process = command("confirm", searched, *options, "--workers", 2)
     wait_for(lambda: states(searched).count("complete") >= 5)
     process.kill()

@@ -42,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_run_says_what_it_does_and_what_it_has_found(trained: tuple[Path, str]) -> None:
     folder, said = trained
     assert "12 experts; every candidate has" in said
-    assert "Best schedule:" in said
+    assert "Take " in said
     assert f"candidates: {folder / 'leaderboard.csv'}" in said
     # The log is one file, which can be copied.
     assert sorted(path.name for path in folder.glob("study.db*")) == ["study.db"]
@@ -63,7 +63,7 @@ def test_leaderboard_shows_and_writes_what_run_has_found(
     options = ("--csv", files["csv"], "--parquet", files["parquet"], "--plot", files["png"])
     shown = output_of("leaderboard", folder, *options)
     assert "descending" in shown
-    best = next(line for line in said.splitlines() if line.startswith("Best schedule:"))
+    best = next(line for line in said.splitlines() if line.startswith("Take "))
     assert best in shown
     assert files["csv"].read_bytes() == (folder / "leaderboard.csv").read_bytes()
     written = (pd.read_parquet(path) for path in (files["parquet"], folder / "leaderboard.parquet"))
@@ -88,7 +88,7 @@ def test_a_finished_study_is_not_trained_further(
 ) -> None:
     monkeypatch.setattr("dynamoe_search.run.session.run_locally", None)
     folder = copy_of(finished, tmp_path / "copy")
-    assert "Best schedule: 5-4-2-1, the named schedule descending" in output_of("run", folder)
+    assert "Take descending (5-4-2-1): its expected" in output_of("run", folder)
     assert len(pd.read_csv(folder / "leaderboard.csv")) == len(Study(finished).leaderboard())
 
 
@@ -206,7 +206,7 @@ def test_a_worker_joins_a_study_that_is_kept_elsewhere(
     edit(folder / "study.toml", ("runs = 8", "runs = 9"))
     monkeypatch.setenv("DYNAMOE_STORAGE", url)
     output_of("run", folder, "--workers", 1)
-    assert "Best schedule" in output_of("leaderboard", folder)
+    assert "Take " in output_of("leaderboard", folder)
     assert Study.at(url).training_runs()["state"].tolist() == ["complete"] * 9
     assert "there are: digits-search" in error_of("leaderboard", folder, "--name", "other")
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,3 +126,17 @@ def test_sampled_parameters_have_the_moments_of_their_posterior():
     table = [[p.smooth**2 + p.rough**2, p.seed, p.length] for _, p in drawn]
     found = np.array([weight for weight, _ in drawn]) @ np.log(table)
     assert found == pytest.approx(wanted, abs=0.25)
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_losses_without_noise_can_be_solved(seeds):
+    """However small the noise is taken to be, candidates come out in their order."""
+    _, features = made_up(candidates=17, seeds=seeds)
+    exact = pd.DataFrame(features[:17, :1] + np.arange(seeds))
+    exact.iloc[:-1, seeds // 2 :] = np.nan  # the last candidate alone has another block
+    squares = cdist(features[:17], features[:17], "sqeuclidean")
+    groups = sum_up(exact)
+    for point in itertools.product((4.5, 9.0), (-9.0, 0.0, 9.0), (0.0, 4.5, 9.0), (-3.0, 0.0)):
+        parameters = [Hyperparameters.at(np.array(point))]
+        found = predict(solve(groups, squares, parameters)[0], squares)
+        assert (np.argsort(found.mean) == np.argsort(features[:17, 0])).all(), point

@@ -121,6 +121,7 @@ def test_the_experts_and_their_gradients_are_what_the_formula_says(
 
 
 @given(
+    seeds=st.integers(1, 32),
     tokens=st.integers(0, 5000),
     width=st.integers(1, 256),
     hidden=st.integers(1, 512),
@@ -128,15 +129,16 @@ def test_the_experts_and_their_gradients_are_what_the_formula_says(
     active=st.floats(1, 64),
 )
 def test_the_masked_path_is_for_few_tokens_and_small_experts(
-    tokens: int, width: int, hidden: int, experts: int, active: float
+    seeds: int, tokens: int, width: int, hidden: int, experts: int, active: float
 ) -> None:
     """Where it is preferred, it also is with less to compute in vain."""
     active = min(active, experts)
-    if prefers_masked(tokens, width, hidden, experts, active):
-        assert prefers_masked(tokens, width, max(1, hidden // 2), experts, active)
-        assert prefers_masked(tokens // 2, width, hidden, experts, active)
-    assert prefers_masked(tokens, width, hidden, experts, experts)
-    assert not prefers_masked(10**9, width, 64, experts + 4, 1)
+    if prefers_masked(seeds, tokens, width, hidden, experts, active):
+        assert prefers_masked(seeds, tokens, width, max(1, hidden // 2), experts, active)
+        assert prefers_masked(seeds, tokens // 2, width, hidden, experts, active)
+        assert prefers_masked(max(1, seeds // 2), tokens, width, hidden, experts, active)
+    assert prefers_masked(1, 1024, width, 64, 2, 2)  # nothing is in vain
+    assert not prefers_masked(seeds, 10**9, width, 64, experts + 4, 1)
 
 
 def test_gradients_against_finite_differences() -> None:

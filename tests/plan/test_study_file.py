@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.reader import read_study_file, study_path
-from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.plan.study_file import SAMPLERS, StudyFile
 from dynamoe_search.specification import Percentile, Relative, Threshold, TopK, TopP
 from dynamoe_search.training.settings import TrainingSettings
 from tests.conftest import SMALL_STUDY, edit
@@ -31,7 +31,8 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     assert study.data.name == "digits"
     assert study.router == TopK()
     assert (study.training.seeds, study.training.recipe) == (4, "cosine")
-    assert (study.search.family, study.search.sampler) == ("blend", "tpe")
+    assert (study.search.family, study.search.sampler) == ("blend", "posterior")
+    assert (study.search.margin, study.search.blocks) == (0.01, 16)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,7 @@ def test_every_router_can_be_named(small_study: Path, text: str, router: object)
         ("k = 1", "tau = 0.5", "16: router.tau: unknown key .known here: k, temperature"),
         ("depth = 4", 'scale = ["tiny"]', "7: model.scale: Input should be 'tiny', 'small'"),
         ("runs = 14", "minutes = inf", "27: search.minutes: .*finite number"),
+        ("blocks = 2", "margin = 0", "28: search.margin: .*greater than 0, got 0"),
         ("blocks = 2", "alpha_lora = [inf, 1.0]", "28: search.alpha_lora.0: .*finite number"),
         ("epochs = 2", "epoch = 2", "19: training.epoch: unknown key; did you mean epochs?"),
         ("epochs = 2", "epochs = -2", "18: training: epochs is -2; it must be at least 1"),
@@ -221,10 +223,49 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert study_path(tmp_path) == study_path(path) == study_path(str(tmp_path)) == path
 
 
+@pytest.mark.parametrize(
+    ("line", "sampler", "blocks"),
+    [
+        ("", "posterior", 16),
+        ("blocks = 5", "posterior", 5),
+        ('pruner = "none"\nobjectives = ["loss"]', "posterior", 16),
+        ('constraints = ["active_experts <= 2"]', "posterior", 16),
+        ('pruner = "median"', "tpe", 3),
+        ('objectives = ["loss", "active_flops"]', "tpe", 3),
+        ('objectives = ["active_flops"]\nblocks = 5', "tpe", 5),
+        ('sampler = "random"', "random", 3),
+    ],
+)
+def test_the_sampler_and_the_blocks_follow_from_the_rest(
+    small_study: Path, line: str, sampler: str, blocks: int
+) -> None:
+    edit(small_study, ('sampler = "random"\n', ""), ("blocks = 2", line))
+    study = read_study_file(small_study)
+    assert (study.search.sampler, study.search.blocks) == (sampler, blocks)
+    in_the_log = study.model_dump_json(exclude_unset=True)
+    assert StudyFile.model_validate_json(in_the_log) == study
+
+
+@pytest.mark.parametrize("line", ['pruner = "asha"', 'objectives = ["loss", "gradient_noise"]'])
+def test_posterior_decides_by_the_loss_alone(small_study: Path, line: str) -> None:
+    edit(small_study, ('"random"', '"posterior"'), ("blocks = 2", line))
+    with pytest.raises(InvalidInput, match="sampler posterior decides by the loss alone"):
+        read_study_file(small_study)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_lists_are_taken_with_every_sampler(small_study: Path, sampler: str) -> None:
+    lists = 'presets = ["mola"]\nmeasure = ["utilization"]\nobjectives = ["loss"]'
+    edit(small_study, ('"random"', f'"{sampler}"'), ("blocks = 2", lists))
+    search = read_study_file(small_study).search
+    assert (search.presets, search.measure) == (("mola",), ("utilization",))
+    assert (search.objectives, search.sampler) == (("loss",), sampler)
+
+
 def test_the_definition_leaves_out_only_how_long_it_runs(small_study: Path) -> None:
     study = read_study_file(small_study)
     longer = study.model_copy(
-        update={"search": study.search.model_copy(update={"runs": 99, "blocks": 9})}
+        update={"search": study.search.model_copy(update={"runs": 99, "blocks": 9, "margin": 0.1})}
     )
     other = study.model_copy(update={"seed": 4})
     assert isinstance(study, StudyFile)

@@ -59,7 +59,7 @@ def test_finalists_and_baselines_on_fresh_blocks_and_the_test_split(small_study:
 
     # The search is as it was.
     assert study.training_runs().equals(before)
-    in_order = study.leaderboard()["candidate"].tolist()
+    in_order = study.posterior().tried_in_order()
     assert confirmation.reference == in_order[0] == study.decision().candidate
     assert set(in_order[:3]) <= set(confirmation.names)
     assert set(confirmation.names) >= {str(candidate) for candidate in plan.baselines.values()}
@@ -124,6 +124,7 @@ def test_dense_baselines_have_as_many_parameters(small_study: Path) -> None:
     assert found == pytest.approx(wanted, abs=plan.network.width)
 
 
+@pytest.mark.slow
 def test_nothing_to_confirm(small_study: Path) -> None:
     study = Study(small_study)
     with pytest.raises(InvalidInput, match="begin with: dynamoe-search run"):
@@ -136,6 +137,7 @@ def test_nothing_to_confirm(small_study: Path) -> None:
         confirm(study)
 
 
+@pytest.mark.slow
 def test_a_confirmation_is_of_one_study_file(small_study: Path) -> None:
     edit(small_study, ("epochs = 2", "epochs = 1"))
     made_up.search(small_study)
@@ -194,6 +196,7 @@ def test_only_the_loss_counts(small_study: Path) -> None:
     assert entropy[confirmation.reference] == entropy.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_margin_is_a_loss(small_study: Path, margin: float) -> None:
     made_up.search(small_study, most=1)

@@ -63,6 +63,7 @@ def test_what_lies_in_its_place_but_is_another_is_not_taken_for_it(begun: Study)
     assert begun.network(run=1).loss_again == found.recorded_loss
 
 
+@pytest.mark.slow
 def test_what_the_search_kept_is_not_trained_again(small_study: Path) -> None:
     edit(small_study, *SHORT, ("blocks = 2", "blocks = 2\nkeep_models = true"))
     assert run(small_study).network(run=3).loss_again is None

@@ -143,7 +143,9 @@ def test_a_run_that_is_lost_elsewhere_is_tried_again(
         process.kill()
     run_on(cluster, study, grace=3.0)
     runs = assert_accounted_for(study, 2)
-    assert runs["state"].tolist() == ["died", "complete", "complete"]
+    # On a busy machine a worker that lives can seem to be dead, too: it is tried again likewise.
+    assert runs["state"].iloc[0] == "died"
+    assert runs["state"].value_counts()["complete"] == 2
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What is trained next, with made-up results in place of training."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -331,7 +332,8 @@ def test_whole_blocks_come_first(confirming: Process) -> None:
 def test_seeds_that_fill_no_block_take_one_more(small_study: Path) -> None:
     small = (("depth = 4", "depth = 2"), ("experts = 12", "experts = 6"))
     plan = plan_of(small_study, *small, ("seeds = 1", "seeds = 2"))
-    policy = ConfirmationPolicy(plan, confirmation_of(*CANDIDATES, seeds=3))
+    confirmation = replace(confirmation_of(*CANDIDATES, seeds=3), seeds_per_block=2)
+    policy = ConfirmationPolicy(plan, confirmation)
     process = Process(MemoryLog(), plan, make_policy=lambda plan: policy)
     done = run_alone(process)
     assert names(done) == [(name, block) for block in range(2) for name in CANDIDATES]

@@ -338,6 +338,7 @@ def asked(process: Process) -> list[Start]:
     return [start for start in process.log.starts() if start.seen is not None]
 
 
+@pytest.mark.slow
 def test_qmc_goes_through_its_sequence_whoever_asks(small_study: Path) -> None:
     plan = plan_of(
         small_study,

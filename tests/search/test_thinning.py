@@ -30,6 +30,7 @@ def values_of(trials: Sequence[FrozenTrial]) -> list[float]:
     return [trial.values[0] for trial in trials]
 
 
+@pytest.mark.slow
 @given(st.integers(1, 2000), st.integers(25, 400), st.integers(0, 2**31))
 def test_the_best_are_kept_and_the_others_evenly(count: int, most: int, seed: int) -> None:
     values = np.random.default_rng(seed).permutation(count).astype(float)

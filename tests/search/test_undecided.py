@@ -61,6 +61,7 @@ def table_of(process: Process, confirmation: Confirmation | None = None) -> pd.D
     return decided_table(process.progress, confirmation or confirmation_of()).set_index("candidate")
 
 
+@pytest.mark.slow
 def test_what_is_decided_stops_and_the_reference_goes_on(plan: Plan) -> None:
     process = process_of(plan)
     done = carry_out(process)
@@ -76,6 +77,7 @@ def test_what_is_decided_stops_and_the_reference_goes_on(plan: Plan) -> None:
     assert names(done)[:4] == [(name, 0) for name in MEANS]
 
 
+@pytest.mark.slow
 def test_it_ends_at_the_most_seeds_and_goes_on_with_more(plan: Plan) -> None:
     few = confirmation_of(most=8)
     process = process_of(plan, confirmation=few)
@@ -115,6 +117,7 @@ def test_any_number_of_workers_comes_to_the_same(plan: Plan) -> None:
     assert len(log.starts()) <= len(alone.log.starts()) + 2 * len(workers)
 
 
+@pytest.mark.slow
 def test_a_decision_follows_from_the_log_alone(plan: Plan) -> None:
     process = process_of(plan)
     carry_out(process)
@@ -142,6 +145,7 @@ def test_what_was_lost_is_trained_again_before_the_next_look(plan: Plan) -> None
     assert table_of(process)["looked_at"].tolist() == [4, 4, 4]
 
 
+@pytest.mark.slow
 def test_runs_without_a_result_do_not_hold_up_the_others(plan: Plan) -> None:
     process = process_of(plan, confirmation=confirmation_of(8))
     while (start := process.start()) is not None:

@@ -33,6 +33,7 @@ def chance_to_cross(scores: np.ndarray, counts: np.ndarray) -> float:
     return 1 - float(normal.cdf(scores))
 
 
+@pytest.mark.slow
 def test_the_oracle_knows_the_constants_of_the_literature() -> None:
     counts = np.arange(1, 6)
     assert chance_to_cross(np.full(5, POCOCK), counts) == pytest.approx(0.025, abs=1e-4)
@@ -40,6 +41,7 @@ def test_the_oracle_knows_the_constants_of_the_literature() -> None:
     assert chance_to_cross(scores, counts) == pytest.approx(0.025, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error_rate", [0.025, 0.005])
 def test_with_many_values_it_is_the_normal_law(error_rate: float) -> None:
     counts = (200, 400, 600, 800, 1000)

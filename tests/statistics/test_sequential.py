@@ -101,6 +101,7 @@ def test_a_result_before_its_turn_waits() -> None:
     assert table.loc["far", "verdict"] == "worse"
 
 
+@pytest.mark.slow
 def test_what_is_decided_stays_decided() -> None:
     some = results(deviation=0.02)
     verdicts = pd.Series("undecided", index=NAMES)
@@ -112,6 +113,7 @@ def test_what_is_decided_stays_decided() -> None:
     assert (verdicts != "undecided").sum() >= 3
 
 
+@pytest.mark.slow
 def test_the_most_can_be_raised_later() -> None:
     some = results(128, deviation=0.03)
     first, raised = (compared(some, 32, most) for most in (32, 128))
@@ -157,7 +159,7 @@ def test_before_the_first_look_nothing_is_said() -> None:
 def test_it_has_the_columns_of_a_fixed_number() -> None:
     some = results(8)
     fixed = compare_with_reference(
-        some.rename(columns={"place": "block"}), reference="reference", margin=MARGIN
+        some.rename(columns={"place": "seed"}), reference="reference", margin=MARGIN
     )
     assert set(compared(some).reset_index()) == set(fixed) | {"looked_at", "is_open"}
 

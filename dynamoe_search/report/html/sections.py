@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ from dynamoe_search.decision.landscape import fit_landscape
 from dynamoe_search.decision.regret import search_curve
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.candidate import parse_candidate
+from dynamoe_search.plan.plan import names_of
 from dynamoe_search.report import (
     confirmation,
+    decision_plot,
     fidelity,
     gradient_noise,
     history,
@@ -77,7 +80,16 @@ def _held_equal(evidence: Evidence) -> list[str]:
 def the_answer(evidence: Evidence) -> Section:
     """What was found, in sentences."""
     if evidence.seeks_loss_alone:
-        return Section(evidence.study.decision().sentences)
+        decision = evidence.study.decision()
+        if math.isnan(decision.bound):  # a single loss is known
+            return Section(decision.sentences)
+        posterior, names = evidence.study.posterior(), names_of(evidence.plan.baselines)
+        caption = (
+            "How much worse the leaders and the named schedules may be than the best of the family."
+        )
+        margin = evidence.file.search.margin
+        figure = decision_plot.plot_decision(posterior, names, margin)
+        return Section(decision.sentences, {caption: figure})
     sentences = pareto.pareto_sentences(evidence.front, evidence.objectives)
     return Section([*sentences, *evidence.changes])
 

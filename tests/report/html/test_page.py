@@ -100,7 +100,7 @@ def test_what_the_sections_say(rich: str, rich_study: Path) -> None:
 
     says("asked", "digits: 4 layers share 12 experts; every candidate has", "Sought: validation")
     says("asked", "Training runs: 40 complete.")
-    says("answer", "Best schedule:", "statistically indistinguishable from the best")
+    says("answer", "Take descending (5-4-2-1): its", "worse than the best of 81 candidates of the")
     says("confirmation", "Reference:", "Holm", "dense, total parameters")
     says("schedules", "Confirmed on the test split: dense, active parameters", "descending")
     says("pareto", "Left out: the study has one objective; name several in objectives")
@@ -148,6 +148,14 @@ def test_a_study_that_has_only_begun(small_study: Path) -> None:
     assert "runs = 14" in text_of(section(html, "reproduction"))
     assert "no training run of this study is complete yet" in text_of(section(html, "answer"))
     assert "begin with: dynamoe-search confirm" in text_of(section(html, "confirmation"))
+
+
+@pytest.mark.slow
+def test_of_a_single_loss_the_answer_says_no_more(small_study: Path) -> None:
+    made_up.search(small_study, most=1)
+    answer = text_of(section(make_report(Study(small_study)), "answer"))
+    assert "the only one that is known. Train more before you decide." in answer
+    assert "Left out:" not in answer
 
 
 @pytest.mark.slow
