@@ -79,7 +79,7 @@ def runs_to_decide(
 
     In simulated studies the bound falls with the 0.6th power of the number of training runs: from 7
     to 33 runs, the power is 0.5 to 0.8 in half of them. Where such studies were decided within 33
-    runs, the prediction was 0.5 to 4 times what it took in 80 %; of those that were not, 93 % were
+    runs, the prediction was 0.5 to 5 times what it took in 80 %; of those that were not, 93 % were
     predicted to take more. The process itself would be too cautious: it is uncertain of its own
     parameters, which further runs show, too.
 
