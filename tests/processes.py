@@ -63,7 +63,7 @@ def output_of(process: subprocess.Popen, status: int = 0) -> str:
     """What a command has said, after it has ended with that exit status."""
     output, _ = process.communicate(timeout=SECONDS_TO_WAIT)
     assert process.returncode == status, output
-    assert "Traceback" not in output
+    assert "Traceback" not in output, output
     return output
 
 
