@@ -129,8 +129,8 @@ def _variants(study_file: StudyFile, data: ImageData | TextData) -> Iterator[tup
     if plan.solution is None:  # the regime paper holds no total that could be scaled
         return
     for name, depth, width in (
-        ("half as many layers", model.depth // 2, model.width),
-        ("half as wide again", model.depth, model.width * 3 // 2),
+        ("of half as many layers", model.depth // 2, model.width),
+        ("that is half as wide again", model.depth, model.width * 3 // 2),
     ):
         try:
             experts = plan.solution.experts * depth // model.depth

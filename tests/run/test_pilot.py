@@ -108,7 +108,7 @@ def test_patterns_that_are_the_same_are_trained_once(small_study: Path, clock: C
     small = (("depth = 4", "depth = 2"), ("experts = 12", "experts = 4"))
     own, wide = pilot_of(small_study, 60, TWO_SEEDS, *small)
     assert not own.results.duplicated(["candidate", "seed"]).any()
-    assert wide.name == "half as wide again"  # of one layer, nothing could be compared
+    assert wide.name == "that is half as wide again"  # of one layer, nothing could be compared
 
 
 def test_where_all_patterns_are_the_same_there_is_nothing_to_compare(small_study: Path) -> None:
