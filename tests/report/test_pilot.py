@@ -90,14 +90,13 @@ def test_another_proxy_is_compared_by_noise_and_time(
 ) -> None:
     own = variant(small_study, *SMALL, noise=0.01)
     wide = ("width = 8", "width = 12")
-    other = variant(
-        small_study, wide, name="that is half as wide again", noise=noise, seconds=seconds
-    )
+    name = "that is half as wide again"
+    other = variant(small_study, wide, name=name, noise=noise, seconds=seconds)
     sentence = pilot_sentences([own, other], 1)[-1]
     deviations = [paired_noise(one.results).deviation for one in (other, own)]
     ratio = (deviations[0] / deviations[1]) ** 2 * seconds / 3
     assert sentence.startswith(
-        f"A proxy that is half as wide again (3 layers of width 12) takes {seconds:.3g} s per run and"
+        f"A proxy {name} (3 layers of width 12) takes {seconds:.3g} s per run and"
         f" scatters by {deviations[0]:.4f}: a comparison costs {ratio:.2g} times as much (95 % "
     )
     assert sentence.endswith(f"{advice}.")
