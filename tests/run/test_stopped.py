@@ -107,7 +107,8 @@ def test_a_worker_of_this_command_is_stopped_and_the_command_ends(
         assert run.ending() == "finished"
     runs = assert_accounted_for(study, 6)
     assert (runs["state"] == "died").sum() <= 1
-    assert runs["worker"].nunique() == 3
+    # The other worker may have done the rest before a new one took a run.
+    assert runs["worker"].nunique() in (2, 3)
     assert worker in set(runs["worker"])
 
 
@@ -143,6 +144,7 @@ def test_a_command_that_is_killed_leaves_nothing_for_ever(
         again = command("run", small_study, "--workers", "1")
         old = {*left} - {"turns.lock"}
         wait_for(lambda: not old & {path.name for path in folder().iterdir()})
+        wait_for(lambda: (study.training_runs()["state"] == "died").any())
         again.send_signal(signal.SIGTERM)
         output_of(again, 130)
         assert [path.name for path in folder().iterdir()] == ["turns.lock"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.training.settings import MOST_SEEDS, TrainingSettings
 
-PART = st.floats(0, 1)
+PART = st.floats(0, 1, allow_subnormal=False)
 
 
 @example(warmup=0.0, final=0.0, first=0.0, second=1.0)
