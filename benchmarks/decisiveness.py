@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmarks.earlier import BEFORE, ROOT, package_at, run_driver, shipped_study
+from dynamoe_search.statistics.power import paired_variance
 
 PATTERNS = ("uniform", "descending", "ascending", "pyramid", "wave")
 RESAMPLES = 2000
@@ -53,13 +53,6 @@ for pattern in asked["patterns"]:
 """
 
 
-def interaction(losses: NDArray[np.float64]) -> float:
-    """The variance of the paired difference of two columns, pooled over all pairs."""
-    seeds, candidates = losses.shape
-    rest = losses - losses.mean(axis=0) - losses.mean(axis=1, keepdims=True) + losses.mean()
-    return float(2 * (rest**2).sum() / ((seeds - 1) * (candidates - 1)))
-
-
 def compare(table: pd.DataFrame) -> pd.DataFrame:
     """A row per study: deviations, seconds, losses, and how many times less a decision costs.
 
@@ -75,12 +68,17 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
             seconds = part["seconds"].mean()
             drawn = generator.integers(len(losses), size=(RESAMPLES, len(losses)))
             costs[version] = (
-                np.array([interaction(losses), *(interaction(losses[places]) for places in drawn)])
+                np.array(
+                    [
+                        paired_variance(losses),
+                        *(paired_variance(losses[places]) for places in drawn),
+                    ]
+                )
                 * seconds
             )
             row |= {
                 f"{version} loss": losses.mean(),
-                f"{version} paired deviation": np.sqrt(interaction(losses)),
+                f"{version} paired deviation": np.sqrt(paired_variance(losses)),
                 f"{version} seconds": seconds,
                 f"{version} seeds": len(losses),
             }

@@ -28,6 +28,7 @@ from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.worker import load_study_data
+from dynamoe_search.statistics.power import paired_variance
 from dynamoe_search.training.loop import NonFiniteLoss, train
 
 PATTERNS = ("uniform", "descending", "ascending", "pyramid", "wave")
@@ -158,15 +159,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for (study, recipe), own in table.groupby(["study", "recipe"], sort=False):
         losses = own.pivot(index="seed", columns="candidate", values="loss").dropna()
         values = losses.to_numpy()
-        seeds, candidates = values.shape
-        rest = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
-        degrees = max(1, (seeds - 1) * (candidates - 1))
-        variance = 2 * (rest**2).sum() / degrees
+        variance = paired_variance(values)
         rows.append(
             {
                 "study": study,
                 "recipe": recipe,
-                "seeds": seeds,
+                "seeds": len(values),
                 "loss": values.mean(),
                 "spread": values.mean(axis=0).std(ddof=1),
                 "paired deviation": np.sqrt(variance),

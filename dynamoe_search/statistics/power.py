@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from dynamoe_search.errors import InvalidInput
@@ -35,11 +36,26 @@ class PairedNoise:
     degrees: int
 
 
+def paired_variance(losses: NDArray[np.float64]) -> float:
+    """The variance of the difference of two candidates for one seed, pooled over all pairs.
+
+    It is twice the residual variance of the two-way analysis of variance: what neither the
+    candidate nor the seed explains. 0 where there is a single candidate, or a single seed.
+
+    Parameters
+    ----------
+    losses : ndarray of float64, shape (seeds, candidates)
+    """
+    seeds, candidates = losses.shape
+    rest = losses - losses.mean(axis=0) - losses.mean(axis=1, keepdims=True) + losses.mean()
+    degrees = max(1, (seeds - 1) * (candidates - 1))
+    return float(2 * (rest**2).sum() / degrees)
+
+
 def paired_noise(results: pd.DataFrame) -> PairedNoise:
     """The noise that is left when candidates are compared seed by seed.
 
-    It is sqrt(2) times the residual deviation of the two-way analysis of variance: what neither the
-    candidate nor the seed explains.
+    It is the square root of `paired_variance`.
 
     Parameters
     ----------
@@ -66,9 +82,8 @@ def paired_noise(results: pd.DataFrame) -> PairedNoise:
             "noise takes two candidates with two seeds in common; there are"
             f" {candidates} candidates with {seeds}"
         )
-    rest = losses - losses.mean(axis=0) - losses.mean(axis=1, keepdims=True) + losses.mean()
     degrees = (seeds - 1) * (candidates - 1)
-    deviation = math.sqrt(2 * float((rest**2).sum()) / degrees)
+    deviation = math.sqrt(paired_variance(losses))
     tail = (1 - CONFIDENCE) / 2
     high, low = (
         deviation * math.sqrt(degrees / stats.chi2.ppf(level, degrees))
