@@ -24,7 +24,6 @@ from dynamoe_search.schedules import (
 
 _LARGEST_FAMILY = 2**14
 _BATCH = 2**10  # points that are drawn at once
-_LEAST = 1e-6  # a share's uniform variable: its exponential is then at most 13.8
 
 
 def family_pool(plan: Plan, size: int) -> tuple[Candidate, ...]:
@@ -151,9 +150,8 @@ def _of(dimension: Dimension, values: Iterator[float]) -> Iterable[tuple[str, fl
         case Whole(name, low, high):
             return [(name, low + int(next(values) * (high - low + 1)))]
         case Simplex(names):
-            sizes = [-math.log(max(next(values), _LEAST)) for _ in names]
-            total = sum(sizes) or 1.0
-            return [(name, size / total) for name, size in zip(names, sizes, strict=True)]
+            uniform = [max(next(values), dimension.LEAST) for _ in names]
+            return dimension.shares(uniform).items()
 
 
 def _settings_of(also: AlsoSection, values: Iterator[float]) -> Mapping[str, float]:

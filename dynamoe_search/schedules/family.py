@@ -7,7 +7,8 @@ pattern. To add a family, write such a class, list it in `FAMILIES` and add it t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -52,9 +53,23 @@ class Whole:
 
 @dataclass(frozen=True)
 class Simplex:
-    """Shares that are at least 0 and sum to 1; sampled uniformly on the simplex."""
+    """Shares that are at least 0 and sum to 1; sampled uniformly on the simplex.
+
+    Shares are proportional to -ln(v) of independent uniform v, so the corner of one name is where
+    all other v are 1.
+    """
+
+    LEAST: ClassVar[float] = 1e-6  # of a v: -ln(v) is then at most 13.8
 
     names: tuple[str, ...]
+
+    def shares(self, uniform: Sequence[float]) -> dict[str, float]:
+        """The shares by name, of a value from `LEAST` to 1 for each."""
+        sizes = [-math.log(value) for value in uniform]
+        total = sum(sizes)
+        # All at 1 has no direction: take the middle.
+        shares = [size / total if total > 0 else 1 / len(sizes) for size in sizes]
+        return dict(zip(self.names, shares, strict=True))
 
 
 Dimension = Real | Whole | Simplex

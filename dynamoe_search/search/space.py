@@ -10,17 +10,11 @@ import optuna
 from dynamoe_search.plan.study_file import AlsoSection
 from dynamoe_search.schedules import Family, Real, Simplex, Whole
 
-_LEAST = 1e-6  # an exponential variable is then at most 13.8
-
 
 def suggest(
     trial: optuna.Trial | optuna.trial.FixedTrial, family: Family, depth: int
 ) -> dict[str, float]:
-    """Let Optuna choose the parameters of a family.
-
-    A simplex is sampled uniformly: shares proportional to -ln(v) of independent uniform v, so the
-    corner of one name is where all other v are 1.
-    """
+    """Let Optuna choose the parameters of a family."""
     parameters: dict[str, float] = {}
     for dimension in family.search_space(depth):
         match dimension:
@@ -29,11 +23,8 @@ def suggest(
             case Whole(name, low, high):
                 parameters[name] = trial.suggest_int(name, low, high)
             case Simplex(names):
-                sizes = [-math.log(trial.suggest_float(name, _LEAST, 1.0)) for name in names]
-                total = sum(sizes)
-                # All at 1 has no direction: take the middle.
-                shares = [s / total if total > 0 else 1 / len(names) for s in sizes]
-                parameters.update(zip(names, shares, strict=True))
+                uniform = [trial.suggest_float(name, dimension.LEAST, 1.0) for name in names]
+                parameters |= dimension.shares(uniform)
     return parameters
 
 
