@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import pandas as pd
 
 from dynamoe_search.budgets import flops_per_token
@@ -30,11 +32,14 @@ class Chooser:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        pool = family_pool(plan, POOL)
-        self._pool = {str(candidate): candidate for candidate in pool}
-        self._family_size = family_size(plan, pool, POOL)
+        self._others: dict[str, Candidate] = {}  # that were tried, and are not in the pool
         self._about: tuple[pd.DataFrame, pd.Series] | None = None
         self._known: tuple[int, Posterior | None] = (-1, None)
+
+    @cached_property
+    def _pool(self) -> dict[str, Candidate]:
+        """By name; the named patterns and uniform come first. It takes a good part of a second."""
+        return {str(candidate): candidate for candidate in family_pool(self.plan, POOL)}
 
     def posterior(self, progress: Progress) -> Posterior | None:
         """What the results tell of all candidates; None where there are fewer than two losses."""
@@ -59,11 +64,13 @@ class Chooser:
         return posterior is not None and posterior.bound() <= self.plan.study.search.margin
 
     def _fit(self, progress: Progress) -> Posterior | None:
+        blocks = {block for of_candidate in progress.results.values() for block in of_candidate}
+        seeds = {block: self.plan.seeds(block) for block in blocks}
         losses = [
             (name, seed, result.value("validation_loss"))
             for name, of_candidate in progress.results.items()
             for block, results in of_candidate.items()
-            for seed, result in zip(self.plan.seeds(block), results, strict=True)
+            for seed, result in zip(seeds[block], results, strict=True)
         ]
         if len(losses) < 2:
             return None
@@ -84,25 +91,27 @@ class Chooser:
         feasible : Series of bool, optional
             By candidate.
         """
-        others = set(results["candidate"]) - set(self._pool)
-        self._pool |= {name: _candidate(name) for name in sorted(others)}
+        others = set(results["candidate"]) - set(self._pool) - set(self._others)
+        self._others |= {name: _candidate(name) for name in sorted(others)}
         features, costs = self._features_and_costs()
+        size = family_size(self.plan, tuple(self._pool.values()), POOL)
         return fit_posterior(
             results,
             features,
             feasible,
             costs,
-            max(self._family_size, len(features)),
+            max(size, len(features)),
             self.plan.study.seed,
         )
 
     def _features_and_costs(self) -> tuple[pd.DataFrame, pd.Series]:
         """Of all candidates; the costs in FLOPs per token, over those of uniform."""
-        if self._about is None or len(self._about[1]) < len(self._pool):
-            networks = {name: self.plan.network_with(one) for name, one in self._pool.items()}
+        candidates = self._pool | self._others
+        if self._about is None or len(self._about[1]) < len(candidates):
+            networks = {name: self.plan.network_with(one) for name, one in candidates.items()}
             flops = {name: flops_per_token(one).expected for name, one in networks.items()}
             costs = pd.Series(flops) / flops[str(self.plan.baselines["uniform"])]
-            self._about = candidate_features(list(self._pool.values())), costs
+            self._about = candidate_features(list(candidates.values())), costs
         return self._about
 
 
