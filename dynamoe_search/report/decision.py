@@ -69,8 +69,6 @@ def decide_in_words(
     margin, tried = plan.study.search.margin, set(board["candidate"])
     names = {one: name for one, name in names_of(plan.baselines).items() if one in tried}
     further = runs_to_decide(posterior, margin, seeds_per_block=plan.study.training.seeds)
-    if further is not None and posterior.bound() > margin:
-        further = max(1, further)
     found = decide(posterior, margin, names, further)
     sentences = decision_sentences(found, posterior, names, minutes_per_run)
     return replace(found, sentences=(*sentences, *what_was_equal(board), *changes))
