@@ -201,12 +201,12 @@ def train(
             with in_precision(settings.precision, calibration_inputs.device.type):
                 calibrate(model, calibration_inputs)
         found = evaluate_seeds(model, data.validation, settings.precision)
-        flops = meter.flops()
-        _check_finite(found, seeds, meter.fraction(), sum(flops))
+        fraction, flops = meter.fraction(), meter.flops()
+        _check_finite(found, seeds, fraction, sum(flops))
         stopwatch.lap("evaluation")
         for curve, validation, spent in zip(curves, found, flops, strict=True):
             point = CurvePoint(
-                fraction=min(1.0, meter.fraction()),
+                fraction=min(1.0, fraction),
                 samples=meter.samples,
                 flops=spent,
                 loss=validation.loss,
