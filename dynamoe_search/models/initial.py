@@ -27,7 +27,6 @@ def generator_for(seed: int, name: str, expert: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
 
 
-@torch.no_grad()
 def draw_uniform(weight: Tensor, seeds: Sequence[int], name: str, inputs: int) -> None:
     """Draw a weight of S networks between -1 and 1 over the square root of its inputs.
 
@@ -42,9 +41,7 @@ def draw_uniform(weight: Tensor, seeds: Sequence[int], name: str, inputs: int) -
     inputs : int
         How many values one output of the layer is a sum over.
     """
-    bound = inputs**-0.5
-    for of_seed, seed in zip(weight, seeds, strict=True):
-        of_seed.uniform_(-bound, bound, generator=generator_for(seed, name))
+    draw_experts(weight[:, None], seeds, name, inputs)
 
 
 @torch.no_grad()
