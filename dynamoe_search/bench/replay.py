@@ -39,7 +39,7 @@ from dynamoe_search.run.worker import one_thread
 from dynamoe_search.search.policy import FINAL_SHARE, SearchPolicy
 
 # The first is what the others are compared with.
-COMPARED_SAMPLERS = ("random", "tpe", "qmc", "cmaes", "gp", "nsga2")
+COMPARED_SAMPLERS = ("random", "posterior", "tpe", "qmc", "cmaes", "gp", "nsga2")
 REPETITIONS = 30
 MOST_RUNS_BY_DEFAULT = 100
 
