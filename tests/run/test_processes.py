@@ -114,7 +114,7 @@ print(endings)
     ],
     ids=["main", "thread"],
 )
-@pytest.mark.parametrize("way", ["script.py", "-"])
+@pytest.mark.parametrize("way", ["script.py", pytest.param("-", marks=pytest.mark.long)])
 def test_a_script_needs_no_guard(small_study: Path, way: str, call: str) -> None:
     edit(small_study, ("epochs = 2", "epochs = 1"), ("runs = 14", "runs = 2"))
     script = small_study.with_name("script.py")
