@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dynamoe_search.cli.console import DataDirectory, console, say
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import user_path
 
 if TYPE_CHECKING:
     from dynamoe_search.data.documents import TextFormat
@@ -113,6 +114,7 @@ def data_prepare(
     from dynamoe_search.data import TOKEN_FILE_ENDING, prepare_text
     from dynamoe_search.data.documents import passed_over
 
+    source, target = user_path(source), user_path(target)
     if target.suffix != TOKEN_FILE_ENDING:
         raise InvalidInput(f"{target} must end in {TOKEN_FILE_ENDING}, so that studies can name it")
     chosen: TextFormat | None = text_format.value if text_format else None
