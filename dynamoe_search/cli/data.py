@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from dynamoe_search.cli.console import DataDirectory, console, say
 from dynamoe_search.errors import InvalidInput
@@ -42,7 +42,9 @@ def data_list(data_dir: DataDirectory = None) -> None:
     """Show which data sets are there, and where each was looked for."""
     from dynamoe_search.data import list_data
 
-    table = Table("name", "there", "where", "files", box=box.SIMPLE_HEAD)
+    headers = ("name", "there", "where", "files")
+    # Names of files are never cut.
+    table = Table(*(Column(header, overflow="fold") for header in headers), box=box.SIMPLE_HEAD)
     for row in list_data(data_dir).itertuples():
         there = "yes" if row.there else "no"
         table.add_row(escape(row.name), there, escape(row.where), escape(row.files))
