@@ -18,6 +18,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import LARGEST_TOTAL, Schedule, allocate
 from dynamoe_search.schedules.allocation import check_bounds
 from dynamoe_search.specification import (
+    MATRICES,
     Dense,
     FixedRouter,
     Router,
@@ -106,9 +107,10 @@ def equal_widths(
 ) -> dict[int, int]:
     """The expert widths at which a whole number of experts has exactly the same parameters.
 
-    N experts of hidden width h have N (2 d h + d) parameters with their router, so N (2 h + 1) must
-    not change. Each N that a schedule can have is tried, and so the width does not matter for how
-    long it takes: at most about half a second, without a maximum.
+    N experts of hidden width h have N (m d h + d) parameters with their router, where m is 2, or 3
+    in the modern style; and S shared experts in each of L layers have S L m d h. So N + m h (N + S
+    L) must not change. Each N that a schedule can have is tried, and so the width does not matter
+    for how long it takes: at most about half a second, without a maximum.
 
     Parameters
     ----------
@@ -129,14 +131,18 @@ def equal_widths(
     {21: 12, 64: 4}
     """
     blocks = experts_of(specification)
-    kept = blocks.schedule.total * (2 * blocks.hidden + 1)
-    most = min(kept // 3, LARGEST_TOTAL)  # as no width is below 1
     depth = len(blocks.schedule.layers_with_experts)
+    matrices, shared = MATRICES[blocks.style], blocks.shared * depth
+    kept = blocks.schedule.total + matrices * blocks.hidden * (blocks.schedule.total + shared)
+    most = min((kept - matrices * shared) // (matrices + 1), LARGEST_TOTAL)  # no width is below 1
     if maximum is not None:
         most = min(most, depth * maximum)
     totals = range(most, depth * minimum - 1, -1)
-    odd = {kept // total: total for total in totals if kept % total == 0 and kept // total % 2}
-    return {(odd_width - 1) // 2: total for odd_width, total in odd.items()}
+    return {
+        (kept - total) // (matrices * (total + shared)): total
+        for total in totals
+        if (kept - total) % (matrices * (total + shared)) == 0
+    }
 
 
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
@@ -210,7 +216,7 @@ def dense_baseline(
     """The dense network of the same depth and width with as many total, or active, parameters.
 
     Its hidden widths differ by at most 1. Its parameters differ from the wanted number by at most
-    the width, which is half the cost of one hidden unit.
+    half the cost of one hidden unit, which is the width, or half as much again in the modern style.
 
     Parameters
     ----------
@@ -231,9 +237,11 @@ def dense_baseline(
     if match == "active":
         wanted = active_parameters(specification, mean_active).expected
     depth = specification.blocks.depth
-    units = round((wanted - count.trunk) / (2 * specification.width))
+    unit = MATRICES[specification.blocks.style] * specification.width
+    units = round((wanted - count.trunk) / unit)
     if units < depth:
         raise InvalidInput(f"{units} hidden units are too few for {depth} dense blocks")
     even, left = divmod(units, depth)
     spread = allocate([1.0] * depth, depth + left)
-    return replace(specification, blocks=Dense(tuple(even - 1 + one for one in spread)))
+    widths = tuple(even - 1 + one for one in spread)
+    return replace(specification, blocks=Dense(widths, specification.blocks.style))
