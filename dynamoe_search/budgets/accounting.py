@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
+    MATRICES,
     Classifier,
     Dense,
     Experts,
@@ -27,7 +28,7 @@ BACKWARD_AND_FORWARD = 3  # in forward passes; the backward pass costs two
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """The number of parameters in each part of a network."""
+    """The number of parameters of each part; plain blocks and shared experts count as experts."""
 
     trunk: int
     routers: int
@@ -55,7 +56,13 @@ def parameter_count(specification: Specification) -> ParameterCount:
     for the last one, d * classes + classes for the head. Trunk of a language model: vocabulary * d
     for the embedding, which is also the head; per block, 4 d^2 + 2 d for attention and its
     normalization, and 2 d for the other normalization; 2 d for the last one. A layer of N experts
-    has d N for the router and 2 d h per expert, so only the sum of a schedule matters.
+    has d N for the router and 2 d h per expert, so of layers with experts only their sum matters. A
+    plain block of hidden width h has 2 d h.
+
+    In the modern style a normalization has d in place of 2 d, and an expert or plain block 3 d h in
+    place of 2 d h. Shared experts count as any expert, but have no router. With keys and values of
+    width c in all, attention has 2 d^2 + 2 d c in place of 4 d^2, and d + c more where queries and
+    keys are normalized.
 
     Examples
     --------
@@ -64,29 +71,49 @@ def parameter_count(specification: Specification) -> ParameterCount:
     19114
     """
     blocks, width = specification.blocks, specification.width
-    trunk = _trunk_parameters(specification)
+    trunk, always = _trunk_parameters(specification), _always_parameters(specification)
     if isinstance(blocks, Dense):
-        return ParameterCount(trunk, routers=0, experts=2 * width * sum(blocks.hidden))
+        return ParameterCount(trunk, routers=0, experts=always)
+    total = blocks.schedule.total
     return ParameterCount(
-        trunk,
-        routers=width * blocks.schedule.total,
-        experts=2 * width * blocks.hidden * blocks.schedule.total,
+        trunk, routers=width * total, experts=always + expert_parameters(specification) * total
     )
+
+
+def expert_parameters(specification: Specification) -> int:
+    """The parameters of one expert, 2 d h or 3 d h; d more are its row of the router."""
+    return _unit_parameters(specification) * experts_of(specification).hidden
+
+
+def _unit_parameters(specification: Specification) -> int:
+    """The parameters of one hidden unit: a row or column of each matrix of an expert."""
+    return MATRICES[specification.blocks.style] * specification.width
+
+
+def _always_parameters(specification: Specification) -> int:
+    """The parameters of all plain blocks and shared experts."""
+    return _unit_parameters(specification) * sum(specification.blocks.always_widths)
 
 
 def _trunk_parameters(specification: Specification) -> int:
     s, depth = specification, specification.blocks.depth
-    norms = 2 * s.width * (depth + 1)
+    norm = s.width if s.blocks.style == "modern" else 2 * s.width
+    norms = norm * (depth + 1)
     match s:
         case Classifier():
             return s.inputs * s.width + s.width + norms + s.width * s.classes + s.classes
         case LanguageModel():
-            attention = depth * (4 * s.width**2 + 2 * s.width) if s.heads else 0
-            return s.vocabulary * s.width + attention + norms
+            attention = _projections(s) + norm + s.query_key_norm * (s.width + s.key_value_width)
+            return s.vocabulary * s.width + norms + (depth * attention if s.heads else 0)
+
+
+def _projections(network: LanguageModel) -> int:
+    """The products of one layer's attention with weights: for queries, keys, values and output."""
+    return 2 * network.width * (network.width + network.key_value_width)
 
 
 def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) -> list[Spread]:
-    """The number of experts that a token uses, for each layer.
+    """The number of experts that a token uses, for each layer; 0 in plain blocks.
 
     Parameters
     ----------
@@ -102,7 +129,7 @@ def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) 
         If a measured mean is impossible for its router.
     """
     layers = list(zip(blocks.schedule, blocks.routers, strict=True))
-    bounds = [router.active_bounds(experts) for experts, router in layers]
+    bounds = [router.active_bounds(n) if n else (0, 0) for n, router in layers]
     if mean_active is None:
         return [
             Spread(least, _held(router, most), most)
@@ -133,7 +160,9 @@ def _held(router: Router, most: int) -> float:
 def active_parameters(
     specification: Specification, mean_active: Sequence[float] | None = None
 ) -> Spread:
-    """The parameters that one token uses: trunk, routers, and its experts in each layer.
+    """The parameters that one token uses: trunk, routers, and its experts.
+
+    Every token uses plain blocks and shared experts.
 
     Parameters
     ----------
@@ -144,8 +173,8 @@ def active_parameters(
     count, blocks = parameter_count(specification), specification.blocks
     if isinstance(blocks, Dense):
         return Spread(count.total, count.total, count.total)
-    expert = 2 * specification.width * blocks.hidden
-    return _with_active(blocks, mean_active, count.trunk + count.routers, expert)
+    fixed = count.trunk + count.routers + _always_parameters(specification)
+    return _with_active(blocks, mean_active, fixed, expert_parameters(specification))
 
 
 def flops_per_token(
@@ -156,20 +185,21 @@ def flops_per_token(
     Classifier: 2 (inputs * d + sum over layers of (d N + 2 d h K) + d * classes). Language model:
     vocabulary instead of classes, no product at the input, and per block 2 (4 d^2 + 2 d T) for
     attention over a context of T. As in `torch.utils.flop_counter`, the masked half of attention
-    counts, too.
+    counts, too. Plain blocks, shared experts, the modern style and fewer heads of keys and values
+    change the products as they change the parameters: two FLOPs for each that a token uses, without
+    normalizations.
 
     Parameters
     ----------
     specification, mean_active
         As in `active_parameters`.
     """
-    blocks, width = specification.blocks, specification.width
-    fixed = _trunk_products(specification)
+    blocks = specification.blocks
+    fixed = _trunk_products(specification) + _always_parameters(specification)
     if isinstance(blocks, Dense):
-        flops = 2.0 * (fixed + 2 * width * sum(blocks.hidden))
-        return Spread(flops, flops, flops)
-    fixed += width * blocks.schedule.total
-    return _with_active(blocks, mean_active, 2.0 * fixed, 4 * width * blocks.hidden)
+        return Spread(2.0 * fixed, 2.0 * fixed, 2.0 * fixed)
+    fixed += specification.width * blocks.schedule.total
+    return _with_active(blocks, mean_active, 2.0 * fixed, 2 * expert_parameters(specification))
 
 
 def _trunk_products(specification: Specification) -> int:
@@ -179,7 +209,7 @@ def _trunk_products(specification: Specification) -> int:
         case Classifier():
             return s.width * (s.inputs + s.classes)
         case LanguageModel():
-            attention = 4 * s.width**2 + 2 * s.width * s.context if s.heads else 0
+            attention = _projections(s) + 2 * s.width * s.context if s.heads else 0
             return s.width * s.vocabulary + s.blocks.depth * attention
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import floor
 from typing import Literal
 
 from dynamoe_search.budgets.accounting import (
     active_parameters,
+    expert_parameters,
     experts_of,
     parameter_count,
 )
@@ -16,6 +18,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import LARGEST_TOTAL, Schedule, allocate
 from dynamoe_search.schedules.allocation import check_bounds
 from dynamoe_search.specification import (
+    MATRICES,
     Dense,
     FixedRouter,
     Router,
@@ -55,7 +58,8 @@ def solve_experts(
     Parameters
     ----------
     specification : Classifier or LanguageModel
-        The network, with blocks of experts; only the depth of their schedule matters.
+        The network, with blocks of experts. Plain blocks stay as they are; of the layers with
+        experts only the number matters.
     parameters : int
         The budget of total parameters.
     minimum : int
@@ -77,12 +81,13 @@ def solve_experts(
     Solution(experts=4, parameters=19114, residual=886)
     """
     blocks = experts_of(specification)
-    depth = blocks.depth
+    depth = len(blocks.schedule.layers_with_experts)
     check_bounds(depth * minimum, depth, minimum, maximum)
     count = parameter_count(specification)
-    expert = (count.routers + count.experts) // blocks.schedule.total  # all cost the same
-    smallest = count.trunk + depth * minimum * expert
-    largest = None if maximum is None else count.trunk + depth * maximum * expert
+    expert = expert_parameters(specification) + specification.width  # with its part of the router
+    others = count.total - blocks.schedule.total * expert
+    smallest = others + depth * minimum * expert
+    largest = None if maximum is None else others + depth * maximum * expert
     if parameters < smallest or (largest is not None and parameters >= largest + expert):
         most = "there is no largest without a maximum" if largest is None else f"{largest:,}"
         raise InvalidInput(
@@ -91,9 +96,9 @@ def solve_experts(
             f" smallest possible is {smallest:,} ({depth * minimum} experts), the largest: {most};"
             f" one expert costs {expert:,}"
         )
-    experts = (parameters - count.trunk) // expert
+    experts = (parameters - others) // expert
     check_bounds(experts, depth, minimum, maximum)
-    total = count.trunk + experts * expert
+    total = others + experts * expert
     return Solution(experts, total, parameters - total)
 
 
@@ -102,9 +107,10 @@ def equal_widths(
 ) -> dict[int, int]:
     """The expert widths at which a whole number of experts has exactly the same parameters.
 
-    N experts of hidden width h have N (2 d h + d) parameters with their router, so N (2 h + 1) must
-    not change. Each N that a schedule can have is tried, and so the width does not matter for how
-    long it takes: at most about half a second, without a maximum.
+    N experts of hidden width h have N (m d h + d) parameters with their router, where m is 2, or 3
+    in the modern style; and S shared experts in each of L layers have S L m d h. So N + m h (N + S
+    L) must not change. Each N that a schedule can have is tried, and so the width does not matter
+    for how long it takes: at most about half a second, without a maximum.
 
     Parameters
     ----------
@@ -125,29 +131,34 @@ def equal_widths(
     {21: 12, 64: 4}
     """
     blocks = experts_of(specification)
-    kept = blocks.schedule.total * (2 * blocks.hidden + 1)
-    most = min(kept // 3, LARGEST_TOTAL)  # as no width is below 1
+    depth = len(blocks.schedule.layers_with_experts)
+    matrices, shared = MATRICES[blocks.style], blocks.shared * depth
+    kept = blocks.schedule.total + matrices * blocks.hidden * (blocks.schedule.total + shared)
+    most = min((kept - matrices * shared) // (matrices + 1), LARGEST_TOTAL)  # no width is below 1
     if maximum is not None:
-        most = min(most, blocks.depth * maximum)
-    totals = range(most, blocks.depth * minimum - 1, -1)
-    odd = {kept // total: total for total in totals if kept % total == 0 and kept // total % 2}
-    return {(odd_width - 1) // 2: total for odd_width, total in odd.items()}
+        most = min(most, depth * maximum)
+    totals = range(most, depth * minimum - 1, -1)
+    return {
+        (kept - total) // (matrices * (total + shared)): total
+        for total in totals
+        if (kept - total) % (matrices * (total + shared)) == 0
+    }
 
 
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
     """One router per layer, so that a token uses `active` experts per layer on average.
 
-    Schedules of equal total then also match in active compute. Every layer has the same K, except
-    layers with too few experts: these use as many as they can, and the others share the rest
-    equally. A `FixedRouter` needs whole numbers: the remainder goes to the layers with the most
-    experts, the first layers among equals.
+    Schedules of equal total then also match in active compute. The mean is over the layers that
+    have experts. Each of them has the same K, except layers with too few experts: these use as many
+    as they can, and the others share the rest equally. A `FixedRouter` needs whole numbers: the
+    remainder goes to the layers with the most experts, the first layers among equals.
 
     Parameters
     ----------
     router : Router
     schedule : Schedule
     active : float
-        The mean K over the layers.
+        The mean K over the layers with experts.
 
     Raises
     ------
@@ -160,29 +171,30 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
     >>> [router.k for router in held_routers(TopK(), Schedule((7, 3, 1, 1)), active=2)]
     [3, 3, 1, 1]
     """
-    largest = [largest_active(router, experts) for experts in schedule]
-    total = active * schedule.depth
-    if not schedule.depth <= total <= sum(largest) + _ROUNDING:
+    layers = schedule.layers_with_experts
+    counts = [schedule[layer] for layer in layers]
+    largest = [largest_active(router, experts) for experts in counts]
+    total = active * len(layers)
+    if not len(layers) <= total <= sum(largest) + _ROUNDING:
         raise InvalidInput(
             f"{active} active experts per layer are not possible with {router.name} and"
-            f" {schedule}: the least is 1, the most {sum(largest) / schedule.depth:g}"
+            f" {schedule}: the least is 1, the most {sum(largest) / len(layers):g}"
         )
     level = _water_level(largest, total)
     shares: list[float] = [min(most, level) for most in largest]
     if isinstance(router, FixedRouter):
         if abs(total - round(total)) > _ROUNDING:
             raise InvalidInput(
-                f"{active} active experts in each of {schedule.depth} layers are {total:g} in all;"
+                f"{active} active experts in each of {len(layers)} layers are {total:g} in all;"
                 f" {router.name} needs a whole number"
             )
         shares = [min(most, floor(level + _ROUNDING)) for most in largest]
-        by_size = sorted(range(schedule.depth), key=lambda layer: (-schedule[layer], layer))
-        with_room = [layer for layer in by_size if largest[layer] > shares[layer]]
-        for layer in with_room[: round(total - sum(shares))]:
-            shares[layer] += 1
-    return tuple(
-        held_at(router, experts, share) for experts, share in zip(schedule, shares, strict=True)
-    )
+        by_size = sorted(range(len(counts)), key=lambda place: (-counts[place], place))
+        with_room = [place for place in by_size if largest[place] > shares[place]]
+        for place in with_room[: round(total - sum(shares))]:
+            shares[place] += 1
+    held = dict(zip(layers, map(partial(held_at, router), counts, shares), strict=True))
+    return tuple(held.get(layer, router) for layer in range(schedule.depth))
 
 
 def _water_level(capacities: Sequence[int], total: float) -> float:
@@ -204,7 +216,7 @@ def dense_baseline(
     """The dense network of the same depth and width with as many total, or active, parameters.
 
     Its hidden widths differ by at most 1. Its parameters differ from the wanted number by at most
-    the width, which is half the cost of one hidden unit.
+    half the cost of one hidden unit, which is the width, or half as much again in the modern style.
 
     Parameters
     ----------
@@ -225,9 +237,11 @@ def dense_baseline(
     if match == "active":
         wanted = active_parameters(specification, mean_active).expected
     depth = specification.blocks.depth
-    units = round((wanted - count.trunk) / (2 * specification.width))
+    unit = MATRICES[specification.blocks.style] * specification.width
+    units = round((wanted - count.trunk) / unit)
     if units < depth:
         raise InvalidInput(f"{units} hidden units are too few for {depth} dense blocks")
     even, left = divmod(units, depth)
     spread = allocate([1.0] * depth, depth + left)
-    return replace(specification, blocks=Dense(tuple(even - 1 + one for one in spread)))
+    widths = tuple(even - 1 + one for one in spread)
+    return replace(specification, blocks=Dense(widths, specification.blocks.style))

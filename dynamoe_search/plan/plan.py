@@ -40,6 +40,7 @@ from dynamoe_search.specification import (
     Experts,
     LanguageModel,
     Specification,
+    Style,
     with_constants,
 )
 
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
 ALPHA_LORA = "alpha_lora"
 _MOST_TO_ENUMERATE = 10_000
 _MOST_WIDTHS = 8  # in a message
+_GOOD_WIDTHS: dict[Style, str] = {
+    "paper": ": 2 hidden + 1 should have many divisors, as 52 or 157 do",
+    "modern": ": 3 hidden + 1 should have many divisors, as 53 or 93 do",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Plan:
     ----------
     study : StudyFile
     network : Classifier or LanguageModel
-        The proxy; its schedule is uniform's.
+        The proxy; its schedule is uniform's, after 0 for each dense block that comes first.
     solution : Solution or None
         The experts that the budget buys, and the residual; None in the regime `paper`, which holds
         nothing equal.
@@ -105,7 +110,7 @@ class Plan:
 
     @property
     def depth(self) -> int:
-        """The number of layers."""
+        """The number of layers of experts."""
         return self.study.model.depth
 
     def candidate(
@@ -135,9 +140,10 @@ class Plan:
         schedule, settings = candidate.schedule, dict(candidate.settings)
         hidden = int(settings.pop("hidden", self.study.model.hidden))
         router = with_constants(self.study.router, settings)
-        blocks = replace(experts_of(self.network), schedule=schedule, hidden=hidden, router=router)
+        whole = _with_dense_first(schedule, self.study)
+        blocks = replace(experts_of(self.network), schedule=whole, hidden=hidden, router=router)
         if self.study.budget.regime == "compute":
-            routers = held_routers(router, schedule, self.study.active)
+            routers = held_routers(router, whole, self.study.active)
             blocks = replace(blocks, router=routers)
         return replace(self.network, blocks=blocks)
 
@@ -173,7 +179,7 @@ def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
     if search.sampler == "exhaustive":
         _check_that_all_can_be_trained(study, total)
     schedules = baseline_schedules(study, total)
-    network = with_schedule(network, schedules["uniform"])
+    network = with_schedule(network, _with_dense_first(schedules["uniform"], study))
     family = make_family(search.family, total or 1, budget.minimum, budget.maximum, search.contrast)
     own = study.own_settings()
     baselines = {name: with_settings(schedule, own) for name, schedule in schedules.items()}
@@ -209,8 +215,8 @@ def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
         raise InvalidInput(
             f"search.also.hidden: no number of experts of width {unequal[0]} has exactly the"
             f" parameters of the study, {parameter_count(network).total:,}; the nearest widths that"
-            f" have: {', '.join(map(str, sorted(nearest)))}. Another model.hidden has others: 2"
-            " hidden + 1 should have many divisors, as 52 or 157 do"
+            f" have: {', '.join(map(str, sorted(nearest)))}. Another model.hidden has others"
+            f"{'' if study.model.shared else _GOOD_WIDTHS[study.model.style]}"
         )
     return {width: equal[width] for width in wanted}
 
@@ -264,12 +270,33 @@ def groups_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
 def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specification:
     model = study.model
     thinnest = Schedule((study.budget.minimum,) * model.depth)
-    blocks = Experts(model.hidden, thinnest, study.router, study.balance)
+    blocks = Experts(
+        model.hidden,
+        _with_dense_first(thinnest, study),
+        study.router,
+        study.balance,
+        study.dense_hidden,
+        model.shared,
+        model.style,
+    )
     if study.data.is_text:
         text = cast(DataShape, data)
-        return LanguageModel(text.vocabulary, text.context, model.width, model.heads, blocks)
+        return LanguageModel(
+            text.vocabulary,
+            text.context,
+            model.width,
+            model.heads,
+            blocks,
+            model.key_value_heads,
+            model.query_key_norm,
+        )
     images = cast(DataShape, data)
     return Classifier(images.inputs, images.classes, model.width, blocks)
+
+
+def _with_dense_first(schedule: Schedule, study: StudyFile) -> Schedule:
+    """The schedule of the whole network: dense blocks, then the layers of experts."""
+    return Schedule((0,) * study.model.dense_first + schedule.counts)
 
 
 def _solve(study: StudyFile, network: Specification) -> Solution | None:
@@ -287,7 +314,7 @@ def _solve(study: StudyFile, network: Specification) -> Solution | None:
         spread = allocate([1.0] * study.model.depth, budget.experts, budget.minimum, budget.maximum)
     except InvalidInput as error:
         raise InvalidInput(f"budget.experts: {error}") from error
-    count = parameter_count(with_schedule(network, spread)).total
+    count = parameter_count(with_schedule(network, _with_dense_first(spread, study))).total
     return Solution(budget.experts, count, 0)
 
 

@@ -12,7 +12,14 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURES
 from dynamoe_search.plan.constraints import Constraint, ConstraintText, parse_constraint
 from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, LARGEST_TOTAL, PRESETS
-from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK, with_constants
+from dynamoe_search.specification import (
+    LANGUAGE_SCALES,
+    Balance,
+    Router,
+    Style,
+    TopK,
+    with_constants,
+)
 from dynamoe_search.statistics.pareto import OBJECTIVES
 from dynamoe_search.training.settings import TrainingSettings
 
@@ -25,6 +32,7 @@ MOST_FITTED = 300
 _LARGEST_SIZE = 2**20  # of a width or a context: beyond those of any model
 _DECIMALS = 3  # of a router's constant, so that a candidate can be named
 _OF_ONE_OBJECTIVE = ("cmaes",)
+_OF_TEXT = ("scale", "heads", "context", "key_value_heads", "query_key_norm")
 
 
 class _Section(BaseModel):
@@ -63,6 +71,32 @@ class ModelSection(_Section):
     hidden: int = Field(ge=1, le=_LARGEST_SIZE, description="the hidden width of one expert, h")
     heads: int = Field(4, ge=0, description="attention heads; 0 for none, as in the source")
     context: int = Field(128, ge=1, le=_LARGEST_SIZE, description="tokens of a window of text")
+    style: Style = Field(
+        "paper",
+        description="as the source, LayerNorm and ReLU; or as today's decoders, RMSNorm and SwiGLU",
+    )
+    shared: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="experts of every layer that all tokens use, next to the others",
+    )
+    dense_first: int = Field(
+        0, ge=0, le=256, description="dense blocks before the layers of experts, as in DeepSeek"
+    )
+    dense_hidden: int | None = Field(
+        None,
+        ge=1,
+        le=_LARGEST_SIZE,
+        description="the hidden width of dense blocks; by default that of the experts that a token"
+        " uses in a layer, (K + shared) h",
+    )
+    key_value_heads: int | None = Field(
+        None, ge=1, description="heads of keys and values; by default as many as heads"
+    )
+    query_key_norm: bool = Field(
+        False, description="whether queries and keys are normalized, as in OLMoE"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -263,7 +297,7 @@ class StudyFile(_Section):
     @model_validator(mode="after")
     def _fits_together(self) -> StudyFile:
         given = self.model.model_fields_set
-        of_text = [name for name in ("scale", "heads", "context") if name in given]
+        of_text = [name for name in _OF_TEXT if name in given]
         if of_text and not self.data.is_text:
             raise ValueError(
                 f"model.{of_text[0]} is for language models, and {self.data.name} is a set of"
@@ -277,6 +311,10 @@ class StudyFile(_Section):
                 )
             if self.search.contrast == 0:
                 raise ValueError("search.contrast is 0; the regime paper needs it above 0")
+        if self.model.dense_first and self.dense_hidden is None:
+            raise ValueError(
+                f"model.dense_first needs model.dense_hidden, since {self.router.name} sets no K"
+            )
         if self.budget.regime == "compute" and self._own_active() is None:
             raise ValueError(
                 f"the regime compute needs budget.active, since {self.router.name} sets no K"
@@ -326,6 +364,18 @@ class StudyFile(_Section):
         active = self._own_active()
         assert active is not None
         return active
+
+    @property
+    def dense_hidden(self) -> int | None:
+        """The hidden width of dense blocks; None where neither it nor K is given.
+
+        With its default, a dense block takes as many FLOPs as the experts of a layer that a token
+        uses; the layer takes d N more for its router.
+        """
+        model, active = self.model, self._own_active()
+        if model.dense_hidden is not None or active is None:
+            return model.dense_hidden
+        return round((active + model.shared) * model.hidden)
 
     def own_settings(self) -> dict[str, float]:
         """What is searched next to the schedule, at the values nearest to the file's own."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamoe_search.plan.study_file import FITS_A_MODEL, MOST_FITTED
+from dynamoe_search.plan.study_file import FITS_A_MODEL, MOST_FITTED, StudyFile
+from dynamoe_search.report.wording import counted
 
 if TYPE_CHECKING:
     from dynamoe_search.plan.plan import Plan
@@ -38,6 +39,7 @@ def plan_sentences(plan: Plan) -> list[str]:
         f"{study.data.name}: {held}.",
         f"Width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
         f" {study.search.family} family, {sampler} sampler.",
+        *_other_parts(study),
     ]
     if sampler in FITS_A_MODEL and (runs is None or runs > MOST_FITTED):
         sentences.append(
@@ -45,3 +47,21 @@ def plan_sentences(plan: Plan) -> list[str]:
             " the others, so that its decisions take no longer."
         )
     return sentences
+
+
+def _other_parts(study: StudyFile) -> list[str]:
+    """The sentence about what the source's networks do not have; none for the source's own."""
+    model = study.model
+    parts = []
+    if model.style == "modern":
+        parts.append("RMSNorm and SwiGLU")
+    if model.key_value_heads is not None:
+        parts.append(counted(model.key_value_heads, "head") + " of keys and values")
+    if model.query_key_norm:
+        parts.append("normalized queries and keys")
+    if model.shared:
+        parts.append(counted(model.shared, "shared expert") + " per layer")
+    if model.dense_first:
+        blocks = counted(model.dense_first, "dense block")
+        parts.append(f"{blocks} of hidden width {study.dense_hidden} before the layers of experts")
+    return [f"With {', '.join(parts)}."] if parts else []

@@ -25,12 +25,14 @@ from dynamoe_search.models import build_model
 from dynamoe_search.schedules import LARGEST_TOTAL, Schedule, allocate
 from dynamoe_search.specification import (
     LANGUAGE_SCALES,
+    MATRICES,
     Classifier,
     Experts,
     LanguageModel,
     Percentile,
     Relative,
     Specification,
+    Style,
     Threshold,
     TopK,
     TopP,
@@ -50,8 +52,14 @@ routers = st.one_of(
 blocks = st.builds(
     Experts,
     hidden=st.integers(1, 19),
-    schedule=st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple).map(Schedule),
+    schedule=st.lists(st.integers(0, 9), min_size=1, max_size=5)
+    .filter(any)
+    .map(tuple)
+    .map(Schedule),
     router=routers,
+    dense_hidden=st.integers(1, 9),
+    shared=st.integers(0, 2),
+    style=st.sampled_from(["paper", "modern"]),
 )
 classifiers = st.builds(
     Classifier,
@@ -68,7 +76,17 @@ language_models = st.builds(
     heads=st.sampled_from([0, 1, 2]),
     blocks=blocks,
 )
-networks = classifiers | language_models
+grouped = st.builds(
+    LanguageModel,
+    vocabulary=st.integers(1, 50),
+    context=st.integers(1, 9),
+    width=st.sampled_from([8, 16]),
+    heads=st.just(4),
+    blocks=blocks,
+    key_value_heads=st.sampled_from([1, 2, 4]),
+    query_key_norm=st.booleans(),
+)
+networks = classifiers | language_models | grouped
 
 
 def built_parameters(specification: Specification) -> int:
@@ -81,8 +99,9 @@ def test_count_equals_the_built_modules(network: Specification) -> None:
     count = parameter_count(network)
     model = build_model(network)
     assert count.total == sum(p.numel() for p in model.parameters())
-    assert count.routers == sum(block.gate.numel() for block in model.blocks)
-    assert count.experts == sum(b.w_in.numel() + b.w_out.numel() for b in model.blocks)
+    of_blocks = {name: p.numel() for name, p in model.blocks.named_parameters()}
+    assert count.routers == sum(n for name, n in of_blocks.items() if name.endswith(".gate"))
+    assert count.routers + count.experts == sum(of_blocks.values())
 
 
 @given(networks, st.randoms())
@@ -98,28 +117,36 @@ def test_total_depends_on_the_schedule_through_its_sum_only(network, random) -> 
 def test_dense_baselines(network: Specification) -> None:
     baseline = dense_baseline(network, "total")
     assert parameter_count(baseline).total == built_parameters(baseline)
-    assert abs(parameter_count(baseline).total - parameter_count(network).total) <= network.width
+    unit = MATRICES[network.blocks.style] * network.width
+    assert baseline.blocks.style == network.blocks.style
+    assert abs(parameter_count(baseline).total - parameter_count(network).total) <= unit / 2
     active = active_parameters(network).expected
-    units = (active - parameter_count(network).trunk) / (2 * network.width)
+    units = (active - parameter_count(network).trunk) / unit
     if round(units) < network.blocks.depth:
         with pytest.raises(InvalidInput):
             dense_baseline(network, "active")
     else:
         baseline = dense_baseline(network, "active")
-        assert abs(parameter_count(baseline).total - active) <= network.width
+        assert abs(parameter_count(baseline).total - active) <= unit / 2
         assert max(baseline.blocks.hidden) - min(baseline.blocks.hidden) <= 1
 
 
 @settings(max_examples=60, deadline=None)
 @given(networks, st.integers(0, 200_000))
 def test_solving_spends_all_but_less_than_one_expert(network: Specification, extra: int) -> None:
-    depth = network.blocks.depth
-    smallest = parameter_count(with_schedule(network, Schedule((1,) * depth))).total
+    schedule = network.blocks.schedule
+    layers = len(schedule.layers_with_experts)
+    thinnest = Schedule(tuple(min(1, experts) for experts in schedule))
+    smallest = parameter_count(with_schedule(network, thinnest)).total
     solution = solve_experts(network, smallest + extra)
     assert solution.parameters + solution.residual == smallest + extra
-    counts = (solution.experts - depth + 1,) + (1,) * (depth - 1)
-    assert parameter_count(with_schedule(network, Schedule(counts))).total == solution.parameters
-    assert 0 <= solution.residual < network.width * (2 * network.blocks.hidden + 1)
+    assert solution.experts >= layers
+    counts = list(thinnest)
+    counts[schedule.layers_with_experts[0]] += solution.experts - layers
+    spent = with_schedule(network, Schedule(tuple(counts)))
+    assert parameter_count(spent).total == solution.parameters
+    matrices = MATRICES[network.blocks.style]
+    assert 0 <= solution.residual < network.width * (matrices * network.blocks.hidden + 1)
 
 
 def test_impossible_budgets_say_what_is_possible() -> None:
@@ -155,9 +182,22 @@ def test_expected_flops_equal_the_masked_paths_products(router) -> None:
     assert spread.minimum <= spread.expected <= spread.maximum
 
 
-@pytest.mark.parametrize("heads", [0, 2])
-def test_a_language_models_flops_equal_the_masked_paths(heads: int) -> None:
-    network = LanguageModel(50, 12, 16, heads, Experts(24, Schedule((3, 5)), TopK(5)))
+OF_ALL = Experts(24, Schedule((3, 5)), TopK(5))
+MODERN = Experts(
+    24, Schedule((0, 5, 3)), TopK(5, gates="sigmoid"), dense_hidden=7, shared=2, style="modern"
+)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        LanguageModel(50, 12, 16, 0, OF_ALL),
+        LanguageModel(50, 12, 16, 2, OF_ALL),
+        LanguageModel(50, 12, 16, 4, MODERN, key_value_heads=2, query_key_norm=True),
+    ],
+    ids=["no attention", "attention", "modern"],
+)
+def test_a_language_models_flops_equal_the_masked_paths(network: LanguageModel) -> None:
     tokens = torch.randint(0, 50, (4, 12))
     # The counter knows attention by its plain products, not by the CPU's fused kernel.
     with sdpa_kernel(SDPBackend.MATH):
@@ -205,6 +245,19 @@ def test_held_routers_share_the_active_experts(router, counts: list[int], share:
             assert other <= one + (1 if fixed else 1e-9)
 
 
+def test_plain_blocks_keep_their_cost_and_need_no_router() -> None:
+    blocks = Experts(48, Schedule((0, 6, 0, 2)), TopK(2), dense_hidden=(96, 0, 100, 0))
+    network = replace(NETWORK, blocks=blocks)
+    assert [spread.expected for spread in active_experts(blocks)] == [0, 2, 0, 2]
+    # A plain block of hidden width K h takes the products of K experts.
+    fixed = 32 * (64 + 10) + 32 * 8 + 2 * 32 * (96 + 100) + 4 * 2 * 32 * 48
+    assert flops_per_token(network).expected == 2 * fixed
+    counts = held_routers(TopK(), blocks.schedule, 2.5)
+    assert [router.k for router in counts] == [2, 3, 2, 2]
+    one_more = with_schedule(network, Schedule((0, 7, 0, 2)))
+    assert solve_experts(network, parameter_count(one_more).total, maximum=5).experts == 9
+
+
 def test_impossible_means_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"the least is 1, the most 2.5"):
         held_routers(TopK(), Schedule((4, 1)), 3)
@@ -230,17 +283,29 @@ def test_measured_means_move_the_expected_values() -> None:
     assert abs(parameter_count(baseline).total - spread.expected) <= network.width
 
 
-@given(hidden=st.integers(1, 30), total=st.integers(2, 12), maximum=st.integers(6, 30))
+@given(
+    hidden=st.integers(1, 30),
+    total=st.integers(2, 12),
+    maximum=st.integers(6, 30),
+    shared=st.integers(0, 2),
+    style=st.sampled_from(["paper", "modern"]),
+)
 @settings(max_examples=25)
-def test_equal_widths_are_all_there_are(hidden: int, total: int, maximum: int) -> None:
-    network = Classifier(5, 3, 8, Experts(hidden, Schedule((total - 1, 1))))
+def test_equal_widths_are_all_there_are(
+    hidden: int, total: int, maximum: int, shared: int, style: Style
+) -> None:
+    blocks = Experts(hidden, Schedule((total - 1, 1)), shared=shared, style=style)
+    network = Classifier(5, 3, 8, blocks)
     wanted = parameter_count(network).total
     by_force = {
         width: experts
         for experts in range(2, 2 * maximum + 1)
-        for width in range(1, 6 * hidden * total // experts + 2)
+        for width in range(1, 6 * hidden * (total + 2 * shared) // experts + 2)
         if parameter_count(
-            replace(network, blocks=Experts(width, Schedule((experts - 1, 1))))
+            replace(
+                network,
+                blocks=replace(blocks, hidden=width, schedule=Schedule((experts - 1, 1))),
+            )
         ).total
         == wanted
     }

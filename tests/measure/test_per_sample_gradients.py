@@ -119,7 +119,7 @@ def by_hand(
         squared_norm = (rows.mean(axis=0) ** 2).sum() - unseen / samples * trace
         found[layer, group] += [trace, squared_norm, 0, 0]
         parts = [(rows, np.full(samples, tokens))]
-        if group == "experts" and counts:
+        if gradient.ndim == 5:  # sample, network, expert, and its matrix
             of_experts = gradient[:, 0].flatten(2).unbind(1)
             parts = list(zip(map(np.asarray, of_experts), counts[layer - 1].T, strict=True))
         for part, used in parts:
@@ -157,6 +157,25 @@ def test_every_sample_against_a_pass_of_its_own(
         assert tokens.tolist() == count.tolist()
     tokens_per_sample = 1 if kind == "classifier" else 16
     assert_same(per_sample_gradient_noise(model, split), by_hand(looped, tokens_per_sample))
+
+
+@pytest.mark.slow
+def test_a_modern_network_with_plain_blocks_between_layers_of_experts() -> None:
+    router = TopK(2, gates="sigmoid")
+    blocks = Experts(6, Schedule((0, 4, 0, 3)), router, dense_hidden=5, shared=1, style="modern")
+    specification = LanguageModel(257, 16, 8, 4, blocks, key_value_heads=2, query_key_norm=True)
+    model, split = build_model(specification).double(), some("attention", 6)
+    gradients, (second, fourth) = loop(model, split)
+    found = per_sample_gradient_noise(model, split)
+    none = np.zeros((6, 0))
+    assert_same(found, by_hand((gradients, [none, second, none, fourth]), tokens=16))
+    counts = parameter_count(specification)
+    by_group = found.groupby("group")["parameters"].sum()
+    assert by_group.to_dict() == {
+        "experts": counts.experts,
+        "router": counts.routers,
+        "trunk": counts.trunk,
+    }
 
 
 @pytest.mark.slow

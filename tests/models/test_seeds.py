@@ -28,15 +28,18 @@ from dynamoe_search.specification import (
 )
 
 SEEDS = (4, 9, 2)
-EXPERTS = Experts(8, Schedule((4, 1, 3)), Threshold(1.5, noise=0.1), Balance("bias"))
+ROUTER = Threshold(1.5, noise=0.1)
+EXPERTS = Experts(8, Schedule((4, 0, 1, 3)), ROUTER, Balance("bias"), dense_hidden=6)
 CLASSIFIER = Classifier(6, 5, 8, EXPERTS)
+MODERN = replace(EXPERTS, router=TopK(2, gates="sigmoid"), shared=2, style="modern")
 PROXIES = [
     CLASSIFIER,
     replace(CLASSIFIER, blocks=Dense((8, 4))),
     LanguageModel(11, 6, 8, heads=0, blocks=EXPERTS),
     LanguageModel(11, 6, 8, heads=2, blocks=EXPERTS),
+    LanguageModel(11, 6, 16, 4, MODERN, key_value_heads=2, query_key_norm=True),
 ]
-KINDS = ["classifier", "dense", "no attention", "attention"]
+KINDS = ["classifier", "dense", "no attention", "attention", "modern"]
 
 
 def inputs_of(specification: Specification) -> torch.Tensor:
@@ -104,9 +107,8 @@ def test_a_network_has_no_gradient_from_the_others(specification: Specification)
 @pytest.mark.parametrize("dispatch", ["masked", "sorted"])
 def test_counts_thresholds_and_biases_are_of_each_network(dispatch: Dispatch) -> None:
     balance = Balance("bias", 0.01)
-    router = Threshold(1.5, noise=0.1)
-    together = MoELayer(4, 8, 8, router, dispatch, balance, SEEDS, "blocks.0")
-    alone = [MoELayer(4, 8, 8, router, dispatch, balance, (seed,), "blocks.0") for seed in SEEDS]
+    together = MoELayer(4, 8, 8, ROUTER, dispatch, balance, SEEDS, "blocks.0")
+    alone = [MoELayer(4, 8, 8, ROUTER, dispatch, balance, (seed,), "blocks.0") for seed in SEEDS]
     for _ in range(5):
         x = torch.randn(3, 30, 8)
         output = together(x)
