@@ -219,7 +219,9 @@ def main() -> None:
         data = load_study_data(study, arguments.data_dir)
         for recipe in arguments.recipes:
             train_all(name, make_plan(study, data), data, recipe, arguments.seeds, arguments.out)
-            print(summary(pd.read_csv(arguments.out)).tail(1).to_string(index=False), flush=True)
+            found = summary(pd.read_csv(arguments.out))
+            own = found[(found["study"] == name) & (found["recipe"] == recipe)]
+            print(own.to_string(index=False), flush=True)
     print(summary(pd.read_csv(arguments.out)).to_string(index=False))
 
 
