@@ -193,7 +193,7 @@ def _check_coverage(known: KnownLosses, where: str) -> None:
         return
     assert plan.solution is not None  # without a total, it has been refused
     budget = plan.study.budget
-    count = count_schedules(plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    count = count_schedules(plan.solution.experts, plan.depth, *budget.limits)
     raise InvalidInput(
         f"{where} has results of {len(losses):,} of the budget's {count:,} schedules, and"
         f" {known.coverage:.1%} of what the {plan.family.name} family asks for;"

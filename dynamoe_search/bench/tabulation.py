@@ -66,7 +66,7 @@ def _check_that_all_are_there(complete: pd.DataFrame, study_file: StudyFile) -> 
     if complete.empty:
         raise InvalidInput("no training run of this study is complete yet")
     first, budget = Schedule.parse(complete["schedule"].iloc[0]), study_file.budget
-    count = count_schedules(first.total, first.depth, budget.minimum, budget.maximum)
+    count = count_schedules(first.total, first.depth, *budget.limits)
     trained = complete.groupby("schedule")["block"].nunique()
     wanted = study_file.search.blocks
     done = int((trained == wanted).sum())

@@ -38,8 +38,8 @@ class Solution:
     parameters : int
         The total parameters of every network with that sum.
     residual : int
-        The budget minus `parameters`: at least 0, and below the cost of one expert unless the
-        maximum per layer is reached everywhere.
+        The budget minus `parameters`: at least 0, and below the cost of one expert (of one step of
+        experts where there is a step) unless the maximum per layer is reached everywhere.
     """
 
     experts: int
@@ -48,7 +48,11 @@ class Solution:
 
 
 def solve_experts(
-    specification: Specification, parameters: int, minimum: int = 1, maximum: int | None = None
+    specification: Specification,
+    parameters: int,
+    minimum: int = 1,
+    maximum: int | None = None,
+    step: int = 1,
 ) -> Solution:
     """The most experts that a parameter budget buys for a network of given widths and depth.
 
@@ -62,11 +66,13 @@ def solve_experts(
         The fewest experts per layer, at least 1.
     maximum : int, optional
         The most experts per layer.
+    step : int
+        Every layer has a multiple of it, and so has the sum.
 
     Raises
     ------
     InvalidInput
-        If the budget is below the smallest network, or at least one expert above the largest (the
+        If the budget is below the smallest network, or at least one step above the largest (the
         message gives both), or buys more than `dynamoe_search.schedules.LARGEST_TOTAL` experts.
 
     Examples
@@ -78,27 +84,29 @@ def solve_experts(
     """
     blocks = experts_of(specification)
     depth = blocks.depth
-    check_bounds(depth * minimum, depth, minimum, maximum)
+    least = -(-minimum // step) * step
+    most = None if maximum is None else maximum // step * step
+    check_bounds(depth * least, depth, minimum, maximum, step)
     count = parameter_count(specification)
     expert = (count.routers + count.experts) // blocks.schedule.total  # all cost the same
-    smallest = count.trunk + depth * minimum * expert
-    largest = None if maximum is None else count.trunk + depth * maximum * expert
-    if parameters < smallest or (largest is not None and parameters >= largest + expert):
-        most = "there is no largest without a maximum" if largest is None else f"{largest:,}"
+    smallest = count.trunk + depth * least * expert
+    largest = None if most is None else count.trunk + depth * most * expert
+    if parameters < smallest or (largest is not None and parameters >= largest + step * expert):
+        highest = "there is no largest without a maximum" if largest is None else f"{largest:,}"
         raise InvalidInput(
             f"a budget of {parameters:,} parameters cannot be met: with {depth} layers of width"
             f" {specification.width} and experts of hidden width {blocks.hidden}, the"
-            f" smallest possible is {smallest:,} ({depth * minimum} experts), the largest: {most};"
+            f" smallest possible is {smallest:,} ({depth * least} experts), the largest: {highest};"
             f" one expert costs {expert:,}"
         )
-    experts = (parameters - count.trunk) // expert
-    check_bounds(experts, depth, minimum, maximum)
+    experts = (parameters - count.trunk) // (step * expert) * step
+    check_bounds(experts, depth, minimum, maximum, step)
     total = count.trunk + experts * expert
     return Solution(experts, total, parameters - total)
 
 
 def equal_widths(
-    specification: Specification, minimum: int = 1, maximum: int | None = None
+    specification: Specification, minimum: int = 1, maximum: int | None = None, step: int = 1
 ) -> dict[int, int]:
     """The expert widths at which a whole number of experts has exactly the same parameters.
 
@@ -110,8 +118,8 @@ def equal_widths(
     ----------
     specification : Classifier or LanguageModel
         The network to match, with blocks of experts.
-    minimum, maximum : int
-        The fewest and the most experts per layer, as in `solve_experts`.
+    minimum, maximum, step : int
+        As in `solve_experts`.
 
     Returns
     -------
@@ -129,7 +137,7 @@ def equal_widths(
     most = min(kept // 3, LARGEST_TOTAL)  # as no width is below 1
     if maximum is not None:
         most = min(most, blocks.depth * maximum)
-    totals = range(most, blocks.depth * minimum - 1, -1)
+    totals = range(most // step * step, blocks.depth * minimum - 1, -step)
     odd = {kept // total: total for total in totals if kept % total == 0 and kept // total % 2}
     return {(odd_width - 1) // 2: total for odd_width, total in odd.items()}
 

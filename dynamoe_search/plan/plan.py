@@ -174,7 +174,8 @@ def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
         _check_that_all_can_be_trained(study, total)
     schedules = baseline_schedules(study, total)
     network = with_schedule(network, schedules["uniform"])
-    family = make_family(search.family, total or 1, budget.minimum, budget.maximum, search.contrast)
+    bounds = (total or 1, budget.minimum, budget.maximum, search.contrast, budget.step)
+    family = make_family(search.family, *bounds)
     own = study.own_settings()
     baselines = {name: with_settings(schedule, own) for name, schedule in schedules.items()}
     plan = Plan(study, network, solution, family, baselines, _totals(study, network))
@@ -189,7 +190,7 @@ def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
 def _check_that_all_can_be_trained(study: StudyFile, total: int | None) -> None:
     budget = study.budget
     assert total is not None  # the study file asks for one
-    count = count_schedules(total, study.model.depth, budget.minimum, budget.maximum)
+    count = count_schedules(total, study.model.depth, *budget.limits)
     if count > _MOST_TO_ENUMERATE:
         raise InvalidInput(
             f"search.sampler exhaustive: the budget has {count:,} schedules; at most"
@@ -203,7 +204,7 @@ def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
     if budget.regime == "paper":
         return {}
     wanted = study.search.also.hidden or (study.model.hidden,)
-    equal = equal_widths(network, budget.minimum, budget.maximum)
+    equal = equal_widths(network, *budget.limits)
     if unequal := [width for width in wanted if width not in equal]:
         nearest = sorted(equal, key=lambda width: abs(width - unequal[0]))[:_MOST_WIDTHS]
         raise InvalidInput(
@@ -279,12 +280,12 @@ def _solve(study: StudyFile, network: Specification) -> Solution | None:
         return None
     if budget.parameters is not None:
         try:
-            return solve_experts(network, budget.parameters, budget.minimum, budget.maximum)
+            return solve_experts(network, budget.parameters, *budget.limits)
         except InvalidInput as error:
             raise InvalidInput(f"budget.parameters: {error}") from error
     assert budget.experts is not None  # the study file asks for one of the two
     try:
-        spread = allocate([1.0] * study.model.depth, budget.experts, budget.minimum, budget.maximum)
+        spread = allocate([1.0] * study.model.depth, budget.experts, *budget.limits)
     except InvalidInput as error:
         raise InvalidInput(f"budget.experts: {error}") from error
     count = parameter_count(with_schedule(network, spread)).total
@@ -300,8 +301,8 @@ def _schedules_of(
 ) -> list[Schedule]:
     budget = study.budget
     if total is not None:
-        rows = allocate_batch(profiles, total, budget.minimum, budget.maximum)
+        rows = allocate_batch(profiles, total, *budget.limits)
         return [Schedule(tuple(row)) for row in rows.tolist()]
     assert budget.maximum is not None  # the study file asks for it in the regime `paper`
-    bounds = budget.minimum, budget.maximum, study.search.contrast
+    bounds = budget.minimum, budget.maximum, study.search.contrast, budget.step
     return [stretch(profile, *bounds) for profile in profiles]

@@ -75,7 +75,7 @@ def family_size(plan: Plan, pool: Sequence[Candidate], size: int) -> int:
     budget = plan.study.budget
     if plan.family.name != "free" or plan.solution is None:
         return _LARGEST_FAMILY
-    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    bounds = (plan.solution.experts, plan.depth, *budget.limits)
     return max(len(pool), min(_LARGEST_FAMILY, count_schedules(*bounds)))
 
 
@@ -116,14 +116,14 @@ def _is_small(plan: Plan, size: int) -> bool:
     budget, also = plan.study.budget, plan.study.search.also
     if plan.family.name != "free" or plan.solution is None or also.hidden or also.intervals():
         return False
-    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    bounds = (plan.solution.experts, plan.depth, *budget.limits)
     return count_schedules(*bounds) <= size
 
 
 def _every(plan: Plan) -> Iterator[Candidate]:
     budget = plan.study.budget
     assert plan.solution is not None  # as it is small
-    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    bounds = (plan.solution.experts, plan.depth, *budget.limits)
     return (Candidate(schedule) for schedule in enumerate_schedules(*bounds))
 
 

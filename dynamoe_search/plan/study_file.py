@@ -12,6 +12,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURES
 from dynamoe_search.plan.constraints import Constraint, ConstraintText, parse_constraint
 from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, LARGEST_TOTAL, PRESETS
+from dynamoe_search.schedules.allocation import multiples_within
 from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK, with_constants
 from dynamoe_search.statistics.pareto import OBJECTIVES
 from dynamoe_search.training.settings import TrainingSettings
@@ -96,6 +97,13 @@ class BudgetSection(_Section):
     maximum: int | None = Field(
         None, ge=1, le=LARGEST_TOTAL, description="the most experts of a layer"
     )
+    step: int = Field(
+        1,
+        ge=1,
+        le=LARGEST_TOTAL,
+        description="every layer has a multiple of this number of experts, as expert-parallel"
+        " training needs it",
+    )
     active: float | None = Field(
         None,
         ge=1,
@@ -112,11 +120,17 @@ class BudgetSection(_Section):
                 )
             if self.maximum is None or self.maximum < self.minimum:
                 raise ValueError("the regime paper needs a maximum, at least the minimum")
+            multiples_within(self.minimum, self.maximum, self.step)
         elif (self.parameters is None) == (self.experts is None):
             raise ValueError("give either parameters or experts, and not both")
         if self.active is not None and self.regime != "compute":
             raise ValueError(f"active belongs to the regime compute; this is {self.regime}")
         return self
+
+    @property
+    def limits(self) -> tuple[int, int | None, int]:
+        """What limits the experts of each layer: minimum, maximum and step."""
+        return self.minimum, self.maximum, self.step
 
 
 class AlsoSection(_Section):

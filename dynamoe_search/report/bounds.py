@@ -60,10 +60,11 @@ def bounds_sentences(
 
 
 def _size(budget: ExpertBudget, extremes: pd.DataFrame) -> str:
-    count = count_schedules(budget.experts, budget.layers, budget.minimum, budget.maximum)
+    count = count_schedules(budget.experts, budget.layers, *budget.limits)
     number = f"{count:,}" if count < _MOST_SPELLED_OUT else f"{count:.1e}"
     number += " schedules, all" if count > 1 else " schedule,"
     most = "" if budget.maximum is None else f" and at most {budget.maximum}"
+    most += "" if budget.step == 1 else f", in steps of {budget.step},"
     return (
         f"{budget.layers} layers of width {budget.width} share {budget.experts} experts of hidden"
         f" width {budget.hidden}, at least {budget.minimum}{most} per layer: {number}"

@@ -19,14 +19,15 @@ def plan_sentences(plan: Plan) -> list[str]:
     """
     study, network = plan.study, plan.network
     budget, equal = study.budget, plan.solution
+    steps = "" if budget.step == 1 else f" in steps of {budget.step}"
     if equal is None:
         held = (
-            f"{plan.depth} layers have {budget.minimum} to {budget.maximum} experts each, as in the"
-            " source: candidates differ in parameters and compute"
+            f"{plan.depth} layers have {budget.minimum} to {budget.maximum} experts each{steps}, as"
+            " in the source: candidates differ in parameters and compute"
         )
     else:
         held = (
-            f"{plan.depth} layers share {equal.experts} experts; every candidate has"
+            f"{plan.depth} layers share {equal.experts} experts{steps}; every candidate has"
             f" {equal.parameters:,} parameters"
         )
         if budget.regime == "compute":

@@ -133,7 +133,8 @@ def _variants(study_file: StudyFile, data: ImageData | TextData) -> Iterator[tup
         ("that is half as wide again", model.depth, model.width * 3 // 2),
     ):
         try:
-            experts = plan.solution.experts * depth // model.depth
+            step = study_file.budget.step
+            experts = plan.solution.experts * depth // model.depth // step * step
             other = make_plan(_resized(study_file, depth, width, experts), data)
         except InvalidInput:
             continue  # such a proxy cannot be built

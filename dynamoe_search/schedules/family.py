@@ -294,6 +294,8 @@ class Free:
         The total of the schedules.
     minimum, maximum : int
         The fewest and the most experts per layer; `maximum` can be None.
+    step : int
+        Every layer has a multiple of it; the numbers are in units of it.
 
     Examples
     --------
@@ -305,14 +307,16 @@ class Free:
     total: int
     minimum: int = 1
     maximum: int | None = None
+    step: int = 1
     name: ClassVar[str] = "free"
 
     def search_space(self, depth: int) -> tuple[Dimension, ...]:
         """One whole number per layer."""
-        highest = self.total - (depth - 1) * self.minimum
+        lowest = -(-self.minimum // self.step)
+        highest = self.total // self.step - (depth - 1) * lowest
         if self.maximum is not None:
-            highest = min(highest, self.maximum)
-        return tuple(Whole(f"layer_{layer}", self.minimum, highest) for layer in range(depth))
+            highest = min(highest, self.maximum // self.step)
+        return tuple(Whole(f"layer_{layer}", lowest, highest) for layer in range(depth))
 
     def profile(self, parameters: Parameters, depth: int) -> Profile:
         """The profile, shape (depth,); `InvalidInput` for missing, unknown or bad parameters."""
@@ -322,11 +326,10 @@ class Free:
         self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
     ) -> Location:
         """The pattern's integer schedule; exact for the family's total and bounds."""
-        schedule = allocate(
-            pattern_profile(pattern, depth, contrast), self.total, self.minimum, self.maximum
-        )
+        bounds = (self.total, self.minimum, self.maximum, self.step)
+        schedule = allocate(pattern_profile(pattern, depth, contrast), *bounds)
         parameters: dict[str, float] = {
-            f"layer_{layer}": count for layer, count in enumerate(schedule)
+            f"layer_{layer}": count // self.step for layer, count in enumerate(schedule)
         }
         return _location(self, parameters, pattern, depth, contrast, exact=True)
 
@@ -340,6 +343,7 @@ def make_family(
     minimum: int = 1,
     maximum: int | None = None,
     contrast: float = DEFAULT_CONTRAST,
+    step: int = 1,
 ) -> Family:
     """The family of a name, for schedules with this total and bounds.
 
@@ -356,7 +360,7 @@ def make_family(
         case Spline.name:
             return Spline()
         case Free.name:
-            return Free(total, minimum, maximum)
+            return Free(total, minimum, maximum, step)
     raise InvalidInput(f"unknown family {name!r}; choose from {', '.join(FAMILIES)}")
 
 

@@ -138,7 +138,12 @@ def preset_profile(preset: str, depth: int) -> NDArray[np.float64]:
 
 
 def preset_schedule(
-    preset: str, depth: int, total: int, minimum: int = 1, maximum: int | None = None
+    preset: str,
+    depth: int,
+    total: int,
+    minimum: int = 1,
+    maximum: int | None = None,
+    step: int = 1,
 ) -> Schedule:
     """The integer schedule of a preset: its profile, allocated.
 
@@ -146,7 +151,7 @@ def preset_schedule(
     ----------
     preset, depth
         As in `preset_profile`.
-    total, minimum, maximum
+    total, minimum, maximum, step
         As in `dynamoe_search.schedules.allocate`.
 
     Examples
@@ -154,7 +159,7 @@ def preset_schedule(
     >>> str(preset_schedule("pr_moe", depth=4, total=12))
     '2-2-4-4'
     """
-    return allocate(preset_profile(preset, depth), total, minimum, maximum)
+    return allocate(preset_profile(preset, depth), total, minimum, maximum, step)
 
 
 def alpha_lora_profile(scores: ArrayLike, exponent: float = 2.5) -> NDArray[np.float64]:

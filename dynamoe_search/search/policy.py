@@ -191,7 +191,7 @@ class SearchPolicy:
     def _all(self) -> list[str]:
         plan, budget = self.plan, self.plan.study.budget
         assert plan.solution is not None  # the study file asks for a total
-        bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+        bounds = (plan.solution.experts, plan.depth, *budget.limits)
         return [str(Candidate(schedule)) for schedule in enumerate_schedules(*bounds)]
 
     def _leader_to_train_again(self, progress: Progress) -> str | None:

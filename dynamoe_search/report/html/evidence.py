@@ -112,11 +112,11 @@ class Evidence:
         budget, search = self.file.budget, self.file.search
         # All candidates share as many experts, except those of another expert width.
         total = Schedule.parse(self.board["schedule"].iloc[0]).total
-        family = make_family(search.family, total, budget.minimum, budget.maximum, search.contrast)
+        bounds = (total, budget.minimum, budget.maximum, search.contrast, budget.step)
+        family = make_family(search.family, *bounds)
         profiles = sample_family(family, self.file.model.depth, _POINTS_OF_THE_FAMILY)
         if budget.regime != "paper":
-            return allocate_batch(profiles, total, budget.minimum, budget.maximum)
+            return allocate_batch(profiles, total, *budget.limits)
         assert budget.maximum is not None  # the study file asks for it
-        return np.array(
-            [stretch(p, budget.minimum, budget.maximum, search.contrast).counts for p in profiles]
-        )
+        span = (budget.minimum, budget.maximum, search.contrast, budget.step)
+        return np.array([stretch(profile, *span).counts for profile in profiles])
