@@ -52,6 +52,7 @@ def layer_bounds(
     DataFrame
         One row per layer: ``experts`` (N) and the columns of `QUANTITIES`:
 
+        - for a plain block of hidden width h, 2 d h parameters, and 0 for what experts have;
         - parameters d N + 2 d h N; active parameters d N + 2 d h K;
         - FLOPs of a token's forward pass, 2 (d N + 2 d h K), for the fewest, the expected and the
           most active experts K;
@@ -75,7 +76,11 @@ def layer_bounds(
     spreads = active_experts(blocks, measured)
     rows = [
         _layer(router, experts, spread, width, blocks.hidden, tokens, measured is not None)
-        for experts, router, spread in zip(blocks.schedule, blocks.routers, spreads, strict=True)
+        if experts
+        else _plain_block(2 * width * plain)
+        for experts, router, spread, plain in zip(
+            blocks.schedule, blocks.routers, spreads, blocks.plain_widths, strict=True
+        )
     ]
     return pd.DataFrame(rows)
 
@@ -110,10 +115,23 @@ def _layer(
     }
 
 
+def _plain_block(parameters: int) -> dict[str, float]:
+    """The row of a plain block: every token uses all its parameters, and nothing is routed."""
+    flops = ("flops_minimum", "flops_expected", "flops_maximum")
+    return {
+        **dict.fromkeys(QUANTITIES, 0.0),
+        "experts": 0,
+        **dict.fromkeys(("parameters", "active_parameters", "touched_parameters"), parameters),
+        **dict.fromkeys(flops, 2 * parameters),
+    }
+
+
 def schedule_bounds(
     blocks: Experts, width: int, tokens: int = 1, mean_active: ArrayLike | None = None
 ) -> pd.Series:
     """The bounds of one schedule: sums over its layers, but means of K and of entropies.
+
+    The means are over the layers with experts.
 
     Parameters
     ----------
@@ -134,7 +152,7 @@ def schedule_bounds(
     (33024, 33280, 2.0)
     """
     totals = layer_bounds(blocks, width, tokens, mean_active)[list(QUANTITIES)].sum()
-    return totals / divisors(blocks.depth)
+    return totals / divisors(len(blocks.schedule.layers_with_experts))
 
 
 def divisors(depth: int) -> NDArray[np.int64]:

@@ -66,7 +66,7 @@ def measured_bounds(
         (95 %, from the noise pooled over the study; NaN where nothing was trained twice);
         ``place``, from 0 at the floor to 1 at the ceiling; NaN where they are equal.
 
-        - K, its mean over layers, between the fewest and the most of the router.
+        - K, its mean over the layers with experts, between the fewest and the most of the router.
         - FLOPs per token of the whole network, at these K.
         - Load entropy, its mean over layers, between ln K at each layer's measured K, and ln N
           (`dynamoe_search.bounds.routing.entropy_bounds`).
@@ -145,14 +145,15 @@ def _bounds(
     """The name, floor and ceiling of each quantity, from a candidate's own runs."""
     blocks = experts_of(network)
     active, flops = active_experts(blocks), flops_per_token(network)
+    layers = len(blocks.schedule.layers_with_experts)
     yield (
         "active_experts",
-        sum(layer.minimum for layer in active) / blocks.depth,
-        sum(layer.maximum for layer in active) / blocks.depth,
+        sum(layer.minimum for layer in active) / layers,
+        sum(layer.maximum for layer in active) / layers,
     )
     yield "flops_per_token", flops.minimum, flops.maximum
     bounds = [
-        entropy_bounds(experts, min(max(1.0, mean), experts))
+        entropy_bounds(experts, min(max(1.0, mean), experts)) if experts else (0.0, 0.0)
         for means in own["mean_active"]
         for experts, mean in zip(blocks.schedule, means, strict=True)
     ]

@@ -27,7 +27,7 @@ BACKWARD_AND_FORWARD = 3  # in forward passes; the backward pass costs two
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """The number of parameters in each part of a network."""
+    """The number of parameters in each part of a network; plain blocks count as experts."""
 
     trunk: int
     routers: int
@@ -55,7 +55,8 @@ def parameter_count(specification: Specification) -> ParameterCount:
     for the last one, d * classes + classes for the head. Trunk of a language model: vocabulary * d
     for the embedding, which is also the head; per block, 4 d^2 + 2 d for attention and its
     normalization, and 2 d for the other normalization; 2 d for the last one. A layer of N experts
-    has d N for the router and 2 d h per expert, so only the sum of a schedule matters.
+    has d N for the router and 2 d h per expert, so of layers with experts only their sum matters. A
+    plain block of hidden width h has 2 d h.
 
     Examples
     --------
@@ -64,14 +65,25 @@ def parameter_count(specification: Specification) -> ParameterCount:
     19114
     """
     blocks, width = specification.blocks, specification.width
-    trunk = _trunk_parameters(specification)
+    trunk, plain = _trunk_parameters(specification), _plain_parameters(specification)
     if isinstance(blocks, Dense):
-        return ParameterCount(trunk, routers=0, experts=2 * width * sum(blocks.hidden))
+        return ParameterCount(trunk, routers=0, experts=plain)
+    total = blocks.schedule.total
     return ParameterCount(
-        trunk,
-        routers=width * blocks.schedule.total,
-        experts=2 * width * blocks.hidden * blocks.schedule.total,
+        trunk, routers=width * total, experts=plain + expert_parameters(specification) * total
     )
+
+
+def expert_parameters(specification: Specification) -> int:
+    """The parameters of one expert, 2 d h; d more are its row of the router."""
+    return 2 * specification.width * experts_of(specification).hidden
+
+
+def _plain_parameters(specification: Specification) -> int:
+    """The parameters of all plain blocks."""
+    blocks = specification.blocks
+    widths = blocks.hidden if isinstance(blocks, Dense) else blocks.plain_widths
+    return 2 * specification.width * sum(widths)
 
 
 def _trunk_parameters(specification: Specification) -> int:
@@ -86,7 +98,7 @@ def _trunk_parameters(specification: Specification) -> int:
 
 
 def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) -> list[Spread]:
-    """The number of experts that a token uses, for each layer.
+    """The number of experts that a token uses, for each layer; 0 in plain blocks.
 
     Parameters
     ----------
@@ -102,7 +114,7 @@ def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) 
         If a measured mean is impossible for its router.
     """
     layers = list(zip(blocks.schedule, blocks.routers, strict=True))
-    bounds = [router.active_bounds(experts) for experts, router in layers]
+    bounds = [router.active_bounds(n) if n else (0, 0) for n, router in layers]
     if mean_active is None:
         return [
             Spread(least, _held(router, most), most)
@@ -133,7 +145,7 @@ def _held(router: Router, most: int) -> float:
 def active_parameters(
     specification: Specification, mean_active: Sequence[float] | None = None
 ) -> Spread:
-    """The parameters that one token uses: trunk, routers, and its experts in each layer.
+    """The parameters that one token uses: trunk, routers, plain blocks and its experts.
 
     Parameters
     ----------
@@ -144,8 +156,8 @@ def active_parameters(
     count, blocks = parameter_count(specification), specification.blocks
     if isinstance(blocks, Dense):
         return Spread(count.total, count.total, count.total)
-    expert = 2 * specification.width * blocks.hidden
-    return _with_active(blocks, mean_active, count.trunk + count.routers, expert)
+    fixed = count.trunk + count.routers + _plain_parameters(specification)
+    return _with_active(blocks, mean_active, fixed, expert_parameters(specification))
 
 
 def flops_per_token(
@@ -156,20 +168,19 @@ def flops_per_token(
     Classifier: 2 (inputs * d + sum over layers of (d N + 2 d h K) + d * classes). Language model:
     vocabulary instead of classes, no product at the input, and per block 2 (4 d^2 + 2 d T) for
     attention over a context of T. As in `torch.utils.flop_counter`, the masked half of attention
-    counts, too.
+    counts, too. A plain block of hidden width h takes 2 (2 d h).
 
     Parameters
     ----------
     specification, mean_active
         As in `active_parameters`.
     """
-    blocks, width = specification.blocks, specification.width
-    fixed = _trunk_products(specification)
+    blocks = specification.blocks
+    fixed = _trunk_products(specification) + _plain_parameters(specification)
     if isinstance(blocks, Dense):
-        flops = 2.0 * (fixed + 2 * width * sum(blocks.hidden))
-        return Spread(flops, flops, flops)
-    fixed += width * blocks.schedule.total
-    return _with_active(blocks, mean_active, 2.0 * fixed, 4 * width * blocks.hidden)
+        return Spread(2.0 * fixed, 2.0 * fixed, 2.0 * fixed)
+    fixed += specification.width * blocks.schedule.total
+    return _with_active(blocks, mean_active, 2.0 * fixed, 2 * expert_parameters(specification))
 
 
 def _trunk_products(specification: Specification) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import floor
 from typing import Literal
 
 from dynamoe_search.budgets.accounting import (
     active_parameters,
+    expert_parameters,
     experts_of,
     parameter_count,
 )
@@ -59,7 +61,8 @@ def solve_experts(
     Parameters
     ----------
     specification : Classifier or LanguageModel
-        The network, with blocks of experts; only the depth of their schedule matters.
+        The network, with blocks of experts. Plain blocks stay as they are; of the layers with
+        experts only the number matters.
     parameters : int
         The budget of total parameters.
     minimum : int
@@ -83,14 +86,15 @@ def solve_experts(
     Solution(experts=4, parameters=19114, residual=886)
     """
     blocks = experts_of(specification)
-    depth = blocks.depth
+    depth = len(blocks.schedule.layers_with_experts)
     least = -(-minimum // step) * step
     most = None if maximum is None else maximum // step * step
     check_bounds(depth * least, depth, minimum, maximum, step)
     count = parameter_count(specification)
-    expert = (count.routers + count.experts) // blocks.schedule.total  # all cost the same
-    smallest = count.trunk + depth * least * expert
-    largest = None if most is None else count.trunk + depth * most * expert
+    expert = expert_parameters(specification) + specification.width  # with its part of the router
+    others = count.total - blocks.schedule.total * expert
+    smallest = others + depth * least * expert
+    largest = None if most is None else others + depth * most * expert
     if parameters < smallest or (largest is not None and parameters >= largest + step * expert):
         highest = "there is no largest without a maximum" if largest is None else f"{largest:,}"
         raise InvalidInput(
@@ -99,9 +103,9 @@ def solve_experts(
             f" smallest possible is {smallest:,} ({depth * least} experts), the largest: {highest};"
             f" one expert costs {expert:,}"
         )
-    experts = (parameters - count.trunk) // (step * expert) * step
+    experts = (parameters - others) // (step * expert) * step
     check_bounds(experts, depth, minimum, maximum, step)
-    total = count.trunk + experts * expert
+    total = others + experts * expert
     return Solution(experts, total, parameters - total)
 
 
@@ -135,9 +139,10 @@ def equal_widths(
     blocks = experts_of(specification)
     kept = blocks.schedule.total * (2 * blocks.hidden + 1)
     most = min(kept // 3, LARGEST_TOTAL)  # as no width is below 1
+    depth = len(blocks.schedule.layers_with_experts)
     if maximum is not None:
-        most = min(most, blocks.depth * maximum)
-    totals = range(most // step * step, blocks.depth * minimum - 1, -step)
+        most = min(most, depth * maximum)
+    totals = range(most // step * step, depth * minimum - 1, -step)
     odd = {kept // total: total for total in totals if kept % total == 0 and kept // total % 2}
     return {(odd_width - 1) // 2: total for odd_width, total in odd.items()}
 
@@ -145,17 +150,17 @@ def equal_widths(
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
     """One router per layer, so that a token uses `active` experts per layer on average.
 
-    Schedules of equal total then also match in active compute. Every layer has the same K, except
-    layers with too few experts: these use as many as they can, and the others share the rest
-    equally. A `FixedRouter` needs whole numbers: the remainder goes to the layers with the most
-    experts, the first layers among equals.
+    Schedules of equal total then also match in active compute. The mean is over the layers that
+    have experts. Each of them has the same K, except layers with too few experts: these use as many
+    as they can, and the others share the rest equally. A `FixedRouter` needs whole numbers: the
+    remainder goes to the layers with the most experts, the first layers among equals.
 
     Parameters
     ----------
     router : Router
     schedule : Schedule
     active : float
-        The mean K over the layers.
+        The mean K over the layers with experts.
 
     Raises
     ------
@@ -168,29 +173,30 @@ def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Rou
     >>> [router.k for router in held_routers(TopK(), Schedule((7, 3, 1, 1)), active=2)]
     [3, 3, 1, 1]
     """
-    largest = [largest_active(router, experts) for experts in schedule]
-    total = active * schedule.depth
-    if not schedule.depth <= total <= sum(largest) + _ROUNDING:
+    layers = schedule.layers_with_experts
+    counts = [schedule[layer] for layer in layers]
+    largest = [largest_active(router, experts) for experts in counts]
+    total = active * len(layers)
+    if not len(layers) <= total <= sum(largest) + _ROUNDING:
         raise InvalidInput(
             f"{active} active experts per layer are not possible with {router.name} and"
-            f" {schedule}: the least is 1, the most {sum(largest) / schedule.depth:g}"
+            f" {schedule}: the least is 1, the most {sum(largest) / len(layers):g}"
         )
     level = _water_level(largest, total)
     shares: list[float] = [min(most, level) for most in largest]
     if isinstance(router, FixedRouter):
         if abs(total - round(total)) > _ROUNDING:
             raise InvalidInput(
-                f"{active} active experts in each of {schedule.depth} layers are {total:g} in all;"
+                f"{active} active experts in each of {len(layers)} layers are {total:g} in all;"
                 f" {router.name} needs a whole number"
             )
         shares = [min(most, floor(level + _ROUNDING)) for most in largest]
-        by_size = sorted(range(schedule.depth), key=lambda layer: (-schedule[layer], layer))
-        with_room = [layer for layer in by_size if largest[layer] > shares[layer]]
-        for layer in with_room[: round(total - sum(shares))]:
-            shares[layer] += 1
-    return tuple(
-        held_at(router, experts, share) for experts, share in zip(schedule, shares, strict=True)
-    )
+        by_size = sorted(range(len(counts)), key=lambda place: (-counts[place], place))
+        with_room = [place for place in by_size if largest[place] > shares[place]]
+        for place in with_room[: round(total - sum(shares))]:
+            shares[place] += 1
+    held = dict(zip(layers, map(partial(held_at, router), counts, shares), strict=True))
+    return tuple(held.get(layer, router) for layer in range(schedule.depth))
 
 
 def _water_level(capacities: Sequence[int], total: float) -> float:

@@ -88,10 +88,12 @@ class RunResult:
         In nats; so for ``_accuracy``, and for text ``_perplexity`` and ``_bits_per_byte``. The test
         split is measured in a confirmation only.
     active_experts : float, optional
-        K on the validation split, its mean over tokens and layers; ``mean_active`` per layer.
+        K on the validation split, its mean over tokens and the layers with experts;
+        ``mean_active`` per layer, 0 for a plain block.
     total_parameters, active_parameters, flops_per_token : float, optional
     utilization_entropy : float, optional
-        The mean over layers of H / ln N; ``layer_entropy`` is H per layer, in nats.
+        The mean over the layers with experts of H / ln N; ``layer_entropy`` is H per layer, in
+        nats, 0 for a plain block.
     curve : tuple of CurvePoint
     measured : dict of str to float
         What else the study asked for; see `dynamoe_search.measure.quantities.MEASURED`.

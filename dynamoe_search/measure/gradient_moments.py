@@ -102,6 +102,9 @@ class GradientMoments:
         self.places = [_place(name) for name in parameters]
         # Tensors of experts have shape (1, N, h, d).
         self.parts = [tensor.shape[1] if tensor.ndim == 4 else 1 for tensor in tensors]
+        of_all = [_place(name) for name, _ in model.named_parameters()]
+        with_experts = [layer for layer, group in of_all if group == "router"]
+        self.place_of_layer = {layer: place for place, layer in enumerate(with_experts)}
         self.sizes = [tensor.numel() // n for tensor, n in zip(tensors, self.parts, strict=True)]
         self.sums = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in tensors]
         # Sums over batches, where c is the number of tokens that use a part: of |g|^2, |g|^2 / c,
@@ -127,7 +130,7 @@ class GradientMoments:
         ):
             total += gradient.sum(dim=0)
             squares.append(_square_norms(gradient).reshape(batches, parts, -1).sum(dim=2))
-            tokens.append(routed[layer - 1] if parts > 1 else everything)
+            tokens.append(routed[self.place_of_layer[layer]] if parts > 1 else everything)
         square, used = torch.cat(squares, dim=1), torch.cat(tokens, dim=1)
         terms = [square, square / used.clamp(min=1), used, used > 0]
         self.of_parts += torch.stack([term.sum(dim=0) for term in terms])

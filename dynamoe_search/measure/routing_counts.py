@@ -30,7 +30,8 @@ _TOKENS_AT_ONCE = 2**20
 class RoutingCounts:
     """How one layer of N experts routed the tokens of G groups: classes, or token ids.
 
-    Add the counts of parts of a split, from any batches and workers, with ``+``.
+    A plain block routes nothing: N is 0. Add the counts of parts of a split, from any batches and
+    workers, with ``+``.
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ def count_routings(
     Returns
     -------
     tuple of RoutingCounts
-        One per layer.
+        One per layer, with N = 0 for a plain block.
 
     Raises
     ------
@@ -171,7 +172,11 @@ def count_routings(
             predict(model, inputs, precision, report)
             grouping = inputs if isinstance(split, TextSplit) else labels
             members = _members(places[grouping.flatten()], len(groups))
-            summed += torch.cat([_flat_counts(routing, members) for routing in report])
+            routings = iter(report)
+            of_layers = [
+                next(routings) if experts else _no_routing(members) for experts in schedule
+            ]
+            summed += torch.cat([_flat_counts(routing, members) for routing in of_layers])
     # One transfer from the device; float64 holds counts exactly.
     flat = np.split(summed.cpu().numpy(), np.cumsum(sizes)[:-1])
     return tuple(
@@ -227,6 +232,12 @@ def _groups(
 def _members(group: Tensor, groups: int) -> Tensor:
     """The group of each token, one-hot; shape (T, G)."""
     return nn.functional.one_hot(group, groups).double()
+
+
+def _no_routing(members: Tensor) -> Routing:
+    """The routing of a plain block, which has no experts."""
+    none = members.new_zeros(len(members), 0)
+    return Routing(none, none, none.bool(), none)
 
 
 def _flat_sizes(groups: int, experts: int) -> tuple[int, ...]:

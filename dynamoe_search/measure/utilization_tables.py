@@ -31,7 +31,7 @@ def utilization_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
     Parameters
     ----------
     counts : sequence of RoutingCounts
-        One per layer, by `count_routings`.
+        One per layer, by `count_routings`. Plain blocks have no rows in any table.
 
     Returns
     -------
@@ -58,8 +58,13 @@ def utilization_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
     [2.0, 2.0, 1.5, 0.167, 0.5]
     """
     return pd.DataFrame(
-        [{"layer": layer, **_of_layer(one)} for layer, one in enumerate(counts, start=1)]
+        [{"layer": layer, **_of_layer(one)} for layer, one in _with_experts(counts)]
     )
+
+
+def _with_experts(counts: Sequence[RoutingCounts]) -> list[tuple[int, RoutingCounts]]:
+    """The layers that have experts, with their numbers from 1."""
+    return [(layer, one) for layer, one in enumerate(counts, start=1) if one.experts]
 
 
 def _of_layer(counts: RoutingCounts) -> dict[str, float]:
@@ -121,7 +126,7 @@ def group_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
                 "mean_active": load.sum() / tokens,
                 **_of_load(load),
             }
-            for layer, one in enumerate(counts, start=1)
+            for layer, one in _with_experts(counts)
             for group, tokens, load in zip(one.groups, one.tokens, one.load, strict=True)
             if tokens
         ]
@@ -147,7 +152,7 @@ def load_table(counts: Sequence[RoutingCounts], by_group: bool = False) -> pd.Da
     """
     rows = [
         {"layer": layer, "group": group, "expert": expert, "load": tokens, "share": share}
-        for layer, one in enumerate(counts, start=1)
+        for layer, one in _with_experts(counts)
         for group, load in _loads(one, by_group)
         for expert, (tokens, share) in enumerate(
             zip(load.tolist(), load_shares(load), strict=True), start=1
@@ -180,7 +185,7 @@ def active_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"layer": layer, "experts": one.experts, "active": active, "share": share}
-            for layer, one in enumerate(counts, start=1)
+            for layer, one in _with_experts(counts)
             for active, share in enumerate(load_shares(one.active))
             if active
         ]
@@ -229,7 +234,7 @@ def co_activation_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
     columns = ["layer", "expert", "other", "together", "jaccard"]
     rows = [
         (layer, first + 1, second + 1, one.together[first, second], similarity[first, second])
-        for layer, one in enumerate(counts, start=1)
+        for layer, one in _with_experts(counts)
         for similarity in [jaccard(one.together)]
         for first, second in combinations(range(one.experts), 2)
     ]

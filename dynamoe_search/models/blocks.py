@@ -30,22 +30,16 @@ def make_blocks(
     seeds: Sequence[int], blocks: Experts | Dense, width: int, dispatch: Dispatch
 ) -> nn.ModuleList:
     """One module per block; each maps shape (S, T, width) to (S, T, width)."""
+    names = [f"blocks.{layer}" for layer in range(blocks.depth)]
     if isinstance(blocks, Dense):
         return nn.ModuleList(
-            FeedForward(seeds, f"blocks.{layer}", width, hidden)
-            for layer, hidden in enumerate(blocks.hidden)
+            FeedForward(seeds, name, width, hidden)
+            for name, hidden in zip(names, blocks.hidden, strict=True)
         )
-    layers = enumerate(zip(blocks.schedule, blocks.routers, strict=True))
+    layers = zip(names, blocks.schedule, blocks.plain_widths, blocks.routers, strict=True)
     return nn.ModuleList(
-        MoELayer(
-            experts,
-            width,
-            blocks.hidden,
-            router,
-            dispatch,
-            blocks.balance,
-            seeds,
-            f"blocks.{layer}",
-        )
-        for layer, (experts, router) in layers
+        MoELayer(experts, width, blocks.hidden, router, dispatch, blocks.balance, seeds, name)
+        if experts
+        else FeedForward(seeds, name, width, plain)
+        for name, experts, plain, router in layers
     )

@@ -19,7 +19,7 @@ class ClassifierModel(nn.Module):
     Parameters
     ----------
     specification : Classifier
-        With blocks of experts, or dense.
+        With blocks of experts, plain blocks, or both.
     seeds : sequence of int
         One network each: its initial weights and its router's noise depend on its seed alone.
     dispatch : {"auto", "masked", "sorted"}

@@ -23,7 +23,7 @@ class DecoderModel(nn.Module):
     Parameters
     ----------
     specification : LanguageModel
-        With blocks of experts, or dense.
+        With blocks of experts, plain blocks, or both.
     seeds : sequence of int
         One network each: its initial weights and its router's noise depend on its seed alone.
     dispatch : {"auto", "masked", "sorted"}

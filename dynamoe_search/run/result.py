@@ -31,18 +31,19 @@ def make_result(
     validation = training.validation
     mean_active = validation.mean_active
     measured = mean_active or None  # a dense network has none
+    of_experts = [mean for mean in mean_active if mean]  # without plain blocks
     result = RunResult(
         training_flops=training.flops,
         samples=training.samples,
         fraction=1.0,
-        active_experts=sum(mean_active) / len(mean_active) if mean_active else 1.0,
+        active_experts=sum(of_experts) / len(of_experts) if of_experts else 1.0,
         mean_active=mean_active,
         training_mean_active=training.mean_active,
         total_parameters=parameter_count(network).total,
         active_parameters=active_parameters(network, measured).expected,
         flops_per_token=flops_per_token(network, measured).expected,
         utilization_entropy=mean_normalized_entropy(validation.load) if measured else None,
-        layer_entropy=tuple(load_entropy(load) for load in validation.load),
+        layer_entropy=tuple(load_entropy(load) if load else 0.0 for load in validation.load),
         curve=training.curve,
     )
     return replace(result, **split_result("validation", data, validation), **_origin(data))

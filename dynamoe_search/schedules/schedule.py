@@ -24,12 +24,13 @@ class Schedule:
     Parameters
     ----------
     counts : tuple of int
-        One expert count per layer, each at least 1.
+        One expert count per layer, each at least 0. A layer of 0 experts is a plain feed-forward
+        block; at least one layer has experts.
 
     Raises
     ------
     InvalidInput
-        If there is no layer, or a count is not a positive whole number.
+        If there is no layer with experts, or a count is not a whole number of at least 0.
 
     Examples
     --------
@@ -55,11 +56,15 @@ class Schedule:
             raise InvalidInput("a schedule needs at least one layer, got none")
         for layer, count in enumerate(counts):
             # numpy integers are accepted, booleans and fractions are not.
-            if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
+            if isinstance(count, bool) or not hasattr(count, "__index__") or count < 0:
                 raise InvalidInput(
                     f"layer {layer} has {count!r} experts; every layer needs a whole number of"
-                    " at least 1"
+                    " at least 0"
                 )
+        if not any(counts):
+            raise InvalidInput(
+                f"a schedule needs experts in at least one layer; all {len(counts)} have 0"
+            )
         object.__setattr__(self, "counts", tuple(int(count) for count in counts))
 
     @classmethod
@@ -69,8 +74,8 @@ class Schedule:
         Raises
         ------
         InvalidInput
-            If the text is not a list of counts joined by ``-``, of at most nine digits each, or a
-            count is 0.
+            If the text is not a list of counts joined by ``-``, of at most nine digits each, or all
+            counts are 0.
         """
         stripped = text.strip()
         if not _TEXT_FORM.fullmatch(stripped):
@@ -89,6 +94,17 @@ class Schedule:
     def depth(self) -> int:
         """The number of layers L."""
         return len(self.counts)
+
+    @property
+    def layers_with_experts(self) -> tuple[int, ...]:
+        """The places of the layers that have experts, from 0; the others are plain blocks.
+
+        Examples
+        --------
+        >>> Schedule((0, 8, 0, 4)).layers_with_experts
+        (1, 3)
+        """
+        return tuple(layer for layer, count in enumerate(self.counts) if count)
 
     def __str__(self) -> str:
         return "-".join(map(str, self.counts))

@@ -61,25 +61,50 @@ class Experts:
     hidden : int
         The hidden width h of every expert; an expert is width -> hidden -> width, without biases.
     schedule : Schedule
-        The number of experts of each layer.
+        The number of experts of each layer. A layer with 0 is a plain block: without a router, and
+        the same for every token.
     router : Router or tuple of Router
-        The rule by which tokens choose experts: one for all layers, or one per layer.
+        The rule by which tokens choose experts: one for all layers, or one per layer. Plain blocks
+        do not use theirs.
     balance : Balance
         How training keeps the experts equally busy.
+    dense_hidden : int or tuple of int, optional
+        The hidden width of plain blocks: one for all of them, or one per layer, of which layers
+        with experts do not use theirs.
 
     Raises
     ------
     InvalidInput
-        If `hidden` is below 1, or the number of routers differs from the depth.
+        If a width is below 1, or missing for a plain block; or the number of routers or widths
+        differs from the depth.
+
+    Examples
+    --------
+    >>> Experts(48, Schedule((0, 4, 2)), dense_hidden=96).plain_widths
+    (96, 0, 0)
     """
 
     hidden: int
     schedule: Schedule
     router: Router | tuple[Router, ...] = TopK()
     balance: Balance = Balance()
+    dense_hidden: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _require_positive(self, "hidden")
+        if isinstance(self.dense_hidden, tuple) and len(self.dense_hidden) != self.depth:
+            raise InvalidInput(
+                f"{len(self.dense_hidden)} widths of plain blocks are given for the {self.depth}"
+                f" layers of {self.schedule}; give one for all layers, or one per layer"
+            )
+        for layer, (experts, width) in enumerate(
+            zip(self.schedule, self.plain_widths, strict=True)
+        ):
+            if not experts and width < 1:
+                raise InvalidInput(
+                    f"layer {layer} of {self.schedule} has no experts; dense_hidden must give its"
+                    " hidden width, at least 1"
+                )
         if isinstance(self.router, tuple) and len(self.router) != self.depth:
             raise InvalidInput(
                 f"{len(self.router)} routers are given for the {self.depth} layers of"
@@ -97,6 +122,16 @@ class Experts:
         if isinstance(self.router, tuple):
             return self.router
         return (self.router,) * self.depth
+
+    @property
+    def plain_widths(self) -> tuple[int, ...]:
+        """The hidden width of the plain block of each layer; 0 where a layer has experts."""
+        widths = self.dense_hidden
+        if not isinstance(widths, tuple):
+            widths = (widths or 0,) * self.depth
+        return tuple(
+            0 if experts else width for experts, width in zip(self.schedule, widths, strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,10 @@ class Evaluation:
     bits_per_byte : float or None
         The loss in bits per byte of text, comparable across tokenizers; None for images.
     mean_active : tuple of float
-        Mean K of each layer of experts; empty for dense networks.
+        Mean K of each layer, 0 for plain blocks; empty for dense networks.
     load : tuple of tuple of int
-        For each layer, how many tokens used each expert; empty for dense networks.
+        For each layer, how many tokens used each expert, none for plain blocks; empty for dense
+        networks.
     """
 
     loss: float

@@ -18,7 +18,7 @@ from dynamoe_search.errors import InvalidInput, RunFailed
 from dynamoe_search.models import Model, MoELayer, build_model, calibrate, single_network
 from dynamoe_search.models.balance import auxiliary_loss
 from dynamoe_search.models.routing import Routing
-from dynamoe_search.specification import Balance, Classifier, Experts, Specification
+from dynamoe_search.specification import Balance, Classifier, Dense, Experts, Specification
 from dynamoe_search.training.evaluation import (
     Evaluation,
     evaluate_seeds,
@@ -300,9 +300,15 @@ class _Meter:
         self.likely_samples = self.fewest_samples
 
     def mean_active(self) -> list[tuple[float, ...]]:
-        """The mean K of each layer of experts, measured so far; of each seed."""
-        layers = [block.mean_active for block in self.model.blocks if isinstance(block, MoELayer)]
-        return [tuple(layer[place] for layer in layers) for place in range(len(self.model.seeds))]
+        """The mean K of each layer, measured so far, of each seed; empty for a dense network."""
+        networks = len(self.model.seeds)
+        if isinstance(self.model.specification.blocks, Dense):
+            return [()] * networks
+        layers = [
+            block.mean_active if isinstance(block, MoELayer) else (0.0,) * networks
+            for block in self.model.blocks
+        ]
+        return list(zip(*layers, strict=True))
 
     def flops(self) -> list[float]:
         """The training FLOPs spent so far, of each seed."""

@@ -68,10 +68,13 @@ def test_the_extremes_in_steps_are_those_of_every_schedule(router: Router) -> No
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
 @pytest.mark.parametrize("measured", [False, True])
-def test_sizes_are_those_of_the_accounting_less_the_trunk(router: Router, measured: bool) -> None:
-    fewest = [float(router.active_bounds(experts)[0]) for experts in SCHEDULE]
+@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule((0, 7, 0, 1))], ids=str)
+def test_sizes_are_those_of_the_accounting_less_the_trunk(
+    router: Router, measured: bool, schedule: Schedule
+) -> None:
+    fewest = [float(router.active_bounds(n)[0]) if n else 0.0 for n in schedule]
     mean_active = fewest if measured else None
-    blocks = Experts(64, SCHEDULE, router)
+    blocks = Experts(64, schedule, router, dense_hidden=50)
     network = Classifier(inputs=50, classes=10, width=32, blocks=blocks)
     bounds = schedule_bounds(blocks, width=32, mean_active=mean_active)
     trunk = parameter_count(network).trunk
@@ -81,6 +84,12 @@ def test_sizes_are_those_of_the_accounting_less_the_trunk(router: Router, measur
     flops, outside = flops_per_token(network, mean_active), 2 * 32 * (50 + 10)
     for name in ("minimum", "expected", "maximum"):
         assert bounds[f"flops_{name}"] == pytest.approx(getattr(flops, name) - outside)
+
+
+def test_plain_blocks_have_no_part_in_the_means() -> None:
+    bounds = schedule_bounds(Experts(64, Schedule((0, 8)), TopK(k=2), dense_hidden=9), width=32)
+    assert bounds["active_expected"] == 2
+    assert bounds["entropy_floor"] == pytest.approx(np.log(2))
 
 
 def test_each_layer_may_have_its_own_router() -> None:

@@ -12,7 +12,7 @@ from dynamoe_search.specification import Classifier, Experts, Router, TopK, TopP
 
 
 def network(router: Router, *experts: int) -> Classifier:
-    return Classifier(64, 10, 16, Experts(16, Schedule(experts), router))
+    return Classifier(64, 10, 16, Experts(16, Schedule(experts), router, dense_hidden=7))
 
 
 def runs_of(*rows: dict[str, object]) -> pd.DataFrame:
@@ -50,6 +50,15 @@ def test_each_quantity_lies_between_bounds_that_are_worked_out_by_hand() -> None
     # All but the gradient of the images: 2 x 64 x 16 FLOPs each.
     assert time["floor"] == pytest.approx((1e9 - 2048 * 1000) / 1e10)
     assert math.isnan(time["ceiling"])
+
+
+def test_a_plain_block_routes_nothing() -> None:
+    row = {"candidate": "0-4", "mean_active": [0.0, 2.0], "layer_entropy": [0.0, math.log(3)]}
+    table = measured_bounds(runs_of(row), {"0-4": network(TopP(p=0.7), 0, 4)})
+    table = table.set_index("quantity")
+    assert table.loc["active_experts", ["floor", "ceiling"]].tolist() == [1, 3]
+    ends = table.loc["entropy", ["floor", "measured", "ceiling"]].tolist()
+    assert ends == pytest.approx([math.log(n) / 2 for n in (2, 3, 4)])
 
 
 def test_a_router_of_fixed_k_leaves_no_choice() -> None:

@@ -50,8 +50,12 @@ routers = st.one_of(
 blocks = st.builds(
     Experts,
     hidden=st.integers(1, 19),
-    schedule=st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple).map(Schedule),
+    schedule=st.lists(st.integers(0, 9), min_size=1, max_size=5)
+    .filter(any)
+    .map(tuple)
+    .map(Schedule),
     router=routers,
+    dense_hidden=st.integers(1, 9),
 )
 classifiers = st.builds(
     Classifier,
@@ -81,8 +85,9 @@ def test_count_equals_the_built_modules(network: Specification) -> None:
     count = parameter_count(network)
     model = build_model(network)
     assert count.total == sum(p.numel() for p in model.parameters())
-    assert count.routers == sum(block.gate.numel() for block in model.blocks)
-    assert count.experts == sum(b.w_in.numel() + b.w_out.numel() for b in model.blocks)
+    of_blocks = {name: p.numel() for name, p in model.blocks.named_parameters()}
+    assert count.routers == sum(n for name, n in of_blocks.items() if name.endswith(".gate"))
+    assert count.routers + count.experts == sum(of_blocks.values())
 
 
 @given(networks, st.randoms())
@@ -113,12 +118,17 @@ def test_dense_baselines(network: Specification) -> None:
 @settings(max_examples=60, deadline=None)
 @given(networks, st.integers(0, 200_000))
 def test_solving_spends_all_but_less_than_one_expert(network: Specification, extra: int) -> None:
-    depth = network.blocks.depth
-    smallest = parameter_count(with_schedule(network, Schedule((1,) * depth))).total
+    schedule = network.blocks.schedule
+    layers = len(schedule.layers_with_experts)
+    thinnest = Schedule(tuple(min(1, experts) for experts in schedule))
+    smallest = parameter_count(with_schedule(network, thinnest)).total
     solution = solve_experts(network, smallest + extra)
     assert solution.parameters + solution.residual == smallest + extra
-    counts = (solution.experts - depth + 1,) + (1,) * (depth - 1)
-    assert parameter_count(with_schedule(network, Schedule(counts))).total == solution.parameters
+    assert solution.experts >= layers
+    counts = list(thinnest)
+    counts[schedule.layers_with_experts[0]] += solution.experts - layers
+    spent = with_schedule(network, Schedule(tuple(counts)))
+    assert parameter_count(spent).total == solution.parameters
     assert 0 <= solution.residual < network.width * (2 * network.blocks.hidden + 1)
 
 
@@ -217,6 +227,19 @@ def test_held_routers_share_the_active_experts(router, counts: list[int], share:
     for (one, room), other in product(zip(shares, largest, strict=True), shares):
         if one < room:
             assert other <= one + (1 if fixed else 1e-9)
+
+
+def test_plain_blocks_keep_their_cost_and_need_no_router() -> None:
+    blocks = Experts(48, Schedule((0, 6, 0, 2)), TopK(2), dense_hidden=(96, 0, 100, 0))
+    network = replace(NETWORK, blocks=blocks)
+    assert [spread.expected for spread in active_experts(blocks)] == [0, 2, 0, 2]
+    # A plain block of hidden width K h takes the products of K experts.
+    fixed = 32 * (64 + 10) + 32 * 8 + 2 * 32 * (96 + 100) + 4 * 2 * 32 * 48
+    assert flops_per_token(network).expected == 2 * fixed
+    counts = held_routers(TopK(), blocks.schedule, 2.5)
+    assert [router.k for router in counts] == [2, 3, 2, 2]
+    one_more = with_schedule(network, Schedule((0, 7, 0, 2)))
+    assert solve_experts(network, parameter_count(one_more).total, maximum=5).experts == 9
 
 
 def test_impossible_means_are_refused() -> None:

@@ -119,7 +119,7 @@ def by_hand(
         squared_norm = (rows.mean(axis=0) ** 2).sum() - unseen / samples * trace
         found[layer, group] += [trace, squared_norm, 0, 0]
         parts = [(rows, np.full(samples, tokens))]
-        if group == "experts" and counts:
+        if gradient.ndim == 5:  # sample, network, expert, and its matrix
             of_experts = gradient[:, 0].flatten(2).unbind(1)
             parts = list(zip(map(np.asarray, of_experts), counts[layer - 1].T, strict=True))
         for part, used in parts:
@@ -157,6 +157,16 @@ def test_every_sample_against_a_pass_of_its_own(
         assert tokens.tolist() == count.tolist()
     tokens_per_sample = 1 if kind == "classifier" else 16
     assert_same(per_sample_gradient_noise(model, split), by_hand(looped, tokens_per_sample))
+
+
+def test_layers_of_experts_are_found_among_plain_blocks() -> None:
+    plain = Experts(6, Schedule((0, 4, 0, 2)), TopK(1), dense_hidden=5)
+    model = build_model(replace(NETWORKS["classifier"], blocks=plain)).double()
+    split = some("classifier", 6)
+    gradients, (second, fourth) = loop(model, split)
+    none = np.zeros((6, 0))
+    found = per_sample_gradient_noise(model, split)
+    assert_same(found, by_hand((gradients, [none, second, none, fourth])))
 
 
 @pytest.mark.slow

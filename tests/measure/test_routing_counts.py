@@ -21,6 +21,7 @@ from dynamoe_search.measure.routing_counts import (
     count_routings,
     frequent_tokens,
 )
+from dynamoe_search.measure.utilization_tables import active_table, utilization_table
 from dynamoe_search.models import Model, build_model
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.schedules import Schedule
@@ -174,6 +175,17 @@ def test_a_split_of_images_against_one_token_at_a_time(images: ImageSplit) -> No
         assert_same(one, brute_force(routing.chosen, routing.gates, images.labels.tolist(), 10))
     loads = tuple(tuple(one.load.sum(axis=0).tolist()) for one in counts)
     assert loads == evaluate(model, images).load
+
+
+def test_a_plain_block_has_no_experts_to_count(images: ImageSplit) -> None:
+    blocks = Experts(4, Schedule((0, 3, 0, 2)), TopK(1), dense_hidden=5)
+    model = build_model(replace(NETWORK, blocks=blocks))
+    counts = count_routings(model, images)
+    assert [one.experts for one in counts] == [0, 3, 0, 2]
+    loads = tuple(tuple(one.load.sum(axis=0).tolist()) for one in counts)
+    assert loads == evaluate(model, images).load
+    assert utilization_table(counts)["layer"].tolist() == [2, 4]
+    assert active_table(counts)["layer"].unique().tolist() == [2, 4]
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ from dynamoe_search.specification import (
 )
 
 SEEDS = (4, 9, 2)
-EXPERTS = Experts(8, Schedule((4, 1, 3)), Threshold(1.5, noise=0.1), Balance("bias"))
+ROUTER = Threshold(1.5, noise=0.1)
+EXPERTS = Experts(8, Schedule((4, 0, 1, 3)), ROUTER, Balance("bias"), dense_hidden=6)
 CLASSIFIER = Classifier(6, 5, 8, EXPERTS)
 PROXIES = [
     CLASSIFIER,
@@ -104,9 +105,8 @@ def test_a_network_has_no_gradient_from_the_others(specification: Specification)
 @pytest.mark.parametrize("dispatch", ["masked", "sorted"])
 def test_counts_thresholds_and_biases_are_of_each_network(dispatch: Dispatch) -> None:
     balance = Balance("bias", 0.01)
-    router = Threshold(1.5, noise=0.1)
-    together = MoELayer(4, 8, 8, router, dispatch, balance, SEEDS, "blocks.0")
-    alone = [MoELayer(4, 8, 8, router, dispatch, balance, (seed,), "blocks.0") for seed in SEEDS]
+    together = MoELayer(4, 8, 8, ROUTER, dispatch, balance, SEEDS, "blocks.0")
+    alone = [MoELayer(4, 8, 8, ROUTER, dispatch, balance, (seed,), "blocks.0") for seed in SEEDS]
     for _ in range(5):
         x = torch.randn(3, 30, 8)
         output = together(x)

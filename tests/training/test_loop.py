@@ -91,6 +91,14 @@ def test_mean_active_is_measured(digits: ImageData, router) -> None:
         assert result.flops == training_flops(network, result.samples, result.mean_active)
 
 
+def test_plain_blocks_have_no_active_experts(digits: ImageData) -> None:
+    network = replace(NETWORK, blocks=Experts(16, Schedule((0, 3)), TopK(2), dense_hidden=32))
+    (found,) = train(network, digits, TrainingSettings(epochs=1), seeds=(0,)).of_seeds
+    assert found.mean_active == found.validation.mean_active == (0, 2)
+    assert found.validation.load[0] == ()
+    assert found.flops == training_flops(network, found.samples)
+
+
 def test_dense_baselines_train_the_same_way(digits: ImageData) -> None:
     (result,) = train(dense_baseline(NETWORK, "total"), digits, SHORT, seeds=(0,)).of_seeds
     assert result.mean_active == result.validation.mean_active == ()
