@@ -29,7 +29,7 @@ from dynamoe_search.schedules import (
     pattern_schedule,
     preset_schedule,
 )
-from dynamoe_search.schedules.family import Dimension, Simplex, Whole
+from dynamoe_search.schedules.space import Dimension, Simplex, Whole
 from dynamoe_search.specification import Experts, Router
 
 _ROWS_AT_ONCE = 2**14  # the working arrays of this many schedules fit into the processor's cache

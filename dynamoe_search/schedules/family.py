@@ -7,8 +7,7 @@ pattern. To add a family, write such a class, list it in `FAMILIES` and add it t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -25,54 +24,13 @@ from dynamoe_search.schedules.pattern import (
     pattern_profile,
     pattern_shape,
 )
+from dynamoe_search.schedules.space import Dimension, Real, Simplex, Whole
 
 LARGEST_CONTRAST = 0.95
 _DEFAULT_DEPTH = 8
 
 Parameters = Mapping[str, float]
 Profile = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Real:
-    """A real parameter in [low, high]."""
-
-    name: str
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Whole:
-    """An integer parameter in [low, high]."""
-
-    name: str
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
-class Simplex:
-    """Shares that are at least 0 and sum to 1; sampled uniformly on the simplex.
-
-    Shares are proportional to -ln(v) of independent uniform v, so the corner of one name is where
-    all other v are 1.
-    """
-
-    LEAST: ClassVar[float] = 1e-6  # of a v: -ln(v) is then at most 13.8
-
-    names: tuple[str, ...]
-
-    def shares(self, uniform: Sequence[float]) -> dict[str, float]:
-        """The shares by name, of a value from `LEAST` to 1 for each."""
-        sizes = [-math.log(value) for value in uniform]
-        total = sum(sizes)
-        # All at 1 has no direction: take the middle.
-        shares = [size / total if total > 0 else 1 / len(sizes) for size in sizes]
-        return dict(zip(self.names, shares, strict=True))
-
-
-Dimension = Real | Whole | Simplex
 
 
 @dataclass(frozen=True)
@@ -334,6 +292,37 @@ class Free:
         return _location(self, parameters, pattern, depth, contrast, exact=True)
 
 
+@dataclass(frozen=True)
+class Uniform:
+    """A single point: every layer has the same weight, and nothing moves.
+
+    Examples
+    --------
+    >>> Uniform().profile({}, depth=3).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    name: ClassVar[str] = "none"
+
+    def search_space(self, depth: int) -> tuple[Dimension, ...]:
+        """Nothing."""
+        return ()
+
+    def profile(self, parameters: Parameters, depth: int) -> Profile:
+        """The profile, shape (depth,); `InvalidInput` for any parameter."""
+        _checked(self, parameters, depth)
+        return np.ones(depth)
+
+    def locate(
+        self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
+    ) -> Location:
+        """Exact for uniform alone."""
+        return _location(self, {}, pattern, depth, contrast, pattern == "uniform")
+
+
+NONE = Uniform.name
+"""In place of a family's name: what a study file calls a schedule that does not move."""
+
 FAMILIES: tuple[str, ...] = (Blend.name, Mixture.name, Spline.name, Free.name)
 
 
@@ -353,6 +342,8 @@ def make_family(
         For an unknown name.
     """
     match name:
+        case Uniform.name:
+            return Uniform()
         case Blend.name:
             return Blend()
         case Mixture.name:
