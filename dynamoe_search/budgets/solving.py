@@ -147,6 +147,32 @@ def equal_widths(
     return {(odd_width - 1) // 2: total for odd_width, total in odd.items()}
 
 
+def dense_width(specification: Specification, experts: int) -> int:
+    """The hidden width of a plain block that costs as much as some experts with their router.
+
+    A plain block has no router, so it is half a hidden unit per expert wider than the experts
+    together: K experts of hidden width h have K (2 d h + d) parameters with their rows of the
+    router, and so has a plain block of the width K (h + 1/2). Active parameters and FLOPs are then
+    those of a layer that uses K experts, too, less its other rows of the router. An odd K leaves
+    half a hidden unit over, d parameters.
+
+    Parameters
+    ----------
+    specification : Classifier or LanguageModel
+        The network, with blocks of experts.
+    experts : int
+        K, at least 1.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import Classifier, Experts
+    >>> dense_width(Classifier(64, 10, 32, Experts(48, Schedule((4, 4)))), experts=2)
+    97
+    """
+    blocks, expert = experts_of(specification), expert_parameters(specification)
+    return experts * (expert + specification.width) * blocks.hidden // expert
+
+
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
     """One router per layer, so that a token uses `active` experts per layer on average.
 

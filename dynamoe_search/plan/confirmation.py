@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from dynamoe_search.budgets import dense_baseline, parameter_count
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.baselines import is_pattern
 from dynamoe_search.plan.candidate import DenseBaseline
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.specification import Dense
 from dynamoe_search.statistics.sequential import Looks
 
@@ -246,7 +246,7 @@ def _choose(
     if not 0 < margin < math.inf:
         raise InvalidInput(f"--margin is {margin:g}; give the loss that does not matter, above 0")
     contenders = {candidate: Contender(candidate) for candidate in leaders[:FINALISTS]}
-    for name in PATTERNS_AND_UNIFORM:
+    for name in filter(is_pattern, plan.baselines):
         candidate = str(plan.baselines[name])
         same = (*contenders.get(candidate, Contender(candidate)).baselines, name)
         group = "uniform" if "uniform" in same else "pattern"

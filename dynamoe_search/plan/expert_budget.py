@@ -10,11 +10,13 @@ from dynamoe_search.specification import FixedRouter, Router, TopK, with_constan
 def expert_budget(plan: Plan) -> ExpertBudget | None:
     """The budget of experts that all candidates of a study share.
 
-    None where candidates do not share one: in the regime `paper`, where the router's constants or
-    the expert width are searched, and where a layer can have fewer experts than the mean K that
-    `compute` holds.
+    None where candidates do not share one: in the regime `paper`, where the router's constants, the
+    expert width or the active schedule are searched, where layers can be dense, and where a layer
+    can have fewer experts than the mean K that `compute` holds.
     """
     study = plan.study
+    if plan.active_family is not None or study.dense_experts:
+        return None
     if plan.solution is None or study.search.also.hidden or study.search.also.intervals():
         return None
     router = study.router

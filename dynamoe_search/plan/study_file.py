@@ -10,8 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dynamoe_search.data import DATA_SETS, IMAGE_SETS, TOKEN_FILE_ENDING
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURES
+from dynamoe_search.plan.checks import check_active_family, check_dense_layers
 from dynamoe_search.plan.constraints import Constraint, ConstraintText, parse_constraint
-from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, LARGEST_TOTAL, PRESETS
+from dynamoe_search.schedules import (
+    ACTIVE_PRESETS,
+    DEFAULT_CONTRAST,
+    FAMILIES,
+    LARGEST_TOTAL,
+    NONE,
+    PRESETS,
+)
 from dynamoe_search.schedules.allocation import multiples_within
 from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK, with_constants
 from dynamoe_search.statistics.pareto import OBJECTIVES
@@ -93,7 +101,13 @@ class BudgetSection(_Section):
         le=LARGEST_TOTAL,
         description="experts of all layers together, in place of parameters",
     )
-    minimum: int = Field(1, ge=1, le=LARGEST_TOTAL, description="the fewest experts of a layer")
+    minimum: int = Field(
+        1,
+        ge=0,
+        le=LARGEST_TOTAL,
+        description="the fewest experts of a layer; with 0 a layer can be a dense block that costs"
+        " as much as its K experts",
+    )
     maximum: int | None = Field(
         None, ge=1, le=LARGEST_TOTAL, description="the most experts of a layer"
     )
@@ -120,17 +134,14 @@ class BudgetSection(_Section):
                 )
             if self.maximum is None or self.maximum < self.minimum:
                 raise ValueError("the regime paper needs a maximum, at least the minimum")
+            if self.minimum == 0:
+                raise ValueError("minimum 0 needs a total, and the regime paper has none")
             multiples_within(self.minimum, self.maximum, self.step)
         elif (self.parameters is None) == (self.experts is None):
             raise ValueError("give either parameters or experts, and not both")
         if self.active is not None and self.regime != "compute":
             raise ValueError(f"active belongs to the regime compute; this is {self.regime}")
         return self
-
-    @property
-    def limits(self) -> tuple[int, int | None, int]:
-        """What limits the experts of each layer: minimum, maximum and step."""
-        return self.minimum, self.maximum, self.step
 
 
 class AlsoSection(_Section):
@@ -181,12 +192,23 @@ class SearchSection(_Section):
         "none", description="what ends unpromising runs early"
     )
 
-    family: Literal[FAMILIES] = Field("blend", description="the family to move in")  # type: ignore[valid-type]
+    family: Literal[(NONE, *FAMILIES)] = Field(  # type: ignore[valid-type]
+        "blend",
+        description="the family in which the experts per layer move; none: all stay uniform",
+    )
+    active_family: Literal[(NONE, *FAMILIES)] = Field(  # type: ignore[valid-type]
+        NONE,
+        description="the family in which the active experts per layer move, at the mean K that the"
+        " regime compute holds; none: K is the same in every layer",
+    )
     contrast: float = Field(
         DEFAULT_CONTRAST, ge=0, le=0.95, description="the contrast of the named patterns"
     )
     presets: tuple[Literal[PRESETS], ...] = Field(  # type: ignore[valid-type]
         (), description="rules of the literature to train, too, beside the named patterns"
+    )
+    active_presets: tuple[Literal[ACTIVE_PRESETS], ...] = Field(  # type: ignore[valid-type]
+        (), description="likewise, rules for the active experts per layer"
     )
     alpha_lora: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         None, description="a score per layer: AlphaLoRA's schedule is trained, too"
@@ -244,6 +266,22 @@ class SearchSection(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_moves(self) -> SearchSection:
+        if self.family == NONE and (self.presets or self.alpha_lora):
+            raise ValueError("family none keeps the schedule uniform; leave out its presets")
+        if self.active_family == NONE and self.active_presets:
+            raise ValueError("active_presets need an active_family")
+        others = self.also.hidden or self.also.intervals()
+        if self.family == NONE and self.active_family == NONE and not others:
+            raise ValueError("nothing is searched: family and active_family are both none")
+        if self.sampler == "exhaustive" and (self.family == NONE or self.active_family != NONE):
+            raise ValueError(
+                "sampler exhaustive trains every schedule at equal K; choose a family, and leave"
+                " out active_family"
+            )
+        return self
+
     @property
     def constraint_list(self) -> tuple[Constraint, ...]:
         """The constraints, parsed."""
@@ -291,10 +329,12 @@ class StudyFile(_Section):
                 )
             if self.search.contrast == 0:
                 raise ValueError("search.contrast is 0; the regime paper needs it above 0")
-        if self.budget.regime == "compute" and self._own_active() is None:
+        if self.budget.regime == "compute" and self.own_active() is None:
             raise ValueError(
                 f"the regime compute needs budget.active, since {self.router.name} sets no K"
             )
+        check_dense_layers(self)
+        check_active_family(self)
         return self
 
     @model_validator(mode="after")
@@ -327,7 +367,8 @@ class StudyFile(_Section):
             raise ValueError("active_flops is held equal by the regime compute; leave it out")
         return self
 
-    def _own_active(self) -> float | None:
+    def own_active(self) -> float | None:
+        """The mean active experts per layer that the study file sets; None where it sets none."""
         if self.budget.active is not None:
             return self.budget.active
         if isinstance(self.router, TopK):
@@ -337,9 +378,23 @@ class StudyFile(_Section):
     @property
     def active(self) -> float:
         """The mean active experts per layer that the regime `compute` holds."""
-        active = self._own_active()
+        active = self.own_active()
         assert active is not None
         return active
+
+    @property
+    def dense_experts(self) -> int:
+        """The number of experts whose place a dense layer takes; 0 where no layer may be dense."""
+        return int(self.active) if self.budget.minimum == 0 else 0
+
+    @property
+    def limits(self) -> tuple[int, int | None, int]:
+        """What limits the experts of each layer: minimum, maximum and step.
+
+        A layer that may be dense has at least the experts whose place a dense one takes.
+        """
+        budget = self.budget
+        return budget.minimum or self.dense_experts, budget.maximum, budget.step
 
     def own_settings(self) -> dict[str, float]:
         """What is searched next to the schedule, at the values nearest to the file's own."""

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dynamoe_search.budgets import dense_width, expert_parameters, experts_of
 from dynamoe_search.plan.study_file import FITS_A_MODEL, MOST_FITTED
+from dynamoe_search.schedules import NONE
 
 if TYPE_CHECKING:
     from dynamoe_search.plan.plan import Plan
+
+
+def _dense_layers(plan: Plan) -> str:
+    """What a layer without experts is, and what its size leaves over."""
+    experts, blocks = plan.study.dense_experts, experts_of(plan.network)
+    if not experts:
+        return ""
+    width = dense_width(plan.network, experts)
+    unit = expert_parameters(plan.network) // blocks.hidden
+    left = experts * (expert_parameters(plan.network) + plan.network.width) - unit * width
+    less = f", less {left:,} parameters" if left else ""
+    return (
+        f"; a layer without experts is a dense block of width {width}, as large as {experts}"
+        f" experts with their rows of the router{less}"
+    )
 
 
 def plan_sentences(plan: Plan) -> list[str]:
@@ -32,6 +49,7 @@ def plan_sentences(plan: Plan) -> list[str]:
         )
         if budget.regime == "compute":
             held += f" and {study.active:g} active experts per layer on average"
+        held += _dense_layers(plan)
         if equal.residual:
             held += f"; {equal.residual:,} parameters of the budget are left over"
     sampler, runs = study.search.sampler, study.search.runs
@@ -40,6 +58,11 @@ def plan_sentences(plan: Plan) -> list[str]:
         f"Width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
         f" {study.search.family} family, {sampler} sampler.",
     ]
+    if study.search.active_family != NONE:
+        sentences.append(
+            f"The active experts per layer move in the {study.search.active_family} family, at an"
+            f" equal sum of {round(study.active * plan.depth)}."
+        )
     if sampler in FITS_A_MODEL and (runs is None or runs > MOST_FITTED):
         sentences.append(
             f"From {MOST_FITTED} runs on, {sampler} is fitted to the best and to an even sample of"
