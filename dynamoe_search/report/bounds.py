@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import comb, log2
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,6 +24,8 @@ from dynamoe_search.specification import FixedRouter, Percentile, Router, TopK, 
 
 if TYPE_CHECKING:
     from dynamoe_search.bounds.machine import Machine
+    from dynamoe_search.bounds.pairs import Pair
+    from dynamoe_search.plan.candidate import Candidate
 
 _MOST_SPELLED_OUT = 10**9
 _ALIKE = 1e-9  # bits, or a share, that sums in another order can differ by
@@ -57,6 +60,25 @@ def bounds_sentences(
         "None of this depends on the order of the layers: a schedule and its mirror image, such as"
         " descending and ascending, have the same bounds.",
     ]
+
+
+def pair_sentence(pair: Pair, uniform: Candidate) -> str:
+    """The most ways in which schedules with active schedules of a study can route a token.
+
+    Parameters
+    ----------
+    pair : Pair
+        As `dynamoe_search.plan.expert_budget.most_configurations` gives it.
+    uniform : Candidate
+        With its active schedule.
+    """
+    assert uniform.active is not None
+    even = sum(log2(comb(n, k)) for n, k in zip(uniform.schedule, uniform.active, strict=True))
+    return (
+        f"Every candidate costs the same FLOPs. Of all schedules with active schedules,"
+        f" {pair.schedule} active={pair.active} can route a token in the most ways,"
+        f" 2^{pair.value:.1f}; uniform in 2^{even:.1f}."
+    )
 
 
 def _size(budget: ExpertBudget, extremes: pd.DataFrame) -> str:

@@ -52,11 +52,12 @@ def plan_sentences(plan: Plan) -> list[str]:
         held += _dense_layers(plan)
         if equal.residual:
             held += f"; {equal.residual:,} parameters of the budget are left over"
-    sampler, runs = study.search.sampler, study.search.runs
+    sampler, runs, family = study.search.sampler, study.search.runs, study.search.family
+    moves = "all layers have equal experts" if family == NONE else f"{family} family"
     sentences = [
         f"{study.data.name}: {held}.",
         f"Width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
-        f" {study.search.family} family, {sampler} sampler.",
+        f" {moves}, {sampler} sampler.",
     ]
     if study.search.active_family != NONE:
         sentences.append(
