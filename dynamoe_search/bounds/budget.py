@@ -30,7 +30,7 @@ from dynamoe_search.schedules import (
     preset_schedule,
 )
 from dynamoe_search.schedules.space import Dimension, Simplex, Whole
-from dynamoe_search.specification import Experts, Router
+from dynamoe_search.specification import Experts, Router, Style
 
 _ROWS_AT_ONCE = 2**14  # the working arrays of this many schedules fit into the processor's cache
 
@@ -51,6 +51,10 @@ class ExpertBudget:
         The fewest and the most experts per layer; None sets no maximum.
     tokens : int
         The batch size T, in tokens, for which distinct experts are counted.
+    shared : int
+        The experts of each layer that every token uses.
+    style : {"paper", "modern"}
+        Of the experts, as in `dynamoe_search.specification.Experts`.
     step : int
         Every layer has a multiple of it.
 
@@ -68,6 +72,8 @@ class ExpertBudget:
     minimum: int = 1
     maximum: int | None = None
     tokens: int = 1
+    shared: int = 0
+    style: Style = "paper"
     step: int = 1
 
     def __post_init__(self) -> None:
@@ -132,7 +138,13 @@ def bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
 def _bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
     counts = range(budget.least, budget.largest + 1, budget.step)
     # A network with one layer of each size.
-    blocks = Experts(budget.hidden, Schedule(tuple(counts)), budget.router)
+    blocks = Experts(
+        budget.hidden,
+        Schedule(tuple(counts)),
+        budget.router,
+        shared=budget.shared,
+        style=budget.style,
+    )
     return layer_bounds(blocks, budget.width, budget.tokens).set_index("experts")
 
 

@@ -16,7 +16,7 @@ from dynamoe_search.bounds.routing import (
     log2_configurations,
 )
 from dynamoe_search.budgets import Spread, active_experts
-from dynamoe_search.specification import Experts, Router
+from dynamoe_search.specification import MATRICES, Experts, Router
 
 QUANTITIES = (
     *("parameters", "active_minimum", "active_expected", "active_maximum", "active_parameters"),
@@ -25,6 +25,8 @@ QUANTITIES = (
 )
 """The names of the bounds: `layer_bounds` says what they are."""
 
+_OF_PARAMETERS = ["parameters", "active_parameters", "touched_parameters"]
+_OF_FLOPS = ["flops_minimum", "flops_expected", "flops_maximum"]
 # The others are summed over layers.
 _MEANS = {"active_minimum", "active_expected", "active_maximum", "entropy_floor", "entropy_ceiling"}
 
@@ -52,8 +54,9 @@ def layer_bounds(
     DataFrame
         One row per layer: ``experts`` (N) and the columns of `QUANTITIES`:
 
-        - for a plain block of hidden width h, 2 d h parameters, and 0 for what experts have;
-        - parameters d N + 2 d h N; active parameters d N + 2 d h K;
+        - parameters d N + 2 d h N; active parameters d N + 2 d h K; in the modern style 3 d h in
+          place of 2 d h, here and below. A plain block of hidden width h, and the shared experts of
+          a layer, add 2 d h for each that every token uses;
         - FLOPs of a token's forward pass, 2 (d N + 2 d h K), for the fewest, the expected and the
           most active experts K;
         - routing configurations in bits, by `dynamoe_search.bounds.routing.log2_configurations`;
@@ -74,15 +77,18 @@ def layer_bounds(
     """
     measured = None if mean_active is None else np.asarray(mean_active, dtype=np.float64).tolist()
     spreads = active_experts(blocks, measured)
+    unit = MATRICES[blocks.style] * width
     rows = [
-        _layer(router, experts, spread, width, blocks.hidden, tokens, measured is not None)
+        _layer(router, experts, spread, width, unit * blocks.hidden, tokens, measured is not None)
         if experts
-        else _plain_block(2 * width * plain)
-        for experts, router, spread, plain in zip(
-            blocks.schedule, blocks.routers, spreads, blocks.plain_widths, strict=True
-        )
+        else _plain_block()
+        for experts, router, spread in zip(blocks.schedule, blocks.routers, spreads, strict=True)
     ]
-    return pd.DataFrame(rows)
+    always = unit * np.array(blocks.always_widths)
+    table = pd.DataFrame(rows)
+    table[_OF_PARAMETERS] = table[_OF_PARAMETERS].add(always, axis=0)
+    table[_OF_FLOPS] = table[_OF_FLOPS].add(2 * always, axis=0)
+    return table
 
 
 def _layer(
@@ -90,11 +96,12 @@ def _layer(
     experts: int,
     active: Spread,
     width: int,
-    hidden: int,
+    expert: int,
     tokens: int,
     measured: bool,
 ) -> dict[str, float]:
-    expert, routing = 2 * width * hidden, width * experts
+    """The row of a layer of experts of so many parameters each."""
+    routing = width * experts
     distinct = balanced_distinct_experts(experts, active.expected, tokens)
     floor, ceiling = entropy_bounds(experts, active.expected if measured else active.minimum)
     return {
@@ -115,15 +122,9 @@ def _layer(
     }
 
 
-def _plain_block(parameters: int) -> dict[str, float]:
-    """The row of a plain block: every token uses all its parameters, and nothing is routed."""
-    flops = ("flops_minimum", "flops_expected", "flops_maximum")
-    return {
-        **dict.fromkeys(QUANTITIES, 0.0),
-        "experts": 0,
-        **dict.fromkeys(("parameters", "active_parameters", "touched_parameters"), parameters),
-        **dict.fromkeys(flops, 2 * parameters),
-    }
+def _plain_block() -> dict[str, float]:
+    """The row of a layer without experts: nothing is routed."""
+    return {"experts": 0, **dict.fromkeys(QUANTITIES, 0)}
 
 
 def schedule_bounds(

@@ -19,6 +19,7 @@ from typing import Literal
 
 from dynamoe_search.bounds.budget import ExpertBudget, compare_schedules
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.specification import MATRICES
 
 
 @dataclass(frozen=True)
@@ -322,7 +323,8 @@ def extrapolate_budget(budget: ExpertBudget, tokens: float) -> list[Extrapolatio
     uniform = compare_schedules(budget, {"uniform": budget.named("uniform")}).iloc[0]
     mean, dense_block = budget.experts / budget.layers, 4 * budget.width
     active, share = uniform["active_parameters"], uniform["active_expected"] / mean
-    one_expert_a_layer = 2.0 * budget.layers * budget.width * budget.hidden
+    matrices = float(MATRICES[budget.style])
+    one_expert_a_layer = matrices * budget.layers * budget.width * budget.hidden
     return [
         clark(one_expert_a_layer, mean),
         krajewski(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import (
+    MATRICES,
     Classifier,
     Dense,
     Experts,
@@ -27,7 +28,7 @@ BACKWARD_AND_FORWARD = 3  # in forward passes; the backward pass costs two
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """The number of parameters in each part of a network; plain blocks count as experts."""
+    """The number of parameters of each part; plain blocks and shared experts count as experts."""
 
     trunk: int
     routers: int
@@ -58,6 +59,11 @@ def parameter_count(specification: Specification) -> ParameterCount:
     has d N for the router and 2 d h per expert, so of layers with experts only their sum matters. A
     plain block of hidden width h has 2 d h.
 
+    In the modern style a normalization has d in place of 2 d, and an expert or plain block 3 d h in
+    place of 2 d h. Shared experts count as any expert, but have no router. With keys and values of
+    width c in all, attention has 2 d^2 + 2 d c in place of 4 d^2, and d + c more where queries and
+    keys are normalized.
+
     Examples
     --------
     >>> from dynamoe_search.specification import Experts
@@ -65,36 +71,45 @@ def parameter_count(specification: Specification) -> ParameterCount:
     19114
     """
     blocks, width = specification.blocks, specification.width
-    trunk, plain = _trunk_parameters(specification), _plain_parameters(specification)
+    trunk, always = _trunk_parameters(specification), _always_parameters(specification)
     if isinstance(blocks, Dense):
-        return ParameterCount(trunk, routers=0, experts=plain)
+        return ParameterCount(trunk, routers=0, experts=always)
     total = blocks.schedule.total
     return ParameterCount(
-        trunk, routers=width * total, experts=plain + expert_parameters(specification) * total
+        trunk, routers=width * total, experts=always + expert_parameters(specification) * total
     )
 
 
 def expert_parameters(specification: Specification) -> int:
-    """The parameters of one expert, 2 d h; d more are its row of the router."""
-    return 2 * specification.width * experts_of(specification).hidden
+    """The parameters of one expert, 2 d h or 3 d h; d more are its row of the router."""
+    return _unit_parameters(specification) * experts_of(specification).hidden
 
 
-def _plain_parameters(specification: Specification) -> int:
-    """The parameters of all plain blocks."""
-    blocks = specification.blocks
-    widths = blocks.hidden if isinstance(blocks, Dense) else blocks.plain_widths
-    return 2 * specification.width * sum(widths)
+def _unit_parameters(specification: Specification) -> int:
+    """The parameters of one hidden unit: a row or column of each matrix of an expert."""
+    return MATRICES[specification.blocks.style] * specification.width
+
+
+def _always_parameters(specification: Specification) -> int:
+    """The parameters of all plain blocks and shared experts."""
+    return _unit_parameters(specification) * sum(specification.blocks.always_widths)
 
 
 def _trunk_parameters(specification: Specification) -> int:
     s, depth = specification, specification.blocks.depth
-    norms = 2 * s.width * (depth + 1)
+    norm = s.width if s.blocks.style == "modern" else 2 * s.width
+    norms = norm * (depth + 1)
     match s:
         case Classifier():
             return s.inputs * s.width + s.width + norms + s.width * s.classes + s.classes
         case LanguageModel():
-            attention = depth * (4 * s.width**2 + 2 * s.width) if s.heads else 0
-            return s.vocabulary * s.width + attention + norms
+            attention = _projections(s) + norm + s.query_key_norm * (s.width + s.key_value_width)
+            return s.vocabulary * s.width + norms + (depth * attention if s.heads else 0)
+
+
+def _projections(network: LanguageModel) -> int:
+    """The products of one layer's attention with weights: for queries, keys, values and output."""
+    return 2 * network.width * (network.width + network.key_value_width)
 
 
 def active_experts(blocks: Experts, mean_active: Sequence[float] | None = None) -> list[Spread]:
@@ -145,7 +160,9 @@ def _held(router: Router, most: int) -> float:
 def active_parameters(
     specification: Specification, mean_active: Sequence[float] | None = None
 ) -> Spread:
-    """The parameters that one token uses: trunk, routers, plain blocks and its experts.
+    """The parameters that one token uses: trunk, routers, and its experts.
+
+    Every token uses plain blocks and shared experts.
 
     Parameters
     ----------
@@ -156,7 +173,7 @@ def active_parameters(
     count, blocks = parameter_count(specification), specification.blocks
     if isinstance(blocks, Dense):
         return Spread(count.total, count.total, count.total)
-    fixed = count.trunk + count.routers + _plain_parameters(specification)
+    fixed = count.trunk + count.routers + _always_parameters(specification)
     return _with_active(blocks, mean_active, fixed, expert_parameters(specification))
 
 
@@ -168,7 +185,9 @@ def flops_per_token(
     Classifier: 2 (inputs * d + sum over layers of (d N + 2 d h K) + d * classes). Language model:
     vocabulary instead of classes, no product at the input, and per block 2 (4 d^2 + 2 d T) for
     attention over a context of T. As in `torch.utils.flop_counter`, the masked half of attention
-    counts, too. A plain block of hidden width h takes 2 (2 d h).
+    counts, too. Plain blocks, shared experts, the modern style and fewer heads of keys and values
+    change the products as they change the parameters: two FLOPs for each that a token uses, without
+    normalizations.
 
     Parameters
     ----------
@@ -176,7 +195,7 @@ def flops_per_token(
         As in `active_parameters`.
     """
     blocks = specification.blocks
-    fixed = _trunk_products(specification) + _plain_parameters(specification)
+    fixed = _trunk_products(specification) + _always_parameters(specification)
     if isinstance(blocks, Dense):
         return Spread(2.0 * fixed, 2.0 * fixed, 2.0 * fixed)
     fixed += specification.width * blocks.schedule.total
@@ -190,7 +209,7 @@ def _trunk_products(specification: Specification) -> int:
         case Classifier():
             return s.width * (s.inputs + s.classes)
         case LanguageModel():
-            attention = 4 * s.width**2 + 2 * s.width * s.context if s.heads else 0
+            attention = _projections(s) + 2 * s.width * s.context if s.heads else 0
             return s.width * s.vocabulary + s.blocks.depth * attention
 
 

@@ -18,6 +18,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import LARGEST_TOTAL, Schedule, allocate
 from dynamoe_search.schedules.allocation import check_bounds
 from dynamoe_search.specification import (
+    MATRICES,
     Dense,
     FixedRouter,
     Router,
@@ -114,9 +115,10 @@ def equal_widths(
 ) -> dict[int, int]:
     """The expert widths at which a whole number of experts has exactly the same parameters.
 
-    N experts of hidden width h have N (2 d h + d) parameters with their router, so N (2 h + 1) must
-    not change. Each N that a schedule can have is tried, and so the width does not matter for how
-    long it takes: at most about half a second, without a maximum.
+    N experts of hidden width h have N (m d h + d) parameters with their router, where m is 2, or 3
+    in the modern style; and S shared experts in each of L layers have S L m d h. So N + m h (N + S
+    L) must not change. Each N that a schedule can have is tried, and so the width does not matter
+    for how long it takes: at most about half a second, without a maximum.
 
     Parameters
     ----------
@@ -137,24 +139,29 @@ def equal_widths(
     {21: 12, 64: 4}
     """
     blocks = experts_of(specification)
-    kept = blocks.schedule.total * (2 * blocks.hidden + 1)
-    most = min(kept // 3, LARGEST_TOTAL)  # as no width is below 1
     depth = len(blocks.schedule.layers_with_experts)
+    matrices, shared = MATRICES[blocks.style], blocks.shared * depth
+    kept = blocks.schedule.total + matrices * blocks.hidden * (blocks.schedule.total + shared)
+    most = min((kept - matrices * shared) // (matrices + 1), LARGEST_TOTAL)  # no width is below 1
     if maximum is not None:
         most = min(most, depth * maximum)
     totals = range(most // step * step, depth * minimum - 1, -step)
-    odd = {kept // total: total for total in totals if kept % total == 0 and kept // total % 2}
-    return {(odd_width - 1) // 2: total for odd_width, total in odd.items()}
+    return {
+        (kept - total) // (matrices * (total + shared)): total
+        for total in totals
+        if (kept - total) % (matrices * (total + shared)) == 0
+    }
 
 
 def dense_width(specification: Specification, experts: int) -> int:
     """The hidden width of a plain block that costs as much as some experts with their router.
 
     A plain block has no router, so it is half a hidden unit per expert wider than the experts
-    together: K experts of hidden width h have K (2 d h + d) parameters with their rows of the
-    router, and so has a plain block of the width K (h + 1/2). Active parameters and FLOPs are then
-    those of a layer that uses K experts, too, less its other rows of the router. An odd K leaves
-    half a hidden unit over, d parameters.
+    together, or a third in the modern style: K experts of hidden width h have K (m d h + d)
+    parameters with their rows of the router, with m 2 or 3, and so has a plain block of the width
+    K (h + 1/m). Active parameters and FLOPs are then those of a layer that uses K experts, too,
+    less its other rows of the router. Where m does not divide K, the rest of a hidden unit is left
+    over. The block also has the width of the shared experts of a layer, which it does not have.
 
     Parameters
     ----------
@@ -170,7 +177,8 @@ def dense_width(specification: Specification, experts: int) -> int:
     97
     """
     blocks, expert = experts_of(specification), expert_parameters(specification)
-    return experts * (expert + specification.width) * blocks.hidden // expert
+    routed = experts * (expert + specification.width) * blocks.hidden // expert
+    return routed + blocks.shared * blocks.hidden
 
 
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:
@@ -244,7 +252,7 @@ def dense_baseline(
     """The dense network of the same depth and width with as many total, or active, parameters.
 
     Its hidden widths differ by at most 1. Its parameters differ from the wanted number by at most
-    the width, which is half the cost of one hidden unit.
+    half the cost of one hidden unit, which is the width, or half as much again in the modern style.
 
     Parameters
     ----------
@@ -265,9 +273,11 @@ def dense_baseline(
     if match == "active":
         wanted = active_parameters(specification, mean_active).expected
     depth = specification.blocks.depth
-    units = round((wanted - count.trunk) / (2 * specification.width))
+    unit = MATRICES[specification.blocks.style] * specification.width
+    units = round((wanted - count.trunk) / unit)
     if units < depth:
         raise InvalidInput(f"{units} hidden units are too few for {depth} dense blocks")
     even, left = divmod(units, depth)
     spread = allocate([1.0] * depth, depth + left)
-    return replace(specification, blocks=Dense(tuple(even - 1 + one for one in spread)))
+    widths = tuple(even - 1 + one for one in spread)
+    return replace(specification, blocks=Dense(widths, specification.blocks.style))

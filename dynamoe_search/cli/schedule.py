@@ -12,6 +12,7 @@ from rich.markup import escape
 from dynamoe_search.cli.console import PlotFile, console, save_plot, write_file
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import (
+    ACTIVE_PRESETS,
     DEFAULT_CONTRAST,
     PATTERNS_AND_UNIFORM,
     PRESETS,
@@ -111,6 +112,9 @@ def schedule_list(
     about["uniform"] = "the origin: the same everywhere"
     console.print(f"{layers} layers share {experts} experts", highlight=False)
     print_table(console, schedule_table(schedules | presets, about))
+    for preset in ACTIVE_PRESETS:
+        rule = describe_preset(preset)
+        console.print(f"{preset}, of active experts: {rule}", highlight=False)
     if plot is not None:
         from dynamoe_search.report.schedules import plot_schedules
 

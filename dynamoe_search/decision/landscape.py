@@ -180,7 +180,7 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     Raises
     ------
     InvalidInput
-        If there are fewer than 8 candidates or 3 layers, or all losses are equal.
+        If there are fewer than 8 candidates or 3 layers, or all schedules or losses are equal.
     """
     complete = complete_runs(runs)
     candidates = describe_candidates(complete).drop(columns="feasible")
@@ -197,6 +197,8 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     of_active = "active_schedule" in candidates and candidates["schedule"].nunique() == 1
     texts = candidates["active_schedule" if of_active else "schedule"]
     counts = np.array([Schedule.parse(text).counts for text in texts])
+    if (counts == counts[0]).all():
+        raise InvalidInput("all candidates have the same schedule, so there is no landscape")
     places = place_on_map(counts)
     noise = pooled_noise(complete["validation_loss"], complete["candidate"])
     error = np.zeros(len(losses))

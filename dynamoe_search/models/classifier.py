@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dynamoe_search.models.blocks import make_blocks
-from dynamoe_search.models.layers import LayerNorm, Linear, without_seeds
+from dynamoe_search.models.layers import Linear, make_norm, without_seeds
 from dynamoe_search.models.moe import Dispatch
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Classifier
@@ -45,8 +45,8 @@ class ClassifierModel(nn.Module):
         self.specification, self.seeds = s, tuple(seeds)
         self.project = Linear(seeds, "project", s.inputs, s.width)
         self.blocks = make_blocks(seeds, s.blocks, s.width, dispatch)
-        self.norms = nn.ModuleList(LayerNorm(seeds, s.width) for _ in self.blocks)
-        self.last_norm = LayerNorm(seeds, s.width)
+        self.norms = nn.ModuleList(make_norm(s.blocks.style, seeds, s.width) for _ in self.blocks)
+        self.last_norm = make_norm(s.blocks.style, seeds, s.width)
         self.head = Linear(seeds, "head", s.width, s.classes)
 
     def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:

@@ -1,11 +1,11 @@
 """Two ways to compute the experts of a layer: masked and sorted.
 
-Both give y_t = sum over the chosen experts e of weight[t, e] * B_e^T relu(A_e x_t), and never drop
-a token. `masked_experts` computes every expert for every token, as one product, and masks those
-that are not chosen. `sorted_experts` gathers the tokens of each expert into a contiguous group and
-computes those alone. `prefers_masked` is the rule for which of them is used. Both can be
-differentiated any number of times; `torch.func.vmap` and forward-mode derivatives raise an error in
-`sorted_experts`.
+Both give y_t = sum over the chosen experts e of weight[t, e] * B_e^T f(A_e x_t), where f is the
+activation of `dynamoe_search.models.activation`, and never drop a token. `masked_experts` computes
+every expert for every token, as one product, and masks those that are not chosen. `sorted_experts`
+gathers the tokens of each expert into a contiguous group and computes those alone. `prefers_masked`
+is the rule for which of them is used. Both can be differentiated any number of times;
+`torch.func.vmap` and forward-mode derivatives raise an error in `sorted_experts`.
 
 Under `torch.autocast` the experts' products have autocast's precision; the sums over a token's
 experts, and the gradients of float32 tensors, stay float32 in `sorted_experts`. The output has the
@@ -20,6 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from dynamoe_search.models.activation import (
+    activate,
+    activate_and_keep,
+    inner_gradient,
+    kept_hidden,
+)
+from dynamoe_search.specification import Style
 
 # The size of the hidden values of one block, in bytes: about a core's second-level cache.
 _BLOCK_BYTES = 2**20
@@ -54,7 +62,9 @@ def prefers_masked(
     return in_vain <= _MOST_IN_VAIN and seeds * tokens * experts * hidden <= _MOST_HIDDEN
 
 
-def masked_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
+def masked_experts(
+    x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor, style: Style = "paper"
+) -> Tensor:
     """Every expert on every token, weighted.
 
     Parameters
@@ -62,25 +72,33 @@ def masked_experts(x: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor) -> T
     x : Tensor, shape (S, T, d)
     weights : Tensor, shape (S, T, N)
         0 if a token does not use an expert.
-    w_in, w_out : Tensor, shape (S, N, h, d)
+    w_in : Tensor, shape (S, N, h, d)
+        In the modern style (S, N, 2 h, d): gates before ups.
+    w_out : Tensor, shape (S, N, h, d)
+    style : {"paper", "modern"}
 
     Returns
     -------
     Tensor, shape (S, T, d)
     """
-    hidden = torch.relu(torch.bmm(x, w_in.flatten(1, 2).mT))
-    weighted = hidden.view(*weights.shape, w_in.shape[2]) * weights[..., None]
+    inner = torch.bmm(x, w_in.flatten(1, 2).mT).view(*weights.shape, w_in.shape[2])
+    weighted = activate(inner, style) * weights[..., None]
     return torch.bmm(weighted.flatten(-2), w_out.flatten(1, 2).to(weighted.dtype)).to(x.dtype)
 
 
 def sorted_experts(
-    x: Tensor, chosen: Tensor, weights: Tensor, w_in: Tensor, w_out: Tensor
+    x: Tensor,
+    chosen: Tensor,
+    weights: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    style: Style = "paper",
 ) -> Tensor:
     """Each expert on the tokens that chose it.
 
     Parameters
     ----------
-    x, weights, w_in, w_out
+    x, weights, w_in, w_out, style
         As in `masked_experts`.
     chosen : Tensor of bool, shape (S, T, N)
 
@@ -100,6 +118,7 @@ def sorted_experts(
         networks * x.shape[1] + tokens,
         group_sizes,
         _blocks(group_sizes, _BLOCK_BYTES // (w_in.shape[2] * dtype.itemsize)),
+        style,
     )
     summed: Tensor = output
     return summed.to(x.dtype).view(x.shape)
@@ -116,13 +135,13 @@ class _SortedExperts(torch.autograd.Function):
     """The forward and backward pass by hand, one block of experts at a time.
 
     Autograd would keep one node per expert and copy every group, forward and backward. Here the
-    values of a block stay in the cache from one product to the next, and only the hidden values are
+    values of a block stay in the cache from one product to the next, and only the inner values are
     kept for the backward pass. Sums over a token's experts are at least float32. A backward pass
     that is to be differentiated again (`create_graph=True`) runs `_differentiable_gradients`.
 
-    Here T counts the tokens of all networks, and N the experts of all networks. In the loops u and
-    v are one expert's rows of width d and h, a and b its matrices (h, d), and du, dv, da and db
-    their gradients.
+    Here T counts the tokens of all networks, and N the experts of all networks. In the loops u, z
+    and v are one expert's rows of outer, inner and hidden values, a and b its matrices, and du, dz,
+    dv, da and db their gradients.
     """
 
     @staticmethod
@@ -134,64 +153,67 @@ class _SortedExperts(torch.autograd.Function):
         tokens: Tensor,
         group_sizes: list[int],
         blocks: list[tuple[slice, slice]],
+        style: Style,
     ) -> tuple[Tensor, Tensor]:
-        hidden = x.new_empty(len(tokens), w_in.shape[1])
+        kept = x.new_empty(len(tokens), w_in.shape[1])
         output = x.new_zeros(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
         for rows, experts in blocks:
             places, sizes = tokens[rows], group_sizes[experts]
-            outer, inner = x.index_select(0, places), hidden[rows]
+            outer, inner = x.index_select(0, places), kept[rows]
             parts = [t.split_with_sizes(sizes) for t in (outer, inner)]
-            for u, v, a, b in zip(*parts, w_in[experts].mT, w_out[experts], strict=True):
-                torch.mm(u, a, out=v).relu_()
-                torch.mm(v, b, out=u)
+            for u, z, a, b in zip(*parts, w_in[experts].mT, w_out[experts], strict=True):
+                torch.mm(u, a, out=z)
+                torch.mm(activate_and_keep(z, style), b, out=u)
             output.index_add_(0, places, (outer * weight[rows, None]).to(output.dtype))
-        return output, hidden
+        return output, kept
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        *tensors, ctx.group_sizes, ctx.blocks = inputs
+        *tensors, ctx.group_sizes, ctx.blocks, ctx.style = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)  # else zeros are made for it
         ctx.save_for_backward(output[1], *tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden, x, weight, w_in, w_out, tokens = ctx.saved_tensors
+        kept, x, weight, w_in, w_out, tokens = ctx.saved_tensors
         of_output, _ = gradients
         if of_output is None:
-            return (None,) * 7
+            return (None,) * 8
         if torch.is_grad_enabled():
             leaves = (x, weight, w_in, w_out)
-            found = _differentiable_gradients(of_output, *leaves, tokens, ctx.group_sizes)
-            return *found, None, None, None
+            sizes = ctx.group_sizes
+            found = _differentiable_gradients(of_output, *leaves, tokens, sizes, ctx.style)
+            return *found, None, None, None, None
         x_gradient = torch.zeros_like(x, dtype=of_output.dtype)
         weight_gradient = torch.empty_like(weight)
         w_in_gradient, w_out_gradient = torch.empty_like(w_in), torch.empty_like(w_out)
         incoming, weight = of_output.to(x.dtype), weight.to(x.dtype)
         for rows, experts in ctx.blocks:
             places, sizes = tokens[rows], ctx.group_sizes[experts]
-            outer_gradient, inner = incoming.index_select(0, places), hidden[rows]
-            inner_gradient = torch.empty_like(inner)
-            parts = [t.split_with_sizes(sizes) for t in (outer_gradient, inner_gradient)]
+            outer_gradient, hidden = (
+                incoming.index_select(0, places),
+                kept_hidden(kept[rows], ctx.style),
+            )
+            hidden_gradient = torch.empty_like(hidden)
+            parts = [t.split_with_sizes(sizes) for t in (outer_gradient, hidden_gradient)]
             for du, dv, b in zip(*parts, w_out[experts].mT, strict=True):
                 torch.mm(du, b, out=dv)
             # y is linear in the weight, so its gradient needs no stored output.
-            weight_gradient[rows] = (inner_gradient * inner).sum(dim=1)
-            inner_gradient.mul_(weight[rows, None])
-            inner_gradient = torch.ops.aten.threshold_backward(inner_gradient, inner, 0)
+            weight_gradient[rows] = (hidden_gradient * hidden).sum(dim=1)
+            hidden_gradient.mul_(weight[rows, None])
+            of_inner = inner_gradient(hidden_gradient, kept[rows], ctx.style)
             outer_gradient.mul_(weight[rows, None])
             outer = x.index_select(0, places)
-            parts = [
-                t.split_with_sizes(sizes) for t in (outer, inner, outer_gradient, inner_gradient)
-            ]
+            parts = [t.split_with_sizes(sizes) for t in (outer, hidden, outer_gradient, of_inner)]
             matrices = (w_in[experts], w_in_gradient[experts], w_out_gradient[experts])
-            for u, v, du, dv, a, da, db in zip(*parts, *matrices, strict=True):
+            for u, v, du, dz, a, da, db in zip(*parts, *matrices, strict=True):
                 torch.mm(v.T, du, out=db)
-                torch.mm(dv.T, u, out=da)
-                torch.mm(dv, a, out=u)
+                torch.mm(dz.T, u, out=da)
+                torch.mm(dz, a, out=u)
             x_gradient.index_add_(0, places, outer.to(x_gradient.dtype))
         found = (x_gradient.to(x.dtype), weight_gradient, w_in_gradient, w_out_gradient)
-        return *found, None, None, None
+        return *found, None, None, None, None
 
 
 def _differentiable_gradients(
@@ -202,15 +224,17 @@ def _differentiable_gradients(
     w_out: Tensor,
     tokens: Tensor,
     group_sizes: list[int],
+    style: Style,
 ) -> tuple[Tensor, ...]:
     """The gradients of the backward pass, by operations that autograd can differentiate again."""
     groups = (x[tokens], incoming.to(x.dtype)[tokens], weight.to(x.dtype)[:, None])
     split = [t.split_with_sizes(group_sizes) for t in groups]
     parts = []
     for u, dy, w, a, b in zip(*split, w_in, w_out, strict=True):
-        v = torch.relu(u @ a.T)
-        dv = (dy @ b.T) * (v > 0)
-        parts.append((w * dv @ a, (dv * v).sum(dim=1), (w * dv).T @ u, v.T @ (w * dy)))
+        z = u @ a.T
+        v, dv = activate(z, style), dy @ b.T
+        dz = inner_gradient(w * dv, z, style)
+        parts.append((dz @ a, (dv * v).sum(dim=1), dz.T @ u, v.T @ (w * dy)))
     du, dw, da, db = zip(*parts, strict=True)
     x_gradient = torch.zeros_like(x, dtype=incoming.dtype)
     x_gradient = x_gradient.index_add(0, tokens, torch.cat(du).to(incoming.dtype)).to(x.dtype)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from dynamoe_search.models.blocks import make_blocks
 from dynamoe_search.models.initial import generator_for
-from dynamoe_search.models.layers import LayerNorm, Linear, without_seeds
+from dynamoe_search.models.layers import Linear, RMSNorm, make_norm, without_seeds
 from dynamoe_search.models.moe import Dispatch
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import LanguageModel
@@ -45,15 +46,23 @@ class DecoderModel(nn.Module):
         super().__init__()
         s = specification
         self.specification, self.seeds = s, tuple(seeds)
+        norm = partial(make_norm, s.blocks.style, seeds, s.width)
         self.embedding = Embedding(seeds, s.vocabulary, s.width)
         self.attentions = nn.ModuleList(
-            Attention(seeds, f"attentions.{layer}", s.width, s.heads)
+            Attention(
+                seeds,
+                f"attentions.{layer}",
+                s.width,
+                s.heads,
+                s.key_value_heads,
+                s.query_key_norm,
+            )
             for layer in range(s.blocks.depth if s.heads else 0)
         )
-        self.attention_norms = nn.ModuleList(LayerNorm(seeds, s.width) for _ in self.attentions)
+        self.attention_norms = nn.ModuleList(norm() for _ in self.attentions)
         self.blocks = make_blocks(seeds, s.blocks, s.width, dispatch)
-        self.norms = nn.ModuleList(LayerNorm(seeds, s.width) for _ in self.blocks)
-        self.last_norm = LayerNorm(seeds, s.width)
+        self.norms = nn.ModuleList(norm() for _ in self.blocks)
+        self.last_norm = norm()
         rotation = _rotation(s.context, s.width // s.heads) if s.heads else None
         self.rotation: Tensor | None
         self.register_buffer("rotation", rotation, persistent=False)
@@ -106,13 +115,28 @@ class Attention(nn.Module):
         Decides the initial weights, with the seed.
     width, heads : int
         Each head attends over width / heads values, an even number.
+    key_value_heads : int, optional
+        The heads of keys and values, each shared by as many heads of queries; by default `heads`.
+    normalize : bool
+        Whether all queries of a token, and all its keys, are normalized before they are rotated.
     """
 
-    def __init__(self, seeds: Sequence[int], name: str, width: int, heads: int) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        name: str,
+        width: int,
+        heads: int,
+        key_value_heads: int | None = None,
+        normalize: bool = False,
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.key_value_heads = heads, key_value_heads or heads
+        self.widths = [width, *[width // heads * self.key_value_heads] * 2]
         projection = f"{name}.to_queries_keys_values"
-        self.to_queries_keys_values = Linear(seeds, projection, width, 3 * width, bias=False)
+        self.to_queries_keys_values = Linear(seeds, projection, width, sum(self.widths), bias=False)
+        self.query_norm = RMSNorm(seeds, width) if normalize else None
+        self.key_norm = RMSNorm(seeds, self.widths[1]) if normalize else None
         self.to_output = Linear(seeds, f"{name}.to_output", width, width, bias=False)
 
     def forward(self, x: Tensor, rotation: Tensor, length: int) -> Tensor:
@@ -121,14 +145,19 @@ class Attention(nn.Module):
         `rotation` has the shape (context, width / heads / 2, 2): real and imaginary parts.
         """
         networks, tokens, width = x.shape
-        projected = self.to_queries_keys_values(x)
-        projected = projected.view(
-            networks * tokens // length, length, 3, self.heads, width // self.heads
+        queries, keys, values = self.to_queries_keys_values(x).split(self.widths, dim=-1)
+        if self.query_norm is not None and self.key_norm is not None:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
+        windows, of_head = networks * tokens // length, width // self.heads
+        queries, keys, values = (
+            part.view(windows, length, part.shape[-1] // of_head, of_head).transpose(1, 2)
+            for part in (queries, keys, values)
         )
-        queries, keys, values = projected.permute(2, 0, 3, 1, 4)
-        attended = nn.functional.scaled_dot_product_attention(
-            _rotate(queries, rotation), _rotate(keys, rotation), values, is_causal=True
-        )
+        queries, keys = _rotate(queries, rotation), _rotate(keys, rotation)
+        if self.key_value_heads < self.heads:
+            of_each = self.heads // self.key_value_heads
+            keys, values = (part.repeat_interleave(of_each, dim=1) for part in (keys, values))
+        attended = nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
         output: Tensor = self.to_output(attended.transpose(1, 2).reshape(networks, tokens, width))
         return output
 

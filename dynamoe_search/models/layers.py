@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from dynamoe_search.models.initial import draw_uniform
 from dynamoe_search.models.routing import Routing
+from dynamoe_search.specification import Style
+
+_EPSILON = 1e-5  # added to the mean square, as in OLMoE and Mixtral
 
 
 class Linear(nn.Module):
@@ -53,6 +56,24 @@ class LayerNorm(nn.Module):
         """Shape (S, T, width), as x."""
         normal = nn.functional.layer_norm(x, x.shape[-1:])
         return torch.addcmul(self.bias[:, None], normal, self.weight[:, None])
+
+
+class RMSNorm(nn.Module):
+    """Each token over its root mean square (arXiv 1910.07467), with scale, of S networks."""
+
+    def __init__(self, seeds: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(len(seeds), width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (S, T, width), as x."""
+        normal = nn.functional.rms_norm(x, x.shape[-1:], eps=_EPSILON)
+        return normal * self.weight[:, None]
+
+
+def make_norm(style: Style, seeds: Sequence[int], width: int) -> LayerNorm | RMSNorm:
+    """The normalization of a style."""
+    return RMSNorm(seeds, width) if style == "modern" else LayerNorm(seeds, width)
 
 
 def without_seeds(model: nn.Module, x: Tensor, report: list[Routing] | None) -> Tensor:

@@ -8,11 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dynamoe_search.models.activation import inner_width
 from dynamoe_search.models.balance import bias_step
 from dynamoe_search.models.dispatch import masked_experts, prefers_masked, sorted_experts
+from dynamoe_search.models.feed_forward import FeedForward
 from dynamoe_search.models.initial import draw_experts, generator_for
 from dynamoe_search.models.routing import Routing, route, threshold_for
-from dynamoe_search.specification import Balance, Router, VariableRouter
+from dynamoe_search.specification import Balance, Router, Style, VariableRouter
 
 Dispatch = Literal["auto", "masked", "sorted"]
 
@@ -22,7 +24,7 @@ _CONTROLLER_RATE = 0.2
 
 
 class MoELayer(nn.Module):
-    """A router and N experts, each width -> hidden -> width with ReLU and without biases; S times.
+    """A router, N experts and the shared ones, each width -> hidden -> width; S times.
 
     Parameters
     ----------
@@ -38,6 +40,10 @@ class MoELayer(nn.Module):
         The seeds of the S networks that the layer is part of.
     name : str
         The layer's name in them, which decides its initial weights and its noise.
+    shared : int
+        How many experts, next to these, every token uses.
+    style : {"paper", "modern"}
+        Of the experts: with ReLU, or with SwiGLU.
 
     Attributes
     ----------
@@ -65,8 +71,11 @@ class MoELayer(nn.Module):
         balance: Balance = Balance(),
         seeds: Sequence[int] = (0,),
         name: str = "layer",
+        shared: int = 0,
+        style: Style = "paper",
     ) -> None:
         super().__init__()
+        self.style: Style = style
         self.router = router
         self.dispatch = dispatch
         self.balance = balance
@@ -85,11 +94,15 @@ class MoELayer(nn.Module):
         biased = balance.name == "bias"
         self.register_buffer("bias", torch.zeros(len(seeds), experts) if biased else None)
         self.gate = nn.Parameter(torch.empty(len(seeds), experts, width))
-        self.w_in = nn.Parameter(torch.empty(len(seeds), experts, hidden, width))
+        inner = inner_width(hidden, style)
+        self.w_in = nn.Parameter(torch.empty(len(seeds), experts, inner, width))
         self.w_out = nn.Parameter(torch.empty(len(seeds), experts, hidden, width))
         draw_experts(self.gate, seeds, f"{name}.gate", width)
         draw_experts(self.w_in, seeds, f"{name}.w_in", width)
         draw_experts(self.w_out, seeds, f"{name}.w_out", hidden)
+        self.shared = (
+            FeedForward(seeds, f"{name}.shared", width, shared * hidden, style) if shared else None
+        )
         self._generators = [generator_for(seed, f"{name}.noise") for seed in seeds]
 
     @property
@@ -108,7 +121,7 @@ class MoELayer(nn.Module):
             return route(self.router, logits, noise, self.bias, self._threshold())
 
     def forward(self, x: Tensor, report: list[Routing] | None = None) -> Tensor:
-        """The weighted sum of each token's experts, shape (S, T, width).
+        """The weighted sum of each token's experts, and the shared ones; shape (S, T, width).
 
         The layer appends its routing to the list `report`, if given.
         """
@@ -117,14 +130,17 @@ class MoELayer(nn.Module):
             report.append(routing)
         if self.training:
             self._keep_count(routing)
+        matrices = self.w_in, self.w_out, self.style
         if self._is_masked(x.shape[1]):
-            return masked_experts(x, routing.weights, self.w_in, self.w_out)
-        return sorted_experts(x, routing.chosen, routing.weights, self.w_in, self.w_out)
+            routed = masked_experts(x, routing.weights, *matrices)
+        else:
+            routed = sorted_experts(x, routing.chosen, routing.weights, *matrices)
+        return routed if self.shared is None else routed + self.shared(x)
 
     def _is_masked(self, tokens: int) -> bool:
         if self.dispatch != "auto":
             return self.dispatch == "masked"
-        seeds, experts, hidden, width = self.w_in.shape
+        seeds, experts, hidden, width = self.w_out.shape
         active = self.target or sum(self.router.active_bounds(experts)) / 2
         return prefers_masked(seeds, tokens, width, hidden, experts, active)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynamoe_search.specification import (
     Percentile,
@@ -36,7 +36,7 @@ class Routing:
     logits : Tensor of float, shape (..., T, N)
         The router's output, before the temperature.
     gates : Tensor of float, shape (..., T, N)
-        The softmax of the logits, without noise: rows sum to 1.
+        The softmax of the logits, or their sigmoids over their sum, without noise: rows sum to 1.
     chosen : Tensor of bool, shape (..., T, N)
         Which experts each token uses; at least one per row.
     weights : Tensor of float, shape (..., T, N)
@@ -84,7 +84,7 @@ def route(
     noise : Tensor of float, shape (..., T, N), optional
         In training: standard normal values; the router's noise times them is added to the gates.
     bias : Tensor of float, shape (..., N), optional
-        Added to the gates for the choice only, to keep the experts equally busy.
+        Added to the gates (or sigmoids) for the choice only, to keep the experts equally busy.
     threshold : Tensor of float, shape (...), optional
         The controller's threshold for the scores. Without it the router's own constant decides, or,
         for a router with a target, the threshold that meets the target in this batch. K stays
@@ -97,10 +97,14 @@ def route(
     [[True, False, True]]
     """
     scaled = logits if router.temperature == 1 else logits / router.temperature
+    sigmoid = isinstance(router, TopK) and router.gates == "sigmoid"
+    if sigmoid:
+        scaled = nn.functional.logsigmoid(scaled)  # so that its softmax is sigmoids over their sum
     gates = _softmax(scaled)
-    noisy = gates
+    values = scaled.exp() if sigmoid else gates
+    noisy = values
     if noise is not None:
-        noisy = gates + router.noise * noise
+        noisy = values + router.noise * noise
     selection = noisy.detach() if bias is None else noisy.detach() + bias[..., None, :]
     scores = None
     least, most = router.active_bounds(logits.shape[-1])
@@ -110,17 +114,17 @@ def route(
         assert isinstance(router, VariableRouter)
         scores = score_experts(router, gates.detach())
         chosen = _reaches(router, scores, threshold)
-        if noisy is not gates or bias is not None:
+        if noise is not None or bias is not None:
             chosen = _largest_of_each(selection, chosen.sum(dim=-1, keepdim=True))
     match router:
         case Percentile():
             # As in the source, the second softmax takes the noisy gates themselves.
             weights = _softmax(noisy.masked_fill(~chosen, -torch.inf))
-        case TopK() if router.k > 1:
+        case TopK() if router.k > 1 and router.renormalize:
             # The chosen gates over their sum; this also holds where all of them round to 0.
             weights = _softmax(scaled.masked_fill(~chosen, -torch.inf))
         case _:
-            weights = gates * chosen
+            weights = values * chosen
     return Routing(logits, gates, chosen, weights, scores)
 
 

@@ -49,6 +49,8 @@ def expert_budget(plan: Plan) -> ExpertBudget | None:
         study.budget.minimum,
         study.budget.maximum,
         study.training.batch * (study.model.context if study.data.is_text else 1),
+        study.model.shared,
+        study.model.style,
         study.budget.step,
     )
 

@@ -39,6 +39,7 @@ from dynamoe_search.specification import (
     Experts,
     LanguageModel,
     Specification,
+    Style,
     held_at,
     with_constants,
 )
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 
 _MOST_TO_ENUMERATE = 10_000
 _MOST_WIDTHS = 8  # in a message
+_GOOD_WIDTHS: dict[Style, str] = {
+    "paper": ": 2 hidden + 1 should have many divisors, as 52 or 157 do",
+    "modern": ": 3 hidden + 1 should have many divisors, as 53 or 93 do",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Plan:
     ----------
     study : StudyFile
     network : Classifier or LanguageModel
-        The proxy; its schedule is uniform's.
+        The proxy; its schedule is uniform's, after 0 for each dense block that comes first.
     solution : Solution or None
         The experts that the budget buys, and the residual; None in the regime `paper`, which holds
         nothing equal.
@@ -107,7 +112,7 @@ class Plan:
 
     @property
     def depth(self) -> int:
-        """The number of layers."""
+        """The number of layers of experts."""
         return self.study.model.depth
 
     @property
@@ -168,12 +173,15 @@ class Plan:
         schedule, settings = candidate.schedule, dict(candidate.settings)
         hidden = int(settings.pop("hidden", self.study.model.hidden))
         router = with_constants(self.study.router, settings)
-        blocks = replace(experts_of(self.network), schedule=schedule, hidden=hidden, router=router)
+        whole = _with_dense_first(schedule, self.study)
+        blocks = replace(experts_of(self.network), schedule=whole, hidden=hidden, router=router)
         if candidate.active is not None:
             layers = zip(schedule, candidate.active, strict=True)
-            blocks = replace(blocks, router=tuple(held_at(router, *layer) for layer in layers))
+            first = (router,) * self.study.model.dense_first
+            routers = (*first, *(held_at(router, *layer) for layer in layers))
+            blocks = replace(blocks, router=routers)
         elif self.study.budget.regime == "compute":
-            routers = held_routers(router, schedule, self.study.active)
+            routers = held_routers(router, whole, self.study.active)
             blocks = replace(blocks, router=routers)
         return replace(self.network, blocks=blocks)
 
@@ -214,7 +222,7 @@ def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
     if search.sampler == "exhaustive":
         _check_that_all_can_be_trained(study, total)
     baselines = baselines_of_study(study, total)
-    network = with_schedule(network, baselines["uniform"].schedule)
+    network = with_schedule(network, _with_dense_first(baselines["uniform"].schedule, study))
     minimum, maximum, step = study.limits
     family = make_family(search.family, total or 1, minimum, maximum, search.contrast, step)
     active_family = None
@@ -263,8 +271,8 @@ def _totals(study: StudyFile, network: Specification, total: int | None) -> dict
         raise InvalidInput(
             f"search.also.hidden: no number of experts of width {unequal[0]} has exactly the"
             f" parameters of the study, {parameter_count(network).total:,}; the nearest widths that"
-            f" have: {', '.join(map(str, sorted(nearest)))}. Another model.hidden has others: 2"
-            " hidden + 1 should have many divisors, as 52 or 157 do"
+            f" have: {', '.join(map(str, sorted(nearest)))}. Another model.hidden has others"
+            f"{'' if study.model.shared else _GOOD_WIDTHS[study.model.style]}"
         )
     return {width: equal[width] for width in wanted}
 
@@ -272,18 +280,41 @@ def _totals(study: StudyFile, network: Specification, total: int | None) -> dict
 def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specification:
     model = study.model
     thinnest = Schedule((study.limits[0],) * model.depth)
-    blocks = Experts(model.hidden, thinnest, study.router, study.balance)
+    blocks = Experts(
+        model.hidden,
+        _with_dense_first(thinnest, study),
+        study.router,
+        study.balance,
+        study.dense_hidden,
+        model.shared,
+        model.style,
+    )
+    network: Specification
     if study.data.is_text:
         text = cast(DataShape, data)
-        sizes = (text.vocabulary, text.context, model.width, model.heads)
-        network: Specification = LanguageModel(*sizes, blocks)
+        network = LanguageModel(
+            text.vocabulary,
+            text.context,
+            model.width,
+            model.heads,
+            blocks,
+            model.key_value_heads,
+            model.query_key_norm,
+        )
     else:
         images = cast(DataShape, data)
         network = Classifier(images.inputs, images.classes, model.width, blocks)
     if not study.dense_experts:
         return network
-    width = dense_width(network, study.dense_experts)
-    return replace(network, blocks=replace(blocks, dense_hidden=width))
+    # The blocks that come first have a width of their own.
+    first = (study.dense_hidden or 0,) * model.dense_first
+    widths = first + (dense_width(network, study.dense_experts),) * model.depth
+    return replace(network, blocks=replace(blocks, dense_hidden=widths))
+
+
+def _with_dense_first(schedule: Schedule, study: StudyFile) -> Schedule:
+    """The schedule of the whole network: dense blocks, then the layers of experts."""
+    return Schedule((0,) * study.model.dense_first + schedule.counts)
 
 
 def _solve(study: StudyFile, network: Specification) -> Solution | None:
@@ -301,5 +332,5 @@ def _solve(study: StudyFile, network: Specification) -> Solution | None:
         spread = allocate([1.0] * study.model.depth, budget.experts, *study.limits)
     except InvalidInput as error:
         raise InvalidInput(f"budget.experts: {error}") from error
-    count = parameter_count(with_schedule(network, spread)).total
+    count = parameter_count(with_schedule(network, _with_dense_first(spread, study))).total
     return Solution(budget.experts, count, 0)

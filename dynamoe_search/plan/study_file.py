@@ -8,9 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dynamoe_search.data import DATA_SETS, IMAGE_SETS, TOKEN_FILE_ENDING
-from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURES
-from dynamoe_search.plan.checks import check_active_family, check_dense_layers
+from dynamoe_search.plan.checks import (
+    check_active_family,
+    check_also,
+    check_dense_layers,
+    check_parts,
+)
 from dynamoe_search.plan.constraints import Constraint, ConstraintText, parse_constraint
 from dynamoe_search.schedules import (
     ACTIVE_PRESETS,
@@ -21,7 +25,7 @@ from dynamoe_search.schedules import (
     PRESETS,
 )
 from dynamoe_search.schedules.allocation import multiples_within
-from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, TopK, with_constants
+from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, Style, TopK
 from dynamoe_search.statistics.pareto import OBJECTIVES
 from dynamoe_search.training.settings import TrainingSettings
 
@@ -72,6 +76,32 @@ class ModelSection(_Section):
     hidden: int = Field(ge=1, le=_LARGEST_SIZE, description="the hidden width of one expert, h")
     heads: int = Field(4, ge=0, description="attention heads; 0 for none, as in the source")
     context: int = Field(128, ge=1, le=_LARGEST_SIZE, description="tokens of a window of text")
+    style: Style = Field(
+        "paper",
+        description="as the source, LayerNorm and ReLU; or as today's decoders, RMSNorm and SwiGLU",
+    )
+    shared: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="experts of every layer that all tokens use, next to the others",
+    )
+    dense_first: int = Field(
+        0, ge=0, le=256, description="dense blocks before the layers of experts, as in DeepSeek"
+    )
+    dense_hidden: int | None = Field(
+        None,
+        ge=1,
+        le=_LARGEST_SIZE,
+        description="the hidden width of dense blocks; by default that of the experts that a token"
+        " uses in a layer, (K + shared) h",
+    )
+    key_value_heads: int | None = Field(
+        None, ge=1, description="heads of keys and values; by default as many as heads"
+    )
+    query_key_norm: bool = Field(
+        False, description="whether queries and keys are normalized, as in OLMoE"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -314,57 +344,10 @@ class StudyFile(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> StudyFile:
-        given = self.model.model_fields_set
-        of_text = [name for name in ("scale", "heads", "context") if name in given]
-        if of_text and not self.data.is_text:
-            raise ValueError(
-                f"model.{of_text[0]} is for language models, and {self.data.name} is a set of"
-                " images; leave it out"
-            )
-        if self.budget.regime == "paper":
-            if self.search.family == "free":
-                raise ValueError(
-                    "search.family free needs a total, and the regime paper has none; use blend,"
-                    " mixture or spline"
-                )
-            if self.search.contrast == 0:
-                raise ValueError("search.contrast is 0; the regime paper needs it above 0")
-        if self.budget.regime == "compute" and self.own_active() is None:
-            raise ValueError(
-                f"the regime compute needs budget.active, since {self.router.name} sets no K"
-            )
+        check_parts(self)
         check_dense_layers(self)
         check_active_family(self)
-        return self
-
-    @model_validator(mode="after")
-    def _also_fits(self) -> StudyFile:
-        also, matched = self.search.also, self.budget.regime == "compute"
-        for name, interval in also.intervals().items():
-            if matched or not hasattr(self.router, name):
-                reason = "the regime compute holds K" if matched else f"{self.router.name} has none"
-                raise ValueError(f"search.also.{name} cannot be searched: {reason}")
-            for value in interval:
-                try:
-                    with_constants(self.router, {name: value})
-                except InvalidInput as error:
-                    raise ValueError(f"search.also.{name}: {error}") from error
-        if also.hidden is not None and matched:
-            raise ValueError(
-                "search.also.hidden changes what an active expert costs, which the regime compute"
-                " holds equal; use parameters or paper"
-            )
-        if also.hidden is not None and self.model.hidden not in also.hidden:
-            raise ValueError(
-                f"search.also.hidden must contain model.hidden, {self.model.hidden}, the width of"
-                " the named patterns"
-            )
-        if self.search.sampler == "exhaustive" and (also.hidden or also.intervals()):
-            raise ValueError("sampler exhaustive trains schedules only; leave out search.also")
-        if self.search.sampler == "exhaustive" and self.budget.regime == "paper":
-            raise ValueError("sampler exhaustive needs a total, and the regime paper has none")
-        if matched and "active_flops" in self.search.objectives:
-            raise ValueError("active_flops is held equal by the regime compute; leave it out")
+        check_also(self)
         return self
 
     def own_active(self) -> float | None:
@@ -395,6 +378,18 @@ class StudyFile(_Section):
         """
         budget = self.budget
         return budget.minimum or self.dense_experts, budget.maximum, budget.step
+
+    @property
+    def dense_hidden(self) -> int | None:
+        """The hidden width of dense blocks that come first; None where neither it nor K is given.
+
+        With its default, a dense block takes as many FLOPs as the experts of a layer that a token
+        uses; the layer takes d N more for its router.
+        """
+        model, active = self.model, self.own_active()
+        if model.dense_hidden is not None or active is None:
+            return model.dense_hidden
+        return round((active + model.shared) * model.hidden)
 
     def own_settings(self) -> dict[str, float]:
         """What is searched next to the schedule, at the values nearest to the file's own."""

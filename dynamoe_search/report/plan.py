@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamoe_search.budgets import dense_width, expert_parameters, experts_of
-from dynamoe_search.plan.study_file import FITS_A_MODEL, MOST_FITTED
+from dynamoe_search.plan.study_file import FITS_A_MODEL, MOST_FITTED, StudyFile
+from dynamoe_search.report.wording import counted
 from dynamoe_search.schedules import NONE
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ def _dense_layers(plan: Plan) -> str:
         return ""
     width = dense_width(plan.network, experts)
     unit = expert_parameters(plan.network) // blocks.hidden
-    left = experts * (expert_parameters(plan.network) + plan.network.width) - unit * width
+    routed = unit * (width - blocks.shared * blocks.hidden)
+    left = experts * (expert_parameters(plan.network) + plan.network.width) - routed
     less = f", less {left:,} parameters" if left else ""
     return (
-        f"; a layer without experts is a dense block of width {width}, as large as {experts}"
-        f" experts with their rows of the router{less}"
+        f"; a layer without experts is a dense block of width {width}, as large as"
+        f" {experts + blocks.shared} experts with their rows of the router{less}"
     )
 
 
@@ -58,6 +60,7 @@ def plan_sentences(plan: Plan) -> list[str]:
         f"{study.data.name}: {held}.",
         f"Width {network.width}, expert width {study.model.hidden}, {study.router.name} router;"
         f" {moves}, {sampler} sampler.",
+        *_other_parts(study),
     ]
     if study.search.active_family != NONE:
         sentences.append(
@@ -70,3 +73,21 @@ def plan_sentences(plan: Plan) -> list[str]:
             " the others, so that its decisions take no longer."
         )
     return sentences
+
+
+def _other_parts(study: StudyFile) -> list[str]:
+    """The sentence about what the source's networks do not have; none for the source's own."""
+    model = study.model
+    parts = []
+    if model.style == "modern":
+        parts.append("RMSNorm and SwiGLU")
+    if model.key_value_heads is not None:
+        parts.append(counted(model.key_value_heads, "head") + " of keys and values")
+    if model.query_key_norm:
+        parts.append("normalized queries and keys")
+    if model.shared:
+        parts.append(counted(model.shared, "shared expert") + " per layer")
+    if model.dense_first:
+        blocks = counted(model.dense_first, "dense block")
+        parts.append(f"{blocks} of hidden width {study.dense_hidden} before the layers of experts")
+    return [f"With {', '.join(parts)}."] if parts else []

@@ -2,6 +2,7 @@
 
 from dynamoe_search.specification.network import (
     LANGUAGE_SCALES,
+    MATRICES,
     Balance,
     Classifier,
     Dense,
@@ -9,6 +10,7 @@ from dynamoe_search.specification.network import (
     LanguageModel,
     LanguageScale,
     Specification,
+    Style,
 )
 from dynamoe_search.specification.router import (
     FixedRouter,
@@ -33,10 +35,12 @@ __all__ = [
     "FixedRouter",
     "LanguageModel",
     "LanguageScale",
+    "MATRICES",
     "Percentile",
     "Relative",
     "Router",
     "Specification",
+    "Style",
     "Threshold",
     "TopK",
     "TopP",

@@ -12,6 +12,13 @@ from dynamoe_search.specification.router import Router, TopK
 
 _DEFAULT_STRENGTH = {"none": 0.0, "switch": 0.01, "bias": 0.001}
 
+Style = Literal["paper", "modern"]
+"""As the source: LayerNorm, and experts with ReLU; or as today's decoders: RMSNorm (arXiv
+1910.07467), and experts with SwiGLU (arXiv 2002.05202)."""
+
+MATRICES: dict[Style, int] = {"paper": 2, "modern": 3}
+"""The weight matrices of an expert: in and out; or gate, up and down."""
+
 
 @dataclass(frozen=True)
 class Balance:
@@ -59,7 +66,8 @@ class Experts:
     Parameters
     ----------
     hidden : int
-        The hidden width h of every expert; an expert is width -> hidden -> width, without biases.
+        The hidden width h of every expert; an expert is width -> hidden -> width, without biases:
+        W2 relu(W1 x), or in the modern style W3 (silu(W1 x) * W2 x).
     schedule : Schedule
         The number of experts of each layer. A layer with 0 is a plain block: without a router, and
         the same for every token.
@@ -71,12 +79,17 @@ class Experts:
     dense_hidden : int or tuple of int, optional
         The hidden width of plain blocks: one for all of them, or one per layer, of which layers
         with experts do not use theirs.
+    shared : int
+        Experts of each layer that every token uses, whatever the router chooses (arXiv 2401.06066);
+        plain blocks have none. They are computed as one block of hidden width `shared` h.
+    style : {"paper", "modern"}
+        Of experts, plain blocks, and the network's normalizations.
 
     Raises
     ------
     InvalidInput
-        If a width is below 1, or missing for a plain block; or the number of routers or widths
-        differs from the depth.
+        If a width is below 1, or missing for a plain block; the number of routers or widths
+        differs from the depth; `shared` is below 0; or the style is unknown.
 
     Examples
     --------
@@ -89,9 +102,14 @@ class Experts:
     router: Router | tuple[Router, ...] = TopK()
     balance: Balance = Balance()
     dense_hidden: int | tuple[int, ...] | None = None
+    shared: int = 0
+    style: Style = "paper"
 
     def __post_init__(self) -> None:
         _require_positive(self, "hidden")
+        _require_style(self.style)
+        if self.shared < 0:
+            raise InvalidInput(f"shared is {self.shared}; it must be at least 0")
         if isinstance(self.dense_hidden, tuple) and len(self.dense_hidden) != self.depth:
             raise InvalidInput(
                 f"{len(self.dense_hidden)} widths of plain blocks are given for the {self.depth}"
@@ -133,6 +151,12 @@ class Experts:
             0 if experts else width for experts, width in zip(self.schedule, widths, strict=True)
         )
 
+    @property
+    def always_widths(self) -> tuple[int, ...]:
+        """The hidden width of each layer that every token uses: a plain block's, or shared h."""
+        shared = self.shared * self.hidden
+        return tuple(plain or shared for plain in self.plain_widths)
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -142,11 +166,15 @@ class Dense:
     ----------
     hidden : tuple of int
         The hidden width of each block, at least 1.
+    style : {"paper", "modern"}
+        As in `Experts`.
     """
 
     hidden: tuple[int, ...]
+    style: Style = "paper"
 
     def __post_init__(self) -> None:
+        _require_style(self.style)
         if not self.hidden or min(self.hidden) < 1:
             raise InvalidInput(f"hidden is {self.hidden}; give one width of at least 1 per block")
 
@@ -154,6 +182,11 @@ class Dense:
     def depth(self) -> int:
         """The number of blocks L."""
         return len(self.hidden)
+
+    @property
+    def always_widths(self) -> tuple[int, ...]:
+        """The hidden width of each layer that every token uses: all of it."""
+        return self.hidden
 
 
 @dataclass(frozen=True)
@@ -203,6 +236,12 @@ class LanguageModel:
         only from the one before it.
     blocks : Experts or Dense
         The feed-forward blocks.
+    key_value_heads : int, optional
+        The heads of keys and values, each shared by `heads` / `key_value_heads` heads of queries
+        (arXiv 2305.13245); as many as `heads` where it is None.
+    query_key_norm : bool
+        Whether all queries of a token, and all its keys, are normalized (RMSNorm) before they are
+        rotated, as in OLMoE (arXiv 2409.02060).
     """
 
     vocabulary: int
@@ -210,6 +249,8 @@ class LanguageModel:
     width: int
     heads: int
     blocks: Experts | Dense
+    key_value_heads: int | None = None
+    query_key_norm: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "vocabulary", "context", "width")
@@ -219,6 +260,18 @@ class LanguageModel:
                 f"heads is {self.heads}; it must be 0, or divide the width, {self.width}, into"
                 " parts of even size"
             )
+        of_heads = self.key_value_heads
+        if of_heads is not None and (of_heads < 1 or not self.heads or self.heads % of_heads):
+            raise InvalidInput(
+                f"key_value_heads is {of_heads}; it must divide the heads, {self.heads}"
+            )
+
+    @property
+    def key_value_width(self) -> int:
+        """The width of all keys of a token, and of all values; 0 without attention."""
+        if not self.heads:
+            return 0
+        return self.width // self.heads * (self.key_value_heads or self.heads)
 
 
 Specification = Classifier | LanguageModel
@@ -242,6 +295,11 @@ LANGUAGE_SCALES: dict[str, LanguageScale] = {
     "small": LanguageScale(depth=6, width=64, heads=4, hidden=128, experts=24),
     "medium": LanguageScale(depth=8, width=96, heads=4, hidden=164, experts=32),
 }
+
+
+def _require_style(style: str) -> None:
+    if style not in MATRICES:
+        raise InvalidInput(f"style is {style!r}; choose from {', '.join(MATRICES)}")
 
 
 def _require_positive(holder: object, *names: str) -> None:

@@ -72,15 +72,24 @@ class TopK:
         At least 1.
     temperature, noise : float
         As in `Percentile`; the noise changes which experts are chosen, not how many.
+    gates : {"softmax", "sigmoid"}
+        What makes gates of logits. Sigmoids, as in DeepSeek-V3 (arXiv 2412.19437), do not compete
+        with each other.
+    renormalize : bool
+        Whether the weights are divided by their sum, as in Mixtral (arXiv 2401.04088); where False,
+        they are the gates themselves, as in OLMoE (arXiv 2409.02060).
     """
 
     k: int = 2
     temperature: float = 1.0
     noise: float = 0.0
+    gates: Literal["softmax", "sigmoid"] = "softmax"
+    renormalize: bool = True
     name: Literal["top_k"] = "top_k"
 
     def __post_init__(self) -> None:
         _require(self.k >= 1, "k", self.k, "at least 1")
+        _require(self.gates in ("softmax", "sigmoid"), "gates", self.gates, "softmax or sigmoid")
         _require_common(self)
 
     def active_bounds(self, experts: int) -> tuple[int, int]:

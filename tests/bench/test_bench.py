@@ -94,7 +94,7 @@ def test_it_serves_as_a_study_does(table: bench.Bench) -> None:
         ("5-5-5-5", r"4 layers and 20 experts, and the table holds the 165 schedules of 4 layers"),
         ("6-6", r"it has 2 layers and 12 experts.* that share 12 experts, 1 to 9 per layer"),
         ("descending", "is not a schedule; write the expert counts"),
-        ((12, 0, 0, 0), "layer 1 has 0 experts"),
+        ((12, 0, 0, 0), "12-0-0-0 is not in .*, 1 to 9 per layer"),
     ],
 )
 def test_what_is_not_in_the_table_is_refused(

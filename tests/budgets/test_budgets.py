@@ -25,12 +25,14 @@ from dynamoe_search.models import build_model
 from dynamoe_search.schedules import LARGEST_TOTAL, Schedule, allocate
 from dynamoe_search.specification import (
     LANGUAGE_SCALES,
+    MATRICES,
     Classifier,
     Experts,
     LanguageModel,
     Percentile,
     Relative,
     Specification,
+    Style,
     Threshold,
     TopK,
     TopP,
@@ -56,6 +58,8 @@ blocks = st.builds(
     .map(Schedule),
     router=routers,
     dense_hidden=st.integers(1, 9),
+    shared=st.integers(0, 2),
+    style=st.sampled_from(["paper", "modern"]),
 )
 classifiers = st.builds(
     Classifier,
@@ -72,7 +76,17 @@ language_models = st.builds(
     heads=st.sampled_from([0, 1, 2]),
     blocks=blocks,
 )
-networks = classifiers | language_models
+grouped = st.builds(
+    LanguageModel,
+    vocabulary=st.integers(1, 50),
+    context=st.integers(1, 9),
+    width=st.sampled_from([8, 16]),
+    heads=st.just(4),
+    blocks=blocks,
+    key_value_heads=st.sampled_from([1, 2, 4]),
+    query_key_norm=st.booleans(),
+)
+networks = classifiers | language_models | grouped
 
 
 def built_parameters(specification: Specification) -> int:
@@ -103,15 +117,17 @@ def test_total_depends_on_the_schedule_through_its_sum_only(network, random) -> 
 def test_dense_baselines(network: Specification) -> None:
     baseline = dense_baseline(network, "total")
     assert parameter_count(baseline).total == built_parameters(baseline)
-    assert abs(parameter_count(baseline).total - parameter_count(network).total) <= network.width
+    unit = MATRICES[network.blocks.style] * network.width
+    assert baseline.blocks.style == network.blocks.style
+    assert abs(parameter_count(baseline).total - parameter_count(network).total) <= unit / 2
     active = active_parameters(network).expected
-    units = (active - parameter_count(network).trunk) / (2 * network.width)
+    units = (active - parameter_count(network).trunk) / unit
     if round(units) < network.blocks.depth:
         with pytest.raises(InvalidInput):
             dense_baseline(network, "active")
     else:
         baseline = dense_baseline(network, "active")
-        assert abs(parameter_count(baseline).total - active) <= network.width
+        assert abs(parameter_count(baseline).total - active) <= unit / 2
         assert max(baseline.blocks.hidden) - min(baseline.blocks.hidden) <= 1
 
 
@@ -129,7 +145,8 @@ def test_solving_spends_all_but_less_than_one_expert(network: Specification, ext
     counts[schedule.layers_with_experts[0]] += solution.experts - layers
     spent = with_schedule(network, Schedule(tuple(counts)))
     assert parameter_count(spent).total == solution.parameters
-    assert 0 <= solution.residual < network.width * (2 * network.blocks.hidden + 1)
+    matrices = MATRICES[network.blocks.style]
+    assert 0 <= solution.residual < network.width * (matrices * network.blocks.hidden + 1)
 
 
 @pytest.mark.parametrize("step", [1, 4, 5])
@@ -179,9 +196,22 @@ def test_expected_flops_equal_the_masked_paths_products(router) -> None:
     assert spread.minimum <= spread.expected <= spread.maximum
 
 
-@pytest.mark.parametrize("heads", [0, 2])
-def test_a_language_models_flops_equal_the_masked_paths(heads: int) -> None:
-    network = LanguageModel(50, 12, 16, heads, Experts(24, Schedule((3, 5)), TopK(5)))
+OF_ALL = Experts(24, Schedule((3, 5)), TopK(5))
+MODERN = Experts(
+    24, Schedule((0, 5, 3)), TopK(5, gates="sigmoid"), dense_hidden=7, shared=2, style="modern"
+)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        LanguageModel(50, 12, 16, 0, OF_ALL),
+        LanguageModel(50, 12, 16, 2, OF_ALL),
+        LanguageModel(50, 12, 16, 4, MODERN, key_value_heads=2, query_key_norm=True),
+    ],
+    ids=["no attention", "attention", "modern"],
+)
+def test_a_language_models_flops_equal_the_masked_paths(network: LanguageModel) -> None:
     tokens = torch.randint(0, 50, (4, 12))
     # The counter knows attention by its plain products, not by the CPU's fused kernel.
     with sdpa_kernel(SDPBackend.MATH):
@@ -267,17 +297,29 @@ def test_measured_means_move_the_expected_values() -> None:
     assert abs(parameter_count(baseline).total - spread.expected) <= network.width
 
 
-@given(hidden=st.integers(1, 30), total=st.integers(2, 12), maximum=st.integers(6, 30))
+@given(
+    hidden=st.integers(1, 30),
+    total=st.integers(2, 12),
+    maximum=st.integers(6, 30),
+    shared=st.integers(0, 2),
+    style=st.sampled_from(["paper", "modern"]),
+)
 @settings(max_examples=25)
-def test_equal_widths_are_all_there_are(hidden: int, total: int, maximum: int) -> None:
-    network = Classifier(5, 3, 8, Experts(hidden, Schedule((total - 1, 1))))
+def test_equal_widths_are_all_there_are(
+    hidden: int, total: int, maximum: int, shared: int, style: Style
+) -> None:
+    blocks = Experts(hidden, Schedule((total - 1, 1)), shared=shared, style=style)
+    network = Classifier(5, 3, 8, blocks)
     wanted = parameter_count(network).total
     by_force = {
         width: experts
         for experts in range(2, 2 * maximum + 1)
-        for width in range(1, 6 * hidden * total // experts + 2)
+        for width in range(1, 6 * hidden * (total + 2 * shared) // experts + 2)
         if parameter_count(
-            replace(network, blocks=Experts(width, Schedule((experts - 1, 1))))
+            replace(
+                network,
+                blocks=replace(blocks, hidden=width, schedule=Schedule((experts - 1, 1))),
+            )
         ).total
         == wanted
     }

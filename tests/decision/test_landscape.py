@@ -168,6 +168,12 @@ def test_from_one_seed_the_noise_is_fitted() -> None:
     assert len(truth) == len(landscape.candidates)
 
 
+def test_one_schedule_is_no_landscape() -> None:
+    runs, _ = smooth(noise=0.003)
+    with pytest.raises(InvalidInput, match="all candidates have the same schedule"):
+        fit_landscape(runs.assign(schedule="4-4-4-4"))
+
+
 def test_where_only_active_schedules_differ_the_map_is_of_these() -> None:
     runs, _ = smooth(noise=0.003)
     active = runs.assign(

@@ -20,6 +20,12 @@ from dynamoe_search.specification import (
 
 EXPERTS = Experts(24, Schedule((6, 4, 1, 3)))
 NETWORK = Classifier(20, 5, 16, EXPERTS)
+MODERN = replace(EXPERTS, schedule=Schedule((0, 6, 4)), dense_hidden=9, shared=2, style="modern")
+GATES = [
+    TopK(3, gates=gates, renormalize=one)
+    for gates in ("softmax", "sigmoid")
+    for one in (True, False)
+]
 MIXED = (TopK(3), Relative(), Percentile(noise=0.0), Threshold(1.5))
 ROUTERS = [TopK(2), TopK(1), TopP(0.6), Percentile(0.5, noise=0.0), Relative(), Threshold(), MIXED]
 
@@ -32,12 +38,18 @@ def with_router(router: Router | tuple[Router, ...]) -> Classifier:
     return replace(NETWORK, blocks=replace(EXPERTS, router=router))
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
+@pytest.mark.parametrize(
+    "network",
+    [
+        *map(with_router, ROUTERS),
+        *(replace(NETWORK, blocks=replace(MODERN, router=router)) for router in GATES),
+    ],
+    ids=lambda network: f"{network.blocks.style} {network.blocks.router}",
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_both_dispatches_agree_in_loss_and_gradients(
-    router: Router | tuple[Router, ...], dtype: torch.dtype, tolerance: float
+    network: Classifier, dtype: torch.dtype, tolerance: float
 ) -> None:
-    network = with_router(router)
     masked = ClassifierModel(network, dispatch="masked").to(dtype)
     sparse = ClassifierModel(network, dispatch="sorted").to(dtype)
     images = torch.randn(30, 20, generator=generator(), dtype=dtype)

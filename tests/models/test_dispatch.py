@@ -9,8 +9,11 @@ from torch import func
 from torch.autograd.functional import hessian, jacobian, jvp
 
 from dynamoe_search.models import dispatch, masked_experts, sorted_experts
+from dynamoe_search.models.activation import inner_width
 from dynamoe_search.models.dispatch import prefers_masked
+from dynamoe_search.specification import Style
 
+STYLES: list[Style] = ["paper", "modern"]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -22,6 +25,7 @@ def draw(
     dtype: torch.dtype,
     seed: int,
     networks: int = 1,
+    style: Style = "paper",
 ):
     """Choices in uneven groups, of which some are empty; weights, matrices and a gradient."""
     generator = torch.Generator().manual_seed(seed)
@@ -36,7 +40,7 @@ def draw(
     leaves = [
         normal(tokens, width),
         normal(tokens, experts).abs() * chosen,
-        normal(experts, hidden, width) / width**0.5,
+        normal(experts, inner_width(hidden, style), width) / width**0.5,
         normal(experts, hidden, width) / hidden**0.5,
     ]
     return chosen, [leaf.requires_grad_() for leaf in leaves], normal(tokens, width)
@@ -51,6 +55,7 @@ def draw(
     st.integers(1, 12),
     st.sampled_from([torch.float32, torch.float64]),
     st.sampled_from([0, 1_000, 2**20]),
+    st.sampled_from(STYLES),
     st.integers(0, 10_000),
 )
 def test_sorted_equals_masked_forward_and_backward(
@@ -61,15 +66,16 @@ def test_sorted_equals_masked_forward_and_backward(
     hidden: int,
     dtype: torch.dtype,
     block_bytes: int,
+    style: Style,
     seed: int,
 ) -> None:
-    chosen, leaves, incoming = draw(tokens, experts, width, hidden, dtype, seed, networks)
+    chosen, leaves, incoming = draw(tokens, experts, width, hidden, dtype, seed, networks, style)
     x, weights, w_in, w_out = leaves
     tolerance = {"atol": TOLERANCE[dtype], "rtol": TOLERANCE[dtype]}
 
-    masked = masked_experts(x, weights, w_in, w_out)
+    masked = masked_experts(x, weights, w_in, w_out, style)
     with patch.object(dispatch, "_BLOCK_BYTES", block_bytes):
-        sparse = sorted_experts(x, chosen, weights, w_in, w_out)
+        sparse = sorted_experts(x, chosen, weights, w_in, w_out, style)
     torch.testing.assert_close(sparse, masked, **tolerance)
 
     masked_gradients = torch.autograd.grad(masked, leaves, incoming)
@@ -88,6 +94,7 @@ def by_hand(
     weights: torch.Tensor,
     w_in: torch.Tensor,
     w_out: torch.Tensor,
+    style: Style,
 ) -> torch.Tensor:
     """The formula, network by network, token by token and expert by expert."""
     networks, tokens, experts = chosen.shape
@@ -96,7 +103,12 @@ def by_hand(
         row = torch.zeros_like(x[network, token])
         for expert in range(experts):
             if chosen[network, token, expert]:
-                hidden = torch.clamp(w_in[network, expert] @ x[network, token], min=0)
+                hidden = w_in[network, expert] @ x[network, token]
+                if style == "paper":
+                    hidden = torch.clamp(hidden, min=0)
+                else:
+                    gate, up = hidden[: len(hidden) // 2], hidden[len(hidden) // 2 :]
+                    hidden = gate / (1 + torch.exp(-gate)) * up
                 row = row + weights[network, token, expert] * (hidden @ w_out[network, expert])
         rows.append(row)
     return torch.stack(rows).view_as(x)
@@ -104,15 +116,17 @@ def by_hand(
 
 @pytest.mark.parametrize("networks", [1, 3])
 @pytest.mark.parametrize("name", ["masked", "sorted"])
+@pytest.mark.parametrize("style", STYLES)
 def test_the_experts_and_their_gradients_are_what_the_formula_says(
-    name: str, networks: int
+    name: str, networks: int, style: Style
 ) -> None:
-    chosen, leaves, incoming = draw(7, 4, 3, 5, torch.float64, 0, networks)
+    chosen, leaves, incoming = draw(7, 4, 3, 5, torch.float64, 0, networks, style)
     chosen[:, :, 2] = False  # of a group that is empty in all networks
     leaves[1] = (leaves[1].detach() * chosen).requires_grad_()
     sizes = chosen.sum(dim=1).flatten().tolist()
     assert len(set(sizes)) > 2
-    output, expected = outcome(name, chosen, leaves), by_hand(leaves[0], chosen, *leaves[1:])
+    output = outcome(name, chosen, leaves, style)
+    expected = by_hand(leaves[0], chosen, *leaves[1:], style)
     torch.testing.assert_close(output, expected, atol=1e-12, rtol=1e-12)
     found = list(torch.autograd.grad(output, leaves, incoming))
     found[1] = found[1] * chosen
@@ -141,34 +155,42 @@ def test_the_masked_path_is_for_few_tokens_and_small_experts(
     assert not prefers_masked(seeds, 10**9, width, 64, experts + 4, 1)
 
 
-def test_gradients_against_finite_differences() -> None:
-    chosen, leaves, _ = draw(6, 3, 4, 5, torch.float64, 1)
+@pytest.mark.parametrize("style", STYLES)
+def test_gradients_against_finite_differences(style: Style) -> None:
+    chosen, leaves, _ = draw(6, 3, 4, 5, torch.float64, 1, style=style)
 
     def run(x, weights, w_in, w_out):
-        return sorted_experts(x, chosen, weights * chosen, w_in, w_out)
+        return sorted_experts(x, chosen, weights * chosen, w_in, w_out, style)
 
     assert torch.autograd.gradcheck(run, tuple(leaves))
 
 
-def test_second_derivatives_against_finite_differences() -> None:
-    chosen, leaves, incoming = draw(6, 3, 4, 5, torch.float64, 1)
+@pytest.mark.parametrize("style", STYLES)
+def test_second_derivatives_against_finite_differences(style: Style) -> None:
+    chosen, leaves, incoming = draw(6, 3, 4, 5, torch.float64, 1, style=style)
 
     def run(x, weights, w_in, w_out):
-        return sorted_experts(x, chosen, weights * chosen, w_in, w_out)
+        return sorted_experts(x, chosen, weights * chosen, w_in, w_out, style)
 
     assert torch.autograd.gradgradcheck(run, tuple(leaves), incoming.requires_grad_())
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 20), st.integers(1, 5), st.sampled_from(range(4)), st.integers(0, 1000))
+@given(
+    st.integers(0, 20),
+    st.integers(1, 5),
+    st.sampled_from(range(4)),
+    st.sampled_from(STYLES),
+    st.integers(0, 1000),
+)
 def test_second_derivatives_equal_those_of_the_masked_path(
-    tokens: int, experts: int, of: int, seed: int
+    tokens: int, experts: int, of: int, style: Style, seed: int
 ) -> None:
     """Also where the incoming gradient needs none, as in a gradient penalty."""
-    chosen, leaves, incoming = draw(tokens, experts, 4, 6, torch.float64, seed)
+    chosen, leaves, incoming = draw(tokens, experts, 4, 6, torch.float64, seed, style=style)
     found = []
     for name in ("sorted", "masked"):
-        output = outcome(name, chosen, [leaves[0], leaves[1] * chosen, *leaves[2:]])
+        output = outcome(name, chosen, [leaves[0], leaves[1] * chosen, *leaves[2:]], style)
         first = torch.autograd.grad(output, leaves[of], incoming, create_graph=True)[0]
         penalty = first.square().sum()
         second = torch.autograd.grad(penalty, leaves, create_graph=True, materialize_grads=True)
@@ -270,22 +292,24 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.detach() - expected).norm() / expected.norm())
 
 
-def draw_in_bfloat16(dtype: torch.dtype):
+def draw_in_bfloat16(dtype: torch.dtype, style: Style = "paper"):
     """Leaves with bfloat16 values, so that rounding switches no ReLU."""
-    chosen, leaves, incoming = draw(300, 5, 32, 48, torch.float32, 3)
+    chosen, leaves, incoming = draw(300, 5, 32, 48, torch.float32, 3, style=style)
     rounded = [leaf.detach().bfloat16().to(dtype).requires_grad_() for leaf in leaves]
     return chosen, rounded, incoming.bfloat16().to(dtype)
 
 
-def outcome(name: str, chosen: torch.Tensor, leaves: list[torch.Tensor]) -> torch.Tensor:
+def outcome(
+    name: str, chosen: torch.Tensor, leaves: list[torch.Tensor], style: Style = "paper"
+) -> torch.Tensor:
     if name == "masked":
-        return masked_experts(*leaves)
-    return sorted_experts(leaves[0], chosen, *leaves[1:])
+        return masked_experts(*leaves, style)
+    return sorted_experts(leaves[0], chosen, *leaves[1:], style)
 
 
-def expected_outcome() -> list[torch.Tensor]:
-    chosen, leaves, incoming = draw_in_bfloat16(torch.float64)
-    output = masked_experts(*leaves)
+def expected_outcome(style: Style = "paper") -> list[torch.Tensor]:
+    chosen, leaves, incoming = draw_in_bfloat16(torch.float64, style)
+    output = masked_experts(*leaves, style)
     gradients = list(torch.autograd.grad(output, leaves, incoming))
     gradients[1] *= chosen
     return [output.detach(), *gradients]
@@ -293,16 +317,17 @@ def expected_outcome() -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("backward_too", [False, True])
 @pytest.mark.parametrize("name", ["sorted", "masked"])
+@pytest.mark.parametrize("style", STYLES)
 def test_autocast_takes_products_in_bfloat16_and_leaves_the_rest(
-    name: str, backward_too: bool
+    name: str, backward_too: bool, style: Style
 ) -> None:
-    chosen, leaves, incoming = draw_in_bfloat16(torch.float32)
+    chosen, leaves, incoming = draw_in_bfloat16(torch.float32, style)
     with torch.autocast("cpu", torch.bfloat16):
-        output = outcome(name, chosen, leaves)
+        output = outcome(name, chosen, leaves, style)
     with torch.autocast("cpu", torch.bfloat16, enabled=backward_too):
         gradients = list(torch.autograd.grad(output, leaves, incoming))
     gradients[1] = gradients[1] * chosen
-    for found, expected in zip([output, *gradients], expected_outcome(), strict=True):
+    for found, expected in zip([output, *gradients], expected_outcome(style), strict=True):
         assert found.dtype == torch.float32
         # Rounded to eight bits, and not computed in float32 after all.
         assert 1e-4 < relative_error(found, expected) < 1e-2

@@ -13,14 +13,23 @@ from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import Experts, LanguageModel, Percentile, Relative, TopK, TopP
 
 NETWORK = LanguageModel(40, 12, 16, heads=2, blocks=Experts(24, Schedule((6, 1, 3))))
+ROUTERS = [TopK(2), TopP(0.6), Percentile(noise=0.0), Relative()]
 
 
 @pytest.mark.parametrize("heads", [0, 1, 4])
-@pytest.mark.parametrize("router", [TopK(2), TopP(0.6), Percentile(noise=0.0), Relative()], ids=str)
-def test_both_dispatches_agree_in_loss_and_gradients(heads: int, router) -> None:
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        *(replace(NETWORK.blocks, router=router) for router in ROUTERS),
+        replace(NETWORK.blocks, router=TopK(2, gates="sigmoid"), shared=1, style="modern"),
+    ],
+    ids=lambda blocks: f"{blocks.style} {blocks.router}",
+)
+def test_both_dispatches_agree_in_loss_and_gradients(heads: int, blocks: Experts) -> None:
     torch.manual_seed(0)
-    blocks = replace(NETWORK.blocks, router=router)
     network = replace(NETWORK, heads=heads, blocks=blocks)
+    if blocks.style == "modern" and heads:
+        network = replace(network, key_value_heads=1, query_key_norm=True)
     masked, sparse = (
         DecoderModel(network, dispatch=dispatch).double() for dispatch in ("masked", "sorted")
     )
@@ -82,25 +91,41 @@ def test_rotary_positions_are_the_rotation_matrices(width: int, length: int) -> 
     torch.testing.assert_close(found[..., 0, :], x[..., 0, :], atol=0, rtol=0)
 
 
+def over_its_root_mean_square(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x / (x.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt() * weight
+
+
 @pytest.mark.parametrize("seeds", [(0,), (4, 5, 6)])
-def test_attention_as_written(seeds: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("key_value_heads", "normalize"), [(6, False), (3, True), (1, False)])
+def test_attention_as_written(
+    seeds: tuple[int, ...], key_value_heads: int, normalize: bool
+) -> None:
     """Window by window, head by head, with a softmax over the past."""
-    windows, length, width, heads = 2, 5, 12, 3
-    attention = Attention(seeds, "attention", width, heads).double()
+    windows, length, width, heads = 2, 5, 24, 6
+    attention = Attention(seeds, "attention", width, heads, key_value_heads, normalize).double()
+    assert len(list(attention.parameters())) == (4 if normalize else 2)
+    for parameter in attention.parameters():
+        parameter.data.uniform_(-0.5, 0.5)
     x = torch.randn(len(seeds), windows * length, width, dtype=torch.float64)
     found = attention(x, _rotation(8, width // heads).double(), length)
     for network, window in product(range(len(seeds)), range(windows)):
         rows = slice(window * length, (window + 1) * length)
         projected = x[network, rows] @ attention.to_queries_keys_values.weight[network].T
+        sizes = [heads, key_value_heads, key_value_heads]
+        parts = list(projected.split([4 * size for size in sizes], dim=1))
+        if normalize:
+            norms = (attention.query_norm.weight[network], attention.key_norm.weight[network])
+            parts[:2] = map(over_its_root_mean_square, parts, norms)
+        queries, keys, values = (
+            part.split(4, dim=1)
+            for part in parts  # the vectors of each head
+        )
         attended = []
         for head in range(heads):
-            queries, keys, values = (
-                projected[:, part * width + head * 4 : part * width + head * 4 + 4]
-                for part in range(3)
-            )
-            scores = rotated(queries) @ rotated(keys).T / math.sqrt(4)
+            of_group = head // (heads // key_value_heads)
+            scores = rotated(queries[head]) @ rotated(keys[of_group]).T / math.sqrt(4)
             scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -math.inf)
-            attended.append(scores.softmax(dim=1) @ values)
+            attended.append(scores.softmax(dim=1) @ values[of_group])
         expected = torch.cat(attended, dim=1) @ attention.to_output.weight[network].T
         torch.testing.assert_close(found[network, rows], expected, atol=1e-6, rtol=1e-6)
 

@@ -16,6 +16,8 @@ ROUTER_CASES = [
     Percentile(1.0),
     TopK(1),
     TopK(3),
+    TopK(3, gates="sigmoid"),
+    TopK(3, gates="sigmoid", noise=0.1, renormalize=False),
     TopP(0.2),
     TopP(0.7),
     TopP(1.0),
@@ -32,10 +34,11 @@ ROUTER_CASES = [
 
 UNIT = st.floats(0, 1) | st.integers(0, 20).map(lambda n: n / 20)
 TARGET = st.none() | st.floats(1, 70) | st.integers(1, 70).map(float)
+GATES = st.sampled_from(["softmax", "sigmoid"])
 COMMON = {"noise": st.sampled_from([0.0, 0.1, 2.0]), "temperature": st.sampled_from([0.5, 1.0])}
 ANY_ROUTER = st.one_of(
     st.builds(Percentile, tau=UNIT, **COMMON),
-    st.builds(TopK, k=st.integers(1, 70), **COMMON),
+    st.builds(TopK, k=st.integers(1, 70), gates=GATES, renormalize=st.booleans(), **COMMON),
     st.builds(TopP, p=UNIT.filter(bool), target=TARGET, **COMMON),
     st.builds(Relative, tau=UNIT, target=TARGET, **COMMON),
     st.builds(Threshold, target=TARGET.filter(bool), **COMMON),
@@ -63,7 +66,8 @@ def test_every_router_gives_a_valid_routing(router: Router, experts: int, traini
     target = getattr(router, "target", None)
     if target is not None:
         assert routing.active.double().mean() == pytest.approx(min(target, experts), abs=0.01)
-    if isinstance(router, Percentile) or (isinstance(router, TopK) and router.k > 1):
+    renormalized = isinstance(router, TopK) and router.k > 1 and router.renormalize
+    if isinstance(router, Percentile) or renormalized:
         torch.testing.assert_close(routing.weights.sum(1), torch.ones(200, dtype=torch.float64))
 
 
@@ -190,6 +194,24 @@ def test_top_k_against_sorting(k: int) -> None:
         torch.testing.assert_close(routing.weights[token][largest], gates[largest] / divisor)
 
 
+@pytest.mark.parametrize("renormalize", [True, False])
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_gates_bias_and_weights_as_deepseek_v3_has_them(
+    kind: str, k: int, renormalize: bool
+) -> None:
+    """The largest s + b are chosen; the weights are s, or s over the sum of the chosen s."""
+    logits, bias = random_logits(100, 5), torch.tensor([0.3, 0.0, -0.4, 0.1, 0.0]).double()
+    routing = route(TopK(k, gates=kind, renormalize=renormalize), logits, bias=bias)
+    gates = 1 / (1 + torch.exp(-logits)) if kind == "sigmoid" else torch.softmax(logits, dim=1)
+    torch.testing.assert_close(routing.gates, gates / gates.sum(dim=1, keepdim=True))
+    for token, scores in enumerate(gates):
+        largest = (scores + bias).argsort(descending=True)[:k]
+        assert set(routing.chosen[token].nonzero().flatten().tolist()) == set(largest.tolist())
+        divisor = scores[largest].sum() if renormalize and k > 1 else 1.0
+        torch.testing.assert_close(routing.weights[token][largest], scores[largest] / divisor)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.floats(0.01, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
 def test_top_p_is_the_smallest_set_that_reaches_p(
@@ -220,7 +242,12 @@ def test_top_p_varies_by_token_where_percentile_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "router", [Percentile(0.5), TopK(2), TopK(1), TopP(0.7), Relative(0.3)], ids=str
+    "router",
+    [
+        *(Percentile(0.5), TopK(2), TopK(1), TopP(0.7), Relative(0.3)),
+        *(TopK(2, gates="sigmoid"), TopK(2, gates="sigmoid", renormalize=False)),
+    ],
+    ids=str,
 )
 def test_gradients_reach_the_router(router: Router) -> None:
     logits = random_logits(20, 6).requires_grad_()

@@ -31,13 +31,15 @@ SEEDS = (4, 9, 2)
 ROUTER = Threshold(1.5, noise=0.1)
 EXPERTS = Experts(8, Schedule((4, 0, 1, 3)), ROUTER, Balance("bias"), dense_hidden=6)
 CLASSIFIER = Classifier(6, 5, 8, EXPERTS)
+MODERN = replace(EXPERTS, router=TopK(2, gates="sigmoid"), shared=2, style="modern")
 PROXIES = [
     CLASSIFIER,
     replace(CLASSIFIER, blocks=Dense((8, 4))),
     LanguageModel(11, 6, 8, heads=0, blocks=EXPERTS),
     LanguageModel(11, 6, 8, heads=2, blocks=EXPERTS),
+    LanguageModel(11, 6, 16, 4, MODERN, key_value_heads=2, query_key_norm=True),
 ]
-KINDS = ["classifier", "dense", "no attention", "attention"]
+KINDS = ["classifier", "dense", "no attention", "attention", "modern"]
 
 
 def inputs_of(specification: Specification) -> torch.Tensor:

@@ -23,10 +23,10 @@ ROUTERS = (
 )
 
 
-def plan_of(depth=6, budget=None, router=None, **search) -> Plan:
+def plan_of(depth=6, budget=None, router=None, model=None, **search) -> Plan:
     study = {
         "data": {"name": "digits"},
-        "model": {"depth": depth, "width": 8, "hidden": 8},
+        "model": {"depth": depth, "width": 8, "hidden": 8, **(model or {})},
         "budget": {"regime": "compute", "experts": 24, "active": 2, **(budget or {})},
         "router": router or {"name": "top_k"},
         "search": {"runs": 10, "active_family": "blend", **search},
@@ -80,6 +80,24 @@ def test_parameters_and_flops_are_equal_in_every_family(family: str, active_fami
     check_equal_cost(plan, pool)
     assert all(parse_candidate(str(candidate)) == candidate for candidate in pool)
     assert family_size(plan, pool, 40) == (2**14 if len(pool) == 40 else len(pool))
+
+
+def test_dense_blocks_that_come_first_do_not_move() -> None:
+    plan = plan_of(model={"style": "modern", "dense_first": 2, "shared": 1})
+    pool = family_pool(plan, 40)
+    networks = [plan.network_with(candidate) for candidate in pool]
+    assert len({parameter_count(network) for network in networks}) == 1
+    assert len({flops_per_token(network).expected for network in networks}) == 1
+    for candidate, network in zip(pool, networks, strict=True):
+        expected = [layer.expected for layer in active_experts(network.blocks)]
+        assert expected == [0, 0, *candidate.active]
+
+
+def test_where_only_settings_move_the_schedule_stays_uniform() -> None:
+    budget = {"regime": "parameters", "active": None}
+    plan = plan_of(family="none", active_family="none", also={"k": [1, 3]}, budget=budget)
+    pool = {str(candidate) for candidate in family_pool(plan, 40)}
+    assert pool == {f"4-4-4-4-4-4 k={k}" for k in (1, 2, 3)}
 
 
 def test_the_baselines_are_a_stated_small_set() -> None:

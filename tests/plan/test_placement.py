@@ -14,10 +14,16 @@ from dynamoe_search.report.plan import plan_sentences
 from dynamoe_search.schedules import FAMILIES, Schedule
 
 
-def plan_of(k: int = 2, budget: dict | None = None, depth: int = 4, **search) -> Plan:
+def plan_of(
+    k: int = 2,
+    budget: dict | None = None,
+    depth: int = 4,
+    model: dict | None = None,
+    **search,
+) -> Plan:
     study = {
         "data": {"name": "digits"},
-        "model": {"depth": depth, "width": 8, "hidden": 8},
+        "model": {"depth": depth, "width": 8, "hidden": 8, **(model or {})},
         "budget": {"experts": 16, "minimum": 0, **(budget or {})},
         "router": {"name": "top_k", "k": k},
         "search": {"runs": 10, **search},
@@ -42,13 +48,30 @@ def test_parameters_and_flops_are_equal_wherever_layers_are_dense(family: str, r
 
 def test_an_odd_k_leaves_half_a_hidden_unit_per_dense_layer_over() -> None:
     plan = plan_of(k=3, depth=4, budget={"experts": 24})
-    assert plan.network.blocks.dense_hidden == 25  # of 3 (8 + 1/2)
+    assert plan.network.blocks.dense_hidden == (25,) * 4  # of 3 (8 + 1/2)
     for candidate in family_pool(plan, 60):
         dense = candidate.schedule.counts.count(0)
         count = parameter_count(plan.network_with(candidate)).total
         assert count == plan.solution.parameters - 8 * dense
     assert "of width 25, as large as 3 experts" in " ".join(plan_sentences(plan))
     assert "less 8 parameters" in " ".join(plan_sentences(plan))
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_modern_layers_with_shared_experts(k: int) -> None:
+    model = {"style": "modern", "shared": 1, "dense_first": 1}
+    plan = plan_of(k=k, budget={"experts": 24}, model=model)
+    # As wide as K experts with their rows of the router, K (8 + 1/3), and one shared expert.
+    assert plan.network.blocks.dense_hidden == (8 * (k + 1), *[(25 * k) // 3 + 8] * 4)
+    pool = family_pool(plan, 60)
+    assert any(0 in candidate.schedule for candidate in pool)
+    left_over = 8 * (k % 3)  # of each dense layer
+    for candidate in pool:
+        network = plan.network_with(candidate)
+        less = left_over * candidate.schedule.counts.count(0)
+        assert parameter_count(network).total == plan.solution.parameters - less
+        flops = flops_per_token(network).expected
+        assert flops == flops_per_token(plan.network).expected - 2 * less
 
 
 def test_early_and_late_are_baselines() -> None:

@@ -21,6 +21,16 @@ def test_a_study_file_is_read_whole(small_study: Path) -> None:
     assert study.search.runs == 14
 
 
+def test_dense_blocks_need_a_width_where_the_router_sets_no_k(small_study: Path) -> None:
+    edit(small_study, ("depth = 4", "depth = 4\ndense_first = 2"))
+    assert read_study_file(small_study).dense_hidden == 8  # of one expert
+    edit(small_study, ('name = "top_k"\nk = 1', 'name = "top_p"'))
+    with pytest.raises(InvalidInput, match=r"dense_first needs model\.dense_hidden, since top_p"):
+        read_study_file(small_study)
+    edit(small_study, ("dense_first = 2", "dense_first = 2\ndense_hidden = 20"))
+    assert read_study_file(small_study).dense_hidden == 20
+
+
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(
@@ -42,6 +52,10 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('name = "top_p"\np = 0.5\nnoise = 0.1', TopP(p=0.5, noise=0.1)),
         ('name = "relative"\ntau = 0.3\ntarget = 2.0', Relative(tau=0.3, target=2.0)),
         ('name = "threshold"\ntarget = 3.5', Threshold(target=3.5)),
+        (
+            'name = "top_k"\ngates = "sigmoid"\nrenormalize = false',
+            TopK(gates="sigmoid", renormalize=False),
+        ),
     ],
 )
 def test_every_router_can_be_named(small_study: Path, text: str, router: object) -> None:
@@ -57,6 +71,8 @@ def test_every_router_can_be_named(small_study: Path, text: str, router: object)
         ("depth = 4", 'depth = "4"', "7: model.depth: .*valid integer, got '4'"),
         ("depth = 4", "dept = 4", "7: model.dept: unknown key; did you mean depth?"),
         ("depth = 4\n", "", "6: model.depth: is missing"),
+        ("depth = 4", 'depth = 4\nstyle = "new"', "8: model.style: .*'paper' or 'modern'"),
+        ("depth = 4", "depth = 4\nkey_value_heads = 2", "1: .* model.key_value_heads is for"),
         ('"digits"', '"digit"', "3: data: unknown data set 'digit'; choose from digits, mnist"),
         ("width = 8", 'width = 8\nscale = "tiny"', "1: the file: model.scale is for language"),
         ("width = 8", "width = 8\nheads = 2", "1: the file: model.heads is for language models"),
@@ -77,7 +93,11 @@ def test_every_router_can_be_named(small_study: Path, text: str, router: object)
             "14: router: .*'percentile', 'top_k', 'top_p', 'relative', 'threshold'",
         ),
         ("k = 1", "k = 0", "14: router: k is 0; it must be at least 1"),
-        ("k = 1", "q = 1", "16: router.q: unknown key .known here: k, temperature, noise, name"),
+        (
+            "k = 1",
+            "q = 1",
+            "16: router.q: unknown key .known here: k, temperature, noise, gates, renorm",
+        ),
         ("k = 1", "tau = 0.5", "16: router.tau: unknown key .known here: k, temperature"),
         ("depth = 4", 'scale = ["tiny"]', "7: model.scale: Input should be 'tiny', 'small'"),
         ("runs = 14", "minutes = inf", "27: search.minutes: .*finite number"),
