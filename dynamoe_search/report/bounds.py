@@ -74,10 +74,12 @@ def pair_sentence(pair: Pair, uniform: Candidate) -> str:
     """
     assert uniform.active is not None
     even = sum(log2(comb(n, k)) for n, k in zip(uniform.schedule, uniform.active, strict=True))
+    equal = "Every candidate costs the same FLOPs."
+    if pair.value < even + _ALIKE:
+        return f"{equal} None can route a token in more ways than uniform, 2^{even:.1f}."
     return (
-        f"Every candidate costs the same FLOPs. Of all schedules with active schedules,"
-        f" {pair.schedule} active={pair.active} can route a token in the most ways,"
-        f" 2^{pair.value:.1f}; uniform in 2^{even:.1f}."
+        f"{equal} Of all schedules with active schedules, {pair.schedule} active={pair.active} can"
+        f" route a token in the most ways, 2^{pair.value:.1f}; uniform in 2^{even:.1f}."
     )
 
 
