@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from types import MappingProxyType
 
 import numpy as np
@@ -68,8 +69,8 @@ def measured_bounds(
 
         - K, its mean over the layers with experts, between the fewest and the most of the router.
         - FLOPs per token of the whole network, at these K.
-        - Load entropy, its mean over layers, between ln K at each layer's measured K, and ln N
-          (`dynamoe_search.bounds.routing.entropy_bounds`).
+        - Load entropy, its mean over the layers with experts, between ln K at each layer's measured
+          K, and ln N (`dynamoe_search.bounds.routing.entropy_bounds`).
         - Time of training without evaluation, above the training FLOPs at the measured K over the
           machine's peak. FLOPs that the usual count includes but that are never computed are left
           out: the gradient of the images, and the masked half of attention. Memory gives no bound,
@@ -106,9 +107,7 @@ def measured_bounds(
             "none of the candidates has a complete training run; run the study first"
         )
     values = complete.assign(
-        entropy=[
-            np.nan if one is None else float(np.mean(one)) for one in complete["layer_entropy"]
-        ]
+        entropy=list(map(_mean_entropy, complete["layer_entropy"], complete["mean_active"]))
     )
     noises = {
         name: pooled_noise(values[name], values["candidate"]) for name in MEASURED_AND_BOUNDED
@@ -139,6 +138,13 @@ def measured_bounds(
     return pd.DataFrame(rows)
 
 
+def _mean_entropy(entropies: list[float] | None, active: list[float]) -> float:
+    """The mean over the layers with experts, which are those that use any."""
+    if entropies is None:
+        return np.nan
+    return fmean(one for one, used in zip(entropies, active, strict=True) if used)
+
+
 def _bounds(
     own: pd.DataFrame, network: Specification, machine: Machine | None
 ) -> Iterator[tuple[str, float, float]]:
@@ -153,9 +159,10 @@ def _bounds(
     )
     yield "flops_per_token", flops.minimum, flops.maximum
     bounds = [
-        entropy_bounds(experts, min(max(1.0, mean), experts)) if experts else (0.0, 0.0)
+        entropy_bounds(experts, min(max(1.0, mean), experts))
         for means in own["mean_active"]
         for experts, mean in zip(blocks.schedule, means, strict=True)
+        if experts
     ]
     floors, ceilings = np.mean(bounds, axis=0).tolist()
     yield "entropy", floors, ceilings

@@ -155,7 +155,7 @@ def gradient_variance(
         except NonFiniteLoss:
             continue  # a missing pair
         seconds += recorder.seconds
-        mean_active = fmean(result.of_seeds[0].mean_active)
+        mean_active = fmean(active for active in result.of_seeds[0].mean_active if active)
         tables.append(recorder.table.assign(routing=routing, seed=seed, mean_active=mean_active))
     if not tables:
         raise RunFailed("every training run diverged; lower learning_rate")

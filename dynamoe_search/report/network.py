@@ -115,7 +115,7 @@ def network_tables(found: NetworkAnalysis) -> list[Table]:
     layers = found.utilization.assign(
         deviation=found.utilization["active_variance"] ** 0.5,
         information=_information(found.utilization),
-        rank=found.ranks["effective_rank"].to_numpy(),
+        rank=found.utilization["layer"].map(found.ranks.set_index("layer")["effective_rank"]),
     )
     about_layers = (
         "entropy: of the load, over ln N; indecision: entropy of a token's gates, nats;"

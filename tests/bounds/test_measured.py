@@ -58,7 +58,7 @@ def test_a_plain_block_routes_nothing() -> None:
     table = table.set_index("quantity")
     assert table.loc["active_experts", ["floor", "ceiling"]].tolist() == [1, 3]
     ends = table.loc["entropy", ["floor", "measured", "ceiling"]].tolist()
-    assert ends == pytest.approx([math.log(n) / 2 for n in (2, 3, 4)])
+    assert ends == pytest.approx([math.log(n) for n in (2, 3, 4)])
 
 
 def test_a_router_of_fixed_k_leaves_no_choice() -> None:

@@ -159,14 +159,23 @@ def test_every_sample_against_a_pass_of_its_own(
     assert_same(per_sample_gradient_noise(model, split), by_hand(looped, tokens_per_sample))
 
 
-def test_layers_of_experts_are_found_among_plain_blocks() -> None:
-    plain = Experts(6, Schedule((0, 4, 0, 2)), TopK(1), dense_hidden=5)
-    model = build_model(replace(NETWORKS["classifier"], blocks=plain)).double()
-    split = some("classifier", 6)
+@pytest.mark.slow
+def test_a_modern_network_with_plain_blocks_between_layers_of_experts() -> None:
+    router = TopK(2, gates="sigmoid")
+    blocks = Experts(6, Schedule((0, 4, 0, 3)), router, dense_hidden=5, shared=1, style="modern")
+    specification = LanguageModel(257, 16, 8, 4, blocks, key_value_heads=2, query_key_norm=True)
+    model, split = build_model(specification).double(), some("attention", 6)
     gradients, (second, fourth) = loop(model, split)
-    none = np.zeros((6, 0))
     found = per_sample_gradient_noise(model, split)
-    assert_same(found, by_hand((gradients, [none, second, none, fourth])))
+    none = np.zeros((6, 0))
+    assert_same(found, by_hand((gradients, [none, second, none, fourth]), tokens=16))
+    counts = parameter_count(specification)
+    by_group = found.groupby("group")["parameters"].sum()
+    assert by_group.to_dict() == {
+        "experts": counts.experts,
+        "router": counts.routers,
+        "trunk": counts.trunk,
+    }
 
 
 @pytest.mark.slow

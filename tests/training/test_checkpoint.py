@@ -27,11 +27,15 @@ from dynamoe_search.training.checkpoint import load_model, read_about, save_mode
 EXPERTS = Experts(8, Schedule((4, 2, 3)), (TopK(3), Threshold(1.5), Percentile()), Balance("bias"))
 CLASSIFIER = Classifier(12, 5, 16, EXPERTS)
 DECODER = LanguageModel(30, 8, 16, 2, replace(EXPERTS, router=Relative(target=2.0)))
+ROUTER = TopK(2, gates="sigmoid", renormalize=False)
+MODERN = Experts(8, Schedule((0, 4, 3)), ROUTER, Balance("bias"), 9, shared=2, style="modern")
 NETWORKS = [
     CLASSIFIER,
     DECODER,
     replace(DECODER, heads=0, blocks=replace(EXPERTS, router=TopP(0.4), balance=Balance())),
     dense_baseline(CLASSIFIER, "total"),
+    LanguageModel(30, 8, 16, 4, MODERN, key_value_heads=2, query_key_norm=True),
+    dense_baseline(replace(CLASSIFIER, blocks=MODERN), "total"),
 ]
 
 

@@ -32,6 +32,9 @@ ROUTERS = (
 )
 BALANCES = [Balance(), Balance("switch", 0.1, z_loss=0.01), Balance("bias", 0.01)]
 EXPERTS = Experts(4, Schedule((3, 4, 3, 4, 3, 4, 3, 4)), ROUTERS)
+GATES = (TopK(2, gates="sigmoid"), TopK(2), TopK(2, renormalize=False))
+MODERN = Experts(4, Schedule((0, 3, 4)), GATES, dense_hidden=6, shared=1, style="modern")
+KINDS = ["images", "text", "modern"]
 # 20 steps; the fourth of each epoch is smaller.
 SETTINGS = TrainingSettings(epochs=5, batch=40, learning_rate=0.01, evaluations=2)
 
@@ -59,13 +62,16 @@ def problem(kind: str) -> tuple[Specification, Data, TrainingSettings]:
         return replace(split, tokens=split.tokens[: 6 * windows + 1])
 
     text = replace(topics, train=some(topics.train, 30), validation=some(topics.validation, 10))
-    return LanguageModel(257, 6, 8, 2, EXPERTS), text, replace(SETTINGS, batch=8)
+    network = LanguageModel(257, 6, 8, 2, EXPERTS)
+    if kind == "modern":
+        network = LanguageModel(257, 6, 8, 4, MODERN, key_value_heads=2, query_key_norm=True)
+    return network, text, replace(SETTINGS, batch=8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("balance", BALANCES, ids=str)
 @pytest.mark.parametrize("dispatch", ["masked", "sorted"])
-@pytest.mark.parametrize("kind", ["images", "text"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_seed_of_a_block_is_trained_as_it_is_alone(
     float64: None, monkeypatch: pytest.MonkeyPatch, kind: str, dispatch: str, balance: Balance
 ) -> None:
@@ -90,7 +96,7 @@ def test_each_seed_of_a_block_is_trained_as_it_is_alone(
             )
 
 
-@pytest.mark.parametrize("kind", ["images", "text"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_both_dispatches_train_the_same_network(
     float64: None, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -104,7 +110,7 @@ def test_both_dispatches_train_the_same_network(
         torch.testing.assert_close(tensor, found[1][name], atol=1e-9, rtol=1e-9, msg=name)
 
 
-@pytest.mark.parametrize("kind", ["images", "text"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_block_has_the_same_bits_again_whatever_was_trained_before(kind: str) -> None:
     """In float32; also after other blocks, networks and random numbers of the same process."""
     network, data, settings = problem(kind)
