@@ -169,7 +169,7 @@ class Plan:
     def network_with(self, candidate: Candidate | DenseBaseline) -> Specification:
         """The proxy of a candidate; in the regime `compute` its routers hold the mean K."""
         if isinstance(candidate, DenseBaseline):
-            return replace(self.network, blocks=Dense(candidate.hidden))
+            return replace(self.network, blocks=Dense(candidate.hidden, self.study.model.style))
         schedule, settings = candidate.schedule, dict(candidate.settings)
         hidden = int(settings.pop("hidden", self.study.model.hidden))
         router = with_constants(self.study.router, settings)
