@@ -100,7 +100,7 @@ def _layer(
     tokens: int,
     measured: bool,
 ) -> dict[str, float]:
-    """The row of a layer of experts of so many parameters each."""
+    """The row of a layer of experts; `expert` is the number of parameters of each."""
     routing = width * experts
     distinct = balanced_distinct_experts(experts, active.expected, tokens)
     floor, ceiling = entropy_bounds(experts, active.expected if measured else active.minimum)

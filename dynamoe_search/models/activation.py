@@ -13,7 +13,7 @@ from dynamoe_search.specification import Style
 
 
 def inner_width(hidden: int, style: Style) -> int:
-    """The number of inner values of an expert with so many hidden values."""
+    """The number of inner values of an expert of this hidden width."""
     return 2 * hidden if style == "modern" else hidden
 
 
@@ -41,7 +41,8 @@ def kept_hidden(kept: Tensor, style: Style) -> Tensor:
 def inner_gradient(gradient: Tensor, kept: Tensor, style: Style) -> Tensor:
     """The gradient of the inner values, given that of the hidden values; differentiable again."""
     if style == "paper":
-        return torch.ops.aten.threshold_backward(gradient, kept, 0)
+        of_inner: Tensor = torch.ops.aten.threshold_backward(gradient, kept, 0)
+        return of_inner
     gate, up = kept.chunk(2, dim=-1)
     share = torch.sigmoid(gate)
     of_gate = gradient * up * share * (1 + gate * (1 - share))

@@ -76,7 +76,7 @@ class TopK:
         What makes gates of logits. Sigmoids, as in DeepSeek-V3 (arXiv 2412.19437), do not compete
         with each other.
     renormalize : bool
-        Whether the weights are divided by their sum, as in Mixtral (arXiv 2401.04088); where False,
+        Whether the weights are divided by their sum, as in Mixtral (arXiv 2401.04088); otherwise
         they are the gates themselves, as in OLMoE (arXiv 2409.02060).
     """
 

@@ -24,6 +24,7 @@ SIZES = {
     "num_experts_per_tok": 2,
     "tie_word_embeddings": True,
     "pad_token_id": None,
+    "eos_token_id": None,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
 }
 EXPERTS = Experts(12, Schedule((5, 5)), TopK(2), style="modern")
