@@ -88,12 +88,12 @@ def normalized_entropy(load: ArrayLike) -> float:
 
 
 def mean_normalized_entropy(loads: Sequence[ArrayLike]) -> float:
-    """The mean of H(f) / ln N over the layers with experts, from 0 to 1.
+    """The mean of H(f) / ln N over layers, from 0 to 1.
 
     Parameters
     ----------
     loads : sequence of array_like
-        The load of each layer, such as `Evaluation.load`; none of a plain block.
+        The load of each layer, such as `Evaluation.load`.
 
     Raises
     ------
@@ -105,10 +105,9 @@ def mean_normalized_entropy(loads: Sequence[ArrayLike]) -> float:
     >>> mean_normalized_entropy([(5, 5, 0, 0), (7,)])
     0.75
     """
-    of_experts = [load for load in map(np.asarray, loads) if load.size]
-    if not of_experts:
+    if not loads:
         raise InvalidInput("there are no loads: a dense network has no experts")
-    return sum(map(normalized_entropy, of_experts)) / len(of_experts)
+    return sum(map(normalized_entropy, loads)) / len(loads)
 
 
 def effective_experts(load: ArrayLike) -> float:

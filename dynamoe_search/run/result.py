@@ -31,7 +31,9 @@ def make_result(
     validation = training.validation
     mean_active = validation.mean_active
     measured = mean_active or None  # a dense network has none
-    of_experts = [mean for mean in mean_active if mean]  # without plain blocks
+    # Without plain blocks.
+    of_experts = [mean for mean in mean_active if mean]
+    loads = [load for load in validation.load if load]
     result = RunResult(
         training_flops=training.flops,
         samples=training.samples,
@@ -42,7 +44,7 @@ def make_result(
         total_parameters=parameter_count(network).total,
         active_parameters=active_parameters(network, measured).expected,
         flops_per_token=flops_per_token(network, measured).expected,
-        utilization_entropy=mean_normalized_entropy(validation.load) if measured else None,
+        utilization_entropy=mean_normalized_entropy(loads) if measured else None,
         layer_entropy=tuple(load_entropy(load) if load else 0.0 for load in validation.load),
         curve=training.curve,
     )
