@@ -49,6 +49,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "average 0.2": {"average": 0.2},
     "average 0.5": {"average": 0.5},
     "average 0.5, rate x 2": {"average": 0.5, "learning_rate": 2.0},
+    "rate x 3, average 0.7, final rate 0.3": {
+        **{"learning_rate": 3.0, "average": 0.7, "final_rate": 0.3}
+    },
+    "epochs x 2/3, rate x 3, average 0.7, final rate 0.3": {
+        **{"epochs": 2 / 3, "learning_rate": 3.0, "average": 0.7, "final_rate": 0.3}
+    },
     "batch x 2": {"batch": 2},
     "batch / 2": {"batch": 0.5},
     "decay 0.1": {"weight_decay": 0.1},
@@ -112,6 +118,25 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "epochs / 4, batch x 2, rate x 16, decay 1": {
         **{"epochs": 1 / 4, "batch": 2.0, "learning_rate": 16.0, "weight_decay": 1.0}
+    },
+    "epochs / 5, rate x 12, decay 1, clip 0.3": {
+        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.3}
+    },
+    "epochs / 5, rate x 12, decay 1, clip 0.3, average 0.5": {
+        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.3},
+        **{"average": 0.5},
+    },
+    "epochs / 5, rate x 12, decay 1, clip 0.3, average 0.7, final rate 0.3": {
+        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.3},
+        **{"average": 0.7, "final_rate": 0.3},
+    },
+    "epochs / 5, rate x 12, decay 1, clip 0.1, average 0.7, final rate 0.5": {
+        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.1},
+        **{"average": 0.7, "final_rate": 0.5},
+    },
+    "epochs / 5, rate x 12, decay 1, clip 0.1, average 0.7, final rate 1": {
+        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.1},
+        **{"average": 0.7, "final_rate": 1.0},
     },
     "decay 1": {"weight_decay": 1.0},
     "no warm-up, decay 0.3": {"warmup": 0.0, "weight_decay": 0.3},

@@ -1,11 +1,11 @@
-"""Files that are written whole or not at all, and files that are owned by a process."""
+"""Files as users name them, written whole or not at all, and files that a process owns."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -13,7 +13,48 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:
+    raise ImportError(
+        "dynamoe_search needs a POSIX system, such as Linux or macOS; on Windows, use WSL"
+    ) from None
+
 _LONGEST_NAME = 50  # in characters of up to 4 bytes; a file system takes 255 bytes
+
+
+def user_path(path: Path | str) -> Path:
+    """A path as a user has written it: a ``~`` at its beginning is the home.
+
+    Shells leave it in ``--out=~/report.html`` and in variables, and nobody else replaces it.
+
+    Examples
+    --------
+    >>> user_path("~/data") == Path.home() / "data", user_path("~lock").name, user_path("a~b").name
+    (True, '~lock', 'a~b')
+    """
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no user has the name, so that it is a file's
+        return path
+
+
+def shell_word(path: Path | str) -> str:
+    r"""A path, or another text, as a command has it that a user can copy.
+
+    What cannot be printed, such as bytes that are no text, is written as bash and zsh read it.
+
+    Examples
+    --------
+    >>> print(shell_word("digits"), shell_word("is it better?"), shell_word("caf\udce9"))
+    digits 'is it better?' $'caf\351'
+    """
+    text = str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = {*range(ord(" "), ord("~") + 1)} - set(b"'\\")
+    return "$'" + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in os.fsencode(text)) + "'"
 
 
 @contextmanager
@@ -26,7 +67,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        A device or a pipe is written directly: it has no content to keep.
+        As users write it. A device or a pipe is written directly: it has no content to keep.
 
     Yields
     ------
@@ -50,6 +91,7 @@ def replacing(path: Path) -> Iterator[Path]:
     False
     'a,b'
     """
+    path = user_path(path)
     if path.exists() and not path.is_file():
         yield path
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dynamoe_search.decision.decision import Decision
 from dynamoe_search.decision.leaderboard import rank_candidates
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing
+from dynamoe_search.files import replacing, shell_word, user_path
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log, storage_of, the_only_study
@@ -20,6 +20,7 @@ from dynamoe_search.plan.confirmation import Confirmation, Until, loss_alone
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.reader import FILE_NAME, read_study_file, study_path, write_study_file
 from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.untrusted import shown
 
 if TYPE_CHECKING:
     import optuna
@@ -92,7 +93,7 @@ class Study:
             name = self.path.stem  # so that two study files in one folder have two logs
         self.storage = storage_of(home, storage, name)
         self.folder = home if name is None else home / name
-        self.title = home.resolve().name if name is None else name
+        self.title = shown(home.resolve().name) if name is None else name
         self._begin(data_directory)
 
     @classmethod
@@ -123,8 +124,9 @@ class Study:
         InvalidInput
             For a mistake in the definition, or where the folder has another study file.
         """
-        storage_of(Path(folder), storage, name)  # else a folder would be left behind
-        write_study_file(Path(folder), {**(definition or {}), **sections})
+        folder = user_path(folder)
+        storage_of(folder, storage, name)  # else a folder would be left behind
+        write_study_file(folder, {**(definition or {}), **sections})
         return cls(folder, storage, name, data_directory)
 
     @classmethod
@@ -153,7 +155,7 @@ class Study:
         return study
 
     def _begin(self, data_directory: Path | str | None) -> None:
-        self.data_directory = None if data_directory is None else Path(data_directory)
+        self.data_directory = None if data_directory is None else user_path(data_directory)
         self._state = State()
         self._tables: dict[str, pd.DataFrame] = {}
         self._data: tuple[object, ImageData | TextData] | None = None
@@ -205,6 +207,21 @@ class Study:
                 for name in state.damaged
             ),
         ]
+
+    @property
+    def arguments(self) -> str:
+        """What names this study to a command: its file, and what names its log if it is elsewhere.
+
+        ``STUDY`` stands for a study file that is not on this machine.
+        """
+        home = Path() if self.path is None else self.path.parent
+        words = ["STUDY" if self.path is None else shell_word(self.path)]
+        name = None if self.folder == home else self.storage.name
+        if self.storage != storage_of(home, None, name):
+            words.append(f"--storage {shell_word(self.storage.address)}")
+        if name is not None:
+            words.append(f"--name {shell_word(name)}")
+        return " ".join(words)
 
     @property
     def position(self) -> int:
@@ -313,7 +330,7 @@ class Study:
             self._state.refuse_damage(self.storage)
             raise InvalidInput(
                 f"{self.storage} has no confirmation yet; begin with: dynamoe-search confirm"
-                f" {self.path or 'STUDY'}"
+                f" {self.arguments}"
             )
         if confirmation.until == "decided":
             return decided_table(self._state.stages["confirmation"], confirmation), confirmation
@@ -374,7 +391,7 @@ class Study:
         """
         from dynamoe_search.report.html.page import make_report
 
-        path = Path(out) if out is not None else self.folder / "report.html"
+        path = self.folder / "report.html" if out is None else user_path(out)
         html = make_report(self, progress)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,11 @@ def read_text(path: Path) -> str:
             content = file.read(LARGEST_TEXT + 1)
         if len(content) <= LARGEST_TEXT:
             return content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{shown(str(path))} is not UTF-8 ({error}); save it as UTF-8"
+        ) from error
+    except OSError as error:
         raise InvalidInput(f"{shown(str(path))} cannot be read: {shown(str(error))}") from error
     raise InvalidInput(f"{path} is larger than 1 MB; a file of this kind is much smaller")
 

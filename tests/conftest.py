@@ -45,6 +45,13 @@ blocks = 2
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long is slow, too: so `-m "not slow"` leaves it out."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
 @pytest.fixture
 def small_study(tmp_path: Path) -> Path:
     """A study file in a folder of its own."""

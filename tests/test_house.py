@@ -163,6 +163,13 @@ def test_there_are_no_tricks(path: Path) -> None:
     assert TRICKS.findall(path.read_text()) == []
 
 
+def test_cores_are_counted_in_one_place() -> None:
+    """Not every system can say on which cores a process may run."""
+    counting = re.compile(r"\b(cpu_count|sched_getaffinity)\b")
+    found = {name_of(path) for path in FILES if counting.search(path.read_text())}
+    assert found == {"run/processes.py"}
+
+
 NO_CODE = {COMMENT, NL, NEWLINE, INDENT, DEDENT, ENCODING, ENDMARKER}
 
 

@@ -29,6 +29,12 @@ def test_light_modules_import_nothing_heavy(module: str) -> None:
     assert imported_with(module).isdisjoint(HEAVY)
 
 
+def test_a_system_that_is_not_supported_is_told() -> None:
+    program = "import sys; sys.modules['fcntl'] = None; import dynamoe_search.cli"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].endswith("on Windows, use WSL")
+
+
 @pytest.mark.slow
 def test_heavy_modules_are_seen() -> None:
     assert imported_with("dynamoe_search.models") >= {"torch"}

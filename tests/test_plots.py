@@ -71,6 +71,7 @@ def test_tables_from_files_give_the_same_plots(study: Path, backend: str | None)
     for plot, tables in (
         (plots.plot_leaders, [make_leaderboard(runs)]),
         (plots.plot_history, [runs]),
+        (plots.plot_search, [runs]),
         (plots.plot_regret, [search_curve(runs), make_leaderboard(runs)]),
     ):
         texts = [

@@ -73,7 +73,7 @@ def test_a_text_is_read_up_to_a_limit(tmp_path: Path) -> None:
 def test_what_is_no_text_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "text"
     path.write_bytes(content)
-    with pytest.raises(InvalidInput, match="text cannot be read: 'utf-8' codec"):
+    with pytest.raises(InvalidInput, match=r"text is not UTF-8 \('utf-8' codec .*save it as UTF-8"):
         read_text(path)
 
 

@@ -20,7 +20,6 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pandas as pd
-from joblib import cpu_count
 
 from dynamoe_search.bench.known import KnownLosses
 from dynamoe_search.errors import InvalidInput, RunFailed
@@ -33,13 +32,14 @@ from dynamoe_search.run.processes import (
     interrupts_put_off,
     without_the_script,
     worker_context,
+    worker_count,
 )
 from dynamoe_search.run.progress import Event
 from dynamoe_search.run.worker import one_thread
 from dynamoe_search.search.policy import FINAL_SHARE, SearchPolicy
 
 # The first is what the others are compared with.
-COMPARED_SAMPLERS = ("random", "tpe", "qmc", "cmaes", "gp", "nsga2")
+COMPARED_SAMPLERS = ("random", "posterior", "tpe", "qmc", "cmaes", "gp", "nsga2")
 REPETITIONS = 30
 MOST_RUNS_BY_DEFAULT = 100
 
@@ -208,8 +208,7 @@ def _replay_all(
     """Each task's search, carried out by this number of processes."""
     context = worker_context()
     stop = Flag(context)
-    workers = workers or cpu_count()
-    with ProcessPoolExecutor(workers, context, _begin, (known, runs, stop)) as pool:
+    with ProcessPoolExecutor(worker_count(workers), context, _begin, (known, runs, stop)) as pool:
         try:
             # Processes that are just being started would be lost.
             with interrupts_put_off(), without_the_script():

@@ -7,7 +7,7 @@ the bounds of a million schedules by lookup, and the exact extremes over all sch
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -226,16 +226,22 @@ def compare_schedules(budget: ExpertBudget, schedules: Mapping[str, Schedule]) -
     return scores
 
 
-def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
-    """The exact minimum and maximum of every quantity over all schedules of a budget.
+def budget_extremes(budget: ExpertBudget, quantities: Collection[str] = QUANTITIES) -> pd.DataFrame:
+    """The exact minimum and maximum of quantities over all schedules of a budget.
 
     Every quantity is a sum over layers, so dynamic programming finds them: see
     `dynamoe_search.bounds.separable`.
 
+    Parameters
+    ----------
+    budget : ExpertBudget
+    quantities : collection of str
+        Of `QUANTITIES`. Where many experts are shared, each may take a second.
+
     Returns
     -------
     DataFrame
-        One row for each of `QUANTITIES`, the index: ``least``, ``least_schedule``, ``most`` and
+        One row for each of the quantities, the index: ``least``, ``least_schedule``, ``most`` and
         ``most_schedule``. Where several schedules are equal and uniform is one, it is uniform.
 
     Examples
@@ -252,6 +258,8 @@ def budget_extremes(budget: ExpertBudget) -> pd.DataFrame:
     even = score_schedules(budget, [uniform.counts]).iloc[0]
     rows = {}
     for name, divisor in zip(QUANTITIES, divisors(budget.layers), strict=True):
+        if name not in quantities:
+            continue
         utility = table[name].to_numpy(dtype=np.float64) / divisor
         row: dict[str, float | Schedule] = {}
         for end, find in (("least", worst_of_equal_layers), ("most", best_of_equal_layers)):

@@ -154,7 +154,8 @@ def load_runs(table: ClaimTable) -> pd.DataFrame | None:
         return None
     mend = "put back the file that was made, or delete it and add --run"
     try:
-        runs = pd.read_parquet(table.path)
+        with table.path.open("rb") as file:
+            runs = pd.read_parquet(file)
     except (OSError, ValueError, TypeError, NotImplementedError) as error:
         raise InvalidInput(f"{table.path} is no parquet file that can be read; {mend}") from error
     if missing := [name for name in _NEEDED if name not in runs]:
@@ -304,4 +305,4 @@ def _write(table: ClaimTable, runs: pd.DataFrame) -> None:
     whole = runs.assign(**asdict(table.unit))
     whole = whole[[*_KEYS, *whole.columns.drop(list(_KEYS))]]
     with replacing(table.path) as beside:
-        whole.to_parquet(beside, index=False, compression="zstd")
+        beside.write_bytes(whole.to_parquet(index=False, compression="zstd"))

@@ -22,6 +22,7 @@ from dynamoe_search.cli.console import (
     write_table,
 )
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import user_path
 
 if TYPE_CHECKING:
     from dynamoe_search.measure.network import NetworkAnalysis
@@ -92,7 +93,7 @@ def analyze(
     if follow is not None:
         say(f"Following it took {follow.seconds:.1f} s beside training.")
     if out is not None:
-        _write(found, follow, out, network.candidate)
+        _write(found, follow, user_path(out), network.candidate)
 
 
 def _which(network: TrainedNetwork) -> list[str]:

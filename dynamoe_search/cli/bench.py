@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dynamoe_search.cli.console import Name, Storage, StudyArgument, open_study, say, write_text
+from dynamoe_search.files import shell_word, user_path
 
 
 def bench(
@@ -34,8 +35,8 @@ def bench(
     opened = open_study(study, storage, name)
     runs, study_file = opened.training_runs(), opened.file
     table = tabulate(runs, study_file, opened.changes, str(opened.storage))
-    path = write_bench(table, folder or TABLES)
+    path = write_bench(table, user_path(folder or TABLES))
     say(f"wrote {path} ({path.stat().st_size:,} bytes)")
     card = opened.folder / "README.md"
-    write_text(card, bench_card(table, f"dynamoe-search bench {study}"))
+    write_text(card, bench_card(table, f"dynamoe-search bench {shell_word(study)}"))
     say(f"wrote {card}")

@@ -173,23 +173,24 @@ def bounds(
     names = [*filter(None, map(str.strip, compare.split(","))), *map(str, written)]
     if not names:
         raise InvalidInput("there is nothing to compare; name a pattern, a preset or a schedule")
-    named = {name: budget.named(name, contrast) for name in names}
-    scores = compare_schedules(budget, named)
-    extremes = budget_extremes(budget)
-    sentences = report.bounds_sentences(budget, scores, extremes)
-    met = None
-    if family is not None:
-        met = family_bounds(budget, family)
-        sentences.append(report.family_sentence(family, met, extremes))
-    shown = _with_extremes(budget, scores, extremes)
-    times = None
-    if machine is not None:
-        from dynamoe_search.bounds.machine import roofline
+    with console.status("computing the bounds"):
+        named = {name: budget.named(name, contrast) for name in names}
+        scores = compare_schedules(budget, named)
+        extremes = budget_extremes(budget)
+        sentences = report.bounds_sentences(budget, scores, extremes)
+        met = None
+        if family is not None:
+            met = family_bounds(budget, family)
+            sentences.append(report.family_sentence(family, met, extremes))
+        shown = _with_extremes(budget, scores, extremes)
+        times = None
+        if machine is not None:
+            from dynamoe_search.bounds.machine import roofline
 
-        times = roofline(shown, tokens, machine)
-        compared = times.iloc[: len(scores)]
-        sentences += report.machine_sentences(machine, compared, list(named), tokens)
-    laws = [] if trained_tokens is None else extrapolate_budget(budget, trained_tokens)
+            times = roofline(shown, tokens, machine)
+            compared = times.iloc[: len(scores)]
+            sentences += report.machine_sentences(machine, compared, list(named), tokens)
+        laws = [] if trained_tokens is None else extrapolate_budget(budget, trained_tokens)
     say("\n".join([*sentences, *report.extrapolation_lines(laws)]))
     print_table(console, bounds_table(shown, extremes, times))
     table = shown if times is None else shown.join(times)

@@ -10,6 +10,7 @@ import typer
 
 from dynamoe_search.cli.console import DataDirectory, Workers, save_plot, say, write_text
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import shell_word, user_path
 
 if TYPE_CHECKING:
     from dynamoe_search.claims.units import ClaimTable
@@ -40,6 +41,7 @@ def claims(
     """
     from dynamoe_search.claims.units import claim_tables
 
+    folder = user_path(folder)
     tables = claim_tables(folder)
     names = sorted({table.folder.name for table in tables})
     if only is not None and (not run or only not in names):
@@ -108,7 +110,7 @@ def _write_page(folder: Path, tables: list[ClaimTable]) -> None:
         verdicts,
         list(loaded),
         runs,
-        command=f"dynamoe-search claims {folder}",
+        command=f"dynamoe-search claims {shell_word(folder)}",
         plot=_PLOT if figure is not None else None,
     )
     path = folder / "README.md"

@@ -81,7 +81,8 @@ def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> Non
     if form == "csv":
         write_file(path, lambda beside: table.to_csv(beside, index=False))
     else:
-        write_file(path, lambda beside: table.to_parquet(beside, index=False))
+        # pyarrow opens no path that is not UTF-8.
+        write_file(path, lambda beside: beside.write_bytes(table.to_parquet(index=False)))
 
 
 def save_plot(figure: Figure, path: Path) -> None:

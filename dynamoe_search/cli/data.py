@@ -10,10 +10,11 @@ import typer
 from rich import box
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from dynamoe_search.cli.console import DataDirectory, console, say
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import user_path
 
 if TYPE_CHECKING:
     from dynamoe_search.data.documents import TextFormat
@@ -41,7 +42,9 @@ def data_list(data_dir: DataDirectory = None) -> None:
     """Show which data sets are there, and where each was looked for."""
     from dynamoe_search.data import list_data
 
-    table = Table("name", "there", "where", "files", box=box.SIMPLE_HEAD)
+    headers = ("name", "there", "where", "files")
+    # Names of files are never cut.
+    table = Table(*(Column(header, overflow="fold") for header in headers), box=box.SIMPLE_HEAD)
     for row in list_data(data_dir).itertuples():
         there = "yes" if row.there else "no"
         table.add_row(escape(row.name), there, escape(row.where), escape(row.files))
@@ -113,6 +116,7 @@ def data_prepare(
     from dynamoe_search.data import TOKEN_FILE_ENDING, prepare_text
     from dynamoe_search.data.documents import passed_over
 
+    source, target = user_path(source), user_path(target)
     if target.suffix != TOKEN_FILE_ENDING:
         raise InvalidInput(f"{target} must end in {TOKEN_FILE_ENDING}, so that studies can name it")
     chosen: TextFormat | None = text_format.value if text_format else None

@@ -34,12 +34,11 @@ def plan(
 
     study_file = read_study_file(study_path(study))
 
-    from joblib import cpu_count
-
     from dynamoe_search.report.pilot import pilot_sentences, pilot_table
     from dynamoe_search.report.plan import plan_sentences
     from dynamoe_search.report.terminal import print_table
     from dynamoe_search.run.pilot import run_pilot
+    from dynamoe_search.run.processes import worker_count
     from dynamoe_search.run.worker import load_study_data
 
     data = load_study_data(study_file, data_dir)
@@ -50,6 +49,6 @@ def plan(
             60 * minutes,
             lambda what, fraction: status.update(f"pilot {fraction:.0%}: training {what}"),
         )
-    count = workers or cpu_count()
+    count = worker_count(workers)
     say("\n".join([*plan_sentences(found[0].plan), *pilot_sentences(found, count)]))
     print_table(console, pilot_table(found[0], count))

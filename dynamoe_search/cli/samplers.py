@@ -37,7 +37,7 @@ def compare_samplers(
     ] = None,
     samplers: Annotated[
         str, typer.Option(help="Which, separated by commas; random search is always among them.")
-    ] = "random,tpe,qmc,cmaes,gp,nsga2",
+    ] = "random,posterior,tpe,qmc,cmaes,gp,nsga2",
     runs: Annotated[
         int | None,
         typer.Option(

@@ -14,6 +14,7 @@ from dynamoe_search.data.idx import read_idx
 from dynamoe_search.data.images import RawImages
 from dynamoe_search.data.places import kind_at
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import shell_word
 
 _PICKLES = ("cifar-10-batches-py", "cifar10/cifar-10-batches-py", ".")
 
@@ -75,7 +76,9 @@ def require_images(name: str, directory: Path) -> FoundFiles:
     files = IMAGE_FILES[name]
     if (found := find_images(files, directory)) is not None:
         return found
-    get = f"download it with: dynamoe-search data download {name} --data-dir {directory}"
+    get = (
+        f"download it with: dynamoe-search data download {name} --data-dir {shell_word(directory)}"
+    )
     pickles = [directory / folder / "data_batch_1" for folder in _PICKLES]
     if name == "cifar10" and (there := [path for path in pickles if kind_at(path) == "file"]):
         raise InvalidInput(

@@ -33,9 +33,12 @@ def read_parquet(path: Path, column: str) -> Iterator[str]:
         row; if the column is missing or not text, or its text is not UTF-8.
     """
     try:
-        with pq.ParquetFile(
-            path, pre_buffer=False, buffer_size=_READ_BUFFER, page_checksum_verification=True
-        ) as file:
+        with (
+            path.open("rb") as opened,  # pyarrow itself opens no path that is not UTF-8
+            pq.ParquetFile(
+                opened, pre_buffer=False, buffer_size=_READ_BUFFER, page_checksum_verification=True
+            ) as file,
+        ):
             _require_text(path, file.schema_arrow, column)
             _require_plausible_sizes(path, file.metadata, column)
             for batch in file.iter_batches(_ROWS, columns=[column], use_threads=False):

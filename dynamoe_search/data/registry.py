@@ -19,6 +19,7 @@ from dynamoe_search.data.names import (
 from dynamoe_search.data.places import kind_at, shown
 from dynamoe_search.data.text import TextData, embedded_topics, open_text
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import shell_word, user_path
 
 _VALIDATION_SHARE = 6  # one training image in six is for validation
 
@@ -58,7 +59,7 @@ def load_data(
     if kind_at(path) != "file":
         raise InvalidInput(
             f"there is no file {shown(path)}; make it with: dynamoe-search data prepare SOURCE"
-            f" {shown(path)}"
+            f" {shown(shell_word(path))}"
         )
     return open_text(path, context, device)
 
@@ -126,12 +127,9 @@ def list_data(directory: Path | None = None) -> pd.DataFrame:
 
 
 def data_directory(given: Path | None = None) -> Path | None:
-    """The given data directory, or else the one in ``DYNAMOE_DATA``, or else None.
-
-    A ``~`` at its beginning is the user's home: shells leave it in ``--data-dir=~/data``.
-    """
+    """The given data directory, or else the one in ``DYNAMOE_DATA``, or else None."""
     named = given or os.environ.get(DIRECTORY_VARIABLE)
-    return Path(named).expanduser() if named else None
+    return user_path(named) if named else None
 
 
 def require_directory(given: Path | None, purpose: str) -> Path:

@@ -10,23 +10,24 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from dynamoe_search.errors import RunFailed
 from dynamoe_search.files import has_owner, own, remove_unowned
-from dynamoe_search.log.lock import held
+from dynamoe_search.log.lock import held, require_locks
 
-_LONGEST = 50  # of the folder for temporary files: a socket in ours may have about 100 bytes
+_LONGEST = 71  # bytes of our folder: a socket in it has 32 more, and macOS allows 103
 _SECONDS_TO_WAIT = 5.0
 _TURNS = "turns.lock"
 
 
 def folder() -> Path:
     """The folder of this user's processes."""
-    parent = tempfile.gettempdir()
-    path = Path(parent if len(os.fsencode(parent)) <= _LONGEST else "/tmp")
-    path /= f"dynamoe-search-{os.getuid()}"
+    path = Path(tempfile.gettempdir(), f"dynamoe-search-{os.getuid()}")
+    if len(os.fsencode(path)) > _LONGEST:
+        path = Path("/tmp", path.name)
     path.mkdir(mode=0o700, exist_ok=True)
     return path
 
@@ -67,8 +68,11 @@ def is_alive(name: str) -> bool:
 @contextmanager
 def newcomers_take_turns() -> Iterator[Path]:
     """Remove what dead processes have left; in the block, what is made in the folder is safe."""
-    # A process that is stopped in here holds nobody up for long.
-    with held(folder() / _TURNS, _SECONDS_TO_WAIT):
+    with ExitStack() as turn:
+        with suppress(RunFailed):  # without locks nothing is removed, and no turn is needed
+            require_locks(folder())
+            # A process that is stopped in here holds nobody up for long.
+            turn.enter_context(held(folder() / _TURNS, _SECONDS_TO_WAIT))
         for path in folder().iterdir():
             if path.name != _TURNS:
                 remove_unowned(path)

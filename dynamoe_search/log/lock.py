@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
 from dynamoe_search.errors import RunFailed
 
 _SECONDS_BETWEEN_TRIES = 0.01
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def require_locks(folder: Path) -> None:
+    """See that the files of a folder can be locked: as `held` does it, and as SQLite does.
+
+    SQLite itself says only that a database is locked, after a minute.
+
+    Raises
+    ------
+    RunFailed
+        Where the file system has no locks.
+    """
+    try:
+        with TemporaryFile(dir=folder) as file:
+            for lock in (fcntl.flock, fcntl.lockf):
+                lock(file, fcntl.LOCK_EX)
+                lock(file, fcntl.LOCK_UN)
+    except OSError as error:
+        # What else is wrong, such as a full disk, the next one to write there tells.
+        if error.errno in _WITHOUT_LOCKS:
+            raise _no_locks(folder, error) from error
 
 
 @contextmanager
@@ -35,15 +58,18 @@ def held(path: Path, seconds: float) -> Iterator[bool]:
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise
-        raise RunFailed(
-            f"the file system of {path.parent} has no locks ({error.strerror}); keep the log on"
-            " another one, or in a database: --storage sqlite:///FILE or"
-            " postgresql://USER@HOST/DATABASE"
-        ) from error
+        raise _no_locks(path.parent, error) from error
     try:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+def _no_locks(folder: Path, error: OSError) -> RunFailed:
+    return RunFailed(
+        f"the file system of {folder} has no locks ({error.strerror}); keep the log on another one,"
+        " or in a database: --storage sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    )
 
 
 def fingerprint(text: str) -> bytes:

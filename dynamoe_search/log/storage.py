@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import shell_word, user_path
 from dynamoe_search.log.events import Log, of_version_0_1
 from dynamoe_search.log.jsonlines import JsonLinesLog
+from dynamoe_search.log.lock import require_locks
 from dynamoe_search.log.sql import SqlLog, postgresql_engine, sqlite_engine
 
 DATABASE = "study.db"
@@ -84,7 +86,8 @@ def storage_of(folder: Path, address: str | None = None, name: str | None = None
         The folder of the study file.
     address : str, optional
         ``sqlite:///FILE``, ``jsonl:///FILE`` or ``postgresql://USER@HOST/DATABASE``; ``study.db``
-        in the folder where it is None. FILE is a path as it is, without any escapes.
+        in the folder where it is None. FILE is a path as it is, without any escapes; a ``~`` at its
+        beginning is the home.
     name : str, optional
         The study's name there; the folder's where an address is given, else "study". It names a
         folder, too, so it has at most 200 bytes, only printable characters, no slash or backslash,
@@ -110,7 +113,7 @@ def storage_of(folder: Path, address: str | None = None, name: str | None = None
         raise of_version_0_1(file, "with another --storage")
     if kind in ("sqlite", "jsonl") and file not in ("", ":memory:"):
         # Absolute, as other processes, those of Ray above all, may run in another folder.
-        return Storage(kind, name, Path(file).absolute())
+        return Storage(kind, name, user_path(file).absolute())
     server = _server(address)
     if server is None:
         raise InvalidInput(f"--storage (or DYNAMOE_STORAGE) is no address of a log; give {_FORMS}")
@@ -131,6 +134,8 @@ def open_log(storage: Storage, create: bool) -> Log:
     InvalidInput
         If the study has not begun, or began with version 0.1, or if the storage is no log or
         cannot be read, or, with `create`, written.
+    RunFailed
+        If its file system has no locks.
     """
     if not create and _is_missing(storage):
         raise _nothing_yet(storage, [])
@@ -242,6 +247,8 @@ def _connect(storage: Storage, create: bool) -> SqlLog | JsonLinesLog:
     if storage.server is not None:
         return SqlLog(postgresql_engine(storage.server), storage.name)
     assert storage.file is not None
+    if create or storage.kind == "sqlite":
+        require_locks(storage.file.parent)
     if create:
         storage.file.touch()
     if storage.kind == "jsonl":
@@ -278,6 +285,6 @@ def _nothing_yet(storage: Storage, others: list[str]) -> InvalidInput:
         return InvalidInput(f"{storage} holds no results of {storage.name} yet; {begin}{hint}")
     folder = storage.file.parent
     return InvalidInput(
-        f"{folder} holds no results yet; begin with: dynamoe-search run {folder} (or name with"
-        f" --storage where they are kept){hint}"
+        f"{folder} holds no results yet; begin with: dynamoe-search run {shell_word(folder)} (or"
+        f" name with --storage where they are kept){hint}"
     )

@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing
+from dynamoe_search.files import replacing, user_path
 from dynamoe_search.plan.study_file import AlsoSection, StudyFile
 from dynamoe_search.specification import Balance, Router
 from dynamoe_search.training.settings import TrainingSettings
@@ -33,7 +33,7 @@ _TOO_LONG = {
 
 def study_path(study: Path | str) -> Path:
     """The study file that a path means: itself, or ``study.toml`` in a folder."""
-    study = Path(study)  # in a notebook it is often a string
+    study = user_path(study)
     try:
         path = study / FILE_NAME if study.is_dir() else study
         exists = path.is_file()

@@ -155,7 +155,7 @@ def _source(budget: ExpertBudget) -> str:
     """What the source's router reaches, against the count of all subsets."""
     router = budget.router if isinstance(budget.router, Percentile) else Percentile()
     theirs = replace(budget, router=router)
-    row = budget_extremes(theirs).loc["log2_configurations"]
+    row = budget_extremes(theirs, ["log2_configurations"]).iloc[0]
     even = compare_schedules(theirs, {"uniform": theirs.named("uniform")}).iloc[0]
     return (
         f"The source's router, {router_title(router)}, gives every token of a layer the same K,"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from pandas.api.extensions import ExtensionDtype
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,8 +64,8 @@ def in_own_style(plot: Callable[Arguments, Drawn]) -> Callable[Arguments, Drawn]
     def styled(*arguments: Arguments.args, **options: Arguments.kwargs) -> Drawn:
         from matplotlib.axes import Axes
 
-        given: Any = [_with_texts(argument) for argument in arguments]
-        named: Any = {name: _with_texts(option) for name, option in options.items()}
+        given: Any = [_as_we_made_it(argument) for argument in arguments]
+        named: Any = {name: _as_we_made_it(option) for name, option in options.items()}
         if any(isinstance(one, Axes) for one in (*given, *named.values())):
             return plot(*given, **named)
         with own_style():
@@ -73,9 +74,16 @@ def in_own_style(plot: Callable[Arguments, Drawn]) -> Callable[Arguments, Drawn]
     return styled
 
 
-def _with_texts(argument: Any) -> Any:
+def _as_we_made_it(argument: Any) -> Any:
     if not isinstance(argument, pd.DataFrame):
         return argument
+    # Readers can be told to give columns of nullable types, or of those of pyarrow.
+    nullable = {
+        name: column.astype(object).where(column.notna(), np.nan).infer_objects()
+        for name, column in argument.items()
+        if isinstance(column.dtype, ExtensionDtype) and column.dtype.na_value is pd.NA
+    }
+    argument = argument.assign(**nullable)
     texts = argument[[name for name in _MAY_BE_EMPTY if name in argument]]
     return argument.assign(**texts.astype(object).where(texts.notna(), ""))
 

@@ -26,8 +26,9 @@ def _environment() -> Environment:
 
 
 def render(template: str, **content: Any) -> str:
-    """A template, filled in."""
-    return _environment().get_template(template).render(content)
+    """A template, filled in; what is no text, as the name of a file may be, is escaped."""
+    text = _environment().get_template(template).render(content)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def table_html(table: Table) -> str:

@@ -39,6 +39,7 @@ _REFERENCE = "random"
 # Okabe and Ito's colors, and a dash for each, so that lines differ without color, too.
 _LOOKS_OF: Mapping[str, tuple[str, Any]] = {
     "random": ("black", "-"),
+    "posterior": ("#56B4E9", "-"),
     "tpe": (BLUE, "--"),
     "qmc": (GREEN, "-."),
     "cmaes": (ORANGE, ":"),

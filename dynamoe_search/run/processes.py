@@ -20,10 +20,17 @@ from multiprocessing.context import BaseContext, ForkServerContext
 from multiprocessing.util import get_temp_dir
 from typing import Any
 
+from joblib import cpu_count
+
 from dynamoe_search.files import own
 from dynamoe_search.log.alive import newcomers_take_turns
 
 _SECONDS_BETWEEN_SIGNS = 0.5
+
+
+def worker_count(workers: int | None) -> int:
+    """The number of workers that is asked for; one per core of this process where none is."""
+    return workers or cpu_count()
 
 
 def worker_context() -> ForkServerContext:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from joblib import cpu_count
 
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.decision.leaderboard import rank_candidates
@@ -27,6 +26,7 @@ from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.local import run_locally
 from dynamoe_search.run.networks import TrainedNetwork, find_run, trained_network
+from dynamoe_search.run.processes import worker_count
 from dynamoe_search.run.progress import Overview, Snapshot
 from dynamoe_search.run.ray import RayCluster, run_on_ray
 from dynamoe_search.run.worker import Job, check_data, load_study_data
@@ -236,8 +236,7 @@ def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
         if resources.ray is not None:
             to_the_end = run_on_ray(job, overview, resources.ray)
         else:
-            count = resources.workers or cpu_count()
-            to_the_end = run_locally(job, overview, count)
+            to_the_end = run_locally(job, overview, worker_count(resources.workers))
     except LOG_ERRORS as error:
         raise RunFailed(
             f"the log {session.storage} cannot be read or written:"

@@ -55,7 +55,7 @@ class Chooser:
             others = (name for name in self._pool if name not in progress.taken)
             return next(others, None)
         running = [run.start.candidate for run in progress.running.values()]
-        excluded = has_all | set(failed(progress))
+        excluded = has_all | set(failed(progress)) | progress.pruned
         return next_run(posterior, running, self.plan.study.training.seeds, excluded)
 
     def is_decided(self, progress: Progress) -> bool:

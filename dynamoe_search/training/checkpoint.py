@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from dynamoe_search.budgets import parameter_count
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing
+from dynamoe_search.files import replacing, user_path
 from dynamoe_search.models import Model, build_model
 from dynamoe_search.specification import Specification
 from dynamoe_search.untrusted import parse_json, shown
@@ -92,7 +92,7 @@ def load_model(path: Path | str, device: str = "cpu") -> Model:
     ...     str(load_model(Path(folder) / "model.safetensors").specification.blocks.schedule)
     '3-1'
     """
-    path = Path(path)
+    path = user_path(path)
     described = _read_header(path).get("specification")
     try:
         specification = _SPECIFICATION.validate_python(described)

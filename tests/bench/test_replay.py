@@ -20,7 +20,7 @@ from dynamoe_search.plan.plan import make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.report.samplers import compare_with_random
 from dynamoe_search.schedules import Schedule, allocate
-from dynamoe_search.search.policy import SearchPolicy, leaders
+from dynamoe_search.search.policy import SearchPolicy
 from dynamoe_search.search.samplers import make_sampler
 from tests.bench.exhaustive import DIGITS, distance, known_of
 
@@ -51,8 +51,7 @@ def search_for(known: KnownLosses, path: Path, sampler: str, repetition: int) ->
             state, policy = State(), SearchPolicy(plan)
             catch_up(log, state, policy.follow)
             if len(leading) < len(state.search.ended):
-                in_order = leaders(state.search, study_file.search)
-                leading.append(in_order[0] if in_order else None)
+                leading.append(policy.best(state.search))
             start = policy.ask(state, worker="", session="")
             if start is None:
                 return leading

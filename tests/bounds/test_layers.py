@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dynamoe_search.bounds.budget import (
@@ -140,6 +141,8 @@ def test_extremes_are_those_of_all_schedules(
         by_schedule = scores.set_index("schedule")[name]
         assert by_schedule[row["most_schedule"]] == pytest.approx(row["most"])
         assert by_schedule[row["least_schedule"]] == pytest.approx(row["least"])
+    for name in QUANTITIES:
+        pd.testing.assert_frame_equal(budget_extremes(budget, [name]), extremes.loc[[name]])
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=str)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from dynamoe_search.data.token_file import open_token_file
 from dynamoe_search.study import Study
@@ -17,6 +18,11 @@ def test_data_is_listed(tmp_path: Path) -> None:
     listed = output_of("data", "list", "--data-dir", tmp_path)
     for fact in ("digits", "embedded", "cifar10"):
         assert fact in listed
+
+
+def test_names_of_files_are_never_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamoe_search.cli.data.console", Console(width=40))
+    assert "…" not in output_of("data", "list", "--data-dir", tmp_path)
 
 
 @pytest.mark.slow

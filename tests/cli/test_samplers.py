@@ -45,7 +45,7 @@ def test_a_table_is_taken_by_its_name() -> None:
 @pytest.mark.slow
 def test_mistakes_are_told(study: Path, tmp_path: Path) -> None:
     error = error_of("compare-samplers", study, "--samplers", "tpee")
-    assert "sampler 'tpee' cannot be compared; choose from random, tpe" in error
+    assert "sampler 'tpee' cannot be compared; choose from random, posterior" in error
     assert "'blond'" in error_of("compare-samplers", study, "--family", "blond")
     assert "digits-4x21 does not exist" in error_of("compare-samplers", "digits-4x21")
     keep_study(write_study(tmp_path), most=12)

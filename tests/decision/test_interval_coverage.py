@@ -14,7 +14,12 @@ _STUDIES = 60
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "world", ["no differences", "like digits, noise 0.04", "no differences, t3 noise"]
+    "world",
+    [
+        pytest.param("no differences", marks=pytest.mark.long),
+        "like digits, noise 0.04",
+        pytest.param("no differences, t3 noise", marks=pytest.mark.long),
+    ],
 )
 def test_the_interval_of_the_leader_holds_although_it_was_picked(world: str) -> None:
     scores = [study_of(WORLDS[world], seed) for seed in range(_STUDIES)]

@@ -74,10 +74,14 @@ def test_a_folder_is_a_place_of_its_own(
     assert place() != here
 
 
+@pytest.mark.parametrize("length", [*range(40, 60), 76, 200])
 def test_a_socket_fits_into_the_folder_wherever_temporary_files_are(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, elsewhere: Path, length: int
 ) -> None:
-    long = tmp_path / ("x" * 100)
+    long = elsewhere / "é".ljust(length - len(str(elsewhere)) - 2, "x")
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    assert len(str(folder() / "pymp-12345678" / "listener-12345678")) < 100
+    monkeypatch.setattr(os, "getuid", lambda: 2**32 - 1)
+    socket = folder() / "pymp-12345678" / "listener-12345678"
+    assert len(os.fsencode(socket)) <= 103
+    folder().rmdir()

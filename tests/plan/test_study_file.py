@@ -238,7 +238,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"not valid TOML: .* line 7"):
         read_study_file(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput, match=r"is not UTF-8 .*; save it as UTF-8"):
         read_study_file(path)
     assert study_path(tmp_path) == study_path(path) == study_path(str(tmp_path)) == path
 

@@ -213,7 +213,7 @@ def page(address: str, seconds: int) -> str:
     return re.sub(r"[|\s]*\|[|\s]*", "|", re.sub(r"<[^>]+>", "|", shown))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not BROWSER.exists(), reason=f"{BROWSER} is not installed")
 def test_a_browser_follows_a_search(study: Study) -> None:
     def go_on(questions: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from dynamoe_search.log.heartbeat import new_worker
 from dynamoe_search.log.storage import storage_of
-from dynamoe_search.run.processes import end_with_parent
+from dynamoe_search.run.processes import end_with_parent, worker_count
 from dynamoe_search.run.worker import Job, Worker
 from tests.conftest import edit
 
@@ -75,6 +75,13 @@ def test_workers_have_one_thread_and_no_ear_for_interrupts() -> None:
     assert answer_of(ask(describe_itself, meanwhile=unchanged)) == ["1", True]
 
 
+def test_cores_are_counted_on_systems_that_bind_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= worker_count(None) <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert 1 <= worker_count(None) <= (os.cpu_count() or 1)
+    assert worker_count(3) == 3
+
+
 @pytest.mark.parametrize(
     "command",
     [[str(Path(sys.executable).with_name("dynamoe-search"))], [sys.executable, "-m", PACKAGE]],
@@ -114,7 +121,7 @@ print(endings)
     ],
     ids=["main", "thread"],
 )
-@pytest.mark.parametrize("way", ["script.py", "-"])
+@pytest.mark.parametrize("way", ["script.py", pytest.param("-", marks=pytest.mark.long)])
 def test_a_script_needs_no_guard(small_study: Path, way: str, call: str) -> None:
     edit(small_study, ("epochs = 2", "epochs = 1"), ("runs = 14", "runs = 2"))
     script = small_study.with_name("script.py")

@@ -86,7 +86,7 @@ def test_every_training_run_is_a_task(small_study: Path, cluster: Any) -> None:
     assert "died" not in set(runs["state"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fractions_of_a_core(small_study: Path, cluster: Any) -> None:
     edit(small_study, ("runs = 14", "runs = 6"))
     study, workers = Study(small_study), []
@@ -105,7 +105,7 @@ def test_a_killed_task_is_tried_again(small_study: Path, cluster: Any) -> None:
     assert (runs["state"] == "died").sum() == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_task_is_ended_and_tried_again(small_study: Path, cluster: Any) -> None:
     edit(small_study, SLOWER, ("runs = 14", "runs = 5"))
     study, stopped = Study(small_study), list[int]()
@@ -121,7 +121,7 @@ def test_a_stopped_task_is_ended_and_tried_again(small_study: Path, cluster: Any
     assert (runs["state"] == "died").sum() == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lost_node(small_study: Path, cluster: Any) -> None:
     edit(small_study, SLOWER, ("runs = 14", "runs = 5"))
     study, node = Study(small_study), cluster.add_node(**NODE)
@@ -130,7 +130,7 @@ def test_a_lost_node(small_study: Path, cluster: Any) -> None:
     assert (runs["state"] == "died").sum() <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_lost_elsewhere_is_tried_again(
     small_study: Path, cluster: Any, tmp_path: Path
 ) -> None:
@@ -148,7 +148,7 @@ def test_a_run_that_is_lost_elsewhere_is_tried_again(
     assert runs["state"].value_counts()["complete"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interrupted_twice_the_tasks_say_so(small_study: Path, cluster: Any) -> None:
     edit(small_study, ("epochs = 2", "epochs = 5000"))
     study, interrupts = Study(small_study), 0

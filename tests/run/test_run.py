@@ -87,7 +87,10 @@ def test_a_search_ends_where_nothing_more_is_proposed(small_study: Path) -> None
     assert sorted(runs["candidate"]) == ["1-3", "1-3", "2-2", "2-2", "3-1", "3-1"]
 
 
-@pytest.mark.parametrize(("sampler", "pruner"), [("random", "none"), ("tpe", "median")])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [pytest.param("random", "none", marks=pytest.mark.long), ("tpe", "median")],
+)
 def test_one_worker_gives_the_same_log_again(
     small_study: Path, tmp_path: Path, sampler: str, pruner: str
 ) -> None:
@@ -215,7 +218,12 @@ def test_an_error_of_the_caller_leaves_no_worker_behind(small_study: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "router", ['"threshold"\ntarget = 1.5', '"top_p"\ntarget = 1.5', '"percentile"']
+    "router",
+    [
+        '"threshold"\ntarget = 1.5',
+        pytest.param('"top_p"\ntarget = 1.5', marks=pytest.mark.long),
+        '"percentile"',
+    ],
 )
 def test_compute_is_matched_as_measured(small_study: Path, router: str) -> None:
     edit(

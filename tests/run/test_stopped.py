@@ -32,6 +32,7 @@ from tests.run.processes import (
 pytestmark = pytest.mark.slow
 
 GRACE = 3.0
+LONG = [pytest.param(kind, marks=pytest.mark.long) for kind in ("jsonl", "postgresql")]
 STOPS = {
     "deciding": "dynamoe_search.search.policy.SearchPolicy.ask",
     "training": "dynamoe_search.run.worker.train",
@@ -94,6 +95,7 @@ def test_another_is_stopped_in_the_middle_of_an_append(
     assert assert_accounted_for(study, 3).equals(before)
 
 
+@pytest.mark.parametrize("url", ["sqlite", *LONG], indirect=True)
 def test_a_worker_of_this_command_is_stopped_and_the_command_ends(
     small_study: Path, url: str
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_worker_of_this_command_is_stopped_and_the_command_ends(
     assert worker in set(runs["worker"])
 
 
+@pytest.mark.parametrize("url", ["sqlite", *LONG], indirect=True)
 def test_a_whole_command_is_stopped(small_study: Path, url: str) -> None:
     runs_are(small_study, 4)
     edit(small_study, ("epochs = 2", "epochs = 20"))
@@ -125,6 +128,7 @@ def test_a_whole_command_is_stopped(small_study: Path, url: str) -> None:
     assert (runs["state"] == "died").sum() <= 1
 
 
+@pytest.mark.long
 def test_a_command_that_is_killed_leaves_nothing_for_ever(
     small_study: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.log.storage import storage_of
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.report.html.evidence import Evidence
 from dynamoe_search.report.html.sections import Section
@@ -26,7 +24,7 @@ def reproduction(evidence: Evidence) -> Section:
         [*_about_the_file(evidence, path), *_about_the_server(evidence), *evidence.changes],
         tables=[_versions(evidence)],
         texts={
-            "Commands": "\n".join(_commands(evidence, path)),
+            "Commands": "\n".join(_commands(evidence)),
             f"Study file, {path.name}": read_text(path),
         },
     )
@@ -53,14 +51,7 @@ def _about_the_server(evidence: Evidence) -> list[str]:
     ]
 
 
-def _commands(evidence: Evidence, path: Path) -> list[str]:
-    study, storage = evidence.study, evidence.study.storage
-    where = [shlex.quote(str(path))]
-    name = None if study.folder == path.parent else storage.name
-    if storage != storage_of(path.parent, None, name):
-        where.append(f"--storage {shlex.quote(storage.address)}")
-    if name is not None:
-        where.append(f"--name {shlex.quote(name)}")
+def _commands(evidence: Evidence) -> list[str]:
     commands = ["run", "report"]
     try:
         _, confirmation = evidence.confirmation
@@ -69,7 +60,7 @@ def _commands(evidence: Evidence, path: Path) -> list[str]:
         commands.insert(1, f"confirm {asked} {seeds} --margin {margin:g}")
     except InvalidInput:
         pass
-    return [f"dynamoe-search {command} {' '.join(where)}" for command in commands]
+    return [f"dynamoe-search {command} {evidence.study.arguments}" for command in commands]
 
 
 def _versions(evidence: Evidence) -> Table:
