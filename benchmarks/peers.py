@@ -118,7 +118,7 @@ def _study(sampler: BaseSampler, pruner: optuna.pruners.BasePruner | None = None
 
 
 def _suggested(trial: optuna.Trial, space: Space) -> str:
-    parameters = suggest(trial, space.points, space.depth)
+    parameters = suggest(trial, space.points.search_space(space.depth))
     return _allocated(parameters, space)
 
 

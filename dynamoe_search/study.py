@@ -238,9 +238,10 @@ class Study:
         Returns
         -------
         DataFrame
-            ``candidate`` (``schedule``, and the ``settings`` that were searched next to it, such as
-            ``k=2``), ``run`` (its number), ``pattern`` (the candidate's name, if it has one),
-            ``group`` (pattern, uniform, preset, dense or searched), ``block``, ``seed``, ``state``
+            ``candidate`` (``schedule``, ``active_schedule`` where it is searched, and the
+            ``settings`` that were searched next to them, such as ``k=2``), ``run`` (its number),
+            ``pattern`` (the candidate's name, if it has one), ``group`` (pattern, uniform, preset,
+            dense or searched), ``block``, ``seed``, ``state``
             (complete, pruned, running, died, interrupted, superseded, diverged, out of memory,
             error), ``message``, ``fraction`` (of the training that was done), the results
             (`dynamoe_search.log.runs.RunResult` describes them; NaN where there is none),

@@ -16,7 +16,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.worker import load_study_data
-from dynamoe_search.schedules import FAMILIES, count_schedules
+from dynamoe_search.schedules import FAMILIES, NONE, count_schedules
 from dynamoe_search.search.space import suggest
 from dynamoe_search.statistics.intervals import CONFIDENCE
 from dynamoe_search.statistics.shrinkage import PairedMeans, expected_means, paired_means
@@ -154,10 +154,11 @@ def _check_that_a_table_can_answer(study_file: StudyFile, family: str | None) ->
             "samplers are compared by the loss alone, and this study has other objectives or"
             " constraints; begin one without them"
         )
-    if search.also.hidden or search.also.intervals() or study_file.budget.regime == "paper":
+    moves_more = search.also.hidden or search.also.intervals() or search.active_family != NONE
+    if moves_more or study_file.budget.regime == "paper":
         raise InvalidInput(
-            "samplers are compared on all schedules of a total; with search.also, or in the regime"
-            " paper, not all that can be asked for can be known: begin a study without"
+            "samplers are compared on all schedules of a total; with search.also, active_family or"
+            " the regime paper, not all that can be asked for can be known: begin a study without"
         )
 
 
@@ -179,10 +180,7 @@ def _losses(runs: pd.DataFrame) -> dict[str, tuple[float, ...]]:
 
 def _coverage(plan: Plan, losses: dict[str, tuple[float, ...]]) -> float:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    asked = [
-        str(plan.candidate(suggest(study.ask(), plan.family, plan.depth), {}))
-        for _ in range(_QUESTIONS)
-    ]
+    asked = [str(plan.candidate(suggest(study.ask(), plan.space), {})) for _ in range(_QUESTIONS)]
     return sum(schedule in losses for schedule in asked) / _QUESTIONS
 
 
@@ -192,8 +190,7 @@ def _check_coverage(known: KnownLosses, where: str) -> None:
     if baselines_are_there and known.coverage >= _COVERAGE_NEEDED:
         return
     assert plan.solution is not None  # without a total, it has been refused
-    budget = plan.study.budget
-    count = count_schedules(plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    count = count_schedules(plan.solution.experts, plan.depth, *plan.study.limits)
     raise InvalidInput(
         f"{where} has results of {len(losses):,} of the budget's {count:,} schedules, and"
         f" {known.coverage:.1%} of what the {plan.family.name} family asks for;"

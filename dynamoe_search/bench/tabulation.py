@@ -9,6 +9,7 @@ import pandas as pd
 
 from dynamoe_search.bench import COLUMNS, Bench
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.allotment import experts_spent
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import Schedule, count_schedules
 
@@ -51,7 +52,7 @@ def tabulate(
         for column in complete.columns
         if column.startswith("version_")
     } | {"commit": _all_of(complete, "commit")}
-    total = Schedule.parse(complete["schedule"].iloc[0]).total
+    total = experts_spent(Schedule.parse(complete["schedule"].iloc[0]), study_file)
     complete = complete.assign(curve=[_curve(row) for row in complete.to_dict("records")])
     return Bench.of(
         f"{study_file.data.name}-{study_file.model.depth}x{total}",
@@ -65,8 +66,8 @@ def tabulate(
 def _check_that_all_are_there(complete: pd.DataFrame, study_file: StudyFile) -> None:
     if complete.empty:
         raise InvalidInput("no training run of this study is complete yet")
-    first, budget = Schedule.parse(complete["schedule"].iloc[0]), study_file.budget
-    count = count_schedules(first.total, first.depth, budget.minimum, budget.maximum)
+    first = Schedule.parse(complete["schedule"].iloc[0])
+    count = count_schedules(experts_spent(first, study_file), first.depth, *study_file.limits)
     trained = complete.groupby("schedule")["block"].nunique()
     wanted = study_file.search.blocks
     done = int((trained == wanted).sum())

@@ -29,7 +29,7 @@ from dynamoe_search.schedules import (
     pattern_schedule,
     preset_schedule,
 )
-from dynamoe_search.schedules.family import Dimension, Simplex, Whole
+from dynamoe_search.schedules.space import Dimension, Simplex, Whole
 from dynamoe_search.specification import Experts, Router, Style
 
 _ROWS_AT_ONCE = 2**14  # the working arrays of this many schedules fit into the processor's cache
@@ -55,6 +55,8 @@ class ExpertBudget:
         The experts of each layer that every token uses.
     style : {"paper", "modern"}
         Of the experts, as in `dynamoe_search.specification.Experts`.
+    step : int
+        Every layer has a multiple of it.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class ExpertBudget:
     tokens: int = 1
     shared: int = 0
     style: Style = "paper"
+    step: int = 1
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "hidden", "tokens"):
@@ -80,10 +83,20 @@ class ExpertBudget:
         self.named("uniform")  # raises if no schedule meets the budget
 
     @property
+    def limits(self) -> tuple[int, int | None, int]:
+        """What limits the experts of each layer: minimum, maximum and step."""
+        return self.minimum, self.maximum, self.step
+
+    @property
+    def least(self) -> int:
+        """The fewest experts that one layer can have."""
+        return -(-self.minimum // self.step) * self.step
+
+    @property
     def largest(self) -> int:
         """The most experts that one layer can have."""
-        room = self.experts - (self.layers - 1) * self.minimum
-        return room if self.maximum is None else min(room, self.maximum)
+        room = self.experts - (self.layers - 1) * self.least
+        return room if self.maximum is None else min(room, self.maximum // self.step * self.step)
 
     def named(self, name: str, contrast: float = DEFAULT_CONTRAST) -> Schedule:
         """The schedule of a pattern or preset, or one in text form, such as ``8-6-4-2``.
@@ -95,9 +108,9 @@ class ExpertBudget:
         """
         bounds = (self.layers, self.experts, self.minimum, self.maximum)
         if name in PATTERNS_AND_UNIFORM:
-            return pattern_schedule(name, *bounds, contrast)
+            return pattern_schedule(name, *bounds, contrast, step=self.step)
         if name in PRESETS:
-            return preset_schedule(name, *bounds)
+            return preset_schedule(name, *bounds, self.step)
         if name[:1].isalpha():
             raise InvalidInput(
                 f"{name!r} is neither a schedule, such as 8-6-4-2, nor a name: choose from"
@@ -116,14 +129,14 @@ def bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As `layer_bounds`, indexed by N, from `budget.minimum` to `budget.largest`.
+        As `layer_bounds`, indexed by N, from `budget.least` to `budget.largest` in steps.
     """
     return _bounds_by_experts(budget).copy()
 
 
 @lru_cache(maxsize=8)
 def _bounds_by_experts(budget: ExpertBudget) -> pd.DataFrame:
-    counts = range(budget.minimum, budget.largest + 1)
+    counts = range(budget.least, budget.largest + 1, budget.step)
     # A network with one layer of each size.
     blocks = Experts(
         budget.hidden,
@@ -161,7 +174,7 @@ def score_schedules(budget: ExpertBudget, counts: ArrayLike) -> pd.DataFrame:
     >>> score_schedules(budget, [[4, 4], [6, 2], [7, 1]])["flops_expected"].tolist()
     [33280.0, 33280.0, 25088.0]
     """
-    chosen = _checked_counts(budget, counts) - budget.minimum
+    chosen = (_checked_counts(budget, counts) - budget.least) // budget.step
     table = bounds_by_experts(budget).to_numpy(dtype=np.float64)
     totals = np.empty((len(chosen), table.shape[1]))
     for start in range(0, len(chosen), _ROWS_AT_ONCE):
@@ -179,13 +192,14 @@ def _checked_counts(budget: ExpertBudget, counts: ArrayLike) -> NDArray[np.int64
             f"schedules are of shape {whole.shape} and type {whole.dtype}; expected one row of"
             f" {budget.layers} whole numbers per schedule"
         )
-    inside = (whole >= budget.minimum).all(axis=1) & (whole <= budget.largest).all(axis=1)
-    inside &= whole.sum(axis=1) == budget.experts
+    inside = (whole >= budget.least).all(axis=1) & (whole <= budget.largest).all(axis=1)
+    inside &= (whole.sum(axis=1) == budget.experts) & (whole % budget.step == 0).all(axis=1)
     if not inside.all():
         wrong = "-".join(map(str, whole[int(np.argmin(inside))].tolist()))
+        steps = "" if budget.step == 1 else f", in steps of {budget.step},"
         raise InvalidInput(
-            f"{wrong} is outside the budget: {budget.layers} layers of {budget.minimum} to"
-            f" {budget.largest} experts that sum to {budget.experts}"
+            f"{wrong} is outside the budget: {budget.layers} layers of {budget.least} to"
+            f" {budget.largest} experts{steps} that sum to {budget.experts}"
         )
     return whole.astype(np.int64, copy=False)
 
@@ -239,6 +253,8 @@ def budget_extremes(budget: ExpertBudget, quantities: Collection[str] = QUANTITI
     """
     table = bounds_by_experts(budget)
     uniform = budget.named("uniform")
+    # In steps of experts, of which the table has each number.
+    shared = budget.layers, budget.experts // budget.step, budget.least // budget.step
     even = score_schedules(budget, [uniform.counts]).iloc[0]
     rows = {}
     for name, divisor in zip(QUANTITIES, divisors(budget.layers), strict=True):
@@ -247,10 +263,11 @@ def budget_extremes(budget: ExpertBudget, quantities: Collection[str] = QUANTITI
         utility = table[name].to_numpy(dtype=np.float64) / divisor
         row: dict[str, float | Schedule] = {}
         for end, find in (("least", worst_of_equal_layers), ("most", best_of_equal_layers)):
-            optimum = find(utility, budget.layers, budget.experts, budget.minimum)
+            optimum = find(utility, *shared)
             is_even = math.isclose(even[name], optimum.value, rel_tol=1e-9, abs_tol=1e-12)
+            schedule = Schedule(tuple(budget.step * steps for steps in optimum.schedule))
             row[end] = optimum.value
-            row[f"{end}_schedule"] = uniform if is_even else optimum.schedule
+            row[f"{end}_schedule"] = uniform if is_even else schedule
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -284,9 +301,10 @@ def family_bounds(
     """
     if points < 1:
         raise InvalidInput(f"points is {points}; it must be at least 1")
-    shapes = make_family(family, budget.experts, budget.minimum, budget.maximum)
+    bounds = (budget.experts, budget.minimum, budget.maximum)
+    shapes = make_family(family, *bounds, step=budget.step)
     profiles = sample_family(shapes, budget.layers, points, seed)
-    counts = allocate_batch(profiles, budget.experts, budget.minimum, budget.maximum)
+    counts = allocate_batch(profiles, budget.experts, *budget.limits)
     distinct = np.unique(counts, axis=0)
     scores = score_schedules(budget, distinct)
     scores.insert(0, "schedule", [Schedule(tuple(row)) for row in distinct.tolist()])

@@ -29,6 +29,9 @@ def best_schedule(utility: ArrayLike, total: int, minimum: int = 1) -> Optimum:
     O(depth * total * counts). Of equal schedules it takes the most even one: from the first layer
     on, the count nearest to an even share of the remaining experts.
 
+    It also finds the best active schedule of given experts: the counts are then K_l, and `total` is
+    their sum. For both together see `dynamoe_search.bounds.pairs`.
+
     Parameters
     ----------
     utility : array_like of float, shape (depth, counts)

@@ -16,6 +16,7 @@ from dynamoe_search.budgets.accounting import (
 from dynamoe_search.budgets.solving import (
     Solution,
     dense_baseline,
+    dense_width,
     equal_widths,
     held_routers,
     solve_experts,
@@ -29,6 +30,7 @@ __all__ = [
     "active_experts",
     "active_parameters",
     "dense_baseline",
+    "dense_width",
     "equal_widths",
     "expert_parameters",
     "experts_of",

@@ -41,8 +41,8 @@ class Solution:
     parameters : int
         The total parameters of every network with that sum.
     residual : int
-        The budget minus `parameters`: at least 0, and below the cost of one expert unless the
-        maximum per layer is reached everywhere.
+        The budget minus `parameters`: at least 0, and below the cost of one expert (of one step of
+        experts where there is a step) unless the maximum per layer is reached everywhere.
     """
 
     experts: int
@@ -51,7 +51,11 @@ class Solution:
 
 
 def solve_experts(
-    specification: Specification, parameters: int, minimum: int = 1, maximum: int | None = None
+    specification: Specification,
+    parameters: int,
+    minimum: int = 1,
+    maximum: int | None = None,
+    step: int = 1,
 ) -> Solution:
     """The most experts that a parameter budget buys for a network of given widths and depth.
 
@@ -66,11 +70,13 @@ def solve_experts(
         The fewest experts per layer, at least 1.
     maximum : int, optional
         The most experts per layer.
+    step : int
+        Every layer has a multiple of it, and so has the sum.
 
     Raises
     ------
     InvalidInput
-        If the budget is below the smallest network, or at least one expert above the largest (the
+        If the budget is below the smallest network, or at least one step above the largest (the
         message gives both), or buys more than `dynamoe_search.schedules.LARGEST_TOTAL` experts.
 
     Examples
@@ -82,28 +88,30 @@ def solve_experts(
     """
     blocks = experts_of(specification)
     depth = len(blocks.schedule.layers_with_experts)
-    check_bounds(depth * minimum, depth, minimum, maximum)
+    least = -(-minimum // step) * step
+    most = None if maximum is None else maximum // step * step
+    check_bounds(depth * least, depth, minimum, maximum, step)
     count = parameter_count(specification)
     expert = expert_parameters(specification) + specification.width  # with its part of the router
     others = count.total - blocks.schedule.total * expert
-    smallest = others + depth * minimum * expert
-    largest = None if maximum is None else others + depth * maximum * expert
-    if parameters < smallest or (largest is not None and parameters >= largest + expert):
-        most = "there is no largest without a maximum" if largest is None else f"{largest:,}"
+    smallest = others + depth * least * expert
+    largest = None if most is None else others + depth * most * expert
+    if parameters < smallest or (largest is not None and parameters >= largest + step * expert):
+        highest = "there is no largest without a maximum" if largest is None else f"{largest:,}"
         raise InvalidInput(
             f"a budget of {parameters:,} parameters cannot be met: with {depth} layers of width"
             f" {specification.width} and experts of hidden width {blocks.hidden}, the"
-            f" smallest possible is {smallest:,} ({depth * minimum} experts), the largest: {most};"
+            f" smallest possible is {smallest:,} ({depth * least} experts), the largest: {highest};"
             f" one expert costs {expert:,}"
         )
-    experts = (parameters - others) // expert
-    check_bounds(experts, depth, minimum, maximum)
+    experts = (parameters - others) // (step * expert) * step
+    check_bounds(experts, depth, minimum, maximum, step)
     total = others + experts * expert
     return Solution(experts, total, parameters - total)
 
 
 def equal_widths(
-    specification: Specification, minimum: int = 1, maximum: int | None = None
+    specification: Specification, minimum: int = 1, maximum: int | None = None, step: int = 1
 ) -> dict[int, int]:
     """The expert widths at which a whole number of experts has exactly the same parameters.
 
@@ -116,8 +124,8 @@ def equal_widths(
     ----------
     specification : Classifier or LanguageModel
         The network to match, with blocks of experts.
-    minimum, maximum : int
-        The fewest and the most experts per layer, as in `solve_experts`.
+    minimum, maximum, step : int
+        As in `solve_experts`.
 
     Returns
     -------
@@ -137,12 +145,40 @@ def equal_widths(
     most = min((kept - matrices * shared) // (matrices + 1), LARGEST_TOTAL)  # no width is below 1
     if maximum is not None:
         most = min(most, depth * maximum)
-    totals = range(most, depth * minimum - 1, -1)
+    totals = range(most // step * step, depth * minimum - 1, -step)
     return {
         (kept - total) // (matrices * (total + shared)): total
         for total in totals
         if (kept - total) % (matrices * (total + shared)) == 0
     }
+
+
+def dense_width(specification: Specification, experts: int) -> int:
+    """The hidden width of a plain block that costs as much as some experts with their router.
+
+    A plain block has no router, so it is half a hidden unit per expert wider than the experts
+    together, or a third in the modern style: K experts of hidden width h have K (m d h + d)
+    parameters with their rows of the router, with m 2 or 3, and so has a plain block of the width
+    K (h + 1/m). Active parameters and FLOPs are then those of a layer that uses K experts, too,
+    less its other rows of the router. Where m does not divide K, the rest of a hidden unit is left
+    over. The block also has the width of the shared experts of a layer, which it does not have.
+
+    Parameters
+    ----------
+    specification : Classifier or LanguageModel
+        The network, with blocks of experts.
+    experts : int
+        K, at least 1.
+
+    Examples
+    --------
+    >>> from dynamoe_search.specification import Classifier, Experts
+    >>> dense_width(Classifier(64, 10, 32, Experts(48, Schedule((4, 4)))), experts=2)
+    97
+    """
+    blocks, expert = experts_of(specification), expert_parameters(specification)
+    routed = experts * (expert + specification.width) * blocks.hidden // expert
+    return routed + blocks.shared * blocks.hidden
 
 
 def held_routers(router: Router, schedule: Schedule, active: float) -> tuple[Router, ...]:

@@ -94,6 +94,9 @@ def bounds(
     ] = None,
     minimum: Annotated[int, typer.Option(min=1, help="The fewest experts of a layer.")] = 1,
     maximum: Annotated[int | None, typer.Option(min=1, help="The most experts of a layer.")] = None,
+    step: Annotated[
+        int, typer.Option(min=1, help="Every layer has a multiple of this number of experts.")
+    ] = 1,
     contrast: Annotated[float, typer.Option(min=0.0, help="How far patterns swing.")] = (
         DEFAULT_CONTRAST
     ),
@@ -164,6 +167,7 @@ def bounds(
         minimum,
         maximum,
         tokens,
+        step,
     )
     machine = _machine(peak_flops, bandwidth, measure)
     names = [*filter(None, map(str.strip, compare.split(","))), *map(str, written)]

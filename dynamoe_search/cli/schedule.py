@@ -12,6 +12,7 @@ from rich.markup import escape
 from dynamoe_search.cli.console import PlotFile, console, save_plot, write_file
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import (
+    ACTIVE_PRESETS,
     DEFAULT_CONTRAST,
     PATTERNS_AND_UNIFORM,
     PRESETS,
@@ -31,6 +32,9 @@ Experts = Annotated[
 ]
 Minimum = Annotated[int, typer.Option(min=1, help="The fewest experts of a layer.")]
 Maximum = Annotated[int | None, typer.Option(min=1, help="The most experts of a layer.")]
+Step = Annotated[
+    int, typer.Option(min=1, help="Every layer has a multiple of this number of experts.")
+]
 Contrast = Annotated[
     float,
     typer.Option(
@@ -46,6 +50,7 @@ def schedule_show(
     experts: Experts = 32,
     minimum: Minimum = 1,
     maximum: Maximum = None,
+    step: Step = 1,
     contrast: Contrast = DEFAULT_CONTRAST,
     plot: PlotFile = None,
 ) -> None:
@@ -56,10 +61,10 @@ def schedule_show(
     from dynamoe_search.report.schedules import bars
 
     if what in PATTERNS_AND_UNIFORM:
-        schedule = pattern_schedule(what, layers, experts, minimum, maximum, contrast)
+        schedule = pattern_schedule(what, layers, experts, minimum, maximum, contrast, step=step)
         title = f"{what}: {schedule}"
     elif what in PRESETS:
-        schedule = preset_schedule(what, layers, experts, minimum, maximum)
+        schedule = preset_schedule(what, layers, experts, minimum, maximum, step)
         title = f"{what}: {schedule}"
     elif what[:1].isalpha():
         raise InvalidInput(
@@ -87,6 +92,7 @@ def schedule_list(
     experts: Experts = 32,
     minimum: Minimum = 1,
     maximum: Maximum = None,
+    step: Step = 1,
     contrast: Contrast = DEFAULT_CONTRAST,
     plot: PlotFile = None,
 ) -> None:
@@ -94,19 +100,21 @@ def schedule_list(
     from dynamoe_search.report.schedules import schedule_table
     from dynamoe_search.report.terminal import print_table
 
+    bounds = (layers, experts, minimum, maximum)
     schedules = {
-        pattern: pattern_schedule(pattern, layers, experts, minimum, maximum, contrast)
+        pattern: pattern_schedule(pattern, *bounds, contrast, step=step)
         for pattern in PATTERNS_AND_UNIFORM
     }
-    presets = {
-        preset: preset_schedule(preset, layers, experts, minimum, maximum) for preset in PRESETS
-    }
+    presets = {preset: preset_schedule(preset, *bounds, step) for preset in PRESETS}
     about = dict.fromkeys(schedules, f"a pattern of contrast {contrast:g}") | {
         preset: describe_preset(preset) for preset in PRESETS
     }
     about["uniform"] = "the origin: the same everywhere"
     console.print(f"{layers} layers share {experts} experts", highlight=False)
     print_table(console, schedule_table(schedules | presets, about))
+    for preset in ACTIVE_PRESETS:
+        rule = describe_preset(preset)
+        console.print(f"{preset}, of active experts: {rule}", highlight=False)
     if plot is not None:
         from dynamoe_search.report.schedules import plot_schedules
 
@@ -120,6 +128,7 @@ def schedule_enumerate(
     experts: Experts = 12,
     minimum: Minimum = 1,
     maximum: Maximum = None,
+    step: Step = 1,
     rows: Annotated[int, typer.Option(min=0, help="Show at most this number.")] = 20,
     csv: Annotated[Path | None, typer.Option(help="Write all of them to this file.")] = None,
     limit: Annotated[
@@ -129,8 +138,8 @@ def schedule_enumerate(
     """Count every schedule of a total, and list them."""
     from dynamoe_search.report.schedules import sparkline
 
-    schedules = enumerate_schedules(experts, layers, minimum, maximum)
-    count = count_schedules(experts, layers, minimum, maximum)
+    bounds = (experts, layers, minimum, maximum, step)
+    schedules, count = enumerate_schedules(*bounds), count_schedules(*bounds)
     console.print(f"{count:,} schedules of {layers} layers with {experts} experts", highlight=False)
     for schedule in islice(schedules, rows):
         console.print(f"{schedule}  {sparkline(schedule)}", highlight=False)
@@ -146,7 +155,7 @@ def schedule_enumerate(
         def write(beside: Path) -> None:
             with beside.open("w", encoding="utf-8") as file:
                 file.write("schedule\n")
-                for schedule in enumerate_schedules(experts, layers, minimum, maximum):
+                for schedule in enumerate_schedules(*bounds):
                     file.write(f"{schedule}\n")
 
         write_file(csv, write)

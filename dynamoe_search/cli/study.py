@@ -177,7 +177,7 @@ def leaderboard(
         return
     objectives = opened.file.search.objectives
     if objectives == ("loss",) and runs["validation_loss"].count() > 1:
-        from dynamoe_search.plan.plan import names_of
+        from dynamoe_search.plan.baselines import names_of
         from dynamoe_search.report.decision_plot import plot_study
 
         names, margin = names_of(opened.plan.baselines), opened.file.search.margin

@@ -26,7 +26,7 @@ def bounds_of_study(
     from dynamoe_search.bounds.measured import measured_bounds
     from dynamoe_search.decision.leaderboard import make_leaderboard
     from dynamoe_search.plan.candidate import parse_candidate
-    from dynamoe_search.plan.expert_budget import expert_budget
+    from dynamoe_search.plan.expert_budget import expert_budget, most_configurations
     from dynamoe_search.report import bounds as report
     from dynamoe_search.report.measured_bounds import (
         measured_bounds_table,
@@ -50,6 +50,10 @@ def bounds_of_study(
         scores, extremes = compare_schedules(budget, compared), budget_extremes(budget)
         say("\n".join(["What no schedule of the budget can beat:", ""]))
         say("\n".join(report.bounds_sentences(budget, scores, extremes)))
+        say("")
+    if (pair := most_configurations(plan)) is not None:
+        say("\n".join(["What no schedules of the budget can beat:", ""]))
+        say(report.pair_sentence(pair, plan.baselines["uniform"]))
         say("")
     say("\n".join(["What was measured:", "", *sentences]))
     print_table(console, measured_bounds_table(table, names))

@@ -132,6 +132,8 @@ class Landscape:
         The leave-one-out R^2: the share of the variance of candidates' losses that the surface
         predicts without the candidate, at the same width. 1 is perfect; 0 is no better than the
         mean of the others.
+    of_active : bool
+        Whether the map is of active schedules, as where these alone were searched.
     """
 
     candidates: pd.DataFrame
@@ -140,6 +142,7 @@ class Landscape:
     process: GaussianProcessRegressor
     noise: Noise
     predictive_r2: float
+    of_active: bool = False
 
     def surface(self, places: ArrayLike) -> tuple[Floats, Floats]:
         """The fitted mean loss in nats, and half the width of its 95 % interval.
@@ -165,6 +168,8 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     the schedules at a position, and its interval is that of this mean. Width, height and further
     noise are fitted to at most 300 candidates, an even sample by loss; the surface, to all.
 
+    Where all candidates have one schedule and differ in their active ones, the map is of these.
+
     Parameters
     ----------
     runs : DataFrame
@@ -175,7 +180,7 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     Raises
     ------
     InvalidInput
-        If there are fewer than 8 candidates or 3 layers, or all losses are equal.
+        If there are fewer than 8 candidates or 3 layers, or all schedules or losses are equal.
     """
     complete = complete_runs(runs)
     candidates = describe_candidates(complete).drop(columns="feasible")
@@ -189,7 +194,11 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     losses = candidates["loss"].to_numpy(np.float64)
     if np.ptp(losses) == 0:
         raise InvalidInput("all candidates have the same loss, so there is no landscape")
-    counts = np.array([Schedule.parse(text).counts for text in candidates["schedule"]])
+    of_active = "active_schedule" in candidates and candidates["schedule"].nunique() == 1
+    texts = candidates["active_schedule" if of_active else "schedule"]
+    counts = np.array([Schedule.parse(text).counts for text in texts])
+    if (counts == counts[0]).all():
+        raise InvalidInput("all candidates have the same schedule, so there is no landscape")
     places = place_on_map(counts)
     noise = pooled_noise(complete["validation_loss"], complete["candidate"])
     error = np.zeros(len(losses))
@@ -206,6 +215,7 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
         process,
         noise,
         _predictive_r2(process),
+        of_active,
     )
 
 

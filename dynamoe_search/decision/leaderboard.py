@@ -64,10 +64,10 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row per candidate, best first; those that miss a constraint come last:
 
-        - ``candidate``, ``rank`` (from 1), ``schedule``, ``settings`` (what was searched beside the
-          schedule), ``pattern`` (its display name, "" if it has none), ``group`` (pattern, uniform,
-          preset, dense or searched), ``seeds`` (those with a result), ``feasible`` (whether
-          more than half of them meet the constraints);
+        - ``candidate``, ``rank`` (from 1), ``schedule``, ``active_schedule`` (where it was
+          searched), ``settings`` (what was searched beside them), ``pattern`` (its display name, ""
+          if it has none), ``group`` (pattern, uniform, preset, dense or searched), ``seeds`` (those
+          with a result), ``feasible`` (whether more than half of them meet the constraints);
         - ``loss`` (nats), ``accuracy``, ``perplexity`` and ``bits_per_byte`` (NaN for images), each
           as it is expected to be; of the first two the 95 % interval, ``_low`` and ``_high``, whose
           ends are NaN where nothing was trained twice; it holds for the first row, too, although
@@ -103,7 +103,17 @@ def make_leaderboard(runs: pd.DataFrame) -> pd.DataFrame:
     board["indistinguishable"] = is_close & (board["feasible"] == board["feasible"].iloc[0])
     board["rank"] = board.index + 1
     order = [
-        *("candidate", "rank", "schedule", "settings", "pattern", "group", "seeds", "feasible"),
+        *(
+            "candidate",
+            "rank",
+            "schedule",
+            "active_schedule",
+            "settings",
+            "pattern",
+            "group",
+            "seeds",
+            "feasible",
+        ),
         *("loss", "loss_low", "loss_high", "mean_loss"),
         *("accuracy", "accuracy_low", "accuracy_high", "perplexity", "bits_per_byte"),
         *("total_parameters", "active_experts", "active_parameters", "flops_per_token"),

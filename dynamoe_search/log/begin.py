@@ -17,7 +17,7 @@ from dynamoe_search.plan.study_file import StudyFile
 _FIXED = (
     *("data.", "model.", "budget.", "router.name", "training.seeds"),
     *("search.objectives", "search.constraints", "search.also."),
-    *("search.family", "search.contrast"),
+    *("search.family", "search.active_family", "search.contrast"),
 )
 
 

@@ -12,10 +12,12 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.runs import WITH_RESULTS, Run, RunResult, Start, are_feasible
 from dynamoe_search.log.state import Progress
 from dynamoe_search.measure.quantities import MEASURED
-from dynamoe_search.plan.candidate import Candidate, parse_candidate, with_settings
+from dynamoe_search.plan.allotment import experts_spent
+from dynamoe_search.plan.baselines import baselines_of_study, groups_of, names_of
+from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.plan.confirmation import Confirmation
-from dynamoe_search.plan.plan import baseline_schedules, groups_of, names_of
 from dynamoe_search.plan.study_file import StudyFile
+from dynamoe_search.schedules import NONE
 from dynamoe_search.statistics.comparison import compare_with_reference
 from dynamoe_search.statistics.sequential import compare_until_decided
 
@@ -54,6 +56,7 @@ def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
             "candidate": text,
             "run": run.number,
             "schedule": str(candidate.schedule) if candidate else text,
+            **_active(candidate, study_file),
             "settings": candidate.settings_text if candidate else "",
             "pattern": names.get(text, ""),
             "group": groups.get(text, "searched") if candidate else "dense",
@@ -61,6 +64,14 @@ def runs_table(runs: Iterable[Run], study_file: StudyFile) -> pd.DataFrame:
         rows += [about | columns for columns in _columns(run, study_file)]
     table = pd.DataFrame(rows)[: len(rows) if runs else 0]
     return table.astype({"block": "Int64", "seed": "Int64"})
+
+
+def _active(candidate: Candidate | None, study_file: StudyFile) -> dict[str, str]:
+    """The column of the active schedule, where it is searched."""
+    if study_file.search.active_family == NONE:
+        return {}
+    has_one = candidate is not None and candidate.active is not None
+    return {"active_schedule": str(candidate.active) if candidate and has_one else ""}
 
 
 def measurement_table(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -212,9 +223,10 @@ def baselines_of(candidates: Iterable[Candidate], study_file: StudyFile) -> dict
     own = study_file.own_settings()
     for candidate in candidates:
         if dict(candidate.settings).get("hidden") == own.get("hidden"):
-            total = None if study_file.budget.regime == "paper" else candidate.schedule.total
-            schedules = baseline_schedules(study_file, total)
-            return {name: with_settings(one, own) for name, one in schedules.items()}
+            total = None
+            if study_file.budget.regime != "paper":
+                total = experts_spent(candidate.schedule, study_file)
+            return baselines_of_study(study_file, total)
     return {}
 
 

@@ -1,8 +1,7 @@
-"""What a run trains: a schedule, and what is searched next to it."""
+"""What a run trains: a schedule, its active schedule, and what is searched next to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -11,29 +10,37 @@ from dynamoe_search.schedules import Schedule
 from dynamoe_search.untrusted import shown
 
 _DENSE, _DEEPEST = "dense", 1024
+_ACTIVE = "active"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A schedule, with the expert width and the router's constants where they are searched.
+    """A schedule, with the active schedule and other settings where these are searched.
 
     Parameters
     ----------
     schedule : Schedule
     settings : tuple of (str, float)
-        Names and values in the order in which the study file may give them.
+        The expert width and the router's constants: names and values in the order in which the
+        study file may give them.
+    active : Schedule, optional
+        The active experts K_l of each layer.
 
     Examples
     --------
     >>> str(Candidate(Schedule((8, 4)), (("hidden", 21), ("p", 0.7))))
     '8-4 hidden=21 p=0.7'
+    >>> str(Candidate(Schedule((8, 4)), active=Schedule((3, 1))))
+    '8-4 active=3-1'
     """
 
     schedule: Schedule
     settings: tuple[tuple[str, float], ...] = ()
+    active: Schedule | None = None
 
     def __str__(self) -> str:
-        return " ".join([str(self.schedule), self.settings_text]).rstrip()
+        active = "" if self.active is None else f"{_ACTIVE}={self.active}"
+        return " ".join(filter(None, (str(self.schedule), active, self.settings_text)))
 
     @property
     def settings_text(self) -> str:
@@ -85,12 +92,12 @@ def parse_candidate(text: str) -> Candidate | DenseBaseline:
             if sum(count for _, count in runs) > _DEEPEST:
                 raise ValueError(f"more than {_DEEPEST} layers")
             return DenseBaseline(tuple(width for width, count in runs for _ in range(count)))
+        schedule, active = Schedule.parse(first), None
+        if rest and rest[0].startswith(f"{_ACTIVE}="):
+            active = Schedule.parse(rest.pop(0).removeprefix(f"{_ACTIVE}="))
+            if active.depth != schedule.depth or 0 in active:
+                raise ValueError(f"{active} is no active schedule of {schedule}")
         pairs = [setting.split("=") for setting in rest]
-        return Candidate(Schedule.parse(first), tuple((name, float(v)) for name, v in pairs))
+        return Candidate(schedule, tuple((name, float(v)) for name, v in pairs), active)
     except (ValueError, IndexError) as error:
         raise InvalidInput(f"{shown(text)!r} is no candidate; write it as '8-6-4-2 k=2'") from error
-
-
-def with_settings(schedule: Schedule, settings: Mapping[str, float]) -> Candidate:
-    """A candidate; its settings in the order of the mapping."""
-    return Candidate(schedule, tuple(settings.items()))

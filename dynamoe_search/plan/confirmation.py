@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from dynamoe_search.budgets import dense_baseline, parameter_count
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.baselines import is_pattern
 from dynamoe_search.plan.candidate import DenseBaseline
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.specification import Dense
 from dynamoe_search.statistics.sequential import Looks
 
@@ -163,7 +163,7 @@ def plan_confirmation(
         seeds = seeds or (SEEDS if until == "seeds" else MOST_SEEDS)
         chosen = _choose(plan, leaders, mean_active, seeds, margin, settings)
         return replace(chosen, until=until, seeds_per_block=seeds_per_block)
-    if changed := [key for key in settings if settings[key] != begun.settings.get(key)]:
+    if changed := [key for key in settings if not _agree(begun.settings.get(key), settings[key])]:
         raise InvalidInput(
             f"the study file was changed since its confirmation began ({', '.join(changed)}):"
             " its runs cannot be compared with new ones; begin another study with --name"
@@ -181,6 +181,13 @@ def plan_confirmation(
         )
     raised = (seeds,) if seeds is not None and seeds > begun.seeds[-1] else ()
     return replace(begun, seeds=(*begun.seeds, *raised))
+
+
+def _agree(before: Any, now: Any) -> bool:
+    """Whether settings are as they were; before, there may have been fewer keys."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return all(now.get(key) == value for key, value in before.items())
+    return bool(before == now)
 
 
 def _checked_seeds(
@@ -239,7 +246,7 @@ def _choose(
     if not 0 < margin < math.inf:
         raise InvalidInput(f"--margin is {margin:g}; give the loss that does not matter, above 0")
     contenders = {candidate: Contender(candidate) for candidate in leaders[:FINALISTS]}
-    for name in PATTERNS_AND_UNIFORM:
+    for name in filter(is_pattern, plan.baselines):
         candidate = str(plan.baselines[name])
         same = (*contenders.get(candidate, Contender(candidate)).baselines, name)
         group = "uniform" if "uniform" in same else "pattern"

@@ -10,6 +10,7 @@ import numpy as np
 
 from dynamoe_search.budgets import (
     Solution,
+    dense_width,
     equal_widths,
     experts_of,
     held_routers,
@@ -18,21 +19,19 @@ from dynamoe_search.budgets import (
     with_schedule,
 )
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.candidate import Candidate, DenseBaseline, with_settings
+from dynamoe_search.plan.allotment import active_schedules_of, schedules_of
+from dynamoe_search.plan.baselines import ACTIVE, PAIRS, baselines_of_study
+from dynamoe_search.plan.candidate import Candidate, DenseBaseline
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import (
-    PATTERNS_AND_UNIFORM,
+    NONE,
+    Dimension,
     Family,
-    Profile,
     Schedule,
     allocate,
-    allocate_batch,
-    alpha_lora_profile,
     count_schedules,
     make_family,
-    pattern_profile,
-    preset_profile,
-    stretch,
+    renamed,
 )
 from dynamoe_search.specification import (
     Classifier,
@@ -41,13 +40,13 @@ from dynamoe_search.specification import (
     LanguageModel,
     Specification,
     Style,
+    held_at,
     with_constants,
 )
 
 if TYPE_CHECKING:
     from dynamoe_search.data import ImageData, TextData
 
-ALPHA_LORA = "alpha_lora"
 _MOST_TO_ENUMERATE = 10_000
 _MOST_WIDTHS = 8  # in a message
 _GOOD_WIDTHS: dict[Style, str] = {
@@ -94,6 +93,8 @@ class Plan:
         nothing equal.
     family : Family
         The profiles among which the search moves.
+    active_family : Family or None
+        Those of the active experts per layer; None where they do not move.
     baselines : dict of str to Candidate
         Each named pattern, uniform, and the presets that the study lists, in the order in which
         they are trained.
@@ -105,6 +106,7 @@ class Plan:
     network: Specification
     solution: Solution | None
     family: Family
+    active_family: Family | None
     baselines: dict[str, Candidate]
     totals: dict[int, int]
 
@@ -112,6 +114,28 @@ class Plan:
     def depth(self) -> int:
         """The number of layers of experts."""
         return self.study.model.depth
+
+    @property
+    def space(self) -> tuple[Dimension, ...]:
+        """The parameters of the family, and those of the active family with `ACTIVE` before."""
+        own = self.family.search_space(self.depth)
+        if self.active_family is None:
+            return own
+        return (
+            *own,
+            *(renamed(one, ACTIVE) for one in self.active_family.search_space(self.depth)),
+        )
+
+    def location(self, name: str) -> dict[str, float] | None:
+        """The parameters of a named pattern; None for other baselines."""
+        if name not in PAIRS:
+            return None
+        contrast, (shape, of_active) = self.study.search.contrast, PAIRS[name]
+        found = self.family.locate(shape, self.depth, contrast).parameters
+        if self.active_family is None:
+            return found
+        active = self.active_family.locate(of_active, self.depth, contrast).parameters
+        return found | {ACTIVE + name: value for name, value in active.items()}
 
     def candidate(
         self, parameters: Mapping[str, float], settings: Mapping[str, float]
@@ -125,24 +149,38 @@ class Plan:
         """As `candidate`, for many parameters and settings at once, which takes less time."""
         model = self.study.model
         totals = [self.totals.get(int(of.get("hidden", model.hidden))) for _, of in points]
-        profiles = [self.family.profile(parameters, self.depth) for parameters, _ in points]
+        split = [_split(parameters) for parameters, _ in points]
+        profiles = [self.family.profile(own, self.depth) for own, _ in split]
         schedules: dict[int, Schedule] = {}
         for total in set(totals):
             some = [place for place, one in enumerate(totals) if one == total]
-            found = _schedules_of([profiles[place] for place in some], self.study, total)
+            found = schedules_of([profiles[place] for place in some], self.study, total)
             schedules.update(zip(some, found, strict=True))
-        return [with_settings(schedules[place], of) for place, (_, of) in enumerate(points)]
+        in_order = [schedules[place] for place in range(len(points))]
+        active: Sequence[Schedule | None] = [None] * len(points)
+        if self.active_family is not None:
+            shapes = [self.active_family.profile(of_active, self.depth) for _, of_active in split]
+            active = active_schedules_of(shapes, in_order, self.study)
+        return [
+            Candidate(schedule, tuple(settings.items()), of_schedule)
+            for schedule, (_, settings), of_schedule in zip(in_order, points, active, strict=True)
+        ]
 
     def network_with(self, candidate: Candidate | DenseBaseline) -> Specification:
         """The proxy of a candidate; in the regime `compute` its routers hold the mean K."""
         if isinstance(candidate, DenseBaseline):
-            return replace(self.network, blocks=Dense(candidate.hidden))
+            return replace(self.network, blocks=Dense(candidate.hidden, self.study.model.style))
         schedule, settings = candidate.schedule, dict(candidate.settings)
         hidden = int(settings.pop("hidden", self.study.model.hidden))
         router = with_constants(self.study.router, settings)
         whole = _with_dense_first(schedule, self.study)
         blocks = replace(experts_of(self.network), schedule=whole, hidden=hidden, router=router)
-        if self.study.budget.regime == "compute":
+        if candidate.active is not None:
+            layers = zip(schedule, candidate.active, strict=True)
+            first = (router,) * self.study.model.dense_first
+            routers = (*first, *(held_at(router, *layer) for layer in layers))
+            blocks = replace(blocks, router=routers)
+        elif self.study.budget.regime == "compute":
             routers = held_routers(router, whole, self.study.active)
             blocks = replace(blocks, router=routers)
         return replace(self.network, blocks=blocks)
@@ -172,18 +210,27 @@ def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
     InvalidInput
         Where the budget cannot be met.
     """
-    budget, search = study.budget, study.search
+    search = study.search
     network = _network(study, data)
     solution = _solve(study, network)
     total = solution.experts if solution else None
+    if total == study.dense_experts * study.model.depth:
+        raise InvalidInput(
+            f"budget.minimum: with {total} experts every layer would be dense, as large as"
+            f" {study.dense_experts} experts; raise the budget"
+        )
     if search.sampler == "exhaustive":
         _check_that_all_can_be_trained(study, total)
-    schedules = baseline_schedules(study, total)
-    network = with_schedule(network, _with_dense_first(schedules["uniform"], study))
-    family = make_family(search.family, total or 1, budget.minimum, budget.maximum, search.contrast)
-    own = study.own_settings()
-    baselines = {name: with_settings(schedule, own) for name, schedule in schedules.items()}
-    plan = Plan(study, network, solution, family, baselines, _totals(study, network))
+    baselines = baselines_of_study(study, total)
+    network = with_schedule(network, _with_dense_first(baselines["uniform"].schedule, study))
+    minimum, maximum, step = study.limits
+    family = make_family(search.family, total or 1, minimum, maximum, search.contrast, step)
+    active_family = None
+    if search.active_family != NONE:
+        share = round(study.active * study.model.depth)
+        active_family = make_family(search.active_family, share, 1, maximum, search.contrast)
+    totals = _totals(study, network, total)
+    plan = Plan(study, network, solution, family, active_family, baselines, totals)
     for name, candidate in baselines.items():
         try:
             plan.network_with(candidate)
@@ -192,10 +239,18 @@ def make_plan(study: StudyFile, data: ImageData | TextData | DataShape) -> Plan:
     return plan
 
 
+def _split(parameters: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """The parameters of the family, and those of the active family under their own names."""
+    own = {name: value for name, value in parameters.items() if not name.startswith(ACTIVE)}
+    active = {
+        name.removeprefix(ACTIVE): value for name, value in parameters.items() if name not in own
+    }
+    return own, active
+
+
 def _check_that_all_can_be_trained(study: StudyFile, total: int | None) -> None:
-    budget = study.budget
     assert total is not None  # the study file asks for one
-    count = count_schedules(total, study.model.depth, budget.minimum, budget.maximum)
+    count = count_schedules(total, study.model.depth, *study.limits)
     if count > _MOST_TO_ENUMERATE:
         raise InvalidInput(
             f"search.sampler exhaustive: the budget has {count:,} schedules; at most"
@@ -203,13 +258,14 @@ def _check_that_all_can_be_trained(study: StudyFile, total: int | None) -> None:
         )
 
 
-def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
+def _totals(study: StudyFile, network: Specification, total: int | None) -> dict[int, int]:
     """The total of experts at each expert width that keeps the parameters exactly equal."""
-    budget = study.budget
-    if budget.regime == "paper":
+    if total is None:
         return {}
-    wanted = study.search.also.hidden or (study.model.hidden,)
-    equal = equal_widths(network, budget.minimum, budget.maximum)
+    wanted = study.search.also.hidden
+    if wanted is None:
+        return {study.model.hidden: total}
+    equal = equal_widths(network, *study.limits)
     if unequal := [width for width in wanted if width not in equal]:
         nearest = sorted(equal, key=lambda width: abs(width - unequal[0]))[:_MOST_WIDTHS]
         raise InvalidInput(
@@ -221,55 +277,9 @@ def _totals(study: StudyFile, network: Specification) -> dict[int, int]:
     return {width: equal[width] for width in wanted}
 
 
-def baseline_schedules(study: StudyFile, total: int | None) -> dict[str, Schedule]:
-    """The schedules by name that a study trains before it searches.
-
-    Parameters
-    ----------
-    study : StudyFile
-    total : int or None
-        The experts of all layers together; None in the regime `paper`.
-
-    Raises
-    ------
-    InvalidInput
-        Where the total lies outside the bounds of the study's budget.
-    """
-    depth, contrast = study.model.depth, study.search.contrast
-    profiles = {name: pattern_profile(name, depth, contrast) for name in PATTERNS_AND_UNIFORM}
-    profiles |= {name: preset_profile(name, depth) for name in study.search.presets}
-    if study.search.alpha_lora is not None:
-        if len(study.search.alpha_lora) != depth:
-            raise InvalidInput(
-                f"search.alpha_lora: {len(study.search.alpha_lora)} scores are given for"
-                f" {depth} layers"
-            )
-        profiles[ALPHA_LORA] = alpha_lora_profile(study.search.alpha_lora)
-    return {name: _schedule_of(profile, study, total) for name, profile in profiles.items()}
-
-
-def names_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
-    """The name of each candidate that is a baseline; where several coincide, all their names."""
-    names: dict[str, list[str]] = {}
-    for name, candidate in baselines.items():
-        names.setdefault(str(candidate), []).append(name)
-    return {candidate: " = ".join(same) for candidate, same in names.items()}
-
-
-def groups_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:
-    """Which kind of baseline each candidate is: uniform, pattern or preset, the first that fits."""
-    groups: dict[str, str] = {}
-    for name, candidate in baselines.items():
-        group = "pattern" if name in PATTERNS_AND_UNIFORM else "preset"
-        if name == "uniform":
-            groups[str(candidate)] = name
-        groups.setdefault(str(candidate), group)
-    return groups
-
-
 def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specification:
     model = study.model
-    thinnest = Schedule((study.budget.minimum,) * model.depth)
+    thinnest = Schedule((study.limits[0],) * model.depth)
     blocks = Experts(
         model.hidden,
         _with_dense_first(thinnest, study),
@@ -279,9 +289,10 @@ def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specif
         model.shared,
         model.style,
     )
+    network: Specification
     if study.data.is_text:
         text = cast(DataShape, data)
-        return LanguageModel(
+        network = LanguageModel(
             text.vocabulary,
             text.context,
             model.width,
@@ -290,8 +301,15 @@ def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specif
             model.key_value_heads,
             model.query_key_norm,
         )
-    images = cast(DataShape, data)
-    return Classifier(images.inputs, images.classes, model.width, blocks)
+    else:
+        images = cast(DataShape, data)
+        network = Classifier(images.inputs, images.classes, model.width, blocks)
+    if not study.dense_experts:
+        return network
+    # The blocks that come first have a width of their own.
+    first = (study.dense_hidden or 0,) * model.dense_first
+    widths = first + (dense_width(network, study.dense_experts),) * model.depth
+    return replace(network, blocks=replace(blocks, dense_hidden=widths))
 
 
 def _with_dense_first(schedule: Schedule, study: StudyFile) -> Schedule:
@@ -306,29 +324,13 @@ def _solve(study: StudyFile, network: Specification) -> Solution | None:
         return None
     if budget.parameters is not None:
         try:
-            return solve_experts(network, budget.parameters, budget.minimum, budget.maximum)
+            return solve_experts(network, budget.parameters, *study.limits)
         except InvalidInput as error:
             raise InvalidInput(f"budget.parameters: {error}") from error
     assert budget.experts is not None  # the study file asks for one of the two
     try:
-        spread = allocate([1.0] * study.model.depth, budget.experts, budget.minimum, budget.maximum)
+        spread = allocate([1.0] * study.model.depth, budget.experts, *study.limits)
     except InvalidInput as error:
         raise InvalidInput(f"budget.experts: {error}") from error
     count = parameter_count(with_schedule(network, _with_dense_first(spread, study))).total
     return Solution(budget.experts, count, 0)
-
-
-def _schedule_of(profile: Profile, study: StudyFile, total: int | None) -> Schedule:
-    return _schedules_of([profile], study, total)[0]
-
-
-def _schedules_of(
-    profiles: Sequence[Profile], study: StudyFile, total: int | None
-) -> list[Schedule]:
-    budget = study.budget
-    if total is not None:
-        rows = allocate_batch(profiles, total, budget.minimum, budget.maximum)
-        return [Schedule(tuple(row)) for row in rows.tolist()]
-    assert budget.maximum is not None  # the study file asks for it in the regime `paper`
-    bounds = budget.minimum, budget.maximum, study.search.contrast
-    return [stretch(profile, *bounds) for profile in profiles]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import qmc
 
+from dynamoe_search.plan.baselines import every_candidate
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import AlsoSection
@@ -19,10 +20,10 @@ from dynamoe_search.schedules import (
     Simplex,
     Whole,
     count_schedules,
-    enumerate_schedules,
 )
 
 _LARGEST_FAMILY = 2**14
+_NO_VARIANCE = 1e-20  # far below that of one expert more among the most that there can be
 _BATCH = 2**10  # points that are drawn at once
 
 
@@ -72,28 +73,31 @@ def family_size(plan: Plan, pool: Sequence[Candidate], size: int) -> int:
     """
     if len(pool) < size or _is_small(plan, size):
         return len(pool)
-    budget = plan.study.budget
-    if plan.family.name != "free" or plan.solution is None:
+    if plan.family.name != "free" or plan.solution is None or plan.active_family is not None:
         return _LARGEST_FAMILY
-    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    bounds = (plan.solution.experts, plan.depth, *plan.study.limits)
     return max(len(pool), min(_LARGEST_FAMILY, count_schedules(*bounds)))
 
 
-def candidate_features(candidates: Sequence[Candidate]) -> pd.DataFrame:
+def candidate_features(candidates: Sequence[Candidate], dense: int = 1) -> pd.DataFrame:
     """What makes candidates alike: the logarithms of their counts per layer, and their settings.
 
-    The logarithms are divided so that those of all layers together have the variance 1, and each
-    setting so that it has. So distances are alike for networks of few layers and of many.
+    The logarithms are divided so that those of all layers together have the variance 1, and so are
+    those of the active experts; and each setting so that it has. So distances are alike for
+    networks of few layers and of many.
 
     Parameters
     ----------
     candidates : sequence of Candidate
-        Of one depth, and with the same settings.
+        Of one depth, with the same settings, and all or none with an active schedule.
+    dense : int
+        The experts that a dense layer counts as.
 
     Returns
     -------
     DataFrame
-        Indexed by the candidates' texts: a column for each layer and each setting that differs.
+        Indexed by the candidates' texts: a column for each layer, one for the active experts of
+        each where these are searched, and one for each setting that differs.
 
     Examples
     --------
@@ -103,33 +107,45 @@ def candidate_features(candidates: Sequence[Candidate]) -> pd.DataFrame:
     [[0.87, -0.87], [0.0, 0.0], [-0.87, 0.87]]
     """
     names = [str(candidate) for candidate in candidates]
-    counts = np.log([candidate.schedule.counts for candidate in candidates])
-    layers = pd.DataFrame(counts - counts.mean(axis=0), index=names).add_prefix("layer_")
-    layers /= math.sqrt(layers.var(ddof=0).sum()) or 1.0
+    layers = _logarithms(
+        [[n or dense for n in one.schedule] for one in candidates], names, "layer_"
+    )
+    active = [one.active.counts for one in candidates if one.active is not None]
+    if active:
+        layers = layers.join(_logarithms(active, names, "active_layer_"))
     settings = pd.DataFrame([dict(candidate.settings) for candidate in candidates], index=names)
     settings = settings.loc[:, settings.nunique() > 1].astype(float)
     return layers.join((settings - settings.mean()) / settings.std(ddof=0))
 
 
+def _logarithms(counts: Sequence[Sequence[int]], names: Sequence[str], prefix: str) -> pd.DataFrame:
+    """The centered logarithms of counts per layer, divided so that their variances sum to 1."""
+    logarithms = np.log(counts)
+    layers = pd.DataFrame(logarithms - logarithms.mean(axis=0), index=names).add_prefix(prefix)
+    variance = layers.var(ddof=0).sum()
+    # Of equal counts the variance can be what rounding leaves.
+    return layers / (math.sqrt(variance) if variance > _NO_VARIANCE else 1.0)
+
+
 def _is_small(plan: Plan, size: int) -> bool:
     """Whether the family has no more candidates than asked for, and they can be listed."""
-    budget, also = plan.study.budget, plan.study.search.also
-    if plan.family.name != "free" or plan.solution is None or also.hidden or also.intervals():
+    also = plan.study.search.also
+    if plan.family.name != "free" or plan.solution is None or plan.active_family is not None:
         return False
-    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
+    if also.hidden or also.intervals():
+        return False
+    bounds = (plan.solution.experts, plan.depth, *plan.study.limits)
     return count_schedules(*bounds) <= size
 
 
 def _every(plan: Plan) -> Iterator[Candidate]:
-    budget = plan.study.budget
     assert plan.solution is not None  # as it is small
-    bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
-    return (Candidate(schedule) for schedule in enumerate_schedules(*bounds))
+    return every_candidate(plan.study, plan.solution.experts)
 
 
 def _sample(plan: Plan) -> Iterator[Candidate]:
     """The candidates of Sobol points, without end."""
-    space, also = plan.family.search_space(plan.depth), plan.study.search.also
+    space, also = plan.space, plan.study.search.also
     parameters = sum(len(one.names) if isinstance(one, Simplex) else 1 for one in space)
     settings = len(also.intervals()) + (also.hidden is not None)
     points = qmc.Sobol(parameters + settings, rng=plan.study.seed)

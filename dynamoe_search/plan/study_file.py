@@ -8,18 +8,24 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dynamoe_search.data import DATA_SETS, IMAGE_SETS, TOKEN_FILE_ENDING
-from dynamoe_search.errors import InvalidInput
 from dynamoe_search.measure.quantities import MEASURES
-from dynamoe_search.plan.constraints import Constraint, ConstraintText, parse_constraint
-from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, LARGEST_TOTAL, PRESETS
-from dynamoe_search.specification import (
-    LANGUAGE_SCALES,
-    Balance,
-    Router,
-    Style,
-    TopK,
-    with_constants,
+from dynamoe_search.plan.checks import (
+    check_active_family,
+    check_also,
+    check_dense_layers,
+    check_parts,
 )
+from dynamoe_search.plan.constraints import Constraint, ConstraintText, parse_constraint
+from dynamoe_search.schedules import (
+    ACTIVE_PRESETS,
+    DEFAULT_CONTRAST,
+    FAMILIES,
+    LARGEST_TOTAL,
+    NONE,
+    PRESETS,
+)
+from dynamoe_search.schedules.allocation import multiples_within
+from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, Style, TopK
 from dynamoe_search.statistics.pareto import OBJECTIVES
 from dynamoe_search.training.settings import TrainingSettings
 
@@ -32,7 +38,6 @@ MOST_FITTED = 300
 _LARGEST_SIZE = 2**20  # of a width or a context: beyond those of any model
 _DECIMALS = 3  # of a router's constant, so that a candidate can be named
 _OF_ONE_OBJECTIVE = ("cmaes",)
-_OF_TEXT = ("scale", "heads", "context", "key_value_heads", "query_key_norm")
 
 
 class _Section(BaseModel):
@@ -126,9 +131,22 @@ class BudgetSection(_Section):
         le=LARGEST_TOTAL,
         description="experts of all layers together, in place of parameters",
     )
-    minimum: int = Field(1, ge=1, le=LARGEST_TOTAL, description="the fewest experts of a layer")
+    minimum: int = Field(
+        1,
+        ge=0,
+        le=LARGEST_TOTAL,
+        description="the fewest experts of a layer; with 0 a layer can be a dense block that costs"
+        " as much as its K experts",
+    )
     maximum: int | None = Field(
         None, ge=1, le=LARGEST_TOTAL, description="the most experts of a layer"
+    )
+    step: int = Field(
+        1,
+        ge=1,
+        le=LARGEST_TOTAL,
+        description="every layer has a multiple of this number of experts, as expert-parallel"
+        " training needs it",
     )
     active: float | None = Field(
         None,
@@ -146,6 +164,9 @@ class BudgetSection(_Section):
                 )
             if self.maximum is None or self.maximum < self.minimum:
                 raise ValueError("the regime paper needs a maximum, at least the minimum")
+            if self.minimum == 0:
+                raise ValueError("minimum 0 needs a total, and the regime paper has none")
+            multiples_within(self.minimum, self.maximum, self.step)
         elif (self.parameters is None) == (self.experts is None):
             raise ValueError("give either parameters or experts, and not both")
         if self.active is not None and self.regime != "compute":
@@ -201,12 +222,23 @@ class SearchSection(_Section):
         "none", description="what ends unpromising runs early"
     )
 
-    family: Literal[FAMILIES] = Field("blend", description="the family to move in")  # type: ignore[valid-type]
+    family: Literal[(NONE, *FAMILIES)] = Field(  # type: ignore[valid-type]
+        "blend",
+        description="the family in which the experts per layer move; none: all stay uniform",
+    )
+    active_family: Literal[(NONE, *FAMILIES)] = Field(  # type: ignore[valid-type]
+        NONE,
+        description="the family in which the active experts per layer move, at the mean K that the"
+        " regime compute holds; none: K is the same in every layer",
+    )
     contrast: float = Field(
         DEFAULT_CONTRAST, ge=0, le=0.95, description="the contrast of the named patterns"
     )
     presets: tuple[Literal[PRESETS], ...] = Field(  # type: ignore[valid-type]
         (), description="rules of the literature to train, too, beside the named patterns"
+    )
+    active_presets: tuple[Literal[ACTIVE_PRESETS], ...] = Field(  # type: ignore[valid-type]
+        (), description="likewise, rules for the active experts per layer"
     )
     alpha_lora: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         None, description="a score per layer: AlphaLoRA's schedule is trained, too"
@@ -264,6 +296,22 @@ class SearchSection(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_moves(self) -> SearchSection:
+        if self.family == NONE and (self.presets or self.alpha_lora):
+            raise ValueError("family none keeps the schedule uniform; leave out its presets")
+        if self.active_family == NONE and self.active_presets:
+            raise ValueError("active_presets need an active_family")
+        others = self.also.hidden or self.also.intervals()
+        if self.family == NONE and self.active_family == NONE and not others:
+            raise ValueError("nothing is searched: family and active_family are both none")
+        if self.sampler == "exhaustive" and (self.family == NONE or self.active_family != NONE):
+            raise ValueError(
+                "sampler exhaustive trains every schedule at equal K; choose a family, and leave"
+                " out active_family"
+            )
+        return self
+
     @property
     def constraint_list(self) -> tuple[Constraint, ...]:
         """The constraints, parsed."""
@@ -296,62 +344,14 @@ class StudyFile(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> StudyFile:
-        given = self.model.model_fields_set
-        of_text = [name for name in _OF_TEXT if name in given]
-        if of_text and not self.data.is_text:
-            raise ValueError(
-                f"model.{of_text[0]} is for language models, and {self.data.name} is a set of"
-                " images; leave it out"
-            )
-        if self.budget.regime == "paper":
-            if self.search.family == "free":
-                raise ValueError(
-                    "search.family free needs a total, and the regime paper has none; use blend,"
-                    " mixture or spline"
-                )
-            if self.search.contrast == 0:
-                raise ValueError("search.contrast is 0; the regime paper needs it above 0")
-        if self.model.dense_first and self.dense_hidden is None:
-            raise ValueError(
-                f"model.dense_first needs model.dense_hidden, since {self.router.name} sets no K"
-            )
-        if self.budget.regime == "compute" and self._own_active() is None:
-            raise ValueError(
-                f"the regime compute needs budget.active, since {self.router.name} sets no K"
-            )
+        check_parts(self)
+        check_dense_layers(self)
+        check_active_family(self)
+        check_also(self)
         return self
 
-    @model_validator(mode="after")
-    def _also_fits(self) -> StudyFile:
-        also, matched = self.search.also, self.budget.regime == "compute"
-        for name, interval in also.intervals().items():
-            if matched or not hasattr(self.router, name):
-                reason = "the regime compute holds K" if matched else f"{self.router.name} has none"
-                raise ValueError(f"search.also.{name} cannot be searched: {reason}")
-            for value in interval:
-                try:
-                    with_constants(self.router, {name: value})
-                except InvalidInput as error:
-                    raise ValueError(f"search.also.{name}: {error}") from error
-        if also.hidden is not None and matched:
-            raise ValueError(
-                "search.also.hidden changes what an active expert costs, which the regime compute"
-                " holds equal; use parameters or paper"
-            )
-        if also.hidden is not None and self.model.hidden not in also.hidden:
-            raise ValueError(
-                f"search.also.hidden must contain model.hidden, {self.model.hidden}, the width of"
-                " the named patterns"
-            )
-        if self.search.sampler == "exhaustive" and (also.hidden or also.intervals()):
-            raise ValueError("sampler exhaustive trains schedules only; leave out search.also")
-        if self.search.sampler == "exhaustive" and self.budget.regime == "paper":
-            raise ValueError("sampler exhaustive needs a total, and the regime paper has none")
-        if matched and "active_flops" in self.search.objectives:
-            raise ValueError("active_flops is held equal by the regime compute; leave it out")
-        return self
-
-    def _own_active(self) -> float | None:
+    def own_active(self) -> float | None:
+        """The mean active experts per layer that the study file sets; None where it sets none."""
         if self.budget.active is not None:
             return self.budget.active
         if isinstance(self.router, TopK):
@@ -361,18 +361,32 @@ class StudyFile(_Section):
     @property
     def active(self) -> float:
         """The mean active experts per layer that the regime `compute` holds."""
-        active = self._own_active()
+        active = self.own_active()
         assert active is not None
         return active
 
     @property
+    def dense_experts(self) -> int:
+        """The number of experts whose place a dense layer takes; 0 where no layer may be dense."""
+        return int(self.active) if self.budget.minimum == 0 else 0
+
+    @property
+    def limits(self) -> tuple[int, int | None, int]:
+        """What limits the experts of each layer: minimum, maximum and step.
+
+        A layer that may be dense has at least the experts whose place a dense one takes.
+        """
+        budget = self.budget
+        return budget.minimum or self.dense_experts, budget.maximum, budget.step
+
+    @property
     def dense_hidden(self) -> int | None:
-        """The hidden width of dense blocks; None where neither it nor K is given.
+        """The hidden width of dense blocks that come first; None where neither it nor K is given.
 
         With its default, a dense block takes as many FLOPs as the experts of a layer that a token
         uses; the layer takes d N more for its router.
         """
-        model, active = self.model, self._own_active()
+        model, active = self.model, self.own_active()
         if model.dense_hidden is not None or active is None:
             return model.dense_hidden
         return round((active + model.shared) * model.hidden)

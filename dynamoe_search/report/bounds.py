@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import comb, log2
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,6 +24,8 @@ from dynamoe_search.specification import FixedRouter, Percentile, Router, TopK, 
 
 if TYPE_CHECKING:
     from dynamoe_search.bounds.machine import Machine
+    from dynamoe_search.bounds.pairs import Pair
+    from dynamoe_search.plan.candidate import Candidate
 
 _MOST_SPELLED_OUT = 10**9
 _ALIKE = 1e-9  # bits, or a share, that sums in another order can differ by
@@ -59,11 +62,33 @@ def bounds_sentences(
     ]
 
 
+def pair_sentence(pair: Pair, uniform: Candidate) -> str:
+    """The most ways in which schedules with active schedules of a study can route a token.
+
+    Parameters
+    ----------
+    pair : Pair
+        As `dynamoe_search.plan.expert_budget.most_configurations` gives it.
+    uniform : Candidate
+        With its active schedule.
+    """
+    assert uniform.active is not None
+    even = sum(log2(comb(n, k)) for n, k in zip(uniform.schedule, uniform.active, strict=True))
+    equal = "Every candidate costs the same FLOPs."
+    if pair.value < even + _ALIKE:
+        return f"{equal} None can route a token in more ways than uniform, 2^{even:.1f}."
+    return (
+        f"{equal} Of all schedules with active schedules, {pair.schedule} active={pair.active} can"
+        f" route a token in the most ways, 2^{pair.value:.1f}; uniform in 2^{even:.1f}."
+    )
+
+
 def _size(budget: ExpertBudget, extremes: pd.DataFrame) -> str:
-    count = count_schedules(budget.experts, budget.layers, budget.minimum, budget.maximum)
+    count = count_schedules(budget.experts, budget.layers, *budget.limits)
     number = f"{count:,}" if count < _MOST_SPELLED_OUT else f"{count:.1e}"
     number += " schedules, all" if count > 1 else " schedule,"
     most = "" if budget.maximum is None else f" and at most {budget.maximum}"
+    most += "" if budget.step == 1 else f", in steps of {budget.step},"
     return (
         f"{budget.layers} layers of width {budget.width} share {budget.experts} experts of hidden"
         f" width {budget.hidden}, at least {budget.minimum}{most} per layer: {number}"

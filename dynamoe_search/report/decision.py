@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dynamoe_search.decision.acquisition import MOST_FORESEEN, runs_to_decide
 from dynamoe_search.decision.decision import Decision, decide
 from dynamoe_search.decision.posterior import Posterior
-from dynamoe_search.plan.plan import names_of
+from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.report.leaderboard import what_was_equal
 from dynamoe_search.report.wording import counted, enumerated, named, percents
 from dynamoe_search.statistics.intervals import CONFIDENCE

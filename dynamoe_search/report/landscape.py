@@ -39,11 +39,12 @@ _SHOWN = 0.95
 def landscape_sentences(landscape: Landscape) -> list[str]:
     """What the axes are, how far the surface can be trusted, and where it is lowest."""
     early, central = landscape.shares
+    have = "use" if landscape.of_active else "have"
     sentences = [
-        "To the right, the first layers have more experts, to the left the last ones: descending"
+        f"To the right, the first layers {have} more experts, to the left the last ones: descending"
         f" lies to the right, ascending to the left. This direction holds {percents(early)} of the"
         " differences between schedules of the family.",
-        "Upwards, layers in the middle have more experts, downwards those at both ends: pyramid"
+        f"Upwards, layers in the middle {have} more experts, downwards those at both ends: pyramid"
         f" lies above, inverted_pyramid below. This direction holds {percents(central)}.",
     ]
     if 1 - early - central > _NOTHING:
@@ -135,7 +136,8 @@ def plot_landscape(
         lowest = candidates.loc[candidates["fitted"].idxmin()]
         axes.plot(lowest["x"], lowest["y"], "*", ms=15, color=PAPER, mec=INK, mew=0.8)
     early, central = map(percents, landscape.shares)
-    axes.set_xlabel(f"experts late ← → early: tilt ({early} of differences)")
+    what = "active experts" if landscape.of_active else "experts"
+    axes.set_xlabel(f"{what} late ← → early: tilt ({early} of differences)")
     axes.set_ylabel(f"at the ends ← → in the middle: peak ({central})")
     axes.set_title(_title(landscape, uncertainty), fontsize=10)
     axes.tick_params(labelsize=8)

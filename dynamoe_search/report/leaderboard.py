@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dynamoe_search.report.figure import BLUE, ORANGE, in_own_style, intervals, one_panel
-from dynamoe_search.report.schedules import sparkline
+from dynamoe_search.report.schedules import shape
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import (
     enumerated,
@@ -19,7 +19,6 @@ from dynamoe_search.report.wording import (
     p_value,
     plus_minus,
 )
-from dynamoe_search.schedules import Schedule
 from dynamoe_search.statistics.intervals import CONFIDENCE
 from dynamoe_search.statistics.noise import check_noise
 
@@ -100,7 +99,7 @@ def _cells(row: dict[str, Any], is_text: bool) -> tuple[str, ...]:
         row["candidate"],
         f"{row['loss']:.4f}" + plus_minus(half_interval(row, "loss"), ".4f"),
         row["pattern"],
-        sparkline(Schedule.parse(row["schedule"])),
+        shape(row),
         f"{row['bits_per_byte']:.4f}" if is_text else accuracy,
         str(row["seeds"]),
         f"{row['mean_loss']:.4f}",

@@ -25,10 +25,9 @@ from dynamoe_search.report.figure import (
     lay_out,
     panels,
 )
-from dynamoe_search.report.schedules import sparkline
+from dynamoe_search.report.schedules import shape
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import enumerated, half_interval, named
-from dynamoe_search.schedules import Schedule
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def _is_first_of_its_name(table: pd.DataFrame) -> pd.Series:
 
 def _shape(row: pd.Series) -> str:
     """Bars of a schedule; a dense network has none."""
-    return "" if row["group"] == "dense" else sparkline(Schedule.parse(row["schedule"]))
+    return "" if row["group"] == "dense" else shape(row)
 
 
 def _plus_minus(row: pd.Series, name: str) -> str:

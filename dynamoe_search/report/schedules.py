@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,29 @@ def sparkline(schedule: Schedule) -> str:
     --------
     >>> sparkline(Schedule((8, 6, 4, 2)))
     '█▆▄▂'
+    >>> sparkline(Schedule((0, 0, 4, 4)))  # dense layers have none
+    '  ██'
     """
     most = max(schedule)
-    return "".join(_BLOCKS[max(1, round(8 * count / most))] for count in schedule)
+    heights = [max(1, round(8 * count / most)) if count else 0 for count in schedule]
+    return "".join(_BLOCKS[height] for height in heights)
+
+
+def shape(row: Mapping[str, Any]) -> str:
+    """The bars of a candidate's schedule, and of its active schedule where that was searched.
+
+    Parameters
+    ----------
+    row : mapping
+        Of a leaderboard.
+
+    Examples
+    --------
+    >>> shape({"schedule": "4-4", "active_schedule": "2-1"})
+    '██ █▄'
+    """
+    texts = [row["schedule"], row.get("active_schedule")]
+    return " ".join(sparkline(Schedule.parse(text)) for text in texts if text)
 
 
 def bars(schedule: Schedule, height: int = 8) -> list[str]:

@@ -11,10 +11,10 @@ import pandas as pd
 
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput, RunFailed
+from dynamoe_search.plan.baselines import is_pattern
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.networks import one_thread_here
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.training.loop import NonFiniteLoss, train
 
 AS_IT_IS = "as it is"
@@ -112,7 +112,7 @@ def _train(
 def _patterns(plan: Plan) -> list[str]:
     """The named patterns and uniform; of those that are the same schedule, the first."""
     first: dict[str, str] = {}
-    for name in PATTERNS_AND_UNIFORM:
+    for name in filter(is_pattern, plan.baselines):
         first.setdefault(str(plan.baselines[name]), name)
     return list(first.values())
 
@@ -133,7 +133,8 @@ def _variants(study_file: StudyFile, data: ImageData | TextData) -> Iterator[tup
         ("that is half as wide again", model.depth, model.width * 3 // 2),
     ):
         try:
-            experts = plan.solution.experts * depth // model.depth
+            step = study_file.budget.step
+            experts = plan.solution.experts * depth // model.depth // step * step
             other = make_plan(_resized(study_file, depth, width, experts), data)
         except InvalidInput:
             continue  # such a proxy cannot be built

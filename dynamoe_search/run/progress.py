@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dynamoe_search.log.events import Log
 from dynamoe_search.log.state import Progress, State, catch_up, give_up_dead
-from dynamoe_search.plan.plan import names_of
+from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.search.policy import Policy, leaders
 from dynamoe_search.statistics.pareto import OBJECTIVES
 

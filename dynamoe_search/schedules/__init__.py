@@ -9,17 +9,15 @@ from dynamoe_search.schedules.allocation import (
 from dynamoe_search.schedules.enumeration import count_schedules, enumerate_schedules
 from dynamoe_search.schedules.family import (
     FAMILIES,
+    NONE,
     Blend,
-    Dimension,
     Family,
     Free,
     Location,
     Mixture,
     Profile,
-    Real,
-    Simplex,
     Spline,
-    Whole,
+    Uniform,
     make_family,
 )
 from dynamoe_search.schedules.pattern import (
@@ -33,19 +31,24 @@ from dynamoe_search.schedules.pattern import (
     pattern_shape,
 )
 from dynamoe_search.schedules.preset import (
+    ACTIVE_PRESETS,
     PRESETS,
+    active_preset_profile,
     alpha_lora_profile,
     describe_preset,
     preset_profile,
     preset_schedule,
 )
 from dynamoe_search.schedules.schedule import Schedule
+from dynamoe_search.schedules.space import Dimension, Real, Simplex, Whole, renamed
 
 __all__ = [
+    "ACTIVE_PRESETS",
     "DEFAULT_CONTRAST",
     "DEFAULT_CYCLES",
     "FAMILIES",
     "LARGEST_TOTAL",
+    "NONE",
     "PATTERNS",
     "PATTERNS_AND_UNIFORM",
     "PRESETS",
@@ -60,7 +63,9 @@ __all__ = [
     "Schedule",
     "Simplex",
     "Spline",
+    "Uniform",
     "Whole",
+    "active_preset_profile",
     "allocate",
     "allocate_batch",
     "alpha_lora_profile",
@@ -74,5 +79,6 @@ __all__ = [
     "pattern_shape",
     "preset_profile",
     "preset_schedule",
+    "renamed",
     "stretch",
 ]

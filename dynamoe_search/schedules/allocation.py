@@ -26,16 +26,20 @@ Booleans = NDArray[np.bool_]
 
 
 def allocate(
-    profile: ArrayLike, total: int, minimum: int = 1, maximum: int | None = None
+    profile: ArrayLike,
+    total: int,
+    minimum: int = 1,
+    maximum: int | ArrayLike | None = None,
+    step: int = 1,
 ) -> Schedule:
     """The schedule with an exact total that is nearest to a profile, in least squares.
 
-    It minimizes sum((n - t)^2) over the integer points with ``sum(n) == total`` and
-    ``minimum <= n <= maximum``, where t is the profile scaled to the total. A layer of larger
-    weight never gets fewer experts, and equal weights (t within 2^-30) differ by at most one. Ties
-    go to the larger weight; among equal weights, to the end of the network with more weight, or,
-    if both ends are equal, evenly and symmetrically. Only an odd leftover in an even group cannot
-    be symmetric; its place is deterministic.
+    It minimizes sum((n - t)^2) over the multiples n of the step with ``sum(n) == total`` and
+    ``minimum <= n <= maximum``, where t is the profile scaled to the total. Where all layers have
+    one maximum, a layer of larger weight never gets fewer experts, and equal weights (t within
+    2^-30) differ by at most one step. Ties go to the larger weight; among equal weights, to the end
+    of the network with more weight, or, if both ends are equal, evenly and symmetrically. Only an
+    odd leftover in an even group cannot be symmetric; its place is deterministic.
 
     Parameters
     ----------
@@ -45,8 +49,10 @@ def allocate(
         The sum of the expert counts.
     minimum : int
         The fewest experts per layer, at least 1.
-    maximum : int, optional
-        The most experts per layer; None for no limit.
+    maximum : int or array_like of int, shape (depth,), optional
+        The most experts per layer, for all layers or for each; None for no limit.
+    step : int
+        Every layer gets a multiple of it.
 
     Raises
     ------
@@ -59,16 +65,22 @@ def allocate(
     '8-6-4-2'
     >>> str(allocate([1, 1, 1, 1, 1], total=11))
     '2-2-3-2-2'
+    >>> str(allocate([4, 3, 2, 1], total=20, step=4))
+    '8-4-4-4'
     """
     weights = np.asarray(profile, dtype=np.float64)
     if weights.ndim != 1:
         raise InvalidInput(f"a profile has one weight per layer, got shape {weights.shape}")
-    counts = allocate_batch(weights[None], total, minimum, maximum)[0]
+    counts = allocate_batch(weights[None], total, minimum, maximum, step)[0]
     return Schedule(tuple(counts.tolist()))
 
 
 def allocate_batch(
-    profiles: ArrayLike, total: int, minimum: int = 1, maximum: int | None = None
+    profiles: ArrayLike,
+    total: int,
+    minimum: int = 1,
+    maximum: int | ArrayLike | None = None,
+    step: int = 1,
 ) -> Integers:
     """`allocate` for many profiles at once.
 
@@ -76,8 +88,10 @@ def allocate_batch(
     ----------
     profiles : array_like of float, shape (schedules, depth)
         One profile per row.
-    total, minimum, maximum
+    total, minimum, step
         As in `allocate`, for all rows.
+    maximum : int or array_like of int, optional
+        As in `allocate`; an array of shape (schedules, depth) has one for each layer of each row.
 
     Returns
     -------
@@ -105,26 +119,35 @@ def allocate_batch(
             " positive and finite"
         )
     depth = weights.shape[1]
-    check_bounds(total, depth, minimum, maximum)
+    of_all = maximum if maximum is None or isinstance(maximum, int) else None
+    check_bounds(total, depth, minimum, of_all, step)
+    # From here on, a step is one: the nearest multiples of it are the nearest whole numbers of
+    # steps to a profile that is scaled to as many.
+    units, least = total // step, -(-minimum // step)
     # No layer can have more than this, so it can stand for a missing maximum.
-    largest = total - (depth - 1) * minimum
-    ceiling = largest if maximum is None else min(maximum, largest)
+    largest = units - (depth - 1) * least
+    most = largest if maximum is None else np.minimum(np.asarray(maximum) // step, largest)
+    ceiling = np.broadcast_to(most, weights.shape)
+    if of_all is None and maximum is not None:
+        _check_room(ceiling, units, least, step)
 
     counts = np.empty(weights.shape, dtype=np.int64)
     rows = max(1, _CHUNK_VALUES // depth)
     for start in range(0, len(weights), rows):
-        counts[start : start + rows] = _allocate_chunk(
-            weights[start : start + rows], total, minimum, ceiling
-        )
-    return counts
+        chunk = slice(start, start + rows)
+        counts[chunk] = _allocate_chunk(weights[chunk], units, least, ceiling[chunk])
+    return counts * step
 
 
-def stretch(profile: ArrayLike, minimum: int, maximum: int, contrast: float) -> Schedule:
+def stretch(
+    profile: ArrayLike, minimum: int, maximum: int, contrast: float, step: int = 1
+) -> Schedule:
     """The schedule whose counts follow a profile from `minimum` to `maximum`, with any total.
 
     N_l = round(m + h (w_l - 1) / contrast), clipped to the range, with m its middle and h half its
-    length; halves are rounded up. As in the source, schedules then differ in size. A named pattern
-    of this contrast spans the whole range, and uniform lies in its middle.
+    length; halves are rounded up. With a step all of this is in units of it. As in the source,
+    schedules then differ in size. A named pattern of this contrast spans the whole range, and
+    uniform lies in its middle.
 
     Parameters
     ----------
@@ -134,6 +157,8 @@ def stretch(profile: ArrayLike, minimum: int, maximum: int, contrast: float) -> 
         The fewest and the most experts per layer, 1 <= minimum <= maximum.
     contrast : float
         The contrast that spans the range, above 0.
+    step : int
+        Every layer gets a multiple of it.
 
     Raises
     ------
@@ -154,14 +179,40 @@ def stretch(profile: ArrayLike, minimum: int, maximum: int, contrast: float) -> 
         )
     if not contrast > 0:
         raise InvalidInput(f"contrast is {contrast}; it must be above 0")
-    reach = (maximum - minimum) / 2
-    counts = (minimum + maximum) / 2 + reach * (weights - 1) / contrast
+    low, high = multiples_within(minimum, maximum, step)
+    least, most = low // step, high // step
+    reach = (most - least) / 2
+    counts = (least + most) / 2 + reach * (weights - 1) / contrast
     # Rounding first keeps float errors from deciding which way a half goes.
-    whole = np.floor(np.round(counts, 9) + 0.5).clip(minimum, maximum).astype(int)
-    return Schedule(tuple(whole.tolist()))
+    whole = np.floor(np.round(counts, 9) + 0.5).clip(least, most).astype(int)
+    return Schedule(tuple((whole * step).tolist()))
 
 
-def check_bounds(total: int, depth: int, minimum: int, maximum: int | None) -> None:
+def multiples_within(minimum: int, maximum: int, step: int) -> tuple[int, int]:
+    """The least and the largest multiple of a step between two bounds.
+
+    Raises
+    ------
+    InvalidInput
+        If there is none, or the step is below 1.
+
+    Examples
+    --------
+    >>> multiples_within(3, 15, step=4)
+    (4, 12)
+    """
+    if step < 1:
+        raise InvalidInput(f"the step is {step} experts; it must be at least 1")
+    least, most = -(-minimum // step) * step, maximum // step * step
+    if least > most:
+        raise InvalidInput(
+            f"no multiple of the step, {step}, lies between the minimum, {minimum}, and the"
+            f" maximum, {maximum}"
+        )
+    return least, most
+
+
+def check_bounds(total: int, depth: int, minimum: int, maximum: int | None, step: int = 1) -> None:
     """Raise `InvalidInput` if no schedule of this depth and total is within the bounds."""
     if depth < 1:
         raise InvalidInput(f"depth is {depth}; a network needs at least one layer")
@@ -173,19 +224,38 @@ def check_bounds(total: int, depth: int, minimum: int, maximum: int | None) -> N
         )
     if total > LARGEST_TOTAL:
         raise InvalidInput(f"the total is {total} experts; it must be at most {LARGEST_TOTAL}")
-    if total < depth * minimum:
+    ceiling = minimum + total + step if maximum is None else maximum  # a multiple is below it
+    least, most = multiples_within(minimum, ceiling, step)
+    if total < depth * least:
         raise InvalidInput(
-            f"{depth} layers of at least {minimum} experts need a total of at least"
-            f" {depth * minimum}, got {total}"
+            f"{depth} layers of at least {least} experts need a total of at least"
+            f" {depth * least}, got {total}"
         )
-    if maximum is not None and total > depth * maximum:
+    if maximum is not None and total > depth * most:
         raise InvalidInput(
-            f"{depth} layers of at most {maximum} experts hold a total of at most"
-            f" {depth * maximum}, got {total}"
+            f"{depth} layers of at most {most} experts hold a total of at most"
+            f" {depth * most}, got {total}"
+        )
+    if total % step:
+        below = total // step * step
+        raise InvalidInput(
+            f"the total is {total} experts, and layers in steps of {step} need a multiple of"
+            f" {step}: the nearest that fit are {below} and {below + step}"
         )
 
 
-def _allocate_chunk(weights: Floats, total: int, minimum: int, maximum: int) -> Integers:
+def _check_room(maximum: Integers, total: int, minimum: int, step: int) -> None:
+    """Raise `InvalidInput` for a row whose layers cannot hold the total; all in steps."""
+    narrow = (maximum < minimum).any(axis=1) | (maximum.sum(axis=1) < total)
+    if narrow.any():
+        row = maximum[int(np.argmax(narrow))] * step
+        raise InvalidInput(
+            f"layers of {minimum * step} to at most {'-'.join(map(str, row.tolist()))} cannot hold"
+            f" a total of {total * step}: it fits from {len(row) * minimum * step} to {row.sum()}"
+        )
+
+
+def _allocate_chunk(weights: Floats, total: int, minimum: int, maximum: Integers) -> Integers:
     # Dividing by the largest weight first keeps the sum finite for any finite weights.
     scaled = weights / weights.max(axis=1, keepdims=True)
     target = scaled * (total / scaled.sum(axis=1, keepdims=True))
@@ -216,7 +286,7 @@ def _allocate_chunk(weights: Floats, total: int, minimum: int, maximum: int) -> 
     return counts
 
 
-def _level(target: Floats, total: int, minimum: int, maximum: int) -> Floats:
+def _level(target: Floats, total: int, minimum: int, maximum: Integers) -> Floats:
     """For each row, the level at which clip(target + level, minimum, maximum) meets the total."""
     level = np.zeros(len(target))
     outside = (target < minimum).any(axis=1) | (target > maximum).any(axis=1)
@@ -226,7 +296,7 @@ def _level(target: Floats, total: int, minimum: int, maximum: int) -> Floats:
     depth = rows.shape[1]
     # As the level rises, a layer leaves the minimum at one event and reaches the maximum at a
     # second. Between events the sum is linear; its slope counts the layers between their bounds.
-    events = np.concatenate([minimum - rows, maximum - rows], axis=1)
+    events = np.concatenate([minimum - rows, maximum[outside] - rows], axis=1)
     order = np.argsort(events, axis=1)
     events = np.take_along_axis(events, order, axis=1)
     slope = np.cumsum(np.where(order < depth, 1, -1), axis=1)

@@ -7,8 +7,7 @@ pattern. To add a family, write such a class, list it in `FAMILIES` and add it t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -25,54 +24,13 @@ from dynamoe_search.schedules.pattern import (
     pattern_profile,
     pattern_shape,
 )
+from dynamoe_search.schedules.space import Dimension, Real, Simplex, Whole
 
 LARGEST_CONTRAST = 0.95
 _DEFAULT_DEPTH = 8
 
 Parameters = Mapping[str, float]
 Profile = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Real:
-    """A real parameter in [low, high]."""
-
-    name: str
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Whole:
-    """An integer parameter in [low, high]."""
-
-    name: str
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
-class Simplex:
-    """Shares that are at least 0 and sum to 1; sampled uniformly on the simplex.
-
-    Shares are proportional to -ln(v) of independent uniform v, so the corner of one name is where
-    all other v are 1.
-    """
-
-    LEAST: ClassVar[float] = 1e-6  # of a v: -ln(v) is then at most 13.8
-
-    names: tuple[str, ...]
-
-    def shares(self, uniform: Sequence[float]) -> dict[str, float]:
-        """The shares by name, of a value from `LEAST` to 1 for each."""
-        sizes = [-math.log(value) for value in uniform]
-        total = sum(sizes)
-        # All at 1 has no direction: take the middle.
-        shares = [size / total if total > 0 else 1 / len(sizes) for size in sizes]
-        return dict(zip(self.names, shares, strict=True))
-
-
-Dimension = Real | Whole | Simplex
 
 
 @dataclass(frozen=True)
@@ -294,6 +252,8 @@ class Free:
         The total of the schedules.
     minimum, maximum : int
         The fewest and the most experts per layer; `maximum` can be None.
+    step : int
+        Every layer has a multiple of it; the numbers are in units of it.
 
     Examples
     --------
@@ -305,14 +265,16 @@ class Free:
     total: int
     minimum: int = 1
     maximum: int | None = None
+    step: int = 1
     name: ClassVar[str] = "free"
 
     def search_space(self, depth: int) -> tuple[Dimension, ...]:
         """One whole number per layer."""
-        highest = self.total - (depth - 1) * self.minimum
+        lowest = -(-self.minimum // self.step)
+        highest = self.total // self.step - (depth - 1) * lowest
         if self.maximum is not None:
-            highest = min(highest, self.maximum)
-        return tuple(Whole(f"layer_{layer}", self.minimum, highest) for layer in range(depth))
+            highest = min(highest, self.maximum // self.step)
+        return tuple(Whole(f"layer_{layer}", lowest, highest) for layer in range(depth))
 
     def profile(self, parameters: Parameters, depth: int) -> Profile:
         """The profile, shape (depth,); `InvalidInput` for missing, unknown or bad parameters."""
@@ -322,14 +284,44 @@ class Free:
         self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
     ) -> Location:
         """The pattern's integer schedule; exact for the family's total and bounds."""
-        schedule = allocate(
-            pattern_profile(pattern, depth, contrast), self.total, self.minimum, self.maximum
-        )
+        bounds = (self.total, self.minimum, self.maximum, self.step)
+        schedule = allocate(pattern_profile(pattern, depth, contrast), *bounds)
         parameters: dict[str, float] = {
-            f"layer_{layer}": count for layer, count in enumerate(schedule)
+            f"layer_{layer}": count // self.step for layer, count in enumerate(schedule)
         }
         return _location(self, parameters, pattern, depth, contrast, exact=True)
 
+
+@dataclass(frozen=True)
+class Uniform:
+    """A single point: every layer has the same weight, and nothing moves.
+
+    Examples
+    --------
+    >>> Uniform().profile({}, depth=3).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    name: ClassVar[str] = "none"
+
+    def search_space(self, depth: int) -> tuple[Dimension, ...]:
+        """Nothing."""
+        return ()
+
+    def profile(self, parameters: Parameters, depth: int) -> Profile:
+        """The profile, shape (depth,); `InvalidInput` for any parameter."""
+        _checked(self, parameters, depth)
+        return np.ones(depth)
+
+    def locate(
+        self, pattern: str, depth: int = _DEFAULT_DEPTH, contrast: float = DEFAULT_CONTRAST
+    ) -> Location:
+        """Exact for uniform alone."""
+        return _location(self, {}, pattern, depth, contrast, pattern == "uniform")
+
+
+NONE = Uniform.name
+"""In place of a family's name: what a study file calls a schedule that does not move."""
 
 FAMILIES: tuple[str, ...] = (Blend.name, Mixture.name, Spline.name, Free.name)
 
@@ -340,6 +332,7 @@ def make_family(
     minimum: int = 1,
     maximum: int | None = None,
     contrast: float = DEFAULT_CONTRAST,
+    step: int = 1,
 ) -> Family:
     """The family of a name, for schedules with this total and bounds.
 
@@ -349,6 +342,8 @@ def make_family(
         For an unknown name.
     """
     match name:
+        case Uniform.name:
+            return Uniform()
         case Blend.name:
             return Blend()
         case Mixture.name:
@@ -356,7 +351,7 @@ def make_family(
         case Spline.name:
             return Spline()
         case Free.name:
-            return Free(total, minimum, maximum)
+            return Free(total, minimum, maximum, step)
     raise InvalidInput(f"unknown family {name!r}; choose from {', '.join(FAMILIES)}")
 
 

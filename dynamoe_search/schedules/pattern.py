@@ -139,6 +139,7 @@ def pattern_schedule(
     maximum: int | None = None,
     contrast: float = DEFAULT_CONTRAST,
     cycles: float = DEFAULT_CYCLES,
+    step: int = 1,
 ) -> Schedule:
     """The integer schedule of a pattern: its profile, allocated.
 
@@ -146,7 +147,7 @@ def pattern_schedule(
     ----------
     pattern, depth, contrast, cycles
         As in `pattern_profile`.
-    total, minimum, maximum
+    total, minimum, maximum, step
         As in `dynamoe_search.schedules.allocate`.
 
     Examples
@@ -154,4 +155,5 @@ def pattern_schedule(
     >>> str(pattern_schedule("descending", depth=4, total=20))
     '8-6-4-2'
     """
-    return allocate(pattern_profile(pattern, depth, contrast, cycles), total, minimum, maximum)
+    profile = pattern_profile(pattern, depth, contrast, cycles)
+    return allocate(profile, total, minimum, maximum, step)

@@ -1,4 +1,4 @@
-"""Presets: per-layer allocation rules from the literature, as profiles.
+"""Presets: per-layer allocation rules from the literature and from shipped models, as profiles.
 
 A weight is the share of the network's expert (or feed-forward) parameters that the rule gives to a
 layer. Only these ratios come from the papers: here all rules have the same total, so savings in
@@ -7,7 +7,7 @@ size are not part of the comparison.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,11 @@ _CROWN_GAIN = 0.5
 # and widen again; parameters grow with the square of the width. The mean square stays 1 over many
 # layers if r, the largest square over the smallest, solves (r - 1) / ln r = 1 / 0.3^2.
 _VARIABLE_WIDTH_RATIO = 42.718
+
+# The vision tower of dots3-note: 42 layers, of which 25 are dense.
+_DOTS3 = (*[0] * 25, *range(4, 65, 4), 64)
+
+_NEXT_TO_NOTHING = 1e-9  # the weight of a layer without experts: weights are above 0
 
 _Profile = NDArray[np.float64]
 
@@ -51,6 +56,11 @@ def _mola(u: _Profile) -> _Profile:
     return weights
 
 
+def _dots3(u: _Profile) -> _Profile:
+    counts = np.interp(u, np.linspace(0, 1, len(_DOTS3)), _DOTS3)
+    return np.asarray(np.maximum(counts, _NEXT_TO_NOTHING))
+
+
 _PRESETS: dict[str, _Preset] = {
     "pr_moe": _Preset(
         "twice the experts in the last two layers", "PR-MoE, arXiv 2201.05596", _pr_moe
@@ -74,10 +84,31 @@ _PRESETS: dict[str, _Preset] = {
         "Variable-Width Transformers, arXiv 2606.18246",
         lambda u: _VARIABLE_WIDTH_RATIO ** np.interp(u, [0, 0.75, 1], [1, 0, 1]),
     ),
+    "dots3": _Preset(
+        "25 of 42 layers dense, then 4, 8, ..., 64, 64",
+        "the vision tower of dots3-note, as vLLM's model dots3_note has it",
+        _dots3,
+    ),
+    "stratiformer": _Preset(
+        "even in the later half but for the last layer, dense before",
+        "Stratiformer, research preview of 2026, notion.so (placement only)",
+        lambda u: np.where((u >= 0.5) & (u < 1), 1.0, _NEXT_TO_NOTHING),
+    ),
+}
+
+_ACTIVE_PRESETS: dict[str, _Preset] = {
+    "sigma": _Preset(
+        "linear from 4 to 1 in the first quarter, then 1",
+        "Sigma-MoE-Tiny, arXiv 2512.16248 (shape only, of early in its training)",
+        lambda u: np.interp(u, [0, 0.25], [4, 1]),
+    ),
 }
 
 PRESETS: tuple[str, ...] = tuple(_PRESETS)
 """The rules that need only the depth; AlphaLoRA also needs a score per layer."""
+
+ACTIVE_PRESETS: tuple[str, ...] = tuple(_ACTIVE_PRESETS)
+"""The rules for the active experts per layer."""
 
 
 def describe_preset(preset: str) -> str:
@@ -93,7 +124,7 @@ def describe_preset(preset: str) -> str:
     >>> describe_preset("openelm")
     'linear from 0.5 to 4.0; OpenELM, arXiv 2404.14619'
     """
-    found = _find(preset)
+    found = _find(preset, _PRESETS | _ACTIVE_PRESETS)
     return f"{found.rule}; {found.source}"
 
 
@@ -111,6 +142,14 @@ def preset_profile(preset: str, depth: int) -> NDArray[np.float64]:
     - variable_width: 42.7^t, where t is linear from 1 at the first layer to 0 at u = 0.75 and back
       to 1 at the last (arXiv 2606.18246: narrowest at 0.75 of the depth, 0.3 as wide as the plain
       network, equal parameters). We turn widths into expert counts of equal parameters.
+    - dots3: at 42 layers the counts of the vision tower of dots3-note, 25 layers without experts,
+      then 4, 8, ..., 64, 64; at other depths linear between them.
+    - stratiformer: 1 from the middle to the last layer but one. Its authors find that experts gain
+      most in later, not in the last layers; half of the layers is our choice. At depths 1 and 2 it
+      is uniform.
+
+    The last two are for budgets in which a layer can be dense. Otherwise their layers without
+    experts get the fewest that the budget allows.
 
     Parameters
     ----------
@@ -134,11 +173,48 @@ def preset_profile(preset: str, depth: int) -> NDArray[np.float64]:
     >>> preset_profile("mola", 4).tolist()
     [2.0, 4.0, 6.0, 8.0]
     """
-    return _find(preset).profile(depth_coordinates(depth))
+    return _find(preset, _PRESETS).profile(depth_coordinates(depth))
+
+
+def active_preset_profile(preset: str, depth: int) -> NDArray[np.float64]:
+    """The profile of active experts of a preset.
+
+    - sigma: 4 at the first layer, linear to 1 at a quarter of the depth, then 1. Early in its
+      training, Sigma-MoE-Tiny (arXiv 2512.16248) uses more experts in its lower layers; the numbers
+      are ours.
+
+    Parameters
+    ----------
+    preset : str
+        One of `ACTIVE_PRESETS`.
+    depth : int
+        The number of layers, at least 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (depth,)
+        Positive weights; only their ratios matter.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown preset or a depth below 1.
+
+    Examples
+    --------
+    >>> active_preset_profile("sigma", 5).tolist()
+    [4.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    return _find(preset, _ACTIVE_PRESETS).profile(depth_coordinates(depth))
 
 
 def preset_schedule(
-    preset: str, depth: int, total: int, minimum: int = 1, maximum: int | None = None
+    preset: str,
+    depth: int,
+    total: int,
+    minimum: int = 1,
+    maximum: int | None = None,
+    step: int = 1,
 ) -> Schedule:
     """The integer schedule of a preset: its profile, allocated.
 
@@ -146,7 +222,7 @@ def preset_schedule(
     ----------
     preset, depth
         As in `preset_profile`.
-    total, minimum, maximum
+    total, minimum, maximum, step
         As in `dynamoe_search.schedules.allocate`.
 
     Examples
@@ -154,7 +230,7 @@ def preset_schedule(
     >>> str(preset_schedule("pr_moe", depth=4, total=12))
     '2-2-4-4'
     """
-    return allocate(preset_profile(preset, depth), total, minimum, maximum)
+    return allocate(preset_profile(preset, depth), total, minimum, maximum, step)
 
 
 def alpha_lora_profile(scores: ArrayLike, exponent: float = 2.5) -> NDArray[np.float64]:
@@ -200,7 +276,7 @@ def alpha_lora_profile(scores: ArrayLike, exponent: float = 2.5) -> NDArray[np.f
     return weights
 
 
-def _find(preset: str) -> _Preset:
-    if preset not in _PRESETS:
-        raise InvalidInput(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-    return _PRESETS[preset]
+def _find(preset: str, presets: Mapping[str, _Preset]) -> _Preset:
+    if preset not in presets:
+        raise InvalidInput(f"unknown preset {preset!r}; choose from {', '.join(presets)}")
+    return presets[preset]

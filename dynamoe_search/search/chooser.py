@@ -110,8 +110,9 @@ class Chooser:
         if self._about is None or len(self._about[1]) < len(candidates):
             networks = {name: self.plan.network_with(one) for name, one in candidates.items()}
             flops = {name: flops_per_token(one).expected for name, one in networks.items()}
+            every = list(candidates.values())
             costs = pd.Series(flops) / flops[str(self.plan.baselines["uniform"])]
-            self._about = candidate_features(list(candidates.values())), costs
+            self._about = candidate_features(every, self.plan.study.dense_experts or 1), costs
         return self._about
 
 

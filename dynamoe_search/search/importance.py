@@ -113,7 +113,7 @@ def _candidates(progress: Progress, plan: Plan) -> list[FrozenTrial]:
         loss = means.get(name, {}).get(_LOSS, np.nan)
         if parameters and name not in found and np.isfinite(loss):
             proposed = FixedTrial(dict(parameters))
-            suggest(proposed, plan.family, plan.depth)
+            suggest(proposed, plan.space)
             suggest_settings(proposed, plan.study.search.also)
             found[name] = create_trial(
                 params=proposed.params, distributions=proposed.distributions, value=float(loss)

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dynamoe_search.log.runs import Run, are_feasible
 from dynamoe_search.log.state import Progress
 from dynamoe_search.log.table import baselines_of
+from dynamoe_search.plan.baselines import groups_of, names_of
 from dynamoe_search.plan.candidate import Candidate, parse_candidate
-from dynamoe_search.plan.plan import groups_of, names_of
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.search.quiet import quiet
 from dynamoe_search.statistics.pareto import OBJECTIVES
@@ -44,10 +44,11 @@ def optuna_study(
         A trial per candidate, in the order in which they were first trained. Its value is the mean
         over the candidate's seeds (for each objective), and so are its intermediate values, the
         points of the learning curve. Its parameters are the experts per layer (``experts_1`` is
-        that of the first layer) and what is searched next to the schedule. A constraint has the
-        middle of its values, so that it is met where most seeds meet it. The user attributes give
-        the ``candidate``, its ``schedule``, ``pattern`` and ``group``, its complete ``seeds``,
-        whether it is ``feasible``, and what Optuna proposed, ``parameter_...``.
+        that of the first layer), the active ones (``active_1``) where they are searched, and what
+        is searched next to the schedule. A constraint has the middle of its values, so that it is
+        met where most seeds meet it. The user attributes give the ``candidate``, its ``schedule``,
+        ``pattern`` and ``group``, its complete ``seeds``, whether it is ``feasible``, and what
+        Optuna proposed, ``parameter_...``.
     """
     objectives = [OBJECTIVES[objective] for objective in study_file.search.objectives]
     by_candidate: dict[str, list[Run]] = {}
@@ -75,6 +76,8 @@ def optuna_study(
 
 def _parameters(candidate: Candidate) -> dict[str, float]:
     layers = {f"experts_{layer}": n for layer, n in enumerate(candidate.schedule.counts, start=1)}
+    if candidate.active is not None:
+        layers |= {f"active_{layer}": k for layer, k in enumerate(candidate.active, start=1)}
     return layers | dict(candidate.settings)
 
 

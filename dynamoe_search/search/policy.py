@@ -20,11 +20,11 @@ from dynamoe_search.errors import RunFailed
 from dynamoe_search.log.events import Event
 from dynamoe_search.log.runs import Stage, Start, are_feasible
 from dynamoe_search.log.state import Progress, State
+from dynamoe_search.plan.baselines import every_candidate, is_pattern
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.study_file import SearchSection
-from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, enumerate_schedules
 from dynamoe_search.search.chooser import Chooser
 from dynamoe_search.search.proposer import Proposer, needs_run
 from dynamoe_search.search.space import encode
@@ -171,14 +171,11 @@ class SearchPolicy:
 
     def _parameters(self, name: str, candidate: Candidate) -> Mapping[str, float] | None:
         """A baseline in Optuna's search space; None where the family does not reach it."""
-        plan = self.plan
-        if name not in PATTERNS_AND_UNIFORM:
+        plan, settings = self.plan, dict(candidate.settings)
+        parameters = plan.location(name)
+        if parameters is None or plan.candidate(parameters, settings) != candidate:
             return None
-        location = plan.family.locate(name, plan.depth, plan.study.search.contrast)
-        settings = dict(candidate.settings)
-        if plan.candidate(location.parameters, settings) != candidate:
-            return None
-        return encode(location.parameters, plan.family, plan.depth) | settings
+        return encode(parameters, plan.space) | settings
 
     def _next_of_all(self, progress: Progress) -> _Wanted | None:
         """Of all schedules of the budget, the first of those with the fewest blocks."""
@@ -189,16 +186,14 @@ class SearchPolicy:
 
     @cached_property
     def _all(self) -> list[str]:
-        plan, budget = self.plan, self.plan.study.budget
-        assert plan.solution is not None  # the study file asks for a total
-        bounds = (plan.solution.experts, plan.depth, budget.minimum, budget.maximum)
-        return [str(Candidate(schedule)) for schedule in enumerate_schedules(*bounds)]
+        assert self.plan.solution is not None  # the study file asks for a total
+        return list(map(str, every_candidate(self.plan.study, self.plan.solution.experts)))
 
     def _leader_to_train_again(self, progress: Progress) -> str | None:
         """The finalists, the best named pattern, then the others by rank."""
         search = self.plan.study.search
         in_order = leaders(progress, search)
-        patterns = {str(self.plan.baselines[name]) for name in PATTERNS_AND_UNIFORM}
+        patterns = {str(one) for name, one in self.plan.baselines.items() if is_pattern(name)}
         best_pattern = [candidate for candidate in in_order if candidate in patterns][:1]
         for candidate in in_order[:_FINALISTS] + best_pattern + in_order[_FINALISTS:]:
             if needs_run(candidate, progress, search.blocks):

@@ -158,7 +158,7 @@ class Proposer:
 
     def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, float], dict[str, float]]:
         """The parameters and settings of a trial."""
-        parameters = suggest(trial, self.plan.family, self.plan.depth)
+        parameters = suggest(trial, self.plan.space)
         return parameters, suggest_settings(trial, self.plan.study.search.also)
 
     def _sampler(self, name: str, passed_over: int) -> optuna.samplers.BaseSampler:

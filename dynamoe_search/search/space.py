@@ -1,22 +1,22 @@
-"""The parameters of families, and what is searched next to them, in Optuna's search space."""
+"""What a study searches, in Optuna's search space."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import optuna
 
 from dynamoe_search.plan.study_file import AlsoSection
-from dynamoe_search.schedules import Family, Real, Simplex, Whole
+from dynamoe_search.schedules import Dimension, Real, Simplex, Whole
 
 
 def suggest(
-    trial: optuna.Trial | optuna.trial.FixedTrial, family: Family, depth: int
+    trial: optuna.Trial | optuna.trial.FixedTrial, space: Sequence[Dimension]
 ) -> dict[str, float]:
-    """Let Optuna choose the parameters of a family."""
+    """Let Optuna choose the parameters of a space, such as that of a family."""
     parameters: dict[str, float] = {}
-    for dimension in family.search_space(depth):
+    for dimension in space:
         match dimension:
             case Real(name, low, high):
                 parameters[name] = trial.suggest_float(name, low, high)
@@ -28,10 +28,10 @@ def suggest(
     return parameters
 
 
-def encode(parameters: Mapping[str, float], family: Family, depth: int) -> dict[str, float]:
+def encode(parameters: Mapping[str, float], space: Sequence[Dimension]) -> dict[str, float]:
     """The values with which `suggest` gives these parameters."""
     encoded = dict(parameters)
-    for dimension in family.search_space(depth):
+    for dimension in space:
         if isinstance(dimension, Simplex):
             encoded |= {name: math.exp(-parameters[name]) for name in dimension.names}
     return encoded

@@ -6,7 +6,7 @@ import pandas as pd
 
 from dynamoe_search.errors import InvalidInput
 
-_DESCRIPTION = ("schedule", "settings", "pattern", "group")
+_DESCRIPTION = ("schedule", "active_schedule", "settings", "pattern", "group")
 
 
 def complete_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -42,9 +42,9 @@ def describe_candidates(complete: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per candidate, its index, sorted: ``schedule``, ``settings``, ``pattern`` and
-        ``group`` where the runs have them; ``seeds``, the number of seeds with a result;
-        ``feasible``.
+        One row per candidate, its index, sorted: ``schedule``, ``active_schedule``, ``settings``,
+        ``pattern`` and ``group`` where the runs have them; ``seeds``, the number of seeds with a
+        result; ``feasible``.
 
     Examples
     --------

@@ -52,6 +52,21 @@ ROUTERS = [
 SCHEDULE = Schedule((7, 3, 1, 1))
 
 
+@pytest.mark.parametrize("router", [TopK(k=2), Percentile(), TopP(p=0.7)], ids=str)
+def test_the_extremes_in_steps_are_those_of_every_schedule(router: Router) -> None:
+    budget = ExpertBudget(3, 18, 32, 64, router, minimum=2, maximum=11, tokens=16, step=3)
+    everything = list(enumerate_schedules(18, 3, *budget.limits))
+    scores = score_schedules(budget, [schedule.counts for schedule in everything])
+    extremes = budget_extremes(budget)
+    assert extremes["least"].to_numpy() == pytest.approx(scores.min().to_numpy())
+    assert extremes["most"].to_numpy() == pytest.approx(scores.max().to_numpy())
+    found = {*extremes["least_schedule"], *extremes["most_schedule"]}
+    found |= set(family_bounds(budget, "free", points=100)["schedule"])
+    assert found <= set(everything)
+    with pytest.raises(InvalidInput, match="3 to 9 experts, in steps of 3, that sum to 18"):
+        budget.named("7-7-4")
+
+
 @pytest.mark.parametrize("router", ROUTERS, ids=str)
 @pytest.mark.parametrize("measured", [False, True])
 @pytest.mark.parametrize("schedule", [SCHEDULE, Schedule((0, 7, 0, 1))], ids=str)

@@ -149,6 +149,20 @@ def test_solving_spends_all_but_less_than_one_expert(network: Specification, ext
     assert 0 <= solution.residual < network.width * (matrices * network.blocks.hidden + 1)
 
 
+@pytest.mark.parametrize("step", [1, 4, 5])
+def test_a_step_spends_all_but_less_than_one_step(step: int) -> None:
+    expert = 2 * 32 * 48 + 32
+    for extra in (0, 1, 3 * expert, 11 * expert + 7):
+        solution = solve_experts(NETWORK, 100_000 + extra, minimum=2, step=step)
+        assert solution.experts % step == 0
+        assert 0 <= solution.residual < step * expert
+        spread = allocate([1, 1, 1, 1], solution.experts, minimum=2, step=step)
+        count = parameter_count(with_schedule(NETWORK, spread)).total
+        assert count == solution.parameters == 100_000 + extra - solution.residual
+    with pytest.raises(InvalidInput, match=r"\(16 experts\), the largest: .* one expert costs"):
+        solve_experts(NETWORK, 10, minimum=2, maximum=7, step=4)
+
+
 def test_impossible_budgets_say_what_is_possible() -> None:
     smallest = parameter_count(with_schedule(NETWORK, Schedule((1,) * 4))).total
     with pytest.raises(InvalidInput, match=f"smallest possible is {smallest:,}"):

@@ -16,6 +16,9 @@ def test_a_schedule_is_shown(tmp_path: Path) -> None:
     shown = output_of("schedule", "show", "descending", "-l", 4, "-e", 20)
     assert "descending: 8-6-4-2" in shown
     assert "pr_moe: 2-2-4-4" in output_of("schedule", "show", "pr_moe", "-l", 4, "-e", 12)
+    stepped = ("-l", 4, "-e", 24, "--step", 4)
+    assert "descending: 8-8-4-4" in output_of("schedule", "show", "descending", *stepped)
+    assert "10 schedules" in output_of("schedule", "enumerate", *stepped)
 
 
 @pytest.mark.slow

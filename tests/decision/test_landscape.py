@@ -166,3 +166,23 @@ def test_from_one_seed_the_noise_is_fitted() -> None:
     assert landscape.predictive_r2 > 0.5
     assert np.isfinite(landscape.candidates["margin"]).all()
     assert len(truth) == len(landscape.candidates)
+
+
+def test_one_schedule_is_no_landscape() -> None:
+    runs, _ = smooth(noise=0.003)
+    with pytest.raises(InvalidInput, match="all candidates have the same schedule"):
+        fit_landscape(runs.assign(schedule="4-4-4-4"))
+
+
+def test_where_only_active_schedules_differ_the_map_is_of_these() -> None:
+    runs, _ = smooth(noise=0.003)
+    active = runs.assign(
+        candidate="4-4-4-4 active=" + runs["candidate"],
+        active_schedule=runs["schedule"],
+        schedule="4-4-4-4",
+    )
+    found, same = fit_landscape(active, SCHEDULES), fit_landscape(runs, SCHEDULES)
+    assert found.of_active
+    assert not same.of_active
+    assert found.candidates["fitted"].tolist() == same.candidates["fitted"].tolist()
+    assert found.candidates[["x", "y"]].equals(same.candidates[["x", "y"]])

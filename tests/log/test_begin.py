@@ -105,6 +105,7 @@ def test_a_change_is_shown_and_must_be_allowed(small_study: Path, storage: Stora
     [
         ("hidden = 8", "hidden = 16", r"model\.hidden"),
         ("experts = 12", "experts = 13", r"budget\.experts"),
+        ("experts = 12", "experts = 12\nstep = 3", r"budget\.step"),
         ('"top_k"\nk = 1', '"percentile"', r"router\.name"),
         ('"blend"', '"spline"', r"search\.family"),
         ('"blend"', '"blend"\nobjectives = ["active_flops"]', r"search\.objectives"),

@@ -5,8 +5,12 @@ import pytest
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 
+WITH_ACTIVE = ("8-4 active=3-1", "0-4 active=2-2 p=0.7")
 
-@pytest.mark.parametrize("text", ["dense 96x2-95", "dense 7", "8-6-4-2", "8-4 hidden=21 p=0.7"])
+
+@pytest.mark.parametrize(
+    "text", ["dense 96x2-95", "dense 7", "8-6-4-2", "8-4 hidden=21 p=0.7", *WITH_ACTIVE]
+)
 def test_candidates_come_back_from_their_text(text: str) -> None:
     assert str(parse_candidate(text)) == text
 
@@ -15,6 +19,7 @@ def test_candidates_come_back_from_their_text(text: str) -> None:
     "text",
     [
         *("dense", "dense x", "8-4 k", "8-4 k=two", "", "8-", "8-4 =2=3"),
+        *("8-4 active=2", "8-4 active=2-0", "8-4 active=2-2-2", "8-4 p=1 active=2-2"),
         *("dense 8x99999999999", "dense 8x600-8x600", "8" * 5000, "dense " + "8" * 5000),
     ],
 )

@@ -198,6 +198,14 @@ def test_a_confirmation_from_before_there_was_a_choice(small_study: Path) -> Non
     assert Confirmation.read(old) == begun
 
 
+def test_a_confirmation_from_before_a_key_was_there(small_study: Path) -> None:
+    begun = confirmation_of(plan_of(small_study))
+    budget = {key: value for key, value in begun.settings["budget"].items() if key != "step"}
+    older = replace(begun, settings=begun.settings | {"budget": budget})
+    assert older != begun
+    assert confirmation_of(plan_of(small_study), begun=older, seeds=12).seeds == (8, 12)
+
+
 @pytest.mark.parametrize(
     ("begun", "asked", "message"),
     [

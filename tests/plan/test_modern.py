@@ -7,12 +7,13 @@ from dynamoe_search.bounds.layers import schedule_bounds
 from dynamoe_search.budgets import active_experts, flops_per_token, parameter_count
 from dynamoe_search.data import embedded_digits
 from dynamoe_search.models import build_model
+from dynamoe_search.plan.candidate import DenseBaseline
 from dynamoe_search.plan.expert_budget import expert_budget
 from dynamoe_search.plan.plan import DataShape, make_plan
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.report.plan import plan_sentences
 from dynamoe_search.schedules import Schedule
-from dynamoe_search.specification import Experts, TopK
+from dynamoe_search.specification import Dense, Experts, TopK
 from tests.conftest import edit
 
 DIGITS = embedded_digits(seed=0)
@@ -88,3 +89,9 @@ def test_expert_widths_of_equal_parameters_in_the_modern_style(small_study: Path
         for settings in ({"hidden": 53}, {"hidden": 13})
     ]
     assert len({parameter_count(network).total for network in networks}) == 1
+
+
+def test_a_dense_baseline_has_the_style_of_the_others(small_study: Path) -> None:
+    edit(small_study, MODERN)
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    assert plan.network_with(DenseBaseline((8,) * 5)).blocks == Dense((8,) * 5, "modern")

@@ -7,6 +7,7 @@ from dynamoe_search.budgets import active_experts, parameter_count
 from dynamoe_search.data import embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.plan import DataShape, make_plan
+from dynamoe_search.plan.pool import family_pool
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 from dynamoe_search.specification import LanguageModel
@@ -55,12 +56,33 @@ def test_seeds_differ_by_block_stage_and_study_only(small_study: Path) -> None:
         ("parameters = 100000\nmaximum = 3", r"budget\.parameters: .* the largest: [\d,]+;"),
         ("experts = 3", r"budget\.experts: 4 layers of at least 1 experts need"),
         ("experts = 12\nmaximum = 2", r"budget\.experts: 4 layers of at most 2"),
+        ("experts = 18\nstep = 4", r"budget\.experts: .*: the nearest that fit are 16 and 20"),
     ],
 )
 def test_impossible_budgets_are_explained(small_study: Path, budget: str, message: str) -> None:
     edit(small_study, ("experts = 12", budget))
     with pytest.raises(InvalidInput, match=message):
         make_plan(read_study_file(small_study), DIGITS)
+
+
+@pytest.mark.parametrize("family", ["blend", "mixture", "spline", "free"])
+@pytest.mark.parametrize(
+    "budget", ["experts = 24\nstep = 2", 'regime = "paper"\nminimum = 1\nmaximum = 9\nstep = 2']
+)
+def test_every_layer_has_a_multiple_of_the_step(
+    small_study: Path, family: str, budget: str
+) -> None:
+    if family == "free" and "paper" in budget:
+        pytest.skip("the family free needs a total")
+    edit(small_study, ("experts = 12", budget), ('"blend"', f'"{family}"'))
+    plan = make_plan(read_study_file(small_study), DIGITS)
+    pool = family_pool(plan, 60)
+    assert len(pool) > 20
+    assert {count % 2 for candidate in pool for count in candidate.schedule} == {0}
+    if plan.solution is not None:
+        assert {candidate.schedule.total for candidate in pool} == {24}
+        location = plan.family.locate("descending", plan.depth)
+        assert plan.candidate(location.parameters, {}) == plan.baselines["descending"]
 
 
 def test_in_the_paper_regime_patterns_span_the_range_and_nothing_is_equal(

@@ -9,7 +9,7 @@ import pytest
 from dynamoe_search import Study
 from dynamoe_search.decision.decision import decide
 from dynamoe_search.decision.posterior import Posterior, fit_posterior
-from dynamoe_search.plan.plan import names_of
+from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.report.decision import decision_sentences, too_little_to_decide
 from tests.decision import made_up as losses
 from tests.report import made_up

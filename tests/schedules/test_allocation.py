@@ -53,6 +53,42 @@ def test_least_squares_against_every_schedule(
             assert squared_error(found.counts, profile, total) == pytest.approx(best, abs=1e-7)
 
 
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(weight, st.integers(1, 4)), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.data(),
+)
+def test_steps_and_maxima_of_each_layer_against_every_schedule(
+    layers: list[tuple[float, int]], step: int, minimum: int, data: st.DataObject
+) -> None:
+    least = -(-minimum // step) * step
+    profile = np.array([weight for weight, _ in layers])
+    maxima = [least + room for _, room in layers]
+    values = [range(least, most + 1, step) for most in maxima]
+    totals = {sum(counts) for counts in itertools.product(*values)}
+    total = data.draw(st.sampled_from(sorted(totals)))
+    found = allocate(profile, total, minimum, maxima, step)
+    profile /= profile.max()
+    best = min(
+        squared_error(counts, profile, total)
+        for counts in itertools.product(*values)
+        if sum(counts) == total
+    )
+    assert found.total == total
+    assert all(n in allowed for n, allowed in zip(found, values, strict=True))
+    assert squared_error(found.counts, profile, total) == pytest.approx(best, abs=1e-6)
+
+
+def test_a_step_of_two_doubles_the_schedule_of_half_the_total() -> None:
+    profile = np.random.default_rng(1).exponential(1, (50, 7)) + 0.01
+    half = allocate_batch(profile, 30, 2, 9)
+    assert np.array_equal(allocate_batch(profile, 60, 3, 19, step=2), 2 * half)
+    rows = np.full(profile.shape, 9)
+    assert np.array_equal(allocate_batch(profile, 30, 2, rows), half)
+
+
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(problems())
@@ -154,6 +190,13 @@ def test_rounding_noise_does_not_break_a_tie() -> None:
         (([1, 1], 4, 0), "minimum"),
         (([1, 1], 8, 3, 2), "below the minimum"),
         (([1, 1], 2**40), "it must be at most 4194304"),
+        (([1, 1], 30, 1, None, 4), "multiple of 4: the nearest that fit are 28 and 32"),
+        (([1, 1], 4, 1, None, 4), "at least 4 experts need a total of at least 8, got 4"),
+        (([1, 1], 16, 1, 7, 4), "at most 4 experts hold a total of at most 8, got 16"),
+        (([1, 1], 12, 5, 7, 4), "no multiple of the step, 4, lies between the minimum, 5"),
+        (([1, 1], 4, 1, None, 0), "the step is 0"),
+        (([1, 1], 9, 1, [4, 3]), "at most 4-3 cannot hold a total of 9: it fits from 2 to 7"),
+        (([1, 1], 4, 2, [4, 1]), "at most 2-1 cannot hold"),
     ],
 )
 def test_bad_input_names_the_value(arguments: tuple, message: str) -> None:
@@ -185,6 +228,11 @@ def test_stretching_spans_the_range_symmetrically(
     assert all(abs(n - x) <= 0.5 + 1e-6 for n, x in zip(down, exact, strict=True))
 
 
+def test_stretching_in_steps_is_stretching_of_steps() -> None:
+    profile = pattern_profile("descending", 4, 0.6)
+    assert stretch(profile, 3, 17, 0.6, step=4).counts == (16, 12, 8, 4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -193,6 +241,7 @@ def test_stretching_spans_the_range_symmetrically(
         (([1, 1], 0, 4, 0.6), "minimum is 0 and maximum is 4"),
         (([1, 1], 5, 4, 0.6), "minimum is 5 and maximum is 4"),
         (([1, 1], 1, 4, 0.0), "contrast is 0.0"),
+        (([1, 1], 5, 7, 0.6, 4), "no multiple of the step"),
     ],
 )
 def test_bad_ranges_are_refused(arguments, message: str) -> None:

@@ -11,6 +11,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.schedules import PATTERNS_AND_UNIFORM, Schedule, allocate, pattern_profile
 from dynamoe_search.schedules.preset import (
     PRESETS,
+    active_preset_profile,
     alpha_lora_profile,
     describe_preset,
     preset_profile,
@@ -136,7 +137,30 @@ def test_presets_differ_from_one_another_and_from_the_patterns() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_has_a_rule_and_a_source(preset: str) -> None:
-    assert re.fullmatch(r"\w.+; \w.+ arXiv \d{4}\.\d{5}( \(.+\))?", describe_preset(preset))
+    shipped = {"dots3": "vLLM's model dots3_note", "stratiformer": "notion.so"}
+    source = shipped.get(preset, r"arXiv \d{4}\.\d{5}")
+    assert re.fullmatch(rf"\w.+; \w.+ {source}.*", describe_preset(preset))
+
+
+def test_the_vision_tower_of_dots3_comes_back_at_its_depth() -> None:
+    counts = [*[0] * 25, *range(4, 65, 4), 64]
+    assert preset_profile("dots3", 42).round(6).tolist() == counts
+    # Where a layer has at least one expert, the dense ones have exactly one.
+    assert preset_schedule("dots3", 42, sum(counts) + 25).counts[:25] == (1,) * 25
+    assert preset_profile("dots3", 8).argmax() == 7
+
+
+def test_experts_late_but_not_last() -> None:
+    assert preset_schedule("stratiformer", 8, 8 + 12).counts == (1, 1, 1, 1, 5, 5, 5, 1)
+    assert preset_schedule("stratiformer", 2, 8).counts == (4, 4)
+
+
+def test_more_active_experts_in_the_first_layers() -> None:
+    profile = active_preset_profile("sigma", 57)
+    assert profile[0] / profile[-1] == 4
+    assert np.ptp(profile[14:]) == 0
+    assert (np.diff(profile[:15]) < 0).all()
+    assert describe_preset("sigma").count("arXiv 2512.16248") == 1
 
 
 @pytest.mark.parametrize("exponent", [1, 2])

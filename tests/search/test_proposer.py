@@ -355,11 +355,11 @@ def test_qmc_goes_through_its_sequence_whoever_asks(small_study: Path) -> None:
     first = log.starts()[0].parameters
     assert first is not None
     alone.enqueue_trial(dict(first))
-    suggest(trial := alone.ask(), plan.family, plan.depth)
+    suggest(trial := alone.ask(), plan.space)
     alone.tell(trial, 1.0)
     compared = 0
     for start in asked(Process(log, plan)):
-        suggest(trial := alone.ask(), plan.family, plan.depth)
+        suggest(trial := alone.ask(), plan.space)
         if start.passed_over == 0:
             assert trial.params == start.parameters
             compared += 1
@@ -402,7 +402,7 @@ def test_what_is_passed_over_is_told_its_mean(small_study: Path, sampler: str) -
 
 
 def in_family(plan: Plan, trial: optuna.trial.FrozenTrial) -> dict[str, float]:
-    return suggest(optuna.trial.FixedTrial(trial.params), plan.family, plan.depth)
+    return suggest(optuna.trial.FixedTrial(trial.params), plan.space)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])

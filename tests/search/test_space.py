@@ -10,7 +10,7 @@ from dynamoe_search.search.space import encode, suggest
 def asked(study: optuna.Study, family, depth: int, wanted: dict | None = None) -> dict:
     if wanted is not None:
         study.enqueue_trial(wanted)
-    return suggest(study.ask(), family, depth)
+    return suggest(study.ask(), family.search_space(depth))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -19,10 +19,10 @@ def test_what_is_encoded_comes_back(name: str, pattern: str) -> None:
     family = make_family(name, total=24)
     parameters = family.locate(pattern, depth=6).parameters
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    found = asked(study, family, 6, encode(parameters, family, 6))
+    found = asked(study, family, 6, encode(parameters, family.search_space(6)))
     assert found == pytest.approx(parameters, abs=1e-12)
     # No warning of a value outside its range, and nothing left to chance.
-    assert study.trials[0].params == pytest.approx(encode(parameters, family, 6))
+    assert study.trials[0].params == pytest.approx(encode(parameters, family.search_space(6)))
 
 
 def test_mixtures_are_uniform_on_their_simplex() -> None:

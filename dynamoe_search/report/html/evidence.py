@@ -15,7 +15,9 @@ from dynamoe_search.bounds.budget import sample_family
 from dynamoe_search.decision.leaderboard import make_leaderboard, rank_candidates
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.table import measurement_table
-from dynamoe_search.schedules import Schedule, allocate_batch, make_family, stretch
+from dynamoe_search.plan.allotment import active_schedules_of, experts_spent, schedules_of
+from dynamoe_search.plan.candidate import Candidate, parse_candidate
+from dynamoe_search.schedules import NONE, make_family
 
 if TYPE_CHECKING:
     from dynamoe_search.plan.confirmation import Confirmation
@@ -108,15 +110,25 @@ class Evidence:
         return table
 
     def reachable(self) -> NDArray[np.int64]:
-        """Schedules from all over the family; shape (schedules, depth)."""
-        budget, search = self.file.budget, self.file.search
-        # All candidates share as many experts, except those of another expert width.
-        total = Schedule.parse(self.board["schedule"].iloc[0]).total
-        family = make_family(search.family, total, budget.minimum, budget.maximum, search.contrast)
-        profiles = sample_family(family, self.file.model.depth, _POINTS_OF_THE_FAMILY)
-        if budget.regime != "paper":
-            return allocate_batch(profiles, total, budget.minimum, budget.maximum)
-        assert budget.maximum is not None  # the study file asks for it
-        return np.array(
-            [stretch(p, budget.minimum, budget.maximum, search.contrast).counts for p in profiles]
-        )
+        """Schedules from all over the family; shape (schedules, depth).
+
+        Where only the active schedule moves, it is these.
+        """
+        file, depth = self.file, self.file.model.depth
+        minimum, maximum, step = file.limits
+        first = parse_candidate(self.board["candidate"].iloc[0])
+        assert isinstance(first, Candidate)  # a search trains no dense baseline
+        schedule, contrast = first.schedule, file.search.contrast
+        if file.search.family == NONE and file.search.active_family != NONE:
+            share = round(file.active * depth)
+            family = make_family(file.search.active_family, share, 1, maximum, contrast)
+            profiles = list(sample_family(family, depth, _POINTS_OF_THE_FAMILY))
+            found = active_schedules_of(profiles, [schedule] * len(profiles), file)
+        else:
+            # All candidates share as many experts, except those of another expert width.
+            total = experts_spent(schedule, file)
+            family = make_family(file.search.family, total, minimum, maximum, contrast, step)
+            profiles = list(sample_family(family, depth, _POINTS_OF_THE_FAMILY))
+            shared = None if file.budget.regime == "paper" else total
+            found = schedules_of(profiles, file, shared)
+        return np.array([one.counts for one in found])

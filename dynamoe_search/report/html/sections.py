@@ -11,8 +11,8 @@ from dynamoe_search.bounds.measured import measured_bounds as place_between_boun
 from dynamoe_search.decision.landscape import fit_landscape
 from dynamoe_search.decision.regret import search_curve
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.plan.candidate import parse_candidate
-from dynamoe_search.plan.plan import names_of
 from dynamoe_search.report import (
     confirmation,
     decision_plot,
@@ -31,6 +31,7 @@ from dynamoe_search.report import (
 )
 from dynamoe_search.report.html.evidence import Evidence
 from dynamoe_search.report.table import Table
+from dynamoe_search.schedules import NONE
 from dynamoe_search.statistics.fidelity import rank_correlations
 from dynamoe_search.statistics.pareto import OBJECTIVES
 
@@ -63,6 +64,8 @@ def what_was_asked(evidence: Evidence) -> Section:
     if search.constraints:
         sentences.append(f"Constraints: {'; '.join(map(str, search.constraints))}.")
     beside = [*(["hidden"] if search.also.hidden else []), *search.also.intervals()]
+    if NONE not in (search.family, search.active_family):
+        beside.insert(0, "the active experts of each layer")
     if beside:
         sentences.append(f"Searched beside the schedule: {', '.join(beside)}.")
     counts = evidence.runs.drop_duplicates("run")["state"].value_counts()
