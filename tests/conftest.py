@@ -3,10 +3,15 @@
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 pytest_plugins = ["tests.fixtures"]
+
+# No test depends on how fast the machine is.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # A shell lets what it starts in the background ignore interrupts; so would what tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -69,6 +69,7 @@ class ExpertBudget:
     width: int
     hidden: int
     router: Router
+    _: KW_ONLY
     minimum: int = 1
     maximum: int | None = None
     tokens: int = 1

@@ -164,10 +164,10 @@ def bounds(
         width,
         hidden,
         read_router(router),
-        minimum,
-        maximum,
-        tokens,
-        step,
+        minimum=minimum,
+        maximum=maximum,
+        tokens=tokens,
+        step=step,
     )
     machine = _machine(peak_flops, bandwidth, measure)
     names = [*filter(None, map(str.strip, compare.split(","))), *map(str, written)]

@@ -46,12 +46,12 @@ def expert_budget(plan: Plan) -> ExpertBudget | None:
         study.model.width,
         study.model.hidden,
         router,
-        study.budget.minimum,
-        study.budget.maximum,
-        study.training.batch * (study.model.context if study.data.is_text else 1),
-        study.model.shared,
-        study.model.style,
-        study.budget.step,
+        minimum=study.budget.minimum,
+        maximum=study.budget.maximum,
+        tokens=study.training.batch * (study.model.context if study.data.is_text else 1),
+        shared=study.model.shared,
+        style=study.model.style,
+        step=study.budget.step,
     )
 
 

@@ -220,7 +220,7 @@ def test_processes_find_what_one_would(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"samplers": ["exhaustive"]}, "'exhaustive' cannot be compared; choose from random, tpe"),
+        ({"samplers": ["exhaustive"]}, "'exhaustive' cannot be compared"),
         ({"repetitions": 1}, "takes at least 2"),
         ({"runs": 6}, "no sampler gets to choose; give at least 7"),
     ],

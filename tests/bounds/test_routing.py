@@ -197,7 +197,7 @@ def test_top_p_sets_are_of_a_size_within_the_bounds(shares: np.ndarray, p: float
     assert 1 <= low <= int(chosen.active) <= high <= len(shares)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     experts=st.integers(1, 64),
     p=st.floats(0.01, 1) | st.integers(1, 20).map(lambda n: n / 20),

@@ -93,7 +93,7 @@ def built_parameters(specification: Specification) -> int:
     return sum(p.numel() for p in build_model(specification).parameters())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(networks)
 def test_count_equals_the_built_modules(network: Specification) -> None:
     count = parameter_count(network)
@@ -112,7 +112,7 @@ def test_total_depends_on_the_schedule_through_its_sum_only(network, random) -> 
     assert parameter_count(shuffled) == parameter_count(network)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks)
 def test_dense_baselines(network: Specification) -> None:
     baseline = dense_baseline(network, "total")
@@ -131,7 +131,7 @@ def test_dense_baselines(network: Specification) -> None:
         assert max(baseline.blocks.hidden) - min(baseline.blocks.hidden) <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks, st.integers(0, 200_000))
 def test_solving_spends_all_but_less_than_one_expert(network: Specification, extra: int) -> None:
     schedule = network.blocks.schedule
@@ -240,7 +240,6 @@ def test_the_scales_are_of_the_sources_sizes() -> None:
     counts=st.lists(st.integers(1, 9), min_size=1, max_size=6),
     share=st.floats(0, 1),
 )
-@settings(deadline=None)
 def test_held_routers_share_the_active_experts(router, counts: list[int], share: float) -> None:
     schedule = Schedule(tuple(counts))
     depth = schedule.depth

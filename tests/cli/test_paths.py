@@ -103,7 +103,7 @@ def words_of(command: str) -> list[bytes]:
 
 
 # No process can be given NUL; what is no UTF-8 comes as Python reads file names.
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.binary(min_size=1).filter(lambda name: b"\0" not in name), min_size=1))
 def test_a_shell_reads_each_word_as_it_is(words: list[bytes]) -> None:
     assert words_of(" ".join(shell_word(os.fsdecode(word)) for word in words)) == words

@@ -29,7 +29,6 @@ BOTH = pytest.mark.parametrize("tokenizer", [ByteTokenizer(), PAIRS], ids=["byte
 
 
 @BOTH
-@settings(deadline=None)
 @given(extra=st.lists(st.text(), max_size=20), seed=st.integers(0, 3))
 def test_documents_come_back_each_in_its_split(
     tokenizer: Tokenizer, extra: list[str], seed: int
@@ -245,7 +244,7 @@ def test_the_rebuilt_file_is_good_when_nothing_is_changed(intact: bytes) -> None
     assert texts(opened(rebuilt(intact, lambda header: None)))["train"]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_every_flipped_bit_is_noticed(intact: bytes, data: st.DataObject) -> None:
     bit = data.draw(st.integers(0, 8 * len(intact) - 1))
@@ -255,7 +254,6 @@ def test_every_flipped_bit_is_noticed(intact: bytes, data: st.DataObject) -> Non
         opened(bytes(content))
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_every_wrong_length_is_noticed(intact: bytes, data: st.DataObject) -> None:
     shorter = intact[: data.draw(st.integers(0, len(intact) - 1))]

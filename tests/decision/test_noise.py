@@ -37,7 +37,7 @@ def test_with_few_seeds_it_is_nearer_to_the_truth_than_the_variance_itself():
     assert squeezed < min(alone, equal)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 100), st.floats(0.01, 100.0))
 def test_the_unit_of_losses_does_not_matter(seed, scale):
     losses = made_up(np.geomspace(0.1, 10, 9), seeds=4, seed=seed)

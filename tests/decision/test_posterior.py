@@ -83,7 +83,7 @@ def test_intervals_hold():
     assert np.mean(held) > 0.9
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.randoms(use_true_random=False), st.floats(-5, 5), st.sampled_from([0.01, 1.0, 30.0]))
 def test_order_shift_and_scale_of_losses_do_not_matter(random, shift, scale):
     results, features, _ = study(tried=5, untried=10, blocks=1)

@@ -102,7 +102,6 @@ def test_a_write_of_several_events_is_kept_whole_or_not_at_all(path: Path, log: 
 @pytest.mark.slow
 @settings(
     max_examples=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
@@ -217,7 +216,6 @@ def test_damage_in_the_middle_is_named(path: Path, log: Log, damage: bytes) -> N
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))

@@ -41,7 +41,6 @@ def numbers_of(log: Log, since: int = 0) -> list[int]:
 @pytest.mark.slow
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())

@@ -123,7 +123,7 @@ def history_of(actions: Sequence[tuple[str, int, int, float]]) -> History:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ACTIONS)
 def test_the_state_is_what_the_events_add_up_to(
     actions: Sequence[tuple[str, int, int, float]],
@@ -235,7 +235,7 @@ def plain_seconds(history: History, states: Sequence[str]) -> float:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ACTIONS, st.lists(st.integers(0, 40), max_size=4))
 def test_it_does_not_matter_how_often_the_log_is_read(
     actions: Sequence[tuple[str, int, int, float]], cuts: list[int]

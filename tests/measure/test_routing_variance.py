@@ -142,7 +142,7 @@ def test_the_three_verdicts(ratios: list[float], verdict: str, quantity: str) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(ratios=st.lists(st.floats(0.2, 5), min_size=2, max_size=8), data=st.data())
 def test_the_tests_are_of_logarithms_and_corrected(
     ratios: list[float], data: st.DataObject

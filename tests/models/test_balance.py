@@ -14,7 +14,7 @@ def random_logits(tokens: int, experts: int, seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("router", [TopK(1), TopK(3), TopP(0.6), Relative()], ids=str)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(experts=st.integers(1, 9), seed=st.integers(0, 1000))
 def test_the_switch_loss_as_written(router: Router, experts: int, seed: int) -> None:
     routing = route(router, random_logits(30, experts, seed))

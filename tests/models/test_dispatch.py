@@ -46,7 +46,7 @@ def draw(
     return chosen, [leaf.requires_grad_() for leaf in leaves], normal(tokens, width)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.sampled_from([1, 3]),
     st.integers(0, 40),
@@ -175,7 +175,7 @@ def test_second_derivatives_against_finite_differences(style: Style) -> None:
     assert torch.autograd.gradgradcheck(run, tuple(leaves), incoming.requires_grad_())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 20),
     st.integers(1, 5),

@@ -47,7 +47,7 @@ def assert_shared(one: Model, other: Model) -> int:
 
 
 @pytest.mark.parametrize("proxy", PROXIES, ids=["classifier", "no attention", "attention"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(first=SCHEDULES, second=SCHEDULES, seed=st.integers(0, 2**63 - 1))
 def test_two_schedules_share_all_tensors_and_experts_that_both_have(
     proxy: Specification, first: list[int], second: list[int], seed: int

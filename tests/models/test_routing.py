@@ -71,7 +71,7 @@ def test_every_router_gives_a_valid_routing(router: Router, experts: int, traini
         torch.testing.assert_close(routing.weights.sum(1), torch.ones(200, dtype=torch.float64))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     router=ANY_ROUTER,
     experts=st.integers(1, 64),
@@ -147,7 +147,7 @@ def test_top_k_divides_by_the_sum_also_where_noise_chooses_gates_of_0() -> None:
     torch.testing.assert_close(pair[:, 1] / pair[:, 2], torch.full((len(pair),), math.e))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(UNIT, st.integers(1, 40))
 def test_percentile_gives_one_k_to_every_token(tau: float, experts: int) -> None:
     """The consequence that the source overlooks: K = max(1, N - 1 - floor(tau (N - 1)))."""
@@ -212,7 +212,7 @@ def test_gates_bias_and_weights_as_deepseek_v3_has_them(
         torch.testing.assert_close(routing.weights[token][largest], scores[largest] / divisor)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0.01, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
 def test_top_p_is_the_smallest_set_that_reaches_p(
     p: float, experts: int, scale: float, seed: int
@@ -269,7 +269,7 @@ def test_the_noise_is_what_the_router_makes_of_normal_values() -> None:
     assert torch.equal(noisy.gates, quiet.gates)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(router=ANY_ROUTER, experts=st.integers(1, 9), seed=st.integers(0, 1000))
 def test_several_networks_are_routed_as_each_alone(router: Router, experts: int, seed: int) -> None:
     logits, noise, bias, thresholds = (
@@ -288,7 +288,7 @@ def test_several_networks_are_routed_as_each_alone(router: Router, experts: int,
             assert torch.equal(of_seed.active, alone.active)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
 def test_relative_against_the_rule_as_written(
     tau: float, experts: int, scale: float, seed: int
@@ -305,7 +305,7 @@ def test_a_token_of_equal_gates_uses_every_expert_by_relative_and_few_by_top_p()
     assert route(TopP(0.05), logits).active.tolist() == [1] * 3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0.02, 1), st.integers(1, 12), st.floats(0, 8), st.integers(0, 1000))
 def test_a_threshold_bounds_k(threshold: float, experts: int, scale: float, seed: int) -> None:
     """K <= floor(1 / t), as gates sum to 1; the largest gate is used at any threshold."""
@@ -319,7 +319,7 @@ def test_a_threshold_bounds_k(threshold: float, experts: int, scale: float, seed
 
 
 @pytest.mark.parametrize("router", [TopP(target=2.0), Relative(), Threshold()], ids=str)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(target=st.floats(1, 9), seed=st.integers(0, 1000))
 def test_the_threshold_of_a_batch_meets_the_target(router, target: float, seed: int) -> None:
     gates = torch.softmax(random_logits(40, 9, seed), dim=1)
@@ -345,7 +345,7 @@ def test_a_bias_decides_the_choice_and_not_the_weights(router: Router) -> None:
         assert torch.equal(biased.weights, biased.gates * biased.chosen)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(target=st.floats(1, 5), seed=st.integers(0, 100), kinds=st.integers(1, 4))
 def test_where_scores_tie_the_nearer_side_is_taken(target: float, seed: int, kinds: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -164,7 +164,7 @@ PIECES = [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9), st.sampled_from(PIECES))))
 def test_any_text_is_a_study_file_or_answered_line_by_line(
     tmp_path: Path, changes: list[tuple[int, int, str]]

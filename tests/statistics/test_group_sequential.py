@@ -68,7 +68,7 @@ def test_with_few_values_against_simulation(error_rate: float) -> None:
 
 
 @given(st.integers(2, 80), st.integers(1, 16))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_step_keeps_the_law_of_the_t_statistic(count: int, more: int) -> None:
     """Normal scores of t statistics are normal at every count."""
     normal = np.diff(stats.norm.cdf(_EDGES), prepend=0, append=1)
@@ -79,7 +79,6 @@ def test_a_step_keeps_the_law_of_the_t_statistic(count: int, more: int) -> None:
 
 
 @given(st.integers(2, 40), st.floats(-3, 8))
-@settings(deadline=None)
 def test_one_look_is_a_t_test_of_what_is_spent(count: int, statistic: float) -> None:
     expected = stats.t.sf(statistic, count - 1) / spent(count, 40)
     found = sequential_p_value(statistic, (count,), 40)
@@ -97,7 +96,6 @@ def test_the_higher_the_error_rate_the_lower_the_boundary(looks: tuple[int, ...]
 
 
 @given(st.floats(1e-6, 0.4))
-@settings(deadline=None)
 def test_p_values_belong_to_the_boundaries(error_rate: float) -> None:
     looks = (4, 8, 12)
     critical = critical_value(error_rate, looks, 24)

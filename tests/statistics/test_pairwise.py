@@ -39,7 +39,7 @@ def test_the_spread_of_many_equals_is_mostly_noise() -> None:
     assert found.reliability < 0.4
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(-5, 5), st.floats(0.1, 10))
 def test_effects_of_seeds_change_nothing(seed: int, shift: float, scale: float) -> None:
     losses = losses_of(np.random.default_rng(seed), np.linspace(0, 4, 6), seeds=3)

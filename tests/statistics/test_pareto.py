@@ -212,7 +212,7 @@ def test_more_entropy_is_better_and_infinite_noise_is_worst() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 3), st.booleans()),

@@ -30,7 +30,7 @@ def drawn(sizes: tuple[int, int], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(sizes)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SIZES, st.integers(0, 99))
 def test_the_noise_is_what_candidates_and_seeds_do_not_explain(sizes, seed) -> None:
     """The residuals of a regression on a dummy variable for each candidate and each seed."""
@@ -52,7 +52,7 @@ def test_of_two_candidates_it_is_the_deviation_of_their_differences() -> None:
     assert chances == pytest.approx([0.025, 0.975])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SIZES, st.integers(0, 99))
 def test_what_a_candidate_or_a_seed_does_to_all_losses_changes_nothing(sizes, seed) -> None:
     losses, shifts = drawn(sizes, seed), 100 * drawn((2, 6), seed + 1)
@@ -92,7 +92,7 @@ def test_it_grows_with_the_noise_and_falls_with_the_seeds() -> None:
     assert found[-1] == pytest.approx(normal, rel=0.01)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.1, 20))
 def test_the_seeds_to_detect_are_the_fewest(ratio) -> None:
     seeds = seeds_to_detect(0.01, 0.01 / ratio)

@@ -142,7 +142,7 @@ def unbalanced(generator: np.random.Generator) -> pd.DataFrame:
     return table.assign(value=table["value"] + generator.normal(0, 0.1, len(table)))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.booleans())
 def test_units_and_order_change_nothing(
     seed: int, shift: float, factor: float, is_negated: bool
@@ -159,7 +159,7 @@ def test_units_and_order_change_nothing(
     assert scaled.margins(0) == pytest.approx(abs(factor) * found.margins(0), rel=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000))
 def test_a_mean_lies_between_its_own_values_and_those_of_all(seed: int) -> None:
     table = unbalanced(np.random.default_rng(seed))
