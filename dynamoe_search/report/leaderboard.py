@@ -80,8 +80,9 @@ def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
     missed = "" if board["feasible"].all() else " x: misses a constraint;"
     caption = (
         f"≈: statistically indistinguishable from the best;{missed} loss in nats and {quality} on"
-        " the validation split: expected over all seeds, ± 95 %; mean: of the losses recorded;"
-        " seeds: those that were trained; K: active experts per layer, measured"
+        " the validation split: expected over all seeds, ± 95 %, from a schedule's own runs (the"
+        " decision also uses those of similar schedules, and may take another); mean: of the losses"
+        " recorded; seeds: those that were trained; K: active experts per layer, measured"
     )
     columns = [*numbers("rank"), *texts(""), Column("schedule", is_name=True), *numbers("loss")]
     columns += texts("pattern", "shape")
