@@ -138,7 +138,8 @@ def test_the_table_of_studies(study: str) -> None:
     (row,) = re.findall(rf"^\| \[{study}\].*", page, re.MULTILINE)
     board = pd.read_parquet(ROOT / "studies" / study / "leaderboard.parquet")
     study_file = read_study_file(ROOT / "studies" / study / "study.toml")
-    loss = board.set_index(board["pattern"].where(board["pattern"] != "", board["candidate"]))["loss"]
+    names = board["pattern"].where(board["pattern"] != "", board["candidate"])
+    loss = board.set_index(names)["loss"]
     _, _, _, runs, candidates, taken, uniform, bound, margin, _ = row.split(" | ")
     assert int(runs) == board["seeds"].sum() / study_file.training.seeds
     assert int(candidates) == len(board)
