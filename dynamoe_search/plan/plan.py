@@ -289,6 +289,7 @@ def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specif
             blocks,
             model.key_value_heads,
             model.query_key_norm,
+            study.data.documents,
         )
     images = cast(DataShape, data)
     return Classifier(images.inputs, images.classes, model.width, blocks)

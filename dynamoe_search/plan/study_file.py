@@ -15,6 +15,7 @@ from dynamoe_search.schedules import DEFAULT_CONTRAST, FAMILIES, LARGEST_TOTAL, 
 from dynamoe_search.specification import (
     LANGUAGE_SCALES,
     Balance,
+    Documents,
     Router,
     Style,
     TopK,
@@ -44,6 +45,10 @@ class DataSection(_Section):
 
     name: str = Field("digits", description="the data set, or a token file in the data directory")
     seed: int = Field(0, ge=0, description="decides the split; the same for every run")
+    documents: Documents = Field(
+        "joined",
+        description="whether attention sees all of a window of text, or each document separately",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> DataSection:
@@ -52,6 +57,8 @@ class DataSection(_Section):
                 f"unknown data set {self.name!r}; choose from {', '.join(DATA_SETS)}, or name a"
                 f" prepared token file, NAME{TOKEN_FILE_ENDING}"
             )
+        if self.documents == "separate" and not self.is_text:
+            raise ValueError(f"data.documents is for text, and {self.name} is images; leave it out")
         return self
 
     @property
