@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from dynamoe_search.data.split import SPLITS, Split
 from dynamoe_search.data.tokenizer import Ids, Tokenizer, token_type, utf8
 
-_BATCH = 2**20  # characters
+# Characters. An interrupted command waits until its processes have encoded theirs.
+_BATCH = 2**18
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Encoder:
     >>> from dynamoe_search.data.tokenizer import ByteTokenizer
     >>> encoded = Encoder(ByteTokenizer(), Split(seed=0))(["one", "two", "three"])
     >>> encoded.counts[:, 0].tolist(), [len(tokens) for tokens in encoded.tokens]
-    ([1, 0, 2], [8, 0, 20])
+    ([2, 0, 1], [20, 0, 8])
     """
 
     tokenizer: Tokenizer
@@ -64,7 +65,7 @@ MapBatches = Callable[[Encoder, Iterable[list[str]]], Iterator[Encoded]]
 
 
 def in_batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    """Documents in their order, in lists of about a million characters or one longer document.
+    """Documents in their order, in lists of about 260,000 characters or one longer document.
 
     Examples
     --------

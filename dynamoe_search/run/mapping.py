@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Processes take longer to start than this process takes for a few items.
-_ITEMS_HERE = 4
+_ITEMS_HERE = 8
 _AHEAD = 2  # items per process that are read before the first of their results is taken
 
 

@@ -12,14 +12,14 @@ def with_process(number: int) -> tuple[int, int]:
     return number, os.getpid()
 
 
-def fail_at_seven(number: int) -> int:
-    if number == 7:
-        raise InvalidInput("line 7")
+def fail_at_eleven(number: int) -> int:
+    if number == 11:
+        raise InvalidInput("line 11")
     return number
 
 
-def die_at_seven(number: int) -> int:
-    if number == 7:
+def die_at_eleven(number: int) -> int:
+    if number == 11:
         os.abort()
     return number
 
@@ -46,9 +46,9 @@ def test_results_keep_their_order_and_few_items_are_read_ahead() -> None:
 @pytest.mark.slow
 def test_a_mistake_is_raised_here() -> None:
     with map_in_processes(2) as in_processes:
-        results = in_processes(fail_at_seven, range(20))
-        assert [next(results) for _ in range(7)] == list(range(7))
-        with pytest.raises(InvalidInput, match="line 7"):
+        results = in_processes(fail_at_eleven, range(20))
+        assert [next(results) for _ in range(11)] == list(range(11))
+        with pytest.raises(InvalidInput, match="line 11"):
             next(results)
 
 
@@ -58,7 +58,7 @@ def test_a_process_that_dies_is_told() -> None:
         pytest.raises(RunFailed, match=r"a process died, .*; try --workers 1"),
         map_in_processes(2) as in_processes,
     ):
-        list(in_processes(die_at_seven, range(20)))
+        list(in_processes(die_at_eleven, range(20)))
 
 
 def test_little_work_and_one_worker_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
