@@ -176,11 +176,13 @@ def _bounds(
 def _never_computed(network: Specification) -> int:
     """The FLOPs per sample that the usual count, three forward passes, includes wrongly.
 
-    An image needs no gradient. In a text, half of the attention is masked.
+    An image needs no gradient. In a text, half of the attention is masked; and if documents are
+    separate, nearly all of it can be.
     """
     match network:
         case Classifier():
             return 2 * network.inputs * network.width
         case LanguageModel():
-            attention = network.width * network.context if network.heads else 0
+            masked = 2 if network.documents == "separate" else 1
+            attention = masked * network.width * network.context if network.heads else 0
             return BACKWARD_AND_FORWARD * 2 * network.context * network.blocks.depth * attention

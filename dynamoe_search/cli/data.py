@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
-from dynamoe_search.cli.console import DataDirectory, console, say
+from dynamoe_search.cli.console import DataDirectory, Workers, console, say
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import user_path
 
@@ -108,6 +108,7 @@ def data_prepare(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the split by document.")] = 0,
+    workers: Workers = None,
 ) -> None:
     """Turn text into a token file, split by document, for a study to name.
 
@@ -115,18 +116,23 @@ def data_prepare(
     """
     from dynamoe_search.data import TOKEN_FILE_ENDING, prepare_text
     from dynamoe_search.data.documents import passed_over
+    from dynamoe_search.run.mapping import map_in_processes
+    from dynamoe_search.run.processes import worker_count
 
     source, target = user_path(source), user_path(target)
     if target.suffix != TOKEN_FILE_ENDING:
         raise InvalidInput(f"{target} must end in {TOKEN_FILE_ENDING}, so that studies can name it")
     chosen: TextFormat | None = text_format.value if text_format else None
-    with console.status("reading") as status:
+    with (
+        console.status("reading") as status,
+        map_in_processes(worker_count(workers)) as mapping,
+    ):
 
         def show(documents: int, size: int) -> None:
             status.update(f"{documents:,} documents, {size / 1e6:,.1f} MB of text")
 
         header = prepare_text(
-            source, target, tokenizer.value, vocabulary, column, chosen, seed, show
+            source, target, tokenizer.value, vocabulary, column, chosen, seed, show, mapping
         )
     table = Table("split", "documents", "tokens", "bytes", box=box.SIMPLE_HEAD)
     for name, counts in zip(("train", "validation", "test"), header.splits, strict=True):

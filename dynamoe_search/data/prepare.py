@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dynamoe_search.data.documents import TextFormat, read_documents
+from dynamoe_search.data.encoder import MapBatches
 from dynamoe_search.data.places import kind_at
 from dynamoe_search.data.split import SPLITS, choose_split
 from dynamoe_search.data.token_file import (
@@ -28,6 +29,7 @@ def prepare_text(
     text_format: TextFormat | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
+    mapping: MapBatches = map,
 ) -> TokenFileHeader:
     """Make a token file from a file or folder of text, JSON lines or parquet.
 
@@ -46,8 +48,9 @@ def prepare_text(
         As in `read_documents`.
     seed : int
         Decides the splits, as in `choose_split`.
-    on_progress : callable, optional
-        As in `encode_splits`.
+    on_progress, mapping
+        As in `encode_splits`; `map_in_processes` of `dynamoe_search.run.mapping` is a `map` by
+        several processes. Only byte pairs use it.
 
     Raises
     ------
@@ -67,9 +70,10 @@ def prepare_text(
     match tokenizer_name:
         case "byte":
             tokenizer: Tokenizer = ByteTokenizer()
+            mapping = map  # sending bytes to another process takes as long as encoding them
         case "bpe":
             train = (text for text in documents() if SPLITS[split.place(text)] == "train")
             tokenizer = train_byte_pairs(train, vocabulary)
         case _:
             raise InvalidInput(f"unknown tokenizer {tokenizer_name!r}; choose from byte, bpe")
-    return write_token_file(target, documents(), tokenizer, split, on_progress)
+    return write_token_file(target, documents(), tokenizer, split, on_progress, mapping)

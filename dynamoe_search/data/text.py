@@ -55,11 +55,14 @@ class TextSplit:
             )
 
     def __len__(self) -> int:
-        """The number of windows; the tokens after the last whole window are not used."""
+        """The number of whole windows, which are what is trained on."""
         return (len(self.tokens) - 1) // self.context
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over the windows, in a given order, or in the stored one.
+        """One pass over the windows, in a given order; or over all tokens, in the stored order.
+
+        Without an order every token but the first is predicted once: what is left after the last
+        whole window comes in a shorter one, as a last batch of its own.
 
         Parameters
         ----------
@@ -72,18 +75,24 @@ class TextSplit:
         Yields
         ------
         inputs, targets : Tensor of int64, shape (..., B, context)
-            Each target is the token after its input.
+            Each target is the token after its input. The shorter window has the shape (1, rest).
         """
         # The last target of a window is also the first input of the next.
         windows = sliding_window_view(self.tokens, self.context + 1)[:: self.context]
         places = np.arange(len(self)) if order is None else order.numpy()
         for start in range(0, len(self), size):
             batch = windows[places[..., start : start + size]]
-            inputs, targets = (
-                torch.from_numpy(part.astype(np.int64)).to(self.device)
-                for part in (batch[..., :-1], batch[..., 1:])
-            )
-            yield inputs, targets
+            yield self._inputs_and_targets(batch)
+        rest = self.tokens[len(self) * self.context :]
+        if order is None and len(rest) > 1:
+            yield self._inputs_and_targets(rest[None])
+
+    def _inputs_and_targets(self, windows: Ids) -> tuple[Tensor, Tensor]:
+        inputs, targets = (
+            torch.from_numpy(part.astype(np.int64)).to(self.device)
+            for part in (windows[..., :-1], windows[..., 1:])
+        )
+        return inputs, targets
 
 
 @dataclass(frozen=True)

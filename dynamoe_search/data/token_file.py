@@ -24,14 +24,10 @@ from typing import IO, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dynamoe_search.data.encoder import Encoder, MapBatches, in_batches
 from dynamoe_search.data.places import kind_at, shown
 from dynamoe_search.data.split import LARGEST_SEED, SPLITS, Split
-from dynamoe_search.data.tokenizer import (
-    Ids,
-    Tokenizer,
-    token_type,
-    utf8,
-)
+from dynamoe_search.data.tokenizer import Ids, Tokenizer, token_type
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing
 
@@ -112,32 +108,34 @@ def encode_splits(
     split: Split,
     files: Sequence[IO[bytes]],
     on_progress: Progress | None = None,
+    mapping: MapBatches = map,
 ) -> TokenFileHeader:
     """Write the tokens of each document, and its end, to the file of its split.
 
     Parameters
     ----------
     documents : iterable of str
-        Read once, one document at a time.
+        Read once, and only as far as they are encoded.
     tokenizer : ByteTokenizer or BytePairTokenizer
     split : Split
     files : sequence of three binary files
         In the order of `SPLITS`, empty.
     on_progress : callable, optional
-        Called after each document with the number of documents and of bytes of text so far.
+        Called again and again with the number of documents and of bytes of text so far.
+    mapping : callable
+        Applies an `Encoder` to batches of documents, as `map` does; the result is the same whatever
+        number of processes it uses.
 
     Raises
     ------
     InvalidInput
         If a split has no text.
     """
-    end = np.array([tokenizer.end_of_document], dtype=token_type(tokenizer.vocabulary))
     counts = np.zeros((len(SPLITS), 3), dtype=np.int64)  # documents, tokens and bytes of each
-    for document in documents:
-        place = split.place(document)
-        tokens = np.concatenate([tokenizer.encode(document), end])
-        files[place].write(tokens.tobytes())
-        counts[place] += (1, len(tokens), len(utf8(document)))
+    for encoded in mapping(Encoder(tokenizer, split), in_batches(documents)):
+        for file, tokens in zip(files, encoded.tokens, strict=True):
+            file.write(tokens)
+        counts += encoded.counts
         if on_progress is not None:
             on_progress(int(counts[:, 0].sum()), int(counts[:, 2].sum()))
     for name, (_, _, size) in zip(SPLITS, counts, strict=True):
@@ -171,6 +169,7 @@ def write_token_file(
     tokenizer: Tokenizer,
     split: Split,
     on_progress: Progress | None = None,
+    mapping: MapBatches = map,
 ) -> TokenFileHeader:
     """Encode documents into a token file; the file appears when it is complete.
 
@@ -178,7 +177,7 @@ def write_token_file(
     ----------
     path : Path
         Replaced if it exists.
-    documents, tokenizer, split, on_progress
+    documents, tokenizer, split, on_progress, mapping
         As in `encode_splits`.
 
     Returns
@@ -194,7 +193,7 @@ def write_token_file(
         with ExitStack() as stack:
             # They have no name, so even a killed process leaves nothing behind.
             files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in SPLITS]
-            header = encode_splits(documents, tokenizer, split, files, on_progress)
+            header = encode_splits(documents, tokenizer, split, files, on_progress, mapping)
             _assemble(path, header, files)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from error

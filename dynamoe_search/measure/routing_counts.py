@@ -200,7 +200,7 @@ def frequent_tokens(split: TextSplit, most: int = _MOST_TOKEN_IDS) -> tuple[int,
     >>> frequent_tokens(split), frequent_tokens(split, most=2)
     ((7, 5, 2), (7, 5))
     """
-    used = split.tokens[: len(split) * split.context]
+    used = split.tokens[:-1]
     counts = np.zeros(0, dtype=np.int64)
     for start in range(0, len(used), _TOKENS_AT_ONCE):  # a mapped file may exceed the memory
         found = np.bincount(used[start : start + _TOKENS_AT_ONCE], minlength=len(counts))

@@ -77,10 +77,13 @@ class DecoderModel(nn.Module):
         if tokens.dim() == 2:
             return without_seeds(self, tokens, report)
         x = self.embedding(tokens.flatten(1))
+        visible = None
+        if self.specification.documents == "separate":
+            visible = _same_document(tokens.flatten(0, 1), self.specification.vocabulary - 1)
         for layer, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=True)):
             if self.rotation is not None:
                 normal = self.attention_norms[layer](x)
-                x = x + self.attentions[layer](normal, self.rotation, tokens.shape[-1])
+                x = x + self.attentions[layer](normal, self.rotation, tokens.shape[-1], visible)
             x = x + block(norm(x), report)
         logits = torch.bmm(self.last_norm(x), self.embedding.weight.mT)
         return logits.view(*tokens.shape, self.specification.vocabulary)
@@ -139,10 +142,14 @@ class Attention(nn.Module):
         self.key_norm = RMSNorm(seeds, self.widths[1]) if normalize else None
         self.to_output = Linear(seeds, f"{name}.to_output", width, width, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor, length: int) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: Tensor, length: int, visible: Tensor | None = None
+    ) -> Tensor:
         """Shape (S, B T, width), as x: B windows of T = `length` tokens each.
 
         `rotation` has the shape (context, width / heads / 2, 2): real and imaginary parts.
+        `visible`, of shape (S B, 1, T, T), says which tokens each token sees: without it, itself
+        and all before it.
         """
         networks, tokens, width = x.shape
         queries, keys, values = self.to_queries_keys_values(x).split(self.widths, dim=-1)
@@ -157,9 +164,21 @@ class Attention(nn.Module):
         if self.key_value_heads < self.heads:
             of_each = self.heads // self.key_value_heads
             keys, values = (part.repeat_interleave(of_each, dim=1) for part in (keys, values))
-        attended = nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        attended = nn.functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=visible, is_causal=visible is None
+        )
         output: Tensor = self.to_output(attended.transpose(1, 2).reshape(networks, tokens, width))
         return output
+
+
+def _same_document(tokens: Tensor, end: int) -> Tensor:
+    """Which tokens each token sees: itself and those before it, back to the last end of a document.
+
+    Shape (B, 1, T, T), for tokens of shape (B, T). So no token sees another document's text: the
+    end of one document is where the next begins.
+    """
+    document = (tokens == end).cumsum(dim=1)
+    return (document[:, None, :, None] == document[:, None, None, :]).tril()
 
 
 def _rotation(context: int, width: int) -> Tensor:

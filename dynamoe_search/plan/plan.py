@@ -300,6 +300,7 @@ def _network(study: StudyFile, data: ImageData | TextData | DataShape) -> Specif
             blocks,
             model.key_value_heads,
             model.query_key_norm,
+            study.data.documents,
         )
     else:
         images = cast(DataShape, data)

@@ -25,7 +25,7 @@ from dynamoe_search.schedules import (
     PRESETS,
 )
 from dynamoe_search.schedules.allocation import multiples_within
-from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Router, Style, TopK
+from dynamoe_search.specification import LANGUAGE_SCALES, Balance, Documents, Router, Style, TopK
 from dynamoe_search.statistics.pareto import OBJECTIVES
 from dynamoe_search.training.settings import TrainingSettings
 
@@ -49,6 +49,10 @@ class DataSection(_Section):
 
     name: str = Field("digits", description="the data set, or a token file in the data directory")
     seed: int = Field(0, ge=0, description="decides the split; the same for every run")
+    documents: Documents = Field(
+        "joined",
+        description="whether attention sees all of a window of text, or each document separately",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> DataSection:
@@ -57,6 +61,8 @@ class DataSection(_Section):
                 f"unknown data set {self.name!r}; choose from {', '.join(DATA_SETS)}, or name a"
                 f" prepared token file, NAME{TOKEN_FILE_ENDING}"
             )
+        if self.documents == "separate" and not self.is_text:
+            raise ValueError(f"data.documents is for text, and {self.name} is images; leave it out")
         return self
 
     @property

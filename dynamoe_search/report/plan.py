@@ -85,6 +85,8 @@ def _other_parts(study: StudyFile) -> list[str]:
         parts.append(counted(model.key_value_heads, "head") + " of keys and values")
     if model.query_key_norm:
         parts.append("normalized queries and keys")
+    if study.data.documents == "separate":
+        parts.append("attention within documents")
     if model.shared:
         parts.append(counted(model.shared, "shared expert") + " per layer")
     if model.dense_first:

@@ -41,8 +41,7 @@ def worker_context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dynamoe_search.run.worker"])
     _own_temporary_folder()
-    # One thread for each worker; and no module of the current folder, where a random.py may lie.
-    with _environment(OMP_NUM_THREADS="1", PYTHONSAFEPATH="1"):
+    with start_environment():
         # This one first: started later, it would unblock interrupts.
         resource_tracker.ensure_running()
         with interrupts_put_off():
@@ -138,8 +137,10 @@ def interrupts_put_off() -> Iterator[None]:
 
 
 @contextmanager
-def _environment(**values: str) -> Iterator[None]:
+def start_environment() -> Iterator[None]:
     """Set variables for the processes that are started meanwhile."""
+    # One thread for each worker; and no module of the current folder, where a random.py may lie.
+    values = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

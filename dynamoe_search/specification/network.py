@@ -13,6 +13,7 @@ from dynamoe_search.specification.router import Router, TopK
 _DEFAULT_STRENGTH = {"none": 0.0, "switch": 0.01, "bias": 0.001}
 
 Style = Literal["paper", "modern"]
+Documents = Literal["joined", "separate"]
 """As the source: LayerNorm, and experts with ReLU; or as today's decoders: RMSNorm (arXiv
 1910.07467), and experts with SwiGLU (arXiv 2002.05202)."""
 
@@ -242,6 +243,9 @@ class LanguageModel:
     query_key_norm : bool
         Whether all queries of a token, and all its keys, are normalized (RMSNorm) before they are
         rotated, as in OLMoE (arXiv 2409.02060).
+    documents : {"joined", "separate"}
+        Whether attention sees all earlier tokens of a window, or only those of the same document. A
+        document begins with the end of the one before it, the largest id, as its first input.
     """
 
     vocabulary: int
@@ -251,6 +255,7 @@ class LanguageModel:
     blocks: Experts | Dense
     key_value_heads: int | None = None
     query_key_norm: bool = False
+    documents: Documents = "joined"
 
     def __post_init__(self) -> None:
         _require_positive(self, "vocabulary", "context", "width")

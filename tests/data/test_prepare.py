@@ -1,7 +1,9 @@
 import gzip
 import json
+import multiprocessing
 import os
 from collections import Counter
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from dynamoe_search.data.split import SPLITS, Split, choose_split
 from dynamoe_search.data.token_file import open_token_file, write_token_file
 from dynamoe_search.data.tokenizer import ByteTokenizer, train_byte_pairs
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.run.mapping import map_in_processes
 from tests.data.files import texts
 
 
@@ -54,6 +57,51 @@ def test_only_token_files_are_overwritten(corpus: Path) -> None:
     target.write_bytes(target.read_bytes()[:-1])  # also a damaged one
     prepare_text(corpus, target, column="body")
     assert open_token_file(target).header.seed == 0
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_makes_the_same_file(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynamoe_search.data.encoder._BATCH", 20_000)
+    told: list[tuple[int, int]] = []
+
+    def written(workers: int) -> bytes:
+        target = corpus.with_name("corpus.tokens")
+        with map_in_processes(workers) as mapping:
+            prepare_text(
+                corpus,
+                target,
+                "bpe",
+                vocabulary=300,
+                column="body",
+                on_progress=lambda *done: told.append(done),
+                mapping=mapping,
+            )
+        return target.read_bytes()
+
+    assert written(1) == written(2)
+    half = len(told) // 2
+    assert told[:half] == told[half:]
+    assert told[-1][0] == len(embedded_documents())
+
+
+@pytest.mark.slow
+def test_an_interruption_ends_the_processes_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def documents() -> Iterator[str]:
+        yield from embedded_documents()
+        assert multiprocessing.active_children()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynamoe_search.data.encoder._BATCH", 20_000)
+    with pytest.raises(KeyboardInterrupt), map_in_processes(2) as mapping:
+        write_token_file(
+            tmp_path / "corpus.tokens", documents(), ByteTokenizer(), Split(0), mapping=mapping
+        )
+    assert not multiprocessing.active_children()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["byte", "bpe"])

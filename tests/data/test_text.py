@@ -37,18 +37,21 @@ def test_every_token_is_predicted_once_from_the_one_before(
 ) -> None:
     text = split(context + extra, context)
     batches = list(text.batches(size, None if seed is None else order_of(text, seed)))
-    assert [len(inputs) for inputs, _ in batches[:-1]] == [size] * (len(batches) - 1)
-    inputs = torch.cat([inputs for inputs, _ in batches])
-    targets = torch.cat([targets for _, targets in batches])
-    assert inputs.shape == targets.shape == (len(text), context)
-    assert (inputs.dtype, targets.dtype) == (torch.int64, torch.int64)
-    assert torch.equal(targets, inputs + 1)
-    wanted = range(1, len(text) * context + 1)
-    assert sorted(targets.flatten().tolist()) == list(wanted)
-    # One window more would go beyond the text.
-    assert (len(text) + 1) * context + 1 > len(text.tokens) >= len(text) * context + 1
+    for inputs, targets in batches:
+        assert (inputs.dtype, targets.dtype) == (torch.int64, torch.int64)
+        assert torch.equal(targets, inputs + 1)
+    predicted = torch.cat([targets.flatten() for _, targets in batches]).tolist()
+    # One whole window more would go beyond the text.
+    whole = len(text) * context
+    assert whole + context + 1 > len(text.tokens) >= whole + 1
     if seed is None:
-        assert targets.flatten().tolist() == list(wanted)
+        assert predicted == list(range(1, len(text.tokens)))
+        if whole + 1 < len(text.tokens):
+            assert batches.pop()[0].shape == (1, len(text.tokens) - 1 - whole)
+    else:
+        assert sorted(predicted) == list(range(1, whole + 1))
+    assert [len(inputs) for inputs, _ in batches[:-1]] == [size] * (len(batches) - 1)
+    assert torch.cat([inputs for inputs, _ in batches]).shape == (len(text), context)
 
 
 def test_several_orders_give_several_batches_at_once() -> None:
@@ -84,11 +87,11 @@ def test_a_batch_takes_only_its_own_memory(tmp_path: Path) -> None:
     text = TextSplit(np.memmap(path, np.uint16, mode="r"), 128, 1.0, "cpu")
     tracemalloc.start()
     try:
-        windows = sum(len(inputs) for inputs, _ in text.batches(64))
+        predicted = sum(inputs.numel() for inputs, _ in text.batches(64))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert windows == len(text)
+    assert predicted == len(text.tokens) - 1
     # The order, with 8 bytes per window, and a batch.
     assert peak < 8 * len(text) + 1_000_000
 

@@ -100,7 +100,10 @@ def test_tokens_are_mapped_aligned_and_read_only(tmp_path: Path) -> None:
     assert path.read_bytes()[-size : -size + 2 * len(file.train)] == file.train.tobytes()
 
 
-def test_progress_is_reported_after_every_document(tmp_path: Path) -> None:
+def test_progress_is_reported_after_every_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynamoe_search.data.encoder._BATCH", 1)
     told: list[tuple[int, int]] = []
     write_token_file(
         tmp_path / "corpus.tokens",

@@ -163,7 +163,9 @@ def test_every_sample_against_a_pass_of_its_own(
 def test_a_modern_network_with_plain_blocks_between_layers_of_experts() -> None:
     router = TopK(2, gates="sigmoid")
     blocks = Experts(6, Schedule((0, 4, 0, 3)), router, dense_hidden=5, shared=1, style="modern")
-    specification = LanguageModel(257, 16, 8, 4, blocks, key_value_heads=2, query_key_norm=True)
+    specification = LanguageModel(
+        257, 16, 8, 4, blocks, key_value_heads=2, query_key_norm=True, documents="separate"
+    )
     model, split = build_model(specification).double(), some("attention", 6)
     gradients, (second, fourth) = loop(model, split)
     found = per_sample_gradient_noise(model, split)

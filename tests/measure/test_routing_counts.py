@@ -192,14 +192,19 @@ def test_a_plain_block_has_no_experts_to_count(images: ImageSplit) -> None:
 def test_a_split_of_text_against_one_token_at_a_time(windows: TextSplit) -> None:
     model = language_model()
     ids = frequent_tokens(windows, most=5)
-    inputs = torch.cat([inputs for inputs, _ in windows.batches(7)])
-    report: list[Routing] = []
-    with torch.no_grad():
-        model.eval()(inputs, report)
-    group = [ids.index(one) if one in ids else 5 for one in inputs.flatten().tolist()]
-    for one, routing in zip(count_routings(model, windows, ids), report, strict=True):
+    routings: list[list[Routing]] = []
+    for inputs, _ in windows.batches(7):
+        routings.append([])
+        with torch.no_grad():
+            model.eval()(inputs, routings[-1])
+    tokens = windows.tokens[:-1].tolist()
+    group = [ids.index(one) if one in ids else 5 for one in tokens]
+    layers = zip(*routings, strict=True)
+    for one, batches in zip(count_routings(model, windows, ids), layers, strict=True):
         assert one.groups == (*map(str, ids), REST)
-        assert_same(one, brute_force(routing.chosen, routing.gates, group, 6))
+        chosen = torch.cat([routing.chosen for routing in batches])
+        gates = torch.cat([routing.gates for routing in batches])
+        assert_same(one, brute_force(chosen, gates, group, 6))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -227,7 +232,7 @@ def test_workers_of_parts_of_a_split_count_the_same(windows: TextSplit) -> None:
 
 
 def test_the_most_frequent_tokens_are_of_the_inputs(windows: TextSplit) -> None:
-    inputs = torch.cat([inputs for inputs, _ in windows.batches(8)]).flatten().tolist()
+    inputs = torch.cat([inputs.flatten() for inputs, _ in windows.batches(8)]).tolist()
     counted = sorted(Counter(inputs).items(), key=lambda pair: (-pair[1], pair[0]))
     assert frequent_tokens(windows) == tuple(token for token, _ in counted)
     assert frequent_tokens(windows, most=3) == tuple(token for token, _ in counted[:3])

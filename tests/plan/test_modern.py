@@ -59,7 +59,7 @@ def test_a_modern_decoder_and_the_experts_that_its_parameters_buy(small_study: P
     edit(
         small_study,
         MODERN,
-        ('"digits"', '"topics"'),
+        ('"digits"', '"topics"\ndocuments = "separate"'),
         ("width = 8", "width = 16\nkey_value_heads = 2\nquery_key_norm = true"),
         ("experts = 12", "parameters = 30_000"),
     )
@@ -70,8 +70,10 @@ def test_a_modern_decoder_and_the_experts_that_its_parameters_buy(small_study: P
     (model,) = [build_model(plan.network_with(plan.baselines["wave"]))]
     assert sum(p.numel() for p in model.parameters()) == plan.solution.parameters
     assert model.attentions[0].key_norm.weight.shape == (1, 8)
+    assert model.specification.documents == "separate"
     assert plan_sentences(plan)[-1].startswith(
-        "With RMSNorm and SwiGLU, 2 heads of keys and values, normalized queries and keys, 2"
+        "With RMSNorm and SwiGLU, 2 heads of keys and values, normalized queries and keys,"
+        " attention within documents, 2"
     )
 
 

@@ -73,6 +73,7 @@ def test_every_router_can_be_named(small_study: Path, text: str, router: object)
         ("depth = 4\n", "", "6: model.depth: is missing"),
         ("depth = 4", 'depth = 4\nstyle = "new"', "8: model.style: .*'paper' or 'modern'"),
         ("depth = 4", "depth = 4\nkey_value_heads = 2", "1: .* model.key_value_heads is for"),
+        ('"digits"', '"digits"\ndocuments = "separate"', "3: data: data.documents is for text"),
         ('"digits"', '"digit"', "3: data: unknown data set 'digit'; choose from digits, mnist"),
         ("width = 8", 'width = 8\nscale = "tiny"', "1: the file: model.scale is for language"),
         ("width = 8", "width = 8\nheads = 2", "1: the file: model.heads is for language models"),

@@ -34,7 +34,7 @@ NETWORKS = [
     DECODER,
     replace(DECODER, heads=0, blocks=replace(EXPERTS, router=TopP(0.4), balance=Balance())),
     dense_baseline(CLASSIFIER, "total"),
-    LanguageModel(30, 8, 16, 4, MODERN, key_value_heads=2, query_key_norm=True),
+    LanguageModel(30, 8, 16, 4, MODERN, 2, query_key_norm=True, documents="separate"),
     dense_baseline(replace(CLASSIFIER, blocks=MODERN), "total"),
 ]
 
