@@ -46,6 +46,18 @@ from .intervals import (
 from .intervals import (
     pooled_noise as pooled_noise,
 )
+from .ladder import (
+    DifferenceFit as DifferenceFit,
+)
+from .ladder import (
+    Estimate as Estimate,
+)
+from .ladder import (
+    compute_multipliers as compute_multipliers,
+)
+from .ladder import (
+    fit_difference as fit_difference,
+)
 from .noise import (
     NoiseCheck as NoiseCheck,
 )
