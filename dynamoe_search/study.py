@@ -567,7 +567,7 @@ class Study:
         workers: int | None = None,
         device: str = "cpu",
         *,
-        finalists: int | None = None,
+        finalists: int = 3,
         baselines: Sequence[str] | None = None,
         resources: Resources | None = None,
         progress: bool | Callable[[Snapshot], None] = True,
@@ -590,9 +590,8 @@ class Study:
         seeds : int, optional
             From how many fresh seeds each is trained, at least 2, in whole blocks; 8 where it is
             None. It can be raised later.
-        finalists : int, optional
-            How many of the study's best; 3 where it is None. The first call fixes it, as it does
-            `baselines`.
+        finalists : int
+            How many of the study's best. The first call fixes it, as it does `baselines`.
         baselines : sequence of str, optional
             Names of baselines next to uniform; all named patterns where it is None.
         workers, device, resources, progress

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.log.ladder import scale_folder, scale_storage
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import Storage, open_log
-from dynamoe_search.plan.confirmation import SEEDS, Confirmation, loss_alone
+from dynamoe_search.plan.confirmation import SEEDS, Confirmation, Contender, loss_alone
 from dynamoe_search.plan.ladder import REFERENCE, contenders_of, labels_to_compare, scale_of_study
 from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.reader import FILE_NAME, read_study_file, write_study_file
@@ -23,14 +25,14 @@ def train_ladder(
     scales: int,
     growth: float,
     seeds: int | None,
-    finalists: int | None,
+    finalists: int,
     baselines: Sequence[str] | None,
     on_scale: Callable[[int, Plan, Confirmation], None],
 ) -> Ending:
     """Begin a ladder, or go on with it; see `Study.train_ladder`.
 
     Scale 1 fixes what is compared, when it begins. All files are written before any training run,
-    so that a size that cannot be is refused at once.
+    so that a size that cannot be built is refused at once.
     """
     if scales < LEAST_SCALES:
         raise InvalidInput(f"scales is {scales}; a ladder has at least {LEAST_SCALES}")
@@ -43,41 +45,40 @@ def train_ladder(
     begun = _begun(scale_storage(session.storage, session.folder, 1))
     if begun is None:
         in_order = candidates_in_order(state.search, plan)
-        finalists = 3 if finalists is None else finalists
         labels = labels_to_compare(plan, in_order, finalists, baselines)
-    elif finalists is not None or baselines is not None:
-        raise InvalidInput(
-            "the ladder has begun, and what it compares must not be chosen after results were seen:"
-            " leave out --finalists and --baseline"
-        )
     else:
         labels = tuple(label for one in begun.contenders for label in one.baselines)
         seeds = seeds or begun.seeds[-1]
-    shape = DataShape.of(data)
-    files = [_write(session, study_file, scale, growth, shape) for scale in range(1, scales + 1)]
+        if others := [name for name in baselines or () if name not in labels]:
+            raise InvalidInput(
+                f"the ladder has begun without {others[0]!r}, and what it compares must not be"
+                f" chosen after results were seen; it compares {', '.join(labels)}"
+            )
+    files = _files(session, study_file, scales, growth, DataShape.of(data))
     for scale, of_scale in enumerate(files, start=1):
-        plan_of_scale = make_plan(of_scale, data)
-        contenders = contenders_of(labels, plan, plan_of_scale)
-        reference = next(one.candidate for one in contenders if REFERENCE in one.baselines)
-        settings = of_scale.definition()
-        del settings["search"]
-        margin, in_block = study_file.search.margin, of_scale.training.seeds
-        confirmation = Confirmation(
-            reference, contenders, margin, (seeds or SEEDS,), settings, "seeds", in_block
-        )
-
-        def say(plan: Plan, found: Confirmation, scale: int = scale) -> None:
-            on_scale(scale, plan, found)
-
         own = replace(
             session,
             storage=scale_storage(session.storage, session.folder, scale),
             folder=scale_folder(session.folder, scale),
         )
-        ending = run_scale(own, of_scale, data, confirmation, say)
+        contenders = contenders_of(labels, plan, make_plan(of_scale, data))
+        margin = study_file.search.margin
+        confirmation = _confirmation(of_scale, contenders, seeds or SEEDS, margin)
+        ending = run_scale(own, of_scale, data, confirmation, partial(on_scale, scale))
         if ending == "interrupted":
             return ending
     return "finished"
+
+
+def _confirmation(
+    study_file: StudyFile, contenders: tuple[Contender, ...], seeds: int, margin: float
+) -> Confirmation:
+    """What a scale trains: all contenders from a fixed number of seeds."""
+    reference = next(one.candidate for one in contenders if REFERENCE in one.baselines)
+    settings = study_file.definition()
+    del settings["search"]
+    in_block = study_file.training.seeds
+    return Confirmation(reference, contenders, margin, (seeds,), settings, seeds_per_block=in_block)
 
 
 def _begun(storage: Storage) -> Confirmation | None:
@@ -92,16 +93,23 @@ def _begun(storage: Storage) -> Confirmation | None:
     return state.confirmation
 
 
-def _write(
-    session: Session, study_file: StudyFile, scale: int, growth: float, shape: DataShape
-) -> StudyFile:
-    content, of_scale = scale_of_study(study_file, scale, growth, shape)
-    folder = scale_folder(session.folder, scale)
-    path = folder / FILE_NAME
-    if path.exists() and read_study_file(path) != of_scale:
+def _files(
+    session: Session, study_file: StudyFile, scales: int, growth: float, shape: DataShape
+) -> list[StudyFile]:
+    """The study files of all scales, each written once."""
+    found = [scale_of_study(study_file, 1 + place, growth, shape) for place in range(scales)]
+    if any(one.model == larger.model for (_, one), (_, larger) in pairwise(found)):
         raise InvalidInput(
-            f"{path} is of a ladder with another growth, or of the study before it was changed:"
-            f" give the --growth of that ladder, or move {folder.parent} away to begin another"
+            f"growth {growth:g} leaves two scales of one size, as sizes are rounded; give one"
+            " farther from 1"
         )
-    write_study_file(folder, content)
-    return of_scale
+    for scale, (content, of_scale) in enumerate(found, start=1):
+        folder = scale_folder(session.folder, scale)
+        path = folder / FILE_NAME
+        if path.exists() and read_study_file(path) != of_scale:
+            raise InvalidInput(
+                f"{path} is of a ladder with another growth, or of the study before it was changed:"
+                f" give the --growth of that ladder, or move {folder.parent} away to begin another"
+            )
+        write_study_file(folder, content)
+    return [of_scale for _, of_scale in found]

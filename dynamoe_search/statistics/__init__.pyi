@@ -82,6 +82,12 @@ from .pareto import (
 from .pareto import (
     pareto_front as pareto_front,
 )
+from .scales import (
+    compare_scales as compare_scales,
+)
+from .scales import (
+    fit_ladder as fit_ladder,
+)
 from .sequential import (
     Looks as Looks,
 )

@@ -218,7 +218,7 @@ def _contrasts(logs: _Array, differences: _Array) -> _Array:
 def _accepted(logs: _Array, differences: _Array, confidence: float) -> NDArray[np.bool_]:
     """Whether the t test does not reject each of the exponents, filled up to an interval."""
     contrasts = _contrasts(logs, differences)
-    found = np.abs(contrasts.mean(axis=0)) <= _half_width(contrasts, confidence)
+    found = np.asarray(np.abs(contrasts.mean(axis=0)) <= _half_width(contrasts, confidence))
     found[_nearest(_best_exponent(logs, differences))] = True
     places = np.flatnonzero(found)
     found[places[0] : places[-1] + 1] = True
