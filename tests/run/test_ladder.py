@@ -33,6 +33,7 @@ def quick(searched: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
     return searched
 
 
+@pytest.mark.slow
 def test_every_scale_compares_the_same_from_the_same_seeds(quick: Study) -> None:
     said = []
     ending = quick.train_ladder(
@@ -56,6 +57,7 @@ def test_every_scale_compares_the_same_from_the_same_seeds(quick: Study) -> None
     assert len(table) == results["candidate"][results["scale"] == 2].nunique() - 1
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(quick: Study) -> None:
     def kill(scale: int, plan: Plan, found: Confirmation) -> None:
         if scale == 2:
@@ -81,6 +83,7 @@ def test_it_goes_on_where_it_was_stopped(quick: Study) -> None:
     assert kept["loss_x"].equals(kept["loss_y"])
 
 
+@pytest.mark.slow
 def test_what_is_fixed_cannot_be_changed(quick: Study) -> None:
     quick.train_ladder(seeds=2, finalists=0, baselines=["ascending"], progress=False)
     with pytest.raises(InvalidInput, match="has begun without 'wave'"):
