@@ -147,5 +147,5 @@ def _say_scale(scale: int, plan: Plan, confirmation: Confirmation) -> None:
         f" {counted(plan.solution.experts, 'expert')} of hidden width {model.hidden},"
         f" {plan.solution.parameters:,} parameters; {length} over the same data;"
         f" {counted(len(confirmation.contenders), 'candidate')} from"
-        f" {counted(confirmation.seeds[-1], 'seed')}."
+        f" {counted(confirmation.blocks * confirmation.seeds_per_block, 'seed')}."
     )

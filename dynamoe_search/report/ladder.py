@@ -135,8 +135,9 @@ def _trend(fit: DifferenceFit) -> str:
     if not verdict:
         said = f"which shows neither that it {words[0]} nor that it {words[1]}"
     bent = ""
-    if fit.p_line < _UNLIKELY:
-        bent = f"; the differences do not lie on a line over log FLOPs (p {p_value(fit.p_line)})"
+    law, p = ("a power law", fit.p_power) if fit.keeps_sign else ("such a line", fit.p_line)
+    if p < _UNLIKELY:
+        bent = f"; but the means do not lie on {law} (p {p_value(p)})"
     form = "+.3f" if fit.keeps_sign else "+.4f"
     unit = "" if fit.keeps_sign else " nats"
     return f"{what} {_interval(found, form)}{unit}, {said}{bent}."

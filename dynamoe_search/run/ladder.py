@@ -44,7 +44,7 @@ def train_ladder(
     plan = make_plan(study_file, data)
     begun = _begun(scale_storage(session.storage, session.folder, 1))
     if begun is None:
-        in_order = candidates_in_order(state.search, plan)
+        in_order = candidates_in_order(state.search, plan) if finalists else []
         labels = labels_to_compare(plan, in_order, finalists, baselines)
     else:
         labels = tuple(label for one in begun.contenders for label in one.baselines)

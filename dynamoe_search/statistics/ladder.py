@@ -54,6 +54,8 @@ class DifferenceFit:
         b of the power law difference = a C^b: below 0 where the difference shrinks.
     p_line : float
         The p value of the hypothesis that the mean differences lie on a line over log FLOPs.
+    p_power : float
+        Likewise, on a power law of FLOPs; approximate, at the exponent that was found.
     """
 
     flops: _Array
@@ -61,6 +63,7 @@ class DifferenceFit:
     slope: Estimate
     exponent: Estimate
     p_line: float
+    p_power: float
 
     @property
     def keeps_sign(self) -> bool:
@@ -133,7 +136,10 @@ def fit_difference(flops: ArrayLike, differences: ArrayLike) -> DifferenceFit:
     logs = _centered_logs(sizes)
     slope = mean_estimate(values @ logs / (logs @ logs) * math.log(10))
     p_line = _lack_of_fit(np.column_stack([np.ones_like(logs), logs]), values)
-    return DifferenceFit(sizes, values, slope, _exponent(logs, values), p_line)
+    exponent = _exponent(logs, values)
+    curve = np.exp(exponent.value * logs)
+    p_power = _lack_of_fit(np.column_stack([curve, logs * curve]), values)
+    return DifferenceFit(sizes, values, slope, exponent, p_line, p_power)
 
 
 def compute_multipliers(

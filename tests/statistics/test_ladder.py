@@ -61,17 +61,19 @@ def test_intervals_hold_as_often_as_they_say(exponent: float, seeds: int) -> Non
     truth = 0.03 * (FLOPS / 1e13) ** exponent
     at = 1e15
     predicted = 0.03 * (at / 1e13) ** exponent
-    held = np.zeros(2)
+    held = np.zeros(3)
     for _ in range(LADDERS):
         fit = fit_difference(FLOPS, ladder(truth, seeds, generator))
         power = fit.power_at(at)
         held += (
             fit.exponent.low <= exponent <= fit.exponent.high,
             power.low <= predicted <= power.high,
+            fit.p_power >= 0.05,
         )
     held /= LADDERS
     assert LEAST <= held[0] <= MOST
     assert held[1] >= LEAST
+    assert held[2] >= LEAST - 0.03  # it takes the exponent as if it were known
 
 
 def test_a_line_and_its_test_hold_as_often_as_they_say() -> None:
