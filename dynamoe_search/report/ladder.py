@@ -13,7 +13,7 @@ import pandas as pd
 
 from dynamoe_search.report.figure import LOOKS, in_own_style, legend_below, one_panel
 from dynamoe_search.report.table import Column, Table, numbers
-from dynamoe_search.report.wording import counted, number, p_value
+from dynamoe_search.report.wording import counted, enumerated, number, p_value
 from dynamoe_search.statistics.ladder import DifferenceFit, Estimate
 from dynamoe_search.statistics.scales import compare_scales, fit_ladder
 
@@ -107,16 +107,17 @@ def ladder_sentences(
 def _sign(label: str, rows: pd.DataFrame, reference: str) -> str:
     shown = int(((rows["low"] > 0) | (rows["high"] < 0)).sum())
     signs = np.sign(rows["difference"])
-    first, last = rows.iloc[0], rows.iloc[-1]
+    last = rows.iloc[-1]
+    values = enumerated([f"{value:+.4f}" for value in rows["difference"]])
+    scales = enumerated([str(scale) for scale in rows["scale"]])
     change = (
-        f"from {first['difference']:+.4f} nats at scale {first['scale']} to"
-        f" {last['difference']:+.4f} (95 % {last['low']:+.4f} to {last['high']:+.4f}) at scale"
-        f" {last['scale']}; it is shown at {shown} of {counted(len(rows), 'scale')}."
+        f"{values} nats at scales {scales} (95 % at the last {last['low']:+.4f} to"
+        f" {last['high']:+.4f}); it is shown at {shown} of {counted(len(rows), 'scale')}."
     )
     if (signs == signs.iloc[0]).all():
         better = "better" if signs.iloc[0] < 0 else "worse"
         return f"In the mean, {label} is {better} than {reference} at every scale: {change}"
-    return f"The difference of {label} to {reference} changes its sign: {change}"
+    return f"In the mean, the difference of {label} to {reference} changes its sign: {change}"
 
 
 def _trend(fit: DifferenceFit) -> str:

@@ -34,7 +34,7 @@ def test_a_sign_that_changes_is_said_and_has_a_line() -> None:
     results = ladder()
     results.loc[(results["label"] == "pyramid") & (results["scale"] == 3), "loss"] += 0.1
     said = "\n".join(ladder_sentences(results, at=1e12))
-    assert "The difference of pyramid to uniform changes its sign" in said
+    assert "the difference of pyramid to uniform changes its sign" in said
     assert "nats by the line" in said
     assert "by the power law" not in said
     assert "but the means do not lie on such a line (p < 0.001)" in said
