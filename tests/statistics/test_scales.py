@@ -1,5 +1,7 @@
 """Ladders as tables."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,8 @@ from scipy import stats
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.statistics.scales import compare_scales, fit_ladder
 from tests.report.made_up import ladder
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -59,6 +63,23 @@ def test_a_ladder_that_is_not_complete_is_compared_as_far_as_it_goes() -> None:
     lacks = results.drop(results.index[(results["scale"] == 2) & (results["seed"] == first)])
     assert len(fit_ladder(lacks)["pyramid"].differences) == 3
     assert compare_scales(lacks).set_index(["label", "scale"]).loc[("pyramid", 1), "seeds"] == 4
+
+
+@pytest.mark.parametrize("study", ["digits", "text-ladder"])
+def test_the_tables_of_the_documents(study: str) -> None:
+    results = pd.read_csv(ROOT / "studies" / study / "ladder-seeds.csv")
+    table = compare_scales(results)
+    kept = pd.read_csv(ROOT / "studies" / study / "ladder.csv")
+    pd.testing.assert_frame_equal(table, kept, check_dtype=False)
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    for label, fit in fit_ladder(results).items():
+        rows = table[table["label"] == label]
+        cells = [
+            f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
+            for row in rows.itertuples()
+        ]
+        cells.append(f"{fit.slope.value:+.3f} ({fit.slope.low:+.3f} to {fit.slope.high:+.3f})")
+        assert f"| {label} | {' | '.join(cells)} |" in page
 
 
 def test_a_reference_without_results_is_refused() -> None:
