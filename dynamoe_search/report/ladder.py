@@ -114,6 +114,10 @@ def _sign(label: str, rows: pd.DataFrame, reference: str) -> str:
         f"{values} nats at scales {scales} (95 % at the last {last['low']:+.4f} to"
         f" {last['high']:+.4f}); it is shown at {shown} of {counted(len(rows), 'scale')}."
     )
+    same = rows.loc[(rows["low"] == 0) & (rows["high"] == 0), "scale"]
+    if len(same):
+        where = enumerated([str(scale) for scale in same])
+        change += f" Both are the same candidate at scale {where}, which is no evidence."
     if (signs == signs.iloc[0]).all():
         better = "better" if signs.iloc[0] < 0 else "worse"
         return f"In the mean, {label} is {better} than {reference} at every scale: {change}"

@@ -41,6 +41,14 @@ def test_a_sign_that_changes_is_said_and_has_a_line() -> None:
     assert "do not lie on" not in "\n".join(ladder_sentences(ladder(exponent=-0.3)))
 
 
+def test_candidates_that_coincide_at_a_scale_are_said_to() -> None:
+    results = ladder().sort_values(["scale", "label", "seed"])
+    second = results["scale"] == 2
+    of_uniform = results.loc[second & (results["label"] == "uniform"), "loss"].to_numpy()
+    results.loc[second & (results["label"] == "pyramid"), "loss"] = of_uniform
+    assert "Both are the same candidate at scale 2," in "\n".join(ladder_sentences(results))
+
+
 def test_too_little_is_said_to_be_too_little() -> None:
     results = ladder()
     said = "\n".join(ladder_sentences(results[results["scale"] < 3]))
