@@ -16,6 +16,7 @@ Of a study:
 - `plot_pareto`: the front of several objectives, from `make_pareto_table`;
 - `plot_agreement`, `plot_curves`, and `plot_fidelity`, which is both: early looks;
 - `plot_confirmation`: differences from fresh seeds, from `Study.confirmation`;
+- `plot_ladder`: differences over training FLOPs, from `Study.ladder`;
 - `plot_samplers`: samplers compared on recorded results.
 
 Of schedules and networks:
@@ -47,6 +48,7 @@ from dynamoe_search.report.figure import save_figure
 from dynamoe_search.report.gradient_noise import plot_gradient_groups, plot_gradient_noise
 from dynamoe_search.report.history import plot_history, plot_regret, plot_search
 from dynamoe_search.report.importance import plot_importance
+from dynamoe_search.report.ladder import plot_ladder
 from dynamoe_search.report.landscape import plot_landscape
 from dynamoe_search.report.leaderboard import plot_leaders
 from dynamoe_search.report.measured_bounds import plot_measured_bounds
@@ -69,6 +71,7 @@ __all__ = [
     "plot_gradient_noise",
     "plot_history",
     "plot_importance",
+    "plot_ladder",
     "plot_landscape",
     "plot_leaders",
     "plot_load",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -336,6 +336,48 @@ class Study:
             return decided_table(self._state.stages["confirmation"], confirmation), confirmation
         return confirmation_table(runs, confirmation), confirmation
 
+    def ladder(self) -> pd.DataFrame:
+        """The training runs of the ladder so far, at all scales; see `train_ladder`.
+
+        Returns
+        -------
+        DataFrame
+            A row per scale, candidate and seed: ``scale`` (from 1), ``label`` (what the candidate
+            is called over all scales: a baseline's name, or the finalist at the study's own size),
+            ``group``, ``candidate`` (at this scale), ``seed`` (the same at each scale), ``loss``
+            (in nats, on the test split), ``training_flops``, ``total_parameters``,
+            ``active_parameters`` and ``samples``. `dynamoe_search.statistics.compare_scales` and
+            `dynamoe_search.statistics.fit_ladder` take it.
+
+        Raises
+        ------
+        InvalidInput
+            Where no ladder has begun, or no training run of it is complete.
+        """
+        from dynamoe_search.log.ladder import ladder_rows, scale_folder, scale_storage
+
+        found: list[pd.DataFrame] = []
+        while (folder := scale_folder(self.folder, len(found) + 1)).is_dir():
+            scale = len(found) + 1
+            one = Study(folder, data_directory=self.data_directory)
+            one.storage = scale_storage(self.storage, self.folder, scale)
+            try:
+                runs = one.training_runs("confirmation")
+            except InvalidInput:  # this scale has not begun
+                break
+            confirmation = one._state.confirmation
+            if confirmation is None or not (runs["state"] == "complete").any():
+                break
+            found.append(ladder_rows(scale, runs, confirmation))
+        if not found:
+            raise InvalidInput(
+                f"{self.title} has no ladder with results yet; begin with: dynamoe-search ladder"
+                f" {self.arguments}"
+            )
+        import pandas as pd
+
+        return pd.concat(found, ignore_index=True)
+
     def network(
         self,
         candidate: str | None = None,
@@ -516,6 +558,52 @@ class Study:
         self._check_folder()
         with self._shown(workers, device, resources, progress) as session:
             return run_confirmation(session, seeds, margin, until, most_seeds, on_start)
+
+    def train_ladder(
+        self,
+        scales: int = 3,
+        growth: float = 2**0.5,
+        seeds: int | None = None,
+        workers: int | None = None,
+        device: str = "cpu",
+        *,
+        finalists: int = 3,
+        baselines: Sequence[str] | None = None,
+        resources: Resources | None = None,
+        progress: bool | Callable[[Snapshot], None] = True,
+        on_scale: Callable[[int, Plan, Confirmation], None] = lambda scale, plan, found: None,
+    ) -> Ending:
+        """Train the study's best and its baselines at several sizes, or go on with that.
+
+        Each scale is a study of its own, in the folder ``ladder/scale-N`` of this one, and grows by
+        the rules of `dynamoe_search.plan.ladder`. All candidates are trained from the same fresh
+        seeds at each scale, and measured on the test split. `ladder` gives the results.
+
+        Parameters
+        ----------
+        scales : int
+            At least 3; scale 1 has the study's own size. It can be raised later.
+        growth : float
+            The factor of width, hidden width and depth from one scale to the next: with the square
+            root of 2 a scale has about 2.8 times the parameters, and 8 times the training FLOPs.
+            Below 1 each scale is smaller.
+        seeds : int, optional
+            From how many fresh seeds each is trained, at least 2, in whole blocks; 8 where it is
+            None. It can be raised later.
+        finalists : int
+            How many of the study's best. The first call fixes it, as it does `baselines`.
+        baselines : sequence of str, optional
+            Names of baselines next to uniform; all named patterns where it is None.
+        workers, device, resources, progress
+            As for `run`.
+        on_scale : callable
+            Called with the scale, its plan, and what is trained, before its first run.
+        """
+        from dynamoe_search.run.ladder import train_ladder
+
+        self._check_folder()
+        with self._shown(workers, device, resources, progress) as session:
+            return train_ladder(session, scales, growth, seeds, finalists, baselines, on_scale)
 
     def work(
         self,

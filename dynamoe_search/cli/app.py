@@ -17,6 +17,7 @@ from dynamoe_search.cli import (
     dashboard,
     data,
     fidelity,
+    ladder,
     plan,
     report,
     samplers,
@@ -50,6 +51,7 @@ app.command()(report.report)
 app.command()(dashboard.dashboard)
 app.command()(fidelity.fidelity)
 app.command()(confirm.confirm)
+app.command()(ladder.ladder)
 app.command()(samplers.compare_samplers)
 app.command()(bench.bench)
 app.command()(claims.claims)

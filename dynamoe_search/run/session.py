@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -128,10 +128,10 @@ def run_confirmation(
 ) -> Ending:
     """Begin a confirmation, or go on with it; see `Study.confirm`."""
     with open_log(session.storage, create=False) as log, _alone(log, session.storage):
-        state, study_file, data = _read(session, log)
+        state, study_file, data = read_study(session, log)
         state.refuse_damage(session.storage)
         plan = make_plan(loss_alone(study_file), data)
-        in_order = _in_order(state.search, make_plan(study_file, data))
+        in_order = candidates_in_order(state.search, make_plan(study_file, data))
         confirmation = plan_confirmation(
             state.confirmation,
             plan,
@@ -148,10 +148,37 @@ def run_confirmation(
         return _carry_on(session, log, ConfirmationPolicy(plan, confirmation))
 
 
+def run_scale(
+    session: Session,
+    study_file: StudyFile,
+    data: ImageData | TextData,
+    confirmation: Confirmation,
+    on_start: Callable[[Plan, Confirmation], None],
+) -> Ending:
+    """Begin one scale of a ladder, or go on with it: a study with a confirmation and no search.
+
+    What was begun stays: of `confirmation` only a larger number of seeds counts then.
+    """
+    plan, state = make_plan(study_file, data), State()
+    with open_log(session.storage, create=True) as log, _alone(log, session.storage):
+        catch_up(log, state)
+        shape = DataShape.of(data)
+        begin_study(log, state, study_file, data.fingerprint, session.storage, shape=shape)
+        check_data(state, data, session.storage)
+        begun = state.confirmation
+        if begun is not None:
+            more = tuple(seeds for seeds in confirmation.seeds if seeds > begun.seeds[-1])
+            confirmation = replace(begun, seeds=(*begun.seeds, *more))
+        if confirmation != begun:
+            log.append(Event("confirmation", confirmation.dump()))
+        on_start(plan, confirmation)
+        return _carry_on(session, log, ConfirmationPolicy(plan, confirmation))
+
+
 def help_along(session: Session, on_start: Callable[[Plan], None]) -> Ending:
     """Help with a search, or with its confirmation where that has begun; see `Study.work`."""
     with open_log(session.storage, create=False) as log:
-        state, study_file, data = _read(session, log)
+        state, study_file, data = read_study(session, log)
         state.refuse_damage(session.storage)
         policy: Policy = SearchPolicy(make_plan(study_file, data))
         if state.confirmation is not None:
@@ -175,9 +202,9 @@ def network_of_study(
     device = session.resources.device
     check_device(device)
     with open_log(session.storage, create=False) as log:
-        state, study_file, data = _read(session, log, device)
+        state, study_file, data = read_study(session, log, device)
     plan = make_plan(study_file, data)
-    leading = _in_order(state.search, plan)
+    leading = candidates_in_order(state.search, plan)
     found = find_run(state.search, leading[0] if leading else None, run, candidate)
     if seed is None:
         seed = found.start.seeds[0]
@@ -187,7 +214,7 @@ def network_of_study(
     return trained_network(found, seed, plan, data, session.folder, device, on_start, on_evaluation)
 
 
-def _read(
+def read_study(
     session: Session, log: Log, device: str = "cpu"
 ) -> tuple[State, StudyFile, ImageData | TextData]:
     """The state of a study, its file, and its data."""
@@ -256,7 +283,7 @@ def _end_of(overview: Overview) -> Ending | None:
     return "finished" if overview.is_over() else None
 
 
-def _in_order(progress: Progress, plan: Plan) -> list[str]:
+def candidates_in_order(progress: Progress, plan: Plan) -> list[str]:
     """The candidates that have results, best first: as the decision has them."""
     study_file = plan.study
     posterior = None

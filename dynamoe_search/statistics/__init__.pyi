@@ -46,6 +46,18 @@ from .intervals import (
 from .intervals import (
     pooled_noise as pooled_noise,
 )
+from .ladder import (
+    DifferenceFit as DifferenceFit,
+)
+from .ladder import (
+    Estimate as Estimate,
+)
+from .ladder import (
+    compute_multipliers as compute_multipliers,
+)
+from .ladder import (
+    fit_difference as fit_difference,
+)
 from .noise import (
     NoiseCheck as NoiseCheck,
 )
@@ -69,6 +81,12 @@ from .pareto import (
 )
 from .pareto import (
     pareto_front as pareto_front,
+)
+from .scales import (
+    compare_scales as compare_scales,
+)
+from .scales import (
+    fit_ladder as fit_ladder,
 )
 from .sequential import (
     Looks as Looks,

@@ -17,7 +17,7 @@ from tests.cli.calls import dynamoe_search, error_of, output_of
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("plan", "run", "worker", "leaderboard", "report", "dashboard", "fidelity", "confirm"),
-    *("compare-samplers", "bench", "claims", "analyze", "bounds"),
+    *("ladder", "compare-samplers", "bench", "claims", "analyze", "bounds"),
     *("schedule show", "schedule list", "schedule enumerate"),
     *("data list", "data download", "data prepare"),
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dynamoe_search.log.begin import begin_study
 from dynamoe_search.log.events import Event, Log
@@ -14,6 +15,7 @@ from dynamoe_search.plan.candidate import DenseBaseline, parse_candidate
 from dynamoe_search.plan.confirmation import Until, loss_alone, plan_confirmation
 from dynamoe_search.plan.plan import DataShape, make_plan
 from dynamoe_search.plan.reader import read_study_file
+from dynamoe_search.run.session import Session
 from dynamoe_search.search.policy import ConfirmationPolicy, Policy, SearchPolicy, leaders
 from dynamoe_search.study import Study
 from dynamoe_search.training.settings import CurvePoint
@@ -91,7 +93,7 @@ def made_up_result(
     parts = ("deciding", "training", "evaluation", "measuring")
     seconds = {f"{part}_seconds": 1.0 for part in parts} | {"training_cpu_seconds": 1.0}
     return RunResult(
-        training_flops=1e9,
+        training_flops=1e9 * len(counts) / 4,
         samples=1000,
         fraction=1.0,
         validation_loss=loss,
@@ -141,3 +143,28 @@ def _measurements(counts: tuple[int, ...], generator: np.random.Generator) -> di
     utilization = [{"layer": layer, "experts": counts[layer - 1]} for layer in layers]
     tables = {"gradients": gradients, "load": load, "representation": ranks}
     return {"measured": numbers, "tables": tables | {"utilization": utilization}}
+
+
+def ladder(exponent: float = -0.1, size: float = -0.05, seeds: int = 4) -> pd.DataFrame:
+    """A ladder in which pyramid differs from uniform by a power law, as `Study.ladder` gives it."""
+    generator = np.random.default_rng(1)
+    rows = []
+    for scale, flops in enumerate((1e9, 8e9, 6.4e10), start=1):
+        for seed in range(seeds):
+            shared = 2.0 * (flops / 1e9) ** -0.1 + 0.01 * generator.standard_normal()
+            own = size * (flops / 1e9) ** exponent + 0.001 * generator.standard_normal()
+            about = {"scale": scale, "seed": seed, "training_flops": flops}
+            about |= {"group": "pattern", "total_parameters": 1e5 * scale, "samples": 1000.0}
+            rows += [
+                about | {"label": "uniform", "candidate": "4-4-4", "loss": shared},
+                about | {"label": "pyramid", "candidate": "3-6-3", "loss": shared + own},
+            ]
+    return pd.DataFrame(rows)
+
+
+def carry_on(session: Session, log: Log, policy: Policy) -> str:
+    """In place of what trains: all runs that are left, made up."""
+    state = State()
+    catch_up(log, state)
+    _fill(log, policy, str(state.data), 1000, False)
+    return "finished"
