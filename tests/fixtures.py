@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.processes import Command, dying_with_this, wait_for
 
@@ -97,6 +98,15 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return request.getfixturevalue("server").new_database()
     return f"{request.param}:///{tmp_path / 'log'}"
+
+
+_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=_CUDA)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each torch device that there is."""
+    return str(request.param)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from dynamoe_search.training import loop
 from dynamoe_search.training.evaluation import evaluate, evaluate_seeds
 from dynamoe_search.training.loop import Interrupted, NonFiniteLoss, Seconds, Times, train
 from dynamoe_search.training.settings import CurvePoint, TrainingSettings
+from tests.training.devices import on
 
 EXPERTS = Experts(16, Schedule((4, 2)))
 NETWORK = Classifier(64, 10, 16, EXPERTS)
@@ -333,7 +334,8 @@ def test_the_balance_evens_out_the_load_in_training(digits: ImageData) -> None:
 
 
 @pytest.mark.slow
-def test_bfloat16_learns_as_float32_does(digits: ImageData) -> None:
+def test_bfloat16_learns_as_float32_does(digits: ImageData, device: str) -> None:
+    digits = on(digits, device)
     settings = TrainingSettings(epochs=12, batch=64, learning_rate=5e-3, precision="bfloat16")
     trained = train(NETWORK, digits, settings, seeds=(0,))
     exact = train(NETWORK, digits, replace(settings, precision="float32"), seeds=(0,))

@@ -23,6 +23,7 @@ from dynamoe_search.specification import (
 )
 from dynamoe_search.training.loop import Data, train
 from dynamoe_search.training.settings import CurvePoint, TrainingSettings
+from tests.training.devices import on
 
 SEEDS = (11, 4, 7)
 # A layer each; with noise where it is added in training.
@@ -96,18 +97,20 @@ def test_each_seed_of_a_block_is_trained_as_it_is_alone(
             )
 
 
+@pytest.mark.parametrize("dispatch", ["masked", "sorted"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_dispatches_train_the_same_network(
-    float64: None, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_every_device_and_dispatch_trains_the_same_network(
+    float64: None, monkeypatch: pytest.MonkeyPatch, kind: str, dispatch: str, device: str
 ) -> None:
     network, data, settings = problem(kind)
     settings = replace(settings, epochs=1, evaluations=1)
     found = []
-    for is_masked in (True, False):
+    for some, is_masked in ((data, True), (on(data, device), dispatch == "masked")):
         monkeypatch.setattr(moe, "prefers_masked", lambda *_, is_masked=is_masked: is_masked)
-        found.append(train(network, data, settings, SEEDS[:2]).model.state_dict())
+        found.append(train(network, some, settings, SEEDS[:2]).model.state_dict())
     for name, tensor in found[0].items():
-        torch.testing.assert_close(tensor, found[1][name], atol=1e-9, rtol=1e-9, msg=name)
+        again = found[1][name].cpu()
+        torch.testing.assert_close(tensor, again, atol=1e-9, rtol=1e-9, equal_nan=True, msg=name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
