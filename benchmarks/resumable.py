@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeVar
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
+from dynamoe_search.run.processes import end_with_parent
+
 Task = tuple[str | int, ...]
 
 
@@ -79,7 +81,7 @@ def run_rest(
 def _results(
     work: Callable[..., Any], tasks: list[Task], workers: int, end: float
 ) -> Iterator[Any]:
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         waiting = iter(tasks)
         running = {pool.submit(work, *task) for task in islice(waiting, 2 * workers)}
         while running:
@@ -89,6 +91,7 @@ def _results(
             yield from (future.result() for future in done)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
     threadpool_limits(1)

@@ -28,7 +28,8 @@ _MAY_BE_EMPTY = ("name", "settings", "pattern", "message")
 
 # Okabe and Ito's colors, which people with any kind of color vision can distinguish.
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
-# For lines, which should differ without color, too: colors of theirs, dash and marker.
+# For lines, which should differ without color, too: colors of theirs, dash and marker; each
+# color twice.
 LOOKS: Sequence[tuple[str, Any, str]] = (
     (BLUE, "-", "o"),
     (ORANGE, "--", "D"),
@@ -36,6 +37,12 @@ LOOKS: Sequence[tuple[str, Any, str]] = (
     ("#CC79A7", ":", "^"),
     ("#E69F00", (0, (5, 1)), "v"),
     ("#56B4E9", (0, (3, 1, 1, 1)), "P"),
+    (BLUE, "--", "X"),
+    (ORANGE, "-", "<"),
+    (GREEN, ":", ">"),
+    ("#CC79A7", "-", "*"),
+    ("#E69F00", "-.", "h"),
+    ("#56B4E9", "--", "d"),
 )
 # For marks on a color. The report shows pure black and white in the page's own text and background
 # colors, which a dark page exchanges; on a color they must stay.
