@@ -176,7 +176,7 @@ def write_token_file(
     Parameters
     ----------
     path : Path
-        Replaced if it exists.
+        Replaced if it exists; its folder is made where it does not.
     documents, tokenizer, split, on_progress, mapping
         As in `encode_splits`.
 
@@ -190,6 +190,7 @@ def write_token_file(
         If a split has no text, or the file cannot be written.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             # They have no name, so even a killed process leaves nothing behind.
             files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in SPLITS]

@@ -134,9 +134,16 @@ def test_a_header_that_could_not_be_read_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "missing" / "corpus.tokens"
-    with pytest.raises(InvalidInput, match=f"{path} cannot be written: .*No such file"):
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "folder" / "corpus.tokens"
+    write_token_file(path, DOCUMENTS, ByteTokenizer(), SPLIT)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "corpus.tokens"
+    with pytest.raises(InvalidInput, match=f"{path} cannot be written: .*file"):
         write_token_file(path, DOCUMENTS, ByteTokenizer(), SPLIT)
 
 
