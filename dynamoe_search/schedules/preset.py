@@ -86,12 +86,12 @@ _PRESETS: dict[str, _Preset] = {
     ),
     "dots3": _Preset(
         "25 of 42 layers dense, then 4, 8, ..., 64, 64",
-        "the vision tower of dots3-note, as vLLM's model dots3_note has it",
+        "the vision tower of vLLM's model dots3_note",
         _dots3,
     ),
     "stratiformer": _Preset(
-        "even in the later half but for the last layer, dense before",
-        "Stratiformer, research preview of 2026, notion.so (placement only)",
+        "even in the later half but the last layer",
+        "Stratiformer, notion.so, 2026 (placement only)",
         lambda u: np.where((u >= 0.5) & (u < 1), 1.0, _NEXT_TO_NOTHING),
     ),
 }
