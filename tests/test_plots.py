@@ -60,6 +60,7 @@ def test_panels_of_a_figure_of_ones_own(name: str, study: Path) -> None:
     assert not left.get_title()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow", None])
 def test_tables_from_files_give_the_same_plots(study: Path, backend: str | None) -> None:
     runs = Study(study).training_runs().drop(columns="curve")

@@ -34,6 +34,7 @@ def names() -> list[str]:
     return sorted(path.name for path in folder().iterdir() if path.name != "turns.lock")
 
 
+@pytest.mark.slow
 def test_what_the_killed_leave_is_removed_at_the_next_start(elsewhere: Path) -> None:
     with alive("one"):
         for name in ("two", "three"):

@@ -76,6 +76,7 @@ def test_elsewhere_a_heartbeat_that_stands_still_counts_as_dead(
     assert dies_within(5.0)
 
 
+@pytest.mark.slow
 def test_on_this_machine_one_that_is_stopped_counts_as_dead_after_the_grace(
     other: tuple[Any, str, Log],
 ) -> None:

@@ -278,6 +278,7 @@ def ends_when_continued(process: Any) -> bool:
     return not process.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["key", "another"])
 @pytest.mark.parametrize("before", ["os.write", "os.pread", "os.fsync"])
 def test_a_writer_that_is_stopped_in_a_file_of_lines_stops_nobody(

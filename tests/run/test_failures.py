@@ -231,6 +231,7 @@ def is_refused_there(path: Path) -> None:
         Study(path).run(progress=False)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written(small_study: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         study = small_study.rename(Path(folder) / "study.toml")

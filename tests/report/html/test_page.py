@@ -120,6 +120,7 @@ def test_a_page_is_the_same_each_time(rich: str, rich_study: Path) -> None:
     assert make_report(Study(rich_study)) == rich
 
 
+@pytest.mark.slow
 def test_it_can_be_read_without_seeing_it(rich: str) -> None:
     page = parsed(rich)
     assert page.get("lang") == "en"
