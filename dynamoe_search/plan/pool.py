@@ -73,10 +73,8 @@ def family_size(plan: Plan, pool: Sequence[Candidate], size: int) -> int:
     """
     if len(pool) < size or _is_small(plan, size):
         return len(pool)
-    if plan.family.name != "free" or plan.solution is None or plan.active_family is not None:
-        return _LARGEST_FAMILY
-    bounds = (plan.solution.experts, plan.depth, *plan.study.limits)
-    return max(len(pool), min(_LARGEST_FAMILY, count_schedules(*bounds)))
+    schedules = _schedules_of_free(plan)
+    return _LARGEST_FAMILY if schedules is None else max(len(pool), min(_LARGEST_FAMILY, schedules))
 
 
 def candidate_features(candidates: Sequence[Candidate], dense: int = 1) -> pd.DataFrame:
@@ -129,13 +127,17 @@ def _logarithms(counts: Sequence[Sequence[int]], names: Sequence[str], prefix: s
 
 def _is_small(plan: Plan, size: int) -> bool:
     """Whether the family has no more candidates than asked for, and they can be listed."""
-    also = plan.study.search.also
+    also, schedules = plan.study.search.also, _schedules_of_free(plan)
+    if schedules is None or also.hidden or also.intervals():
+        return False
+    return schedules <= size
+
+
+def _schedules_of_free(plan: Plan) -> int | None:
+    """How many schedules the family `free` has, where they alone move under a total; else None."""
     if plan.family.name != "free" or plan.solution is None or plan.active_family is not None:
-        return False
-    if also.hidden or also.intervals():
-        return False
-    bounds = (plan.solution.experts, plan.depth, *plan.study.limits)
-    return count_schedules(*bounds) <= size
+        return None
+    return count_schedules(plan.solution.experts, plan.depth, *plan.study.limits)
 
 
 def _every(plan: Plan) -> Iterator[Candidate]:

@@ -41,6 +41,10 @@ class Chooser:
         """By name; the named patterns and uniform come first. It takes a good part of a second."""
         return {str(candidate): candidate for candidate in family_pool(self.plan, POOL)}
 
+    @cached_property
+    def _family_size(self) -> int:
+        return family_size(self.plan, tuple(self._pool.values()), POOL)
+
     def posterior(self, progress: Progress) -> Posterior | None:
         """What the results tell of all candidates; None where there are fewer than two losses."""
         if self._known[0] != progress.finished:
@@ -94,13 +98,12 @@ class Chooser:
         others = set(results["candidate"]) - set(self._pool) - set(self._others)
         self._others |= {name: _candidate(name) for name in sorted(others)}
         features, costs = self._features_and_costs()
-        size = family_size(self.plan, tuple(self._pool.values()), POOL)
         return fit_posterior(
             results,
             features,
             feasible,
             costs,
-            max(size, len(features)),
+            max(self._family_size, len(features)),
             self.plan.study.seed,
         )
 
