@@ -127,24 +127,21 @@ def _sign(label: str, rows: pd.DataFrame, reference: str) -> str:
 def _trend(fit: DifferenceFit) -> str:
     """How the difference changes: as a power law where its sign stays, else as a line."""
     if fit.keeps_sign:
-        found, what = fit.exponent, "It goes as training FLOPs to the power"
-        words = ("grows", "shrinks")
-        toward_more = found.low > 0
-        toward_less = found.high < 0
+        found, form, unit = fit.exponent, "+.3f", ""
+        what, rises, falls = "It goes as training FLOPs to the power", "grows", "shrinks"
+        law, p = "a power law", fit.p_power
     else:
-        found, what = fit.slope, "Per factor of 10 of training FLOPs it changes by"
-        words = ("rises", "falls")
-        toward_more, toward_less = found.low > 0, found.high < 0
-    verdict = words[0] if toward_more else words[1] if toward_less else ""
-    said = f"so it {verdict}"
-    if not verdict:
-        said = f"which shows neither that it {words[0]} nor that it {words[1]}"
-    bent = ""
-    law, p = ("a power law", fit.p_power) if fit.keeps_sign else ("such a line", fit.p_line)
-    if p < _UNLIKELY:
-        bent = f"; but the means do not lie on {law} (p {p_value(p)})"
-    form = "+.3f" if fit.keeps_sign else "+.4f"
-    unit = "" if fit.keeps_sign else " nats"
+        found, form, unit = fit.slope, "+.4f", " nats"
+        what = "Per factor of 10 of training FLOPs it changes by"
+        rises, falls = "rises", "falls"
+        law, p = "such a line", fit.p_line
+    if found.low > 0:
+        said = f"so it {rises}"
+    elif found.high < 0:
+        said = f"so it {falls}"
+    else:
+        said = f"which shows neither that it {rises} nor that it {falls}"
+    bent = f"; but the means do not lie on {law} (p {p_value(p)})" if p < _UNLIKELY else ""
     return f"{what} {_interval(found, form)}{unit}, {said}{bent}."
 
 
