@@ -70,8 +70,8 @@ def _active(candidate: Candidate | None, study_file: StudyFile) -> dict[str, str
     """The column of the active schedule, where it is searched."""
     if study_file.search.active_family == NONE:
         return {}
-    has_one = candidate is not None and candidate.active is not None
-    return {"active_schedule": str(candidate.active) if candidate and has_one else ""}
+    active = None if candidate is None else candidate.active
+    return {"active_schedule": "" if active is None else str(active)}
 
 
 def measurement_table(runs: pd.DataFrame, kind: str) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from dynamoe_search.schedules import (
     pattern_profile,
     preset_profile,
 )
+from dynamoe_search.schedules.preset import NEXT_TO_NOTHING
 
 ALPHA_LORA = "alpha_lora"
 ACTIVE = "active_"
@@ -43,7 +44,6 @@ two in which both move alike; not all pairs of patterns.
 PLACEMENTS = ("late", "early")
 """Experts in one half of the layers only; the other half is dense as far as the budget allows."""
 
-_NEXT_TO_NOTHING = 1e-9  # the weight of a layer that is to be dense: weights are above 0
 _PRESETS = {*PRESETS, ALPHA_LORA, *(ACTIVE + name for name in ACTIVE_PRESETS)}
 
 
@@ -124,7 +124,7 @@ def _active_profile(name: str, study: StudyFile) -> Profile:
 def _placement(name: str, depth: int) -> Profile:
     u = depth_coordinates(depth)
     has_experts = u >= 0.5 if name == "late" else u <= 0.5
-    return np.where(has_experts, 1.0, _NEXT_TO_NOTHING)
+    return np.where(has_experts, 1.0, NEXT_TO_NOTHING)
 
 
 def names_of(baselines: Mapping[str, Candidate]) -> dict[str, str]:

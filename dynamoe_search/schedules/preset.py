@@ -29,7 +29,8 @@ _VARIABLE_WIDTH_RATIO = 42.718
 # The vision tower of dots3-note: 42 layers, of which 25 are dense.
 _DOTS3 = (*[0] * 25, *range(4, 65, 4), 64)
 
-_NEXT_TO_NOTHING = 1e-9  # the weight of a layer without experts: weights are above 0
+NEXT_TO_NOTHING = 1e-9
+"""The weight of a layer without experts: weights are above 0."""
 
 _Profile = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ def _mola(u: _Profile) -> _Profile:
 
 def _dots3(u: _Profile) -> _Profile:
     counts = np.interp(u, np.linspace(0, 1, len(_DOTS3)), _DOTS3)
-    return np.asarray(np.maximum(counts, _NEXT_TO_NOTHING))
+    return np.asarray(np.maximum(counts, NEXT_TO_NOTHING))
 
 
 _PRESETS: dict[str, _Preset] = {
@@ -92,7 +93,7 @@ _PRESETS: dict[str, _Preset] = {
     "stratiformer": _Preset(
         "even in the later half but the last layer",
         "Stratiformer, notion.so, 2026 (placement only)",
-        lambda u: np.where((u >= 0.5) & (u < 1), 1.0, _NEXT_TO_NOTHING),
+        lambda u: np.where((u >= 0.5) & (u < 1), 1.0, NEXT_TO_NOTHING),
     ),
 }
 
