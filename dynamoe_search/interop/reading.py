@@ -90,7 +90,7 @@ def _family_of(
     values: dict[str, Any], where: str
 ) -> tuple[Family, str, dict[str, Any], tuple[str, ...]]:
     """The family, its name, the object that describes its decoder, and what is to note."""
-    name, notes = values.get("model_type"), ()
+    name, notes = values.get("model_type"), tuple[str, ...]()
     inner = values.get("text_config")
     if name not in FAMILIES and isinstance(inner, dict):
         # Of a model with several parts, its language model; Llama 4 need not name it.
@@ -168,7 +168,9 @@ def _layer(keys: Keys, family: Family, place: int, override: Override) -> LayerC
     own = keys.overridden(override.values, f"{keys.where}: layer {place}")
     mixer = family.mixer(own, place) if override.has_mixer else NO_MIXER
     kind = override.kind or family.kind(own, place)
-    block = {"sparse": family.routed, "dense": family.plain, "none": lambda keys: {}}[kind](own)
+    block: Mapping[str, Any] = {}
+    if kind != "none":
+        block = family.routed(own) if kind == "sparse" else family.plain(own)
     # A block that is left out has no norm either.
     left_out = (not override.has_mixer) + (override.kind == "none")
     norms = (family.norms - left_out) * family.norm_vectors * keys.whole("hidden_size")
