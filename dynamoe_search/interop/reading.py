@@ -132,10 +132,13 @@ def _flat(values: dict[str, Any], family: Family) -> dict[str, Any]:
 
 def _defaults_taken(keys: Keys, family: Family) -> tuple[str, ...]:
     """What the config does not say, and the public library's class does."""
+    unused: tuple[str, ...] = ()
+    if "use_sliding_window" in family.defaults and not keys.flag("use_sliding_window"):
+        unused = ("sliding_window", "max_window_layers")
     taken = {
         name: value
         for name, value in family.defaults.items()
-        if not keys.has(name) and isinstance(value, int) and not isinstance(value, bool)
+        if type(value) is int and value > 0 and not keys.has(name) and name not in unused
     }
     if not taken or family is PLAIN_DECODER:
         return ()
