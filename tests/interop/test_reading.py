@@ -263,6 +263,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_value_is_read_or_refused(data: st.DataObject) -> None:
