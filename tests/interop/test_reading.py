@@ -169,6 +169,16 @@ def test_blocks_of_nemotron() -> None:
     assert model.layers[3] == same.layers[3].with_experts(6, 1)
 
 
+def test_what_a_count_leaves_out_is_said() -> None:
+    notes = ds.read_config(FULL_SIZE["deepseek-v3"]["config"]).notes
+    assert notes == (
+        "Left out: the further layers that predict more than the next token"
+        " (num_nextn_predict_layers).",
+    )
+    notes = ds.read_config({**SMALL["deepseek_v3"]}).notes
+    assert "1 of 2 groups of experts" in notes[0]
+
+
 def test_an_unknown_family_says_what_it_needs() -> None:
     with pytest.raises(InvalidInput, match=r"not known; known are dbrx.*needs one of per_l"):
         ds.read_config({"model_type": "other"})
@@ -231,6 +241,8 @@ def test_malformed_configs(change: dict[str, Any], complaint: str) -> None:
         ("dbrx", {"ffn_config": 3}, "ffn_config is 3; expected an object"),
         ("llama4_text", {"no_rope_layers": [1]}, "one number for each of the 5 layers"),
         ("deepseek_v2", {"num_experts_per_tok": None}, "num_experts_per_tok is null"),
+        ("deepseek_v3", {"moe_layer_freq": 2}, "moe_layer_freq is 2; expected .* from 1 to 1"),
+        ("deepseek_v3", {"num_nextn_predict_layers": "a"}, 'num_nextn_predict_layers is "a"'),
     ],
 )
 def test_malformed_keys_of_families(family: str, change: dict[str, Any], complaint: str) -> None:
