@@ -78,6 +78,12 @@ def test_sentences_on_an_ascending_encoder() -> None:
     assert "That is 93 % of the most bits." in text
 
 
+def test_experts_of_different_sizes_are_no_equal_budget() -> None:
+    own = {"per_layer_config": {"1": {"intermediate_size": 8}}}
+    model = ds.read_config({**SMALL["mixtral"], **own})
+    assert any("differ in size" in one for one in model_sentences(model, Workload(), MACHINE))
+
+
 def test_a_model_without_experts_has_no_bounds() -> None:
     sentences = model_sentences(ds.read_config(SMALL["jamba, dense"]), Workload(), MACHINE)
     assert "ways" not in "\n".join(sentences)
