@@ -201,9 +201,9 @@ def _model(
             " (num_nextn_predict_layers).",
         )
     if keys.values.get("topk_group") and keys.values.get("n_group") not in (None, 1):
-        groups = f"{keys.whole('topk_group')} of {keys.whole('n_group')}"
+        chosen = f"{keys.whole('topk_group')} of {keys.whole('n_group')}"
         notes += (
-            f"Its router may first choose {groups} groups of experts; then it reaches fewer ways"
+            f"Its router may first choose {chosen} groups of experts; then it reaches fewer ways"
             " to route a token than are counted.",
         )
     heads, groups, head_size = family.heads(keys)
