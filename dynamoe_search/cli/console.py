@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dynamoe_search.study import Study
+    from dynamoe_search.trackers import Callback
 
 # A pipe or a log has no width of its own; tables are made for more than 80 columns.
 console = Console(width=None if sys.stdout and sys.stdout.isatty() else 130)
@@ -56,6 +57,13 @@ Grace = Annotated[
         " commands need not agree about it.",
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Tell a tracker what happens: mlflow:URI, mlflow (where that is set to), or"
+        " tensorboard:FOLDER. It can be given several times.",
+    ),
+]
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", help="Also draw it to this file (.png, .svg or .pdf).")
 ]
@@ -73,6 +81,13 @@ def open_study(
     from dynamoe_search.study import Study
 
     return Study(study, storage, name, data_dir)
+
+
+def trackers_at(addresses: list[str] | None) -> list[Callback]:
+    """The trackers that ``--track`` names."""
+    from dynamoe_search.trackers import tracker_at
+
+    return [tracker_at(address) for address in addresses or ()]
 
 
 def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
@@ -158,6 +159,18 @@ class ProgressDisplay:
             return "time left: not known yet"
         seconds = round(elapsed / gained * (1 - fraction))
         return f"time left: {seconds // 60}:{seconds % 60:02d}"
+
+
+@contextmanager
+def showing(
+    progress: bool | Callable[[Snapshot], None],
+) -> Iterator[Callable[[Snapshot], None]]:
+    """What to call with the progress: the function that is given, or a display if it is True."""
+    if callable(progress):
+        yield progress
+        return
+    with ProgressDisplay(quiet=not progress) as display:
+        yield display.update
 
 
 def _description(snapshot: Snapshot) -> str:
