@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing
+from dynamoe_search.report.console import GoingOnConsole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from dynamoe_search.study import Study
     from dynamoe_search.trackers import Callback
 
-# A pipe or a log has no width of its own; tables are made for more than 80 columns.
-console = Console(width=None if sys.stdout and sys.stdout.isatty() else 130)
-complaints = Console(stderr=True)
+# A pipe or a log has no width of its own; captions are made for more than 80 columns.
+console = GoingOnConsole(width=None if sys.stdout and sys.stdout.isatty() else 130)
+complaints = GoingOnConsole(stderr=True)
 
 StudyArgument = Annotated[
     Path, typer.Argument(help="A study file, or the folder of a study.toml.", metavar="STUDY")
