@@ -137,6 +137,21 @@ def test_a_run_whose_output_nobody_reads_goes_on(small_study: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_trackers_are_told_once_and_do_not_change_what_is_said(
+    small_study: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    made_up.search(small_study)
+    said = output_of("run", small_study)
+    track = ("--track", f"tensorboard:{tmp_path / 'tracked'}")
+    for _ in range(2):
+        assert output_of("run", small_study, *track) == said
+        assert len(list(tmp_path.glob("tracked/*/search/run*/seed*/*tfevents*"))) == 14
+        assert len(list(tmp_path.glob("tracked/*/search/decision/*tfevents*"))) == 1
+    assert "give one of these" in error_of("run", small_study, "--track", "wandb:x")
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(small_study: Path, command: Command) -> None:
     edit(small_study, ("epochs = 2", "epochs = 5"))
     process = command("run", small_study, "--workers", 1)
