@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from dynamoe_search.errors import InvalidInput
@@ -51,7 +51,7 @@ class MlflowTracker:
                 f"MLflow cannot be imported ({error}): pip install 'dynamoe-search[mlflow]'"
             ) from error
         # Made in the thread that writes: to make a store takes seconds, and it may not be there.
-        self._make_client = lambda: MlflowClient(uri)
+        self._make_client: Callable[[], MlflowClient] = partial(MlflowClient, uri)
         self._experiments: dict[str, str] = {}
         self._written: dict[str, dict[str, str]] = {}
 
