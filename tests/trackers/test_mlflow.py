@@ -1,5 +1,6 @@
 """Runs and decisions in a local store of MLflow, read back by its own client."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dynamoe_search.trackers import MlflowTracker
 from dynamoe_search.trackers.happenings import Conclusion
 from tests.trackers import told
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.slow  # its import alone takes a second
 
