@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dynamoe_search.measure.routing_counts import RoutingCounts
+from dynamoe_search.measure.counts import RoutingCounts
 from dynamoe_search.measure.utilization import (
     active_moments,
     chance_information,
