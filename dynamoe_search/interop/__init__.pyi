@@ -1,2 +1,10 @@
+from .metrics import automodel_metrics as automodel_metrics
 from .model_config import LayerConfig as LayerConfig
 from .model_config import ModelConfig as ModelConfig
+from .observation import observe as observe
+from .observed import ObservedRouting as ObservedRouting
+from .routers import ModelRouter as ModelRouter
+from .routers import active_experts as active_experts
+from .routers import chosen_experts as chosen_experts
+from .routers import find_routers as find_routers
+from .routing_trace import read_routing_trace as read_routing_trace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from dynamoe_search.interop.automodel_metrics import automodel_metrics
+from dynamoe_search.interop.metrics import automodel_metrics
 from dynamoe_search.measure import utilization_tables
 
 if TYPE_CHECKING:

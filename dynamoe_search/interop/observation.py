@@ -48,16 +48,16 @@ def observe(model: nn.Module, token_ids: Sequence[int] = ()) -> Iterator[Observe
         (batch, length), which says what is padding and not counted, or the ``input_ids`` do not fit
         the tokens of a router. Of the counts: if no token was routed.
     """
-    recorder = _Recorder(model, find_routers(model), tuple(token_ids))
+    recorder = RoutingRecorder(model, find_routers(model), tuple(token_ids))
     with recorder:
         yield ObservedRouting(recorder.counts)
 
 
-class _Recorder:
+class RoutingRecorder:
     """Hooks, and sums of counts: one vector for each router, on its device."""
 
     def __init__(
-        self, model: nn.Module, routers: Sequence[ModelRouter], token_ids: tuple[int, ...]
+        self, model: nn.Module, routers: Sequence[ModelRouter], token_ids: tuple[int, ...] = ()
     ) -> None:
         self.model, self.routers = model, routers
         self.token_ids = token_ids
@@ -68,9 +68,9 @@ class _Recorder:
 
     def __enter__(self) -> None:
         self.handles = [
-            self.model.register_forward_pre_hook(self.begin, with_kwargs=True),
-            self.model.register_forward_hook(self.end, always_call=True),
-            *(one.module.register_forward_hook(partial(self.add, one)) for one in self.routers),
+            self.model.register_forward_pre_hook(self._begin, with_kwargs=True),
+            self.model.register_forward_hook(self._end, always_call=True),
+            *(one.module.register_forward_hook(partial(self._add, one)) for one in self.routers),
         ]
 
     def __exit__(self, *error: object) -> None:
@@ -78,22 +78,22 @@ class _Recorder:
             handle.remove()
         self.given = None
 
-    def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.given = {**dict(zip(self.arguments, args, strict=False)), **kwargs}
 
-    def end(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _end(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self.given = None
 
     @torch.no_grad()
-    def add(self, router: ModelRouter, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+    def _add(self, router: ModelRouter, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         """Add what a router has chosen."""
         if self.given is None:
             return
         indices, logits = chosen_experts(router, out)
         chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(1, indices, True)
         gates = _gates(router, logits.double())
-        members = self.members(router, len(chosen)).to(chosen.device)
-        kept = self.kept(router, len(chosen))
+        members = self._members(router, len(chosen)).to(chosen.device)
+        kept = self._kept(router, len(chosen))
         if kept is not None:
             kept = kept.to(chosen.device)
             chosen, gates, members = chosen[kept], gates[kept], members[kept]
@@ -101,31 +101,31 @@ class _Recorder:
         # Not in place: a tensor that was made in inference mode cannot be changed outside of it.
         self.sums[router] = self.sums[router] + added if router in self.sums else added
 
-    def kept(self, router: ModelRouter, tokens: int) -> Tensor | None:
+    def _kept(self, router: ModelRouter, tokens: int) -> Tensor | None:
         """Which tokens are not padding: the last columns of the mask, as a cache has the first."""
-        mask = self.given_tensor("attention_mask")
+        mask = self._given_tensor("attention_mask")
         if mask is None or mask.ndim != 2:
             return None
         length = tokens // len(mask)
         if length * len(mask) != tokens or length > mask.shape[1]:
-            raise self.misfit(router, "attention_mask", mask, tokens)
+            raise self._misfit(router, "attention_mask", mask, tokens)
         return mask[:, mask.shape[1] - length :].flatten().bool()
 
-    def members(self, router: ModelRouter, tokens: int) -> Tensor:
+    def _members(self, router: ModelRouter, tokens: int) -> Tensor:
         """The group of each token, one-hot; shape (T, G)."""
         if not self.token_ids:
             return torch.ones(tokens, 1, dtype=torch.float64)
-        ids = self.given_tensor("input_ids")
+        ids = self._given_tensor("input_ids")
         if ids is None or ids.numel() != tokens:
-            raise self.misfit(router, "input_ids", ids, tokens)
+            raise self._misfit(router, "input_ids", ids, tokens)
         found = ids.flatten()[:, None] == torch.tensor(self.token_ids, device=ids.device)
         return torch.cat([found, ~found.any(dim=1, keepdim=True)], dim=1).double()
 
-    def given_tensor(self, name: str) -> Tensor | None:
+    def _given_tensor(self, name: str) -> Tensor | None:
         value = (self.given or {}).get(name)
         return value if isinstance(value, Tensor) else None
 
-    def misfit(
+    def _misfit(
         self, router: ModelRouter, name: str, value: Tensor | None, tokens: int
     ) -> InvalidInput:
         given = "missing" if value is None else f"of shape {tuple(value.shape)}"
@@ -142,9 +142,9 @@ class _Recorder:
                 " inside ds.observe, or observe the part of it that you call"
             )
         routers = {router.layer: router for router in self.sums}
-        return tuple(map(self.of_layer, map(routers.get, range(max(routers) + 1))))
+        return tuple(map(self._of_layer, map(routers.get, range(max(routers) + 1))))
 
-    def of_layer(self, router: ModelRouter | None) -> RoutingCounts:
+    def _of_layer(self, router: ModelRouter | None) -> RoutingCounts:
         if router is None:
             return RoutingCounts.nothing(self.groups)
         return RoutingCounts.from_flat(self.sums[router].cpu().numpy(), self.groups, router.experts)
