@@ -20,6 +20,7 @@ from dynamoe_search.cli import (
     ladder,
     plan,
     report,
+    routing,
     samplers,
     schedule,
     study,
@@ -56,6 +57,7 @@ app.command()(samplers.compare_samplers)
 app.command()(bench.bench)
 app.command()(claims.claims)
 app.command()(analyze.analyze)
+app.command()(routing.routing)
 app.command()(bounds.bounds)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")

@@ -181,6 +181,8 @@ def _indices(record: Mapping[str, Any], where: str, experts: int | None) -> NDAr
 def _widened(counts: RoutingCounts, experts: int) -> RoutingCounts:
     """The same counts, with experts at the end that no token used."""
     more = experts - counts.experts
+    if more == 0:
+        return counts
     return replace(
         counts,
         load=np.pad(counts.load, ((0, 0), (0, more))),
