@@ -1,7 +1,10 @@
 """What is observed, against counts that are made again from the logits that models give out."""
 
 import inspect
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -254,3 +257,13 @@ def test_only_a_mask_of_two_dimensions_tells_padding() -> None:
     with ds.observe(block) as routing:
         block(torch.zeros(2, 9, 16), torch.ones(2, 1, 9, 9))
     assert routing.counts[0].tokens.tolist() == [18]
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "observing.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(block, "observing.md", "exec"), names)
+    assert names["routing"].utilization_table()["tokens"].tolist() == [128] * 3
+    assert "<h1>OLMoE</h1>" in Path("routing.html").read_text(encoding="utf-8")
