@@ -18,6 +18,7 @@ from dynamoe_search.cli import (
     data,
     fidelity,
     ladder,
+    model,
     plan,
     report,
     routing,
@@ -59,6 +60,7 @@ app.command()(claims.claims)
 app.command()(analyze.analyze)
 app.command()(routing.routing)
 app.command()(bounds.bounds)
+app.command()(model.model)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 

@@ -3,6 +3,7 @@ from .model_config import LayerConfig as LayerConfig
 from .model_config import ModelConfig as ModelConfig
 from .observation import observe as observe
 from .observed import ObservedRouting as ObservedRouting
+from .reading import read_config as read_config
 from .routers import ModelRouter as ModelRouter
 from .routers import active_experts as active_experts
 from .routers import chosen_experts as chosen_experts
