@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.interop.reading import read_config
 from dynamoe_search.interop.routers import (
     ModelRouter,
     active_experts,
@@ -15,15 +16,10 @@ from dynamoe_search.interop.routers import (
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.slow
 
+from tests.interop.configs import SMALL  # noqa: E402
 from tests.interop.families import FAMILIES, build, tokens  # noqa: E402
 
-MOE_LAYERS = {
-    "qwen2_moe": [0, 2],
-    "deepseek_v2": [1, 2],
-    "deepseek_v3": [1, 2],
-    "glm4_moe": [1, 2],
-    "jamba": [1],
-}
+GROUPED = "group_limited_greedy"  # of DeepSeek-V2, not its default
 
 
 @torch.no_grad()
@@ -53,22 +49,28 @@ def expected_choice(family: str, module: nn.Module, hidden: Tensor, k: int) -> T
     if family == "gpt_oss":
         logits = logits + module.bias.double()
     scores = logits
-    if family in ("deepseek_v3", "glm4_moe"):
+    if hasattr(module, "e_score_correction_bias"):
         scores = logits.sigmoid() + module.e_score_correction_bias.double()
-    if family in ("deepseek_v2", "deepseek_v3", "glm4_moe"):  # two groups of four, of two experts
-        groups = scores.reshape(-1, 4, 2)
-        of_groups = groups.amax(-1) if family == "deepseek_v2" else groups.sum(-1)
-        allowed = torch.zeros_like(of_groups, dtype=torch.bool)
-        allowed.scatter_(1, of_groups.topk(2).indices, True)
-        scores = scores.masked_fill(~allowed.repeat_interleave(2, dim=1), -torch.inf)
+    config = SMALL[family]
+    if config.get("topk_group"):  # of groups of experts the best, by one or two of their experts
+        groups = scores.reshape(len(scores), config["n_group"], -1)
+        best = 1 if config.get("model_type") == "deepseek_v2" else 2
+        allowed = torch.zeros_like(groups[..., 0], dtype=torch.bool)
+        of_groups = groups.topk(best, dim=-1).values.sum(dim=-1)
+        allowed.scatter_(1, of_groups.topk(config["topk_group"]).indices, True)
+        scores = groups.masked_fill(~allowed[..., None], -torch.inf).flatten(1)
     return torch.zeros_like(scores, dtype=torch.bool).scatter(1, scores.topk(k).indices, True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_choices_and_active_experts_of_a_family(family: str) -> None:
-    model = build(family)
+    model = build(family, **({"topk_method": GROUPED} if family == "deepseek_v2" else {}))
     routers = find_routers(model)
-    assert [router.layer for router in routers] == MOE_LAYERS.get(family, [0, 1, 2])
+    config = read_config(SMALL[family])
+    assert [router.layer for router in routers] == list(config.moe_layers)
+    for router in routers:
+        layer = config.layers[router.layer]
+        assert (router.experts, router.active) == (layer.experts, layer.active)
     before, seen = run(model)
     counts = sorted({routers[0].possible[0], routers[0].active, routers[0].possible[-1]})
     for count in counts:
@@ -93,21 +95,21 @@ def test_choices_and_active_experts_of_a_family(family: str) -> None:
 
 def test_it_is_restored_after_an_error() -> None:
     model = build("dbrx")
-    with pytest.raises(KeyError, match=r"1, 2, 3"), active_experts(model, [1, 2, 3]):
+    with pytest.raises(KeyError, match=r"1, 2"), active_experts(model, [1, 2]):
         raise KeyError([router.active for router in find_routers(model)])
-    assert [router.active for router in find_routers(model)] == [2, 2, 2]
+    assert [router.active for router in find_routers(model)] == [3, 3]
 
 
 def test_gates_of_families() -> None:
     sigmoid = [one for one in FAMILIES if find_routers(build(one))[0].gates == "sigmoid"]
-    assert sigmoid == ["deepseek_v3", "glm4_moe", "llama4"]
+    assert sigmoid == ["deepseek_v3", "llama4_text", "glm4_moe", "nemotron_h"]
 
 
 @pytest.mark.parametrize(
     ("family", "counts", "message"),
     [
         ("mixtral", [2, 2], "2 numbers of active experts are given; the model has 3 routers"),
-        ("mixtral", [2, 7, 2], "layer 1 .MixtralTopKRouter. cannot use 7 of its 6 experts"),
+        ("mixtral", [2, 7, 2], "layer 1 .MixtralTopKRouter. cannot use 7 of its 5 experts"),
         ("olmoe", [0, 1, 1], "it can use from 1 to 6"),
         ("deepseek_v3", [2, 5], "layer 2 .* cannot use 5 of its 8 experts; .* from 1 to 4"),
         ("phimoe", [2, 2, 1], "layer 2 .* it can use only 2"),
