@@ -44,9 +44,9 @@ def observe(model: nn.Module, token_ids: Sequence[int] = ()) -> Iterator[Observe
     Raises
     ------
     InvalidInput
-        If the model has no known router. At a call: if an ``attention_mask`` of shape
-        (batch, length), which says what is padding and not counted, or the ``input_ids`` do not fit
-        the tokens of a router. Of the counts: if no token was routed.
+        If the model has no known router, or an id is given twice. At a call: if an
+        ``attention_mask`` of shape (batch, length), which says what is padding and not counted, or
+        the ``input_ids`` do not fit the tokens of a router. Of the counts: if no token was routed.
     """
     recorder = RoutingRecorder(model, find_routers(model), tuple(token_ids))
     with recorder:
@@ -59,8 +59,9 @@ class RoutingRecorder:
     def __init__(
         self, model: nn.Module, routers: Sequence[ModelRouter], token_ids: tuple[int, ...] = ()
     ) -> None:
-        self.model, self.routers = model, routers
-        self.token_ids = token_ids
+        if len(set(token_ids)) < len(token_ids):
+            raise InvalidInput(f"token_ids are {token_ids}; give different ids")
+        self.model, self.routers, self.token_ids = model, routers, token_ids
         self.groups = (*map(str, token_ids), REST) if token_ids else ("all",)
         self.sums: dict[ModelRouter, Tensor] = {}
         self.arguments = tuple(inspect.signature(model.forward).parameters)
@@ -136,18 +137,18 @@ class RoutingRecorder:
 
     def counts(self) -> tuple[RoutingCounts, ...]:
         """The counts of each layer up to the last router; N = 0 where nothing was routed."""
-        if not self.sums:
+        layers = {
+            router.layer: RoutingCounts.from_flat(flat.cpu().numpy(), self.groups, router.experts)
+            for router, flat in self.sums.items()
+        }
+        used = {layer: one for layer, one in layers.items() if one.tokens.any()}
+        if not used:
             raise InvalidInput(
                 f"no token was routed in a forward pass of {type(self.model).__name__}; call it"
                 " inside ds.observe, or observe the part of it that you call"
             )
-        routers = {router.layer: router for router in self.sums}
-        return tuple(map(self._of_layer, map(routers.get, range(max(routers) + 1))))
-
-    def _of_layer(self, router: ModelRouter | None) -> RoutingCounts:
-        if router is None:
-            return RoutingCounts.nothing(self.groups)
-        return RoutingCounts.from_flat(self.sums[router].cpu().numpy(), self.groups, router.experts)
+        nothing = RoutingCounts.nothing(self.groups)
+        return tuple(used.get(layer, nothing) for layer in range(max(used) + 1))
 
 
 def _gates(router: ModelRouter, logits: Tensor) -> Tensor:

@@ -217,6 +217,18 @@ def test_nothing_was_routed() -> None:
         model.model(tokens())  # not the model that is observed
     with pytest.raises(InvalidInput, match=r"no token was routed in a forward pass of Mixtral"):
         routing.load_table()
+    with ds.observe(model) as routing:
+        model(tokens(), attention_mask=torch.zeros(2, 9, dtype=torch.int64))
+    with pytest.raises(InvalidInput, match=r"no token was routed"):
+        routing.load_table()
+
+
+def test_an_id_that_is_given_twice() -> None:
+    with (
+        pytest.raises(InvalidInput, match=r"token_ids are .5, 7, 5.; give different ids"),
+        ds.observe(build("mixtral"), token_ids=[5, 7, 5]),
+    ):
+        pass
 
 
 def test_what_does_not_fit_the_tokens() -> None:
