@@ -10,16 +10,17 @@ interval of the mean of its logarithm. Needs the extra `hf`.
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from transformers import OlmoeConfig, OlmoeForCausalLM
 
 import dynamoe_search as ds
 
@@ -29,8 +30,9 @@ DEPTH, BATCH, LENGTH = 4, 4, 128
 
 def build(experts: int, active: int, width: int) -> nn.Module:
     """A model with the granularity of OLMoE: an expert is half as wide as the model."""
+    transformers: Any = importlib.import_module("transformers")
     torch.manual_seed(0)
-    config = OlmoeConfig(
+    config = transformers.OlmoeConfig(
         vocab_size=1024,
         hidden_size=width,
         intermediate_size=width // 2,
@@ -40,7 +42,8 @@ def build(experts: int, active: int, width: int) -> nn.Module:
         num_experts_per_tok=active,
         eos_token_id=0,
     )
-    return OlmoeForCausalLM(config)
+    model: nn.Module = transformers.OlmoeForCausalLM(config)
+    return model
 
 
 def forward(model: nn.Module, ids: Tensor) -> None:

@@ -31,7 +31,7 @@ def automodel_metrics(
     detailed : bool
         Whether to add the values of each layer.
     extremes : int
-        Also give the utilization of so many of the busiest experts, and of the least busy.
+        Also give the utilization of this number of the busiest experts, and of the least busy.
 
     Returns
     -------

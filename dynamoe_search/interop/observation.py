@@ -1,4 +1,4 @@
-"""Watch the routers of a Hugging Face model, in bounded memory, and change nothing."""
+"""Observe the routers of a Hugging Face model, in bounded memory, and change nothing."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ _MOST_PAIRS = 2**26  # of experts, over all layers
 
 
 def read_routing_trace(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], experts: int | None = None
+    paths: Path | str | Iterable[Path | str], experts: int | None = None
 ) -> ObservedRouting:
     """Count the choices in routing traces of Megatron-LM, line by line, in bounded memory.
 
@@ -74,8 +73,8 @@ def read_routing_trace(
             layers[layer] = _widened(counts, most) + added if counts else added
             if sum(one.experts**2 for one in layers.values()) > _MOST_PAIRS:
                 raise InvalidInput(
-                    f"{where}: with this layer there are more than {_MOST_PAIRS} pairs of experts;"
-                    " no real model has so many"
+                    f"{where}: with this layer there are more than {_MOST_PAIRS} pairs of experts,"
+                    " more than a real model has"
                 )
     if not layers:
         raise InvalidInput(
@@ -83,16 +82,16 @@ def read_routing_trace(
             " --moe-routing-trace-path of Megatron-LM has written"
         )
     most, nothing = max(one.experts for one in layers.values()), RoutingCounts.nothing(("all",))
-    counts = tuple(
+    found = tuple(
         _widened(layers[layer], most) if layer in layers else nothing
         for layer in range(max(layers) + 1)
     )
-    return ObservedRouting(lambda: counts)
+    return ObservedRouting(lambda: found)
 
 
-def _files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+def _files(paths: Path | str | Iterable[Path | str]) -> Iterator[Path]:
     """The files that are given, and those of the folders that are given."""
-    for given in _listed(paths):
+    for given in [paths] if isinstance(paths, Path | str) else paths:
         path = user_path(given)
         if path.is_dir():
             found = sorted(path.glob("*.jsonl"))
@@ -101,12 +100,6 @@ def _files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
             yield from found
         else:
             yield path
-
-
-def _listed(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[str | os.PathLike[str]]:
-    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
 
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -141,10 +134,8 @@ def _record(line: bytes, where: str) -> Mapping[str, Any]:
 
 
 def _is_counted(record: Mapping[str, Any]) -> bool:
-    return (
-        record.get("block", "decoder") == "decoder"
-        and record.get("stage", "pre_dispatch") == "pre_dispatch"
-    )
+    block, stage = record.get("block", "decoder"), record.get("stage", "pre_dispatch")
+    return bool(block == "decoder" and stage == "pre_dispatch")
 
 
 def _indices(record: Mapping[str, Any], where: str, experts: int | None) -> NDArray[np.int64]:

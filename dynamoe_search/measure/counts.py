@@ -110,12 +110,12 @@ class RoutingCounts:
             part = indices[start : start + rows]
             pairs = experts * part[:, :, None] + part[:, None, :]
             together += np.bincount(pairs.ravel(), minlength=experts**2)
-        together = together.reshape(experts, experts)
+        square = together.reshape(experts, experts)
         return cls(
             ("all",),
             np.array([tokens]),
-            together.diagonal()[None].copy(),
-            together,
+            square.diagonal()[None].copy(),
+            square,
             np.where(np.arange(experts + 1) == active, tokens, 0),
             np.nan,
         )
