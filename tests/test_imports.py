@@ -14,6 +14,7 @@ LIGHT = [
     "dynamoe_search.data.names",
     "dynamoe_search.measure.utilization_tables",
     "dynamoe_search.interop.routing_trace",
+    "dynamoe_search.interop.reading",
 ]
 
 

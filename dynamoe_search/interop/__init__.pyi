@@ -1,3 +1,8 @@
+from .costs import Costs as Costs
+from .costs import Workload as Workload
+from .costs import least_seconds as least_seconds
+from .costs import model_costs as model_costs
+from .costs import parameter_parts as parameter_parts
 from .metrics import automodel_metrics as automodel_metrics
 from .model_config import LayerConfig as LayerConfig
 from .model_config import ModelConfig as ModelConfig

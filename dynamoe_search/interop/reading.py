@@ -14,11 +14,12 @@ from dynamoe_search.interop.families.any_family import (
     FAMILIES,
     NEEDED_BY_PLAIN_DECODER,
     PLAIN_DECODER,
+    family_named,
 )
 from dynamoe_search.interop.families.family import TRANSFORMERS, Family, Kind
 from dynamoe_search.interop.families.grouped import depth
 from dynamoe_search.interop.families.parts import NO_MIXER
-from dynamoe_search.interop.keys import LARGEST, Keys
+from dynamoe_search.interop.keys import Keys
 from dynamoe_search.interop.model_config import LayerConfig, ModelConfig
 from dynamoe_search.interop.per_layer import Override, read_per_layer_config, read_pyramid
 from dynamoe_search.untrusted import excess_of, parse_json, read_text, shown
@@ -103,7 +104,8 @@ def _family_of(
         values = {**tied, **inner}
         name = inner["model_type"] if isinstance(inner.get("model_type"), str) else f"{name}_text"
         notes = ("Only the language model is counted: the object text_config.",)
-    if family := FAMILIES.get(name.removesuffix("_puzzle")):
+    family = family_named(name)
+    if family is not PLAIN_DECODER:
         return family, name, values, notes
     if any(values.get(key) is not None for key in _PER_LAYER):
         note = (
@@ -176,7 +178,7 @@ def _layer(keys: Keys, family: Family, place: int, override: Override) -> LayerC
         block = family.routed(own) if kind == "sparse" else family.plain(own)
     # A block that is left out has no norm either.
     left_out = (not override.has_mixer) + (override.kind == "none")
-    norms = (family.norms - left_out) * family.norm_vectors * keys.whole("hidden_size")
+    norms = max(0, family.norms - left_out) * family.norm_vectors * keys.whole("hidden_size")
     return replace(mixer, norm_parameters=norms, **block)
 
 
@@ -193,11 +195,16 @@ def _model(
     head = vocabulary * width
     if "lm_head_bias" in keys.defaults and keys.flag("lm_head_bias"):
         head += vocabulary
-    extra = keys.values.get("num_nextn_predict_layers")
-    if type(extra) is int and 0 < extra <= LARGEST:
+    if keys.values.get("num_nextn_predict_layers") and keys.whole("num_nextn_predict_layers"):
         notes += (
-            f"Left out: {extra} further layer to predict more than the next token"
+            "Left out: the further layers that predict more than the next token"
             " (num_nextn_predict_layers).",
+        )
+    if keys.values.get("topk_group") and keys.values.get("n_group") not in (None, 1):
+        chosen = f"{keys.whole('topk_group')} of {keys.whole('n_group')}"
+        notes += (
+            f"Its router may first choose {chosen} groups of experts; then it reaches fewer ways"
+            " to route a token than are counted.",
         )
     heads, groups, head_size = family.heads(keys)
     return ModelConfig(

@@ -243,6 +243,10 @@ def _bounds(model: ModelConfig, workload: Workload) -> list[str]:
         f" of all schedules of its {model.expert_total:,} experts with the same k,"
         f" {_best(model, ways)}, the fewest has 2^{ways['least']:.1f}."
     ]
+    if len({model.layers[place].expert_parameters for place in model.moe_layers}) > 1:
+        sentences.append(
+            "Its experts differ in size between layers, so these schedules differ in parameters."
+        )
     if ways["share"] < 1:
         sentences.append(
             f"That is {percents(ways['share'])} of the most bits. Its load entropy can be at most"
