@@ -29,9 +29,9 @@ def use_sentences(table: pd.DataFrame) -> list[str]:
     dead, experts = int(table["dead_experts"].sum()), int(table["experts"].sum())
     mean_active = table["mean_active"]
     first = (
-        f"{dead} of the {experts} experts {'is' if dead == 1 else 'are'} dead"
+        f"{dead:,} of the {experts:,} experts {'is' if dead == 1 else 'are'} dead"
         if dead
-        else f"All {experts} experts are used"
+        else f"All {experts:,} experts are used"
     )
     low, high = f"{mean_active.min():.2f}", f"{mean_active.max():.2f}"
     sentences = [f"{first}; K per layer is {span(low, high)}."]

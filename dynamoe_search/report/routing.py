@@ -25,10 +25,13 @@ def routing_sentences(routing: ObservedRouting) -> list[str]:
     table = routing.utilization_table()
     least, most = table["tokens"].min(), table["tokens"].max()
     layers = f"{len(table)} layers" if len(table) > 1 else "one layer"
+    busiest = table.loc[table["maximum_violation"].idxmax()]
     return [
         f"{span(f'{least:,}', f'{most:,}')} tokens were routed in each of {layers}. Layers and"
         " experts count from 1 here: the model's layer 0 is layer 1.",
         *use_sentences(table),
+        f"The busiest expert, in layer {busiest['layer']:.0f}, has"
+        f" {busiest['maximum_violation'] + 1:.1f} times the even load.",
     ]
 
 

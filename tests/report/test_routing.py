@@ -35,6 +35,7 @@ def test_a_worked_example() -> None:
         " model's layer 0 is layer 1.",
         "1 of the 8 experts is dead; K per layer is 2.00.",
         "Layer 2 is used least evenly: 3.0 effective of 4 experts, entropy 0.78 ln N.",
+        "The busiest expert, in layer 2, has 1.5 times the even load.",
     ]
     layers, pairs = routing_tables(routing)
     names = [column.header for column in layers.columns]
