@@ -60,8 +60,15 @@ def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     figure, axes = one_panel(axes, min(12.0, 4.4 + 0.45 * most), height)
     edges = (np.arange(most + 1) + 0.5, np.arange(depth + 1) + 0.5)
     top = max(2.0, float(np.nanmax(relative)))
-    look = {"edgecolors": "white", "linewidth": min(1.5, 24 / most)}  # narrow cells stay visible
-    cells = axes.pcolormesh(*edges, relative, cmap=COLOR_MAP, vmin=0, vmax=top, **look)
+    cells = axes.pcolormesh(
+        *edges,
+        relative,
+        cmap=COLOR_MAP,
+        vmin=0,
+        vmax=top,
+        edgecolors="white",
+        linewidth=min(1.5, 24 / most),  # so that narrow cells can be seen
+    )
     figure.colorbar(cells, ax=axes, label="load over the even share (1: even)")
     for row, share in enumerate(shares.values(), start=1):
         for place, part in enumerate(share, start=1):
