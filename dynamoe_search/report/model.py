@@ -176,6 +176,8 @@ def _size(model: ModelConfig) -> str:
     )
     if not model.vocabulary:
         return f"{size}."
+    if model.tied:
+        return f"{size}, with the table that is both input embedding and output head."
     return (
         f"{size} with the input embedding, as Mixtral and Qwen count, and"
         f" {_count(model.active_parameters_without_embedding)} without it, as DeepSeek and gpt-oss"

@@ -69,6 +69,13 @@ def test_sentences_on_a_uniform_model() -> None:
     assert "Of each of 8 expert-parallel ranks: weights 14.5 GB" in sharded[2]
 
 
+def test_a_table_that_is_the_head_too_is_named() -> None:
+    first = model_sentences(full_size("jetmoe-8b"), Workload(), MACHINE)[0]
+    assert first.endswith(
+        "2.33 billion, with the table that is both input embedding and output head."
+    )
+
+
 def test_sentences_on_an_ascending_encoder() -> None:
     text = "\n".join(model_sentences(full_size("dots3-note-vision"), Workload(), MACHINE))
     assert "A token uses 1.29 billion." in text
