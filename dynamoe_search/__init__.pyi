@@ -9,7 +9,10 @@ from .errors import InvalidInput as InvalidInput
 from .errors import RunFailed as RunFailed
 from .interop.model_config import LayerConfig as LayerConfig
 from .interop.model_config import ModelConfig as ModelConfig
+from .interop.observation import observe as observe
+from .interop.observed import ObservedRouting as ObservedRouting
 from .interop.reading import read_config as read_config
+from .interop.routing_trace import read_routing_trace as read_routing_trace
 from .log.table import measurement_table as measurement_table
 from .measure.active import active_by_layer as active_by_layer
 from .measure.active import compare_routers as compare_routers
@@ -23,6 +26,7 @@ from .measure.routing_variance import gradient_variance as gradient_variance
 from .measure.utilization_tables import utilization_table as utilization_table
 from .models.classifier import ClassifierModel as ClassifierModel
 from .models.language import DecoderModel as DecoderModel
+from .report.html.routing import write_routing_report as write_routing_report
 from .run.ray import RayCluster as RayCluster
 from .run.session import Resources as Resources
 from .schedules import Schedule as Schedule

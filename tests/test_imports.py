@@ -12,6 +12,8 @@ LIGHT = [
     "dynamoe_search.budgets",
     "dynamoe_search.training.settings",
     "dynamoe_search.data.names",
+    "dynamoe_search.measure.utilization_tables",
+    "dynamoe_search.interop.routing_trace",
     "dynamoe_search.interop.reading",
 ]
 

@@ -21,6 +21,7 @@ from dynamoe_search.cli import (
     model,
     plan,
     report,
+    routing,
     samplers,
     schedule,
     study,
@@ -57,6 +58,7 @@ app.command()(samplers.compare_samplers)
 app.command()(bench.bench)
 app.command()(claims.claims)
 app.command()(analyze.analyze)
+app.command()(routing.routing)
 app.command()(bounds.bounds)
 app.command()(model.model)
 app.add_typer(schedule.app, name="schedule")

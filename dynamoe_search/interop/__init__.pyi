@@ -3,6 +3,14 @@ from .costs import Workload as Workload
 from .costs import least_seconds as least_seconds
 from .costs import model_costs as model_costs
 from .costs import parameter_parts as parameter_parts
+from .metrics import automodel_metrics as automodel_metrics
 from .model_config import LayerConfig as LayerConfig
 from .model_config import ModelConfig as ModelConfig
+from .observation import observe as observe
+from .observed import ObservedRouting as ObservedRouting
 from .reading import read_config as read_config
+from .routers import ModelRouter as ModelRouter
+from .routers import active_experts as active_experts
+from .routers import chosen_experts as chosen_experts
+from .routers import find_routers as find_routers
+from .routing_trace import read_routing_trace as read_routing_trace

@@ -4,6 +4,9 @@ from .active import (
 from .active import (
     compare_routers as compare_routers,
 )
+from .counts import (
+    RoutingCounts as RoutingCounts,
+)
 from .gradient_moments import (
     pool_gradients as pool_gradients,
 )
@@ -72,9 +75,6 @@ from .representation import (
 )
 from .representation import (
     sum_representations as sum_representations,
-)
-from .routing_counts import (
-    RoutingCounts as RoutingCounts,
 )
 from .routing_counts import (
     count_routings as count_routings,

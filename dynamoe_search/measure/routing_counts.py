@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dynamoe_search.budgets import experts_of
 from dynamoe_search.data import ImageSplit, TextSplit
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.measure.counts import RoutingCounts, flat_sizes
 from dynamoe_search.models import Model
 from dynamoe_search.models.routing import Routing
 from dynamoe_search.specification import Classifier
@@ -24,99 +23,6 @@ REST = "rest"
 
 _MOST_TOKEN_IDS = 256
 _TOKENS_AT_ONCE = 2**20
-
-
-@dataclass(frozen=True, eq=False)
-class RoutingCounts:
-    """How one layer of N experts routed the tokens of G groups: classes, or token ids.
-
-    A plain block routes nothing: N is 0. Add the counts of parts of a split, from any batches and
-    workers, with ``+``.
-
-    Parameters
-    ----------
-    groups : tuple of str
-        The names of the groups, all different.
-    tokens : ndarray of int64, shape (G,)
-        The number of tokens of each group.
-    load : ndarray of int64, shape (G, N)
-        The number of tokens of each group that used each expert.
-    together : ndarray of int64, shape (N, N)
-        The number of tokens that used both experts; on the diagonal, that used the expert.
-    active : ndarray of int64, shape (N + 1,)
-        The number of tokens that used 0, 1, ..., N experts; 0 is never used.
-    entropy : float
-        The sum over tokens of the entropy of their gates, in nats.
-
-    Examples
-    --------
-    >>> gates = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
-    >>> routing = Routing(gates.log(), gates, gates > 0, gates)
-    >>> counts = RoutingCounts.of(routing, torch.tensor([0, 1]), ("cat", "dog"))
-    >>> counts.load.tolist(), counts.active.tolist(), counts.together[0].tolist()
-    ([[1, 1, 0], [0, 1, 0]], [0, 1, 1, 0], [1, 1, 0])
-    >>> (counts + counts).tokens.tolist()
-    [2, 2]
-    """
-
-    groups: tuple[str, ...]
-    tokens: NDArray[np.int64]
-    load: NDArray[np.int64]
-    together: NDArray[np.int64]
-    active: NDArray[np.int64]
-    entropy: float
-
-    @classmethod
-    def of(cls, routing: Routing, group: Tensor, groups: Sequence[str]) -> RoutingCounts:
-        """The counts of one batch.
-
-        Parameters
-        ----------
-        routing : Routing
-            T tokens and N experts.
-        group : Tensor of int64, shape (T,)
-            The index of each token's group in `groups`.
-        groups : sequence of str
-        """
-        flat = _flat_counts(routing, _members(group, len(groups))).cpu().numpy()
-        return cls._from_flat(flat, groups, routing.chosen.shape[1])
-
-    @classmethod
-    def _from_flat(
-        cls, flat: NDArray[np.float64], groups: Sequence[str], experts: int
-    ) -> RoutingCounts:
-        """The counts from a vector of `_flat_counts`, or a sum of such vectors."""
-        *counts, entropy = np.split(flat, np.cumsum(_flat_sizes(len(groups), experts))[:-1])
-        tokens, load, together, active = (part.astype(np.int64) for part in counts)
-        return cls(
-            tuple(groups),
-            tokens,
-            load.reshape(len(groups), experts),
-            together.reshape(experts, experts),
-            active,
-            float(entropy.item()),
-        )
-
-    def __add__(self, other: RoutingCounts) -> RoutingCounts:
-        if self.groups != other.groups or self.experts != other.experts:
-            raise InvalidInput(
-                f"counts of {self.experts} and {other.experts} experts, by {len(self.groups)} and"
-                f" {len(other.groups)} groups, cannot be added; both must be of the same layer and"
-                " the same groups: give the same token ids to every worker"
-            )
-        return RoutingCounts(
-            self.groups,
-            self.tokens + other.tokens,
-            self.load + other.load,
-            self.together + other.together,
-            self.active + other.active,
-            self.entropy + other.entropy,
-        )
-
-    @property
-    def experts(self) -> int:
-        """The number of experts N."""
-        return int(self.load.shape[1])
 
 
 @torch.no_grad()
@@ -164,7 +70,7 @@ def count_routings(
     """
     schedule = experts_of(model.specification).schedule
     groups, places = _groups(model, split, token_ids)
-    sizes = [sum(_flat_sizes(len(groups), experts)) for experts in schedule]
+    sizes = [sum(flat_sizes(len(groups), experts)) for experts in schedule]
     summed = torch.zeros(sum(sizes), dtype=torch.float64, device=split.device)
     with evaluation_mode(model):
         for inputs, labels in split.batches(samples_at_once(split)):
@@ -176,11 +82,11 @@ def count_routings(
             of_layers = [
                 next(routings) if experts else _no_routing(members) for experts in schedule
             ]
-            summed += torch.cat([_flat_counts(routing, members) for routing in of_layers])
+            summed += torch.cat([flat_counts(one.chosen, one.gates, members) for one in of_layers])
     # One transfer from the device; float64 holds counts exactly.
     flat = np.split(summed.cpu().numpy(), np.cumsum(sizes)[:-1])
     return tuple(
-        RoutingCounts._from_flat(part, groups, experts)
+        RoutingCounts.from_flat(part, groups, experts)
         for part, experts in zip(flat, schedule, strict=True)
     )
 
@@ -240,15 +146,18 @@ def _no_routing(members: Tensor) -> Routing:
     return Routing(none, none, none.bool(), none)
 
 
-def _flat_sizes(groups: int, experts: int) -> tuple[int, ...]:
-    """The lengths of the parts that `_flat_counts` concatenates."""
-    return groups, groups * experts, experts**2, experts + 1, 1
+def flat_counts(chosen: Tensor, gates: Tensor, members: Tensor) -> Tensor:
+    """All counts of one batch as one vector, on its device; `RoutingCounts.from_flat` reads sums.
 
-
-def _flat_counts(routing: Routing, members: Tensor) -> Tensor:
-    """All counts of one batch as one vector, on its device."""
-    used = routing.chosen.double()
-    active = nn.functional.one_hot(routing.active, used.shape[1] + 1).sum(dim=0)
-    entropy = torch.special.entr(routing.gates.double()).sum()
+    Parameters
+    ----------
+    chosen : Tensor of bool, shape (T, N)
+    gates : Tensor of float, shape (T, N)
+    members : Tensor of float64, shape (T, G)
+        The group of each token, one-hot.
+    """
+    used = chosen.double()
+    active = nn.functional.one_hot(chosen.sum(dim=1), chosen.shape[1] + 1).sum(dim=0)
+    entropy = torch.special.entr(gates.double()).sum()
     parts = (members.sum(dim=0), members.T @ used, used.T @ used, active, entropy)
     return torch.cat([part.double().flatten() for part in parts])

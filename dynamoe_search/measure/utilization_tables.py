@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dynamoe_search.measure.routing_counts import RoutingCounts
+from dynamoe_search.measure.counts import RoutingCounts
 from dynamoe_search.measure.utilization import (
     active_moments,
     chance_information,
@@ -231,11 +230,19 @@ def co_activation_table(counts: Sequence[RoutingCounts]) -> pd.DataFrame:
         One row per layer and pair of experts: ``layer``, ``expert`` and ``other`` (the larger
         number), ``together`` (the tokens that used both) and ``jaccard``, by `jaccard`.
     """
-    columns = ["layer", "expert", "other", "together", "jaccard"]
-    rows = [
-        (layer, first + 1, second + 1, one.together[first, second], similarity[first, second])
-        for layer, one in _with_experts(counts)
-        for similarity in [jaccard(one.together)]
-        for first, second in combinations(range(one.experts), 2)
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "expert": first + 1,
+                    "other": second + 1,
+                    "together": one.together[first, second],
+                    "jaccard": jaccard(one.together)[first, second],
+                }
+            )
+            for layer, one in _with_experts(counts)
+            for first, second in [np.triu_indices(one.experts, k=1)]
+        ],
+        ignore_index=True,
+    )

@@ -20,15 +20,18 @@ _EVEN = 0.95  # of ln N
 
 def network_sentences(found: NetworkAnalysis) -> list[str]:
     """How the experts are used, where the gradient noise comes from, how varied the tokens are."""
-    return [*_use(found.utilization), _noise(found), _variety(found.ranks)]
+    return [*use_sentences(found.utilization), _noise(found), _variety(found.ranks)]
 
 
-def _use(table: pd.DataFrame) -> list[str]:
+def use_sentences(table: pd.DataFrame) -> list[str]:
+    """How evenly a `utilization_table` says that experts are used, and what they say of groups."""
     chosen = table[table["experts"] > 1]
     dead, experts = int(table["dead_experts"].sum()), int(table["experts"].sum())
     mean_active = table["mean_active"]
     first = (
-        f"{dead} of the {experts} experts are dead" if dead else f"All {experts} experts are used"
+        f"{dead:,} of the {experts:,} experts {'is' if dead == 1 else 'are'} dead"
+        if dead
+        else f"All {experts:,} experts are used"
     )
     low, high = f"{mean_active.min():.2f}", f"{mean_active.max():.2f}"
     sentences = [f"{first}; K per layer is {span(low, high)}."]
@@ -44,6 +47,8 @@ def _use(table: pd.DataFrame) -> list[str]:
             f" effective of {least['experts']:.0f} experts, entropy {evenness}."
         )
     information = _information(chosen)
+    if not information.any():  # of one group there is nothing to say
+        return sentences
     most = information.idxmax()
     sentence = (
         f"The choice of experts in layer {chosen['layer'][most]:.0f} says most of a token's group"
@@ -110,24 +115,39 @@ _GRADIENTS = {
 }
 
 
+_ABOUT_LAYERS = {
+    "entropy": "of the load, over ln N",
+    "indecision": "entropy of a token's gates, nats",
+    "information": "what experts say of classes or tokens beyond chance, nats",
+    "rank": "effective rank of the tokens that enter",
+}
+
+
+def layer_table(utilization: pd.DataFrame) -> Table:
+    """Use of experts by layer, without the columns that say nothing: all NaN, or of one group."""
+    layers = utilization.assign(
+        deviation=utilization["active_variance"] ** 0.5, information=_information(utilization)
+    )
+    known = {
+        "indecision": layers["router_entropy"].notna().any(),
+        "information": layers["information"].any(),
+        "rank": "rank" in layers,
+    }
+    forms = {name: form for name, form in _LAYERS.items() if known.get(name, True)}
+    about = "; ".join(f"{name}: {text}" for name, text in _ABOUT_LAYERS.items() if name in forms)
+    return _table(layers, forms, "layers", about)
+
+
 def network_tables(found: NetworkAnalysis) -> list[Table]:
     """Use of experts and variety of tokens by layer, and gradient noise by layer and group."""
-    layers = found.utilization.assign(
-        deviation=found.utilization["active_variance"] ** 0.5,
-        information=_information(found.utilization),
-        rank=found.utilization["layer"].map(found.ranks.set_index("layer")["effective_rank"]),
-    )
-    about_layers = (
-        "entropy: of the load, over ln N; indecision: entropy of a token's gates, nats;"
-        " information: what experts say of classes or tokens beyond chance, nats; rank: effective"
-        " rank of the tokens that enter"
-    )
+    ranks = found.ranks.set_index("layer")["effective_rank"]
+    layers = found.utilization.assign(rank=found.utilization["layer"].map(ranks))
     about_noise = (
         "layer 0: outside the layers; noise scale: variance over squared norm of the mean; that of"
         " a token does not depend on how rarely an expert is used"
     )
     return [
-        _table(layers, _LAYERS, "layers", about_layers),
+        layer_table(layers),
         _table(found.gradients, _GRADIENTS, "gradient noise", about_noise),
     ]
 

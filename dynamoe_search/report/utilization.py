@@ -56,11 +56,18 @@ def plot_load(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
     relative = np.full((depth, most), np.nan)
     for row, share in enumerate(shares.values()):
         relative[row, : len(share)] = share * len(share)
-    figure, axes = one_panel(axes, min(12.0, 4.4 + 0.45 * most), 1.5 + 0.36 * depth)
+    height = max(3.0, 1.5 + 0.36 * depth)  # room for the label of the colors
+    figure, axes = one_panel(axes, min(12.0, 4.4 + 0.45 * most), height)
     edges = (np.arange(most + 1) + 0.5, np.arange(depth + 1) + 0.5)
     top = max(2.0, float(np.nanmax(relative)))
     cells = axes.pcolormesh(
-        *edges, relative, cmap=COLOR_MAP, vmin=0, vmax=top, edgecolors="white", linewidth=1.5
+        *edges,
+        relative,
+        cmap=COLOR_MAP,
+        vmin=0,
+        vmax=top,
+        edgecolors="white",
+        linewidth=min(1.5, 24 / most),  # so that narrow cells can be seen
     )
     figure.colorbar(cells, ax=axes, label="load over the even share (1: even)")
     for row, share in enumerate(shares.values(), start=1):

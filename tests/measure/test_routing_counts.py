@@ -15,9 +15,9 @@ from torch import Tensor
 from dynamoe_search.budgets import dense_baseline
 from dynamoe_search.data import ImageSplit, TextSplit, embedded_digits, embedded_topics
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.measure.counts import RoutingCounts
 from dynamoe_search.measure.routing_counts import (
     REST,
-    RoutingCounts,
     count_routings,
     frequent_tokens,
 )

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dynamoe_search.data import embedded_digits
-from dynamoe_search.measure.routing_counts import RoutingCounts, count_routings
+from dynamoe_search.measure.counts import RoutingCounts
+from dynamoe_search.measure.routing_counts import count_routings
 from dynamoe_search.measure.utilization import chance_information, mutual_information
 from dynamoe_search.measure.utilization_tables import (
     active_table,

@@ -70,14 +70,37 @@ def make_report(study: Study, progress: bool = False) -> str:
         _part(anchor, *about, evidence)
         for anchor, about in with_progress(SECTIONS.items(), lambda one: one[1][0], progress)
     ]
-    return render("report.html", title=study.title, version=__version__, parts=parts)
+    return make_page(
+        study.title,
+        "a schedule search",
+        "How many experts should each layer get? What this study has found, with its noise.",
+        "the study's log",
+        parts,
+    )
+
+
+def make_page(title: str, kind: str, lead: str, source: str, parts: Sequence[Part]) -> str:
+    """A page of parts: what it is about, of which kind, what it tells, and what it is made from."""
+    return render(
+        "report.html",
+        title=title,
+        kind=kind,
+        lead=lead,
+        source=source,
+        version=__version__,
+        parts=parts,
+    )
 
 
 def _part(anchor: str, title: str, make: MakeSection, evidence: Evidence) -> Part:
     try:
-        section = make(evidence)
+        return draw_part(anchor, title, make(evidence))
     except InvalidInput as error:
         return Part(anchor, title, missing=str(error))
+
+
+def draw_part(anchor: str, title: str, section: Section) -> Part:
+    """A section as a part of a page."""
     pictures = [
         draw(figure, f"{anchor}-{number}", caption)
         for number, (caption, figure) in enumerate(section.figures.items(), start=1)

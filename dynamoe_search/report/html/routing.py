@@ -1,0 +1,82 @@
+"""What was seen of a model's routing as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import replacing, user_path
+from dynamoe_search.report import routing as seen
+from dynamoe_search.report.html.page import draw_part, make_page
+from dynamoe_search.report.html.sections import Section
+
+if TYPE_CHECKING:
+    from dynamoe_search.interop.observed import ObservedRouting
+
+_CAPTIONS = {
+    "load": "The load of the experts of each layer, the busiest first",
+    "active": "How many experts a token uses",
+}
+
+
+def make_routing_report(routing: ObservedRouting, title: str = "Routing") -> str:
+    """Tables, plots and metrics of what was observed, as one HTML file that needs no other.
+
+    Parameters
+    ----------
+    routing : ObservedRouting
+        Of `observe` or `read_routing_trace`.
+    title : str
+        What was observed: the name of a model.
+    """
+    plots = {_CAPTIONS[name]: plot for name, plot in seen.routing_plots(routing).items()}
+    layers, *pairs = seen.routing_tables(routing)
+    sections = {
+        "use": (
+            "How the experts are used",
+            Section(seen.routing_sentences(routing), plots, [layers]),
+        ),
+        "pairs": ("Which experts are used together", Section(tables=pairs)),
+        "metrics": ("Metrics for dashboards", Section(tables=[seen.metrics_table(routing)])),
+    }
+    if not pairs:
+        del sections["pairs"]  # each token uses one expert
+    return make_page(
+        title,
+        "routing",
+        "Which experts do tokens use? Counted while the model ran.",
+        "counts of the routers' choices",
+        [draw_part(anchor, *about) for anchor, about in sections.items()],
+    )
+
+
+def write_routing_report(
+    routing: ObservedRouting, path: Path | str, title: str = "Routing"
+) -> Path:
+    """Write the page of `make_routing_report`, whole or not at all.
+
+    Parameters
+    ----------
+    routing : ObservedRouting
+    path : path
+        The HTML file.
+    title : str
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    InvalidInput
+        If it cannot be written.
+    """
+    path, page = user_path(path), make_routing_report(routing, title)
+    try:
+        with replacing(path) as beside:
+            beside.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    return path
