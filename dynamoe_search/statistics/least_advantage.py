@@ -1,0 +1,201 @@
+"""A baseline's least advantage over its rivals, looked at again and again.
+
+To be the best of all is to have a least true advantage a, over all rivals, above 0. So all
+questions about it are two: is a above some number, and is it below? It is above where every
+advantage is: the largest p value of one-sided tests counts (intersection-union, Berger 1982). It is
+below where any advantage is: the smallest counts, times the number of rivals (Bonferroni). Against
+one rival both are the paired t test.
+
+The tests are those of `dynamoe_search.statistics.group_sequential`, and a p value is the least over
+all looks: where the tested hypothesis is true, it is ever at most alpha with a chance of at most
+alpha. So it only falls as seeds are added, whatever decided to add them, and rivals may have
+different numbers of seeds. The same holds for Holm's correction of such p values: a verdict that it
+gave stays (Maurer and Bretz 2013).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dynamoe_search.statistics.comparison import (
+    ERROR_RATE,
+    MOST_SEEDS,
+    seeds_to_decide,
+    t_statistics,
+)
+from dynamoe_search.statistics.group_sequential import critical_value, sequential_p_value
+from dynamoe_search.statistics.sequential import Looks, pair_counts
+
+Floats = NDArray[np.float64]
+_NO_MARGIN = 1e-12  # so small that equivalence is never shown
+
+
+def one_sided_p_values(
+    advantages: ArrayLike, center: float, counts: tuple[int, ...], planned: int
+) -> tuple[Floats, Floats]:
+    """The p values of a mean above, and of one below, a number: the least over all looks.
+
+    Parameters
+    ----------
+    advantages : array_like of float, shape (..., n)
+        One per pair.
+    center : float
+        The number.
+    counts : tuple of int
+        The pairs at each look, in order, from 2.
+    planned : int
+        As in `dynamoe_search.statistics.sequential.Looks`.
+
+    Returns
+    -------
+    above, below : ndarray of float64, shape (...)
+        1 before the first look.
+
+    Examples
+    --------
+    >>> above, below = one_sided_p_values([2.0, 3.0, 2.0, 3.0], 0.0, (4,), planned=16)
+    >>> round(float(above), 4), float(below)
+    (0.0057, 1.0)
+    """
+    values = np.asarray(advantages, dtype=np.float64)
+    found = np.ones((2, *values.shape[:-1]))
+    for look in range(1, len(counts) + 1):
+        statistic = t_statistics(values[..., : counts[look - 1]], center)
+        sides = np.stack([statistic, -statistic])
+        found = np.minimum(found, sequential_p_value(sides, counts[:look], planned))
+    return found[0], found[1]
+
+
+def of_least_advantage(above: ArrayLike, below: ArrayLike) -> tuple[Floats, Floats]:
+    """The p values of the least advantage, from those of each rival along the last axis.
+
+    Examples
+    --------
+    >>> [float(p) for p in of_least_advantage([0.01, 0.2], [1.0, 0.3])]
+    [0.2, 0.6]
+    """
+    rivals = np.shape(below)[-1]
+    return np.max(above, axis=-1), np.minimum(1.0, rivals * np.min(below, axis=-1))
+
+
+def least_p_values(
+    advantages: Sequence[Floats], center: float, looks: Looks
+) -> tuple[Floats, Floats]:
+    """The p values of each advantage above, and below, a number; see `one_sided_p_values`.
+
+    Parameters
+    ----------
+    advantages : sequence of ndarray of float64, shape (n,)
+        For each rival, by the seed's place; NaN where a pair is missing.
+    center : float
+    looks : Looks
+
+    Returns
+    -------
+    above, below : ndarray of float64, shape (rivals,)
+    """
+    found = [
+        one_sided_p_values(
+            one[np.isfinite(one)], center, pair_counts(one, looks.every), looks.planned
+        )
+        for one in advantages
+    ]
+    above, below = zip(*found, strict=True)
+    return np.array(above), np.array(below)
+
+
+def least_advantage_interval(advantages: Sequence[Floats], looks: Looks) -> tuple[float, float]:
+    """The repeated 95 % interval of the least true advantage, which holds at every look.
+
+    From the least of the lower ends at 2.5 % to the least of the upper ends at 2.5 % over the number
+    of rivals, which allows for the strongest rival being picked for being the strongest.
+
+    Parameters
+    ----------
+    advantages, looks
+        As for `least_p_values`.
+
+    Returns
+    -------
+    low, high : float
+        Infinite where no rival, or not every rival, was looked at.
+
+    Examples
+    --------
+    >>> advantages = [np.array([2.0, 3.0, 2.0, 3.0])]
+    >>> [round(end, 2) for end in least_advantage_interval(advantages, Looks(4, 16, 16))]
+    [1.08, 3.92]
+    """
+    lows, highs = [], []
+    for one in advantages:
+        counts = pair_counts(one, looks.every)
+        if not counts:
+            lows.append(-math.inf)
+            continue
+        pairs = one[np.isfinite(one)][: counts[-1]]
+        error = float(pairs.std(ddof=1)) / math.sqrt(counts[-1])
+        widths = [
+            critical_value(rate, counts, looks.planned) * error
+            for rate in (ERROR_RATE / 2, ERROR_RATE / 2 / len(advantages))
+        ]
+        lows.append(float(pairs.mean()) - widths[0])
+        highs.append(float(pairs.mean()) + widths[1])
+    return min(lows), min(highs, default=math.inf)
+
+
+def seeds_to_decide_least(
+    means: Sequence[float],
+    deviations: Sequence[float],
+    threshold: float,
+    margin: float | None,
+    level: float,
+) -> int | None:
+    """About the fewest paired seeds with which a verdict is likely.
+
+    The true means and deviations of the advantages are taken to be the observed ones. The verdict
+    that needs the fewest seeds counts: above the threshold, below it, or within the margin. For
+    several rivals it is an estimate, since the power is that against one rival.
+
+    Parameters
+    ----------
+    means, deviations : sequence of float
+        For each rival.
+    threshold : float
+    margin : float or None
+        None where equivalence is no verdict.
+    level : float
+        The one-sided error rate of a test at the last look.
+
+    Returns
+    -------
+    int or None
+        None where more than `MOST_SEEDS` are needed.
+
+    Examples
+    --------
+    >>> seeds_to_decide_least([1.0], [1.0], threshold=0.0, margin=0.1, level=0.025)
+    10
+    """
+    moments = list(zip(means, deviations, strict=True))
+
+    def needed(distance: float, deviation: float, rate: float) -> float:
+        """Of a one-sided t test, which is half of a two-sided one."""
+        if distance <= 0:
+            return math.inf
+        return seeds_to_decide(distance, deviation, _NO_MARGIN, 2 * rate) or math.inf
+
+    def above(number: float, rate: float) -> float:
+        return max(needed(mean - number, deviation, rate) for mean, deviation in moments)
+
+    def below(number: float, rate: float) -> float:
+        rate /= len(moments)
+        return min(needed(number - mean, deviation, rate) for mean, deviation in moments)
+
+    fewest = min(above(threshold, level), below(threshold, level))
+    if margin is not None:
+        fewest = min(fewest, max(above(-margin, 2 * level), below(margin, 2 * level)))
+    return int(fewest) if fewest <= MOST_SEEDS else None
