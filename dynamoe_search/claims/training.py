@@ -1,10 +1,10 @@
 """Train what open questions about claims still need, one look at a time.
 
-The next question is the one that is likely decided soonest, by the seeds that it needs (see
-`dynamoe_search.statistics.least_advantage.seeds_to_decide_least`) and the seconds that those
-before took; one without any look comes before all. Only the baselines are trained that it still
-takes. What is trained is written after each network, so nothing but that is lost where training is
-ended at any moment.
+A verdict has two ways: to refute a claim takes its baseline and one rival, to support it, or to
+show equivalence, all rivals that are not beaten. Next comes the way that likely leads to a verdict
+soonest, by the seeds that it needs (`dynamoe_search.statistics.least_advantage.seeds_needed`) and
+the seconds that those before took; questions without any look come before all. What is trained is
+written after each network, so nothing but that is lost where training is ended at any moment.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dynamoe_search.budgets import dense_baseline
-from dynamoe_search.claims.source import DENSE_ACTIVE, DENSE_TOTAL, DYNAMIC, FIRST_DENSE, FIXED
+from dynamoe_search.claims.source import (
+    DENSE_ACTIVE,
+    DENSE_TOTAL,
+    DYNAMIC,
+    FIRST_DENSE,
+    FIXED,
+    Unit,
+)
 from dynamoe_search.claims.units import ClaimTable, add_runs, load_runs
 from dynamoe_search.claims.verdicts import LOOKS, NOT_RUN, UNDECIDED
 from dynamoe_search.data import ImageData, TextData
@@ -29,18 +37,18 @@ from dynamoe_search.measure.routing_variance import gradient_variance
 from dynamoe_search.plan.allotment import schedules_of
 from dynamoe_search.plan.candidate import Candidate, DenseBaseline
 from dynamoe_search.plan.plan import Plan, make_plan
-from dynamoe_search.run.result import commit, make_result, split_result, versions
+from dynamoe_search.run.result import commit, make_result, versions
 from dynamoe_search.run.worker import load_study_data
 from dynamoe_search.schedules.preset import NEXT_TO_NOTHING
 from dynamoe_search.specification import Dense, Specification, TopK, TopP
-from dynamoe_search.training.evaluation import evaluate_seeds
-from dynamoe_search.training.loop import NonFiniteLoss, train
+from dynamoe_search.training.evaluation import Evaluation, evaluate_seeds
+from dynamoe_search.training.loop import NonFiniteLoss, SeedResult, train
 
 GRADIENT_SAMPLES = 256
 _EVERY = 2  # gradients are measured at each second point of the curve
 _DYNAMIC, _FIXED = TopP(), TopK()  # of the same temperature, without noise
 _ROUTINGS = {"dynamic": (DYNAMIC, _DYNAMIC.name), "fixed": (FIXED, _FIXED.name)}
-_MEASURED = ("active_experts", "total_parameters", "flops_per_token", "samples", "training_flops")
+_MEASURED = ("active_experts", "total_parameters", "flops_per_token", "samples")
 _OUTCOMES = ("test_loss", "test_accuracy", "curve_loss")
 
 
@@ -83,23 +91,41 @@ def next_step(
     most_seeds : int
         No question gets more.
     """
-    steps = []
     by_unit = {table.unit: table for table in tables}
     is_open = verdicts["verdict"].isin([NOT_RUN, UNDECIDED]) & (verdicts["family"] != "secondary")
-    for row in verdicts[is_open & (verdicts["trained"] < most_seeds)].itertuples():
-        key = next((one for one in by_unit if (one.about, one.data, one.condition) == row[2:5]), None)
-        if key is None:
+    steps = []
+    for row in verdicts[is_open].itertuples():
+        table = by_unit.get(Unit(row.about, row.data, row.condition))
+        if table is None:
             continue
-        own = runs.get(key)
-        counts = {} if own is None else own["baseline"].value_counts().to_dict()
-        behind = tuple(name for name in row.contenders if counts.get(name, 0) == row.trained)
-        seconds = 0.0
-        if own is not None and row.seeds:
-            each = own.groupby("baseline")["seconds"].mean()[list(row.contenders)].sum()
-            left = np.inf if pd.isna(row.seeds_to_decide) else row.seeds_to_decide - row.seeds
-            seconds = float(each * left)
-        steps.append(Step(by_unit[key], behind, row.trained, seconds))
+        own = runs.get(table.unit)
+        every = tuple(row.contenders)
+        ways = [(every, row.to_bound)]
+        if row.refuter:
+            ways.append(((every[0], row.refuter), row.to_refute))
+        found = [_step(table, own, *way, bool(row.seeds)) for way in ways]
+        steps += [step for step in found if step.place < most_seeds]
     return min(steps, key=lambda step: step.seconds, default=None)
+
+
+def _step(
+    table: ClaimTable,
+    runs: pd.DataFrame | None,
+    baselines: tuple[str, ...],
+    seeds: float,
+    was_looked_at: bool,
+) -> Step:
+    """The next look of these baselines, which likely takes so many seeds until a verdict."""
+    if runs is None:
+        return Step(table, baselines, 0, 0.0)
+    counts = runs["baseline"].value_counts().reindex(baselines, fill_value=0)
+    place = int(counts.min())
+    behind = tuple(name for name in baselines if counts[name] == place)
+    if not was_looked_at:
+        return Step(table, behind, place, 0.0)
+    each = runs.groupby("baseline")["seconds"].mean().reindex(baselines)
+    left = np.maximum(seeds - counts, 0)
+    return Step(table, behind, place, float((each.fillna(each.mean()) * left).sum()))
 
 
 @dataclass(frozen=True)
@@ -165,39 +191,39 @@ class Trainer:
             self._add(pd.concat([rows.assign(baseline=name) for name in names]))
 
     def _add(self, rows: pd.DataFrame) -> None:
-        made_with = {f"version_{package}": number for package, number in versions().items()}
+        made_with = ", ".join(f"{package} {number}" for package, number in versions().items())
         origin = {"data_fingerprint": self.data.fingerprint, "commit": commit()}
-        add_runs(self.table, rows.assign(**origin, **made_with))
+        add_runs(self.table, rows.assign(**origin, made_with=made_with))
 
     def _train(self, network: Specification, seeds: Mapping[int, int]) -> pd.DataFrame:
         """A row for each seed, without numbers where training diverged."""
-        settings, number = self.table.study.training, self.table.study.training.seeds
-        rows: list[dict[str, Any]] = []
-        in_order = list(seeds)
-        for first in range(0, len(in_order), number):
-            block, begin = in_order[first : first + number], time.process_time()
-            found: list[dict[str, Any]] = [{} for _ in block]
-            try:
-                training = train(network, self.data, settings, block)
-            except NonFiniteLoss:
-                pass
-            else:
-                tested = evaluate_seeds(training.model, self.data.test, settings.precision)
-                for place, (of_seed, test) in enumerate(zip(training.of_seeds, tested, strict=True)):
-                    result = asdict(make_result(self.data, network, of_seed))
-                    on_test = split_result("test", self.data, test)
-                    found[place] = {name: result[name] for name in _MEASURED} | {
-                        "test_loss": on_test["test_loss"],
-                        "test_accuracy": on_test["test_accuracy"],
-                        "curve_loss": float(np.mean([point.loss for point in of_seed.curve])),
-                    }
-            seconds = (time.process_time() - begin) / len(block)
-            rows += [
-                {"candidate": _name_of(network), "place": seeds[seed], "seed": seed, **one}
-                | {"seconds": seconds}
-                for seed, one in zip(block, found, strict=True)
+        number, in_order = self.table.study.training.seeds, list(seeds)
+        blocks = [in_order[first : first + number] for first in range(0, len(seeds), number)]
+        rows = pd.concat([self._train_block(network, block) for block in blocks])
+        return rows.assign(candidate=_name_of(network), place=rows["seed"].map(seeds))
+
+    def _train_block(self, network: Specification, seeds: Sequence[int]) -> pd.DataFrame:
+        settings, begin = self.table.study.training, time.process_time()
+        try:
+            training = train(network, self.data, settings, seeds)
+        except NonFiniteLoss:
+            rows = [dict.fromkeys((*_MEASURED, *_OUTCOMES), np.nan) for _ in seeds]
+        else:
+            tested = evaluate_seeds(training.model, self.data.test, settings.precision)
+            rows = [
+                self._row(network, *of_seed)
+                for of_seed in zip(training.of_seeds, tested, strict=True)
             ]
-        return pd.DataFrame(rows, columns=["candidate", "place", "seed", *_MEASURED, *_OUTCOMES, "seconds"])
+        seconds = (time.process_time() - begin) / len(seeds)
+        return pd.DataFrame(rows).assign(seed=list(seeds), seconds=seconds)
+
+    def _row(
+        self, network: Specification, training: SeedResult, tested: Evaluation
+    ) -> dict[str, float]:
+        result = asdict(make_result(self.data, network, training))
+        curve_loss = fmean(point.loss for point in training.curve)
+        outcomes = dict(zip(_OUTCOMES, (tested.loss, tested.accuracy, curve_loss), strict=True))
+        return {name: result[name] for name in _MEASURED} | outcomes
 
     def _measure_routings(self, seeds: Mapping[int, int]) -> pd.DataFrame:
         """A row for each routing and seed, without numbers where training diverged."""
@@ -252,4 +278,3 @@ def _name_of(network: Specification) -> str:
     if isinstance(network.blocks, Dense):
         return str(DenseBaseline(network.blocks.hidden))
     return str(network.blocks.schedule)
-

@@ -28,7 +28,7 @@ _SCHEDULES = ("uniform", "descending")  # of the claim about routing
 _REGIMES = ("paper", "parameters", "compute")
 _ABOUT = ("about", "data", "condition")  # the fields of a unit
 _KEYS = ("candidate", "baseline", "place", *_ABOUT)  # the first columns of a table
-_NEEDED = (*_KEYS, "seed", "seconds", "study", "data_fingerprint", "commit")
+_NEEDED = (*_KEYS, "seed", "seconds", "study", "data_fingerprint", "commit", "made_with")
 _DIGITS = 16  # of a study file's digest
 
 
@@ -133,7 +133,8 @@ def load_runs(table: ClaimTable) -> pd.DataFrame | None:
     DataFrame or None
         A row per baseline and seed whose run has ended, as `dynamoe_search.claims.verdicts.judge`
         takes them, with the ``seed``, the processor's ``seconds``, what the networks cost, the
-        digest of the ``study`` file, the ``data_fingerprint``, the ``commit`` and the versions.
+        digest of the ``study`` file, the ``data_fingerprint``, the ``commit`` and the versions
+        that it was ``made_with``.
 
     Raises
     ------

@@ -7,7 +7,6 @@ over all questions of a family, also those not run yet.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from dynamoe_search.statistics.least_advantage import (
     least_advantage_interval,
     least_p_values,
     of_least_advantage,
-    seeds_to_decide_least,
+    seeds_needed,
 )
 from dynamoe_search.statistics.sequential import Looks, pair_counts
 
@@ -37,7 +36,7 @@ VERDICTS = (SUPPORTED, NOT_SUPPORTED, EQUIVALENT, UNDECIDED, NOT_RUN)
 
 MOST_SEEDS = 200
 LOOKS = Looks(every=4, planned=64, most=MOST_SEEDS)
-"""Most questions should be decided by 64 seeds; what is left of the error rate serves the others."""
+"""Most should be decided by 64 seeds; what is left of the error rate serves the others."""
 
 
 def judge(
@@ -73,10 +72,11 @@ def judge(
         repeated 95 % interval of the least advantage) and ``deviation``; ``p`` and
         ``p_equivalence``, both with ``_holm``; ``verdict``, one of `VERDICTS`; ``within_margin``
         (bool: shown to be so); ``seeds_to_decide`` (Int64, about how many in all, at the strictest
-        level of Holm's correction; NA where it is decided, nothing is known, or too many are
-        needed); ``contenders`` (tuple: the baselines that it still takes, that is, all but the
-        rivals that are beaten at the strictest level) and ``trained`` (the seeds that all of these
-        have).
+        level of Holm's correction; NA where it is decided, nothing is known, or more than
+        `dynamoe_search.statistics.comparison.MOST_SEEDS` are needed); and what a verdict still
+        takes: ``contenders``, the baselines but for the rivals that are beaten at the strictest
+        level, and what `dynamoe_search.statistics.least_advantage.SeedsNeeded` has, as
+        ``to_bound``, ``to_refute`` and ``refuter``.
 
     Raises
     ------
@@ -107,7 +107,6 @@ def judge(
         ],
         columns=_COLUMNS,
     )
-    table = table.astype({"seeds_to_decide": "Int64"})
     for p in ("p", "p_equivalence"):
         table[f"{p}_holm"] = table.groupby("family")[p].transform(holm)
     is_different = table["p_holm"] <= ERROR_RATE
@@ -120,14 +119,16 @@ def judge(
     ]
     verdicts = [NOT_RUN, SUPPORTED, NOT_SUPPORTED, EQUIVALENT]
     table["verdict"] = np.select(conditions, verdicts, UNDECIDED)
-    table.loc[table["verdict"] != UNDECIDED, "seeds_to_decide"] = pd.NA
+    needed = np.minimum(table["to_refute"], table["to_bound"])
+    needed = needed.where((table["verdict"] == UNDECIDED) & np.isfinite(needed))
+    table["seeds_to_decide"] = needed.round().astype("Int64")
     return table
 
 
 _COLUMNS = (
     *("claim", "about", "data", "condition", "outcome", "family", "rival", "seeds", "missing"),
-    *("effect", "low", "high", "deviation", "p", "p_equivalence", "favors", "seeds_to_decide"),
-    *("contenders", "trained"),
+    *("effect", "low", "high", "deviation", "p", "p_equivalence", "favors"),
+    *("contenders", "to_refute", "refuter", "to_bound"),
 )
 
 
@@ -159,13 +160,7 @@ def _answer(claim: Claim, unit: Unit, runs: pd.DataFrame | None, level: float) -
         "favors": least_above <= least_below,
         "p_equivalence": p_equivalence,
         "contenders": tuple(contenders),
-        "trained": int(_trained(values, contenders)),
     }
-
-
-def _trained(values: pd.DataFrame, contenders: Sequence[str]) -> int:
-    """The seeds that all of these have."""
-    return int(values[list(contenders)].notna().sum().min())
 
 
 def _by_place(
@@ -205,19 +200,21 @@ def _effect(
         if (counts := pair_counts(one, LOOKS.every))
     }
     if not looked_at:
-        return {"rival": "", "seeds": 0, "missing": 0, "seeds_to_decide": None}
+        return {"rival": "", "seeds": 0, "missing": 0, "refuter": ""}
     means = {rival: float(pairs.mean()) for rival, (_, pairs) in looked_at.items()}
     deviations = {rival: float(pairs.std(ddof=1)) for rival, (_, pairs) in looked_at.items()}
     strongest = min(means, key=means.__getitem__)
     counts = looked_at[strongest][0]
     low, high = least_advantage_interval(advantages, LOOKS)
-    needed = seeds_to_decide_least(
+    needed = seeds_needed(
         list(means.values()),
         list(deviations.values()),
         claim.threshold,
         None if claim.allows_margin else OUTCOMES[claim.outcome].margin,
         nominal_level(level, counts, LOOKS.planned),
     )
+    refuter = list(means)[needed.rival]
+    least = {rival: of_rival[-1] + LOOKS.every for rival, (of_rival, _) in looked_at.items()}
     return {
         "rival": strongest,
         "seeds": counts[-1],
@@ -226,5 +223,7 @@ def _effect(
         "low": low,
         "high": high,
         "deviation": deviations[strongest],
-        "seeds_to_decide": None if needed is None else max(needed, counts[-1] + LOOKS.every),
+        "to_refute": max(needed.to_refute, least[refuter]),
+        "refuter": refuter,
+        "to_bound": max(needed.to_bound, min(least.values())),
     }

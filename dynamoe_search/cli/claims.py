@@ -28,7 +28,7 @@ def claims(
     ] = 200,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="With --run: only the study in the folder of this name; can be repeated."),
+        typer.Option(help="With --run: only the study in this folder; can be repeated."),
     ] = None,
     data_dir: DataDirectory = None,
 ) -> None:

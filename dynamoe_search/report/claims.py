@@ -254,12 +254,10 @@ def _range(values: pd.Series, form: str) -> str:
 
 def _provenance(runs: Runs) -> list[str]:
     whole = pd.concat([table.dropna(axis=1, how="all") for table in runs.values()])
-    columns = [name for name in whole if name.startswith("version_")]
-    versions = [f"{name.removeprefix('version_')} {_all_of(whole[name])}" for name in columns]
     data = whole.groupby("data", sort=False)["data_fingerprint"].agg(_all_of)
     return [
         f"Commit {_all_of(whole['commit'])} (a plus: with changes not committed);"
-        f" {', '.join(versions)}.",
+        f" {_all_of(whole['made_with'])}.",
         *(f"Data {name}: SHA-256 {digest}." for name, digest in data.items()),
     ]
 

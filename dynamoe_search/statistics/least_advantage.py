@@ -17,16 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dynamoe_search.statistics.comparison import (
-    ERROR_RATE,
-    MOST_SEEDS,
-    seeds_to_decide,
-    t_statistics,
-)
+from dynamoe_search.statistics.comparison import ERROR_RATE, seeds_to_decide, t_statistics
 from dynamoe_search.statistics.group_sequential import critical_value, sequential_p_value
 from dynamoe_search.statistics.sequential import Looks, pair_counts
 
@@ -111,8 +107,8 @@ def least_p_values(
 def least_advantage_interval(advantages: Sequence[Floats], looks: Looks) -> tuple[float, float]:
     """The repeated 95 % interval of the least true advantage, which holds at every look.
 
-    From the least of the lower ends at 2.5 % to the least of the upper ends at 2.5 % over the number
-    of rivals, which allows for the strongest rival being picked for being the strongest.
+    From the least of the lower ends at 2.5 % to the least of the upper ends at 2.5 % over the
+    number of rivals, which allows for the strongest rival being picked for being the strongest.
 
     Parameters
     ----------
@@ -147,55 +143,91 @@ def least_advantage_interval(advantages: Sequence[Floats], looks: Looks) -> tupl
     return min(lows), min(highs, default=math.inf)
 
 
-def seeds_to_decide_least(
+def seeds_to_show(distance: float, deviation: float, level: float) -> float:
+    """The fewest pairs with which a one-sided t test likely shows a mean above a number.
+
+    Parameters
+    ----------
+    distance : float
+        How far the true mean is above it.
+    deviation : float
+        The standard deviation of the pairs.
+    level : float
+        The one-sided error rate at the last look.
+
+    Returns
+    -------
+    float
+        As `dynamoe_search.statistics.comparison.seeds_to_decide` counts them; infinite where more
+        than its `MOST_SEEDS` are needed.
+
+    Examples
+    --------
+    >>> seeds_to_show(1.0, 1.0, level=0.025), seeds_to_show(-1.0, 1.0, level=0.025)
+    (10.0, inf)
+    """
+    if distance <= 0:
+        return math.inf
+    # A one-sided test is half of a two-sided one.
+    return float(seeds_to_decide(distance, deviation, _NO_MARGIN, 2 * level) or math.inf)
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """About the fewest pairs, in all, with which a verdict is likely; infinite where none is.
+
+    Parameters
+    ----------
+    to_refute : float
+        To show the least advantage below the threshold, by one rival alone.
+    rival : int
+        That rival.
+    to_bound : float
+        To show it above the threshold, or within the margin: this takes all rivals.
+    """
+
+    to_refute: float
+    rival: int
+    to_bound: float
+
+
+def seeds_needed(
     means: Sequence[float],
     deviations: Sequence[float],
     threshold: float,
     margin: float | None,
     level: float,
-) -> int | None:
-    """About the fewest paired seeds with which a verdict is likely.
-
-    The true means and deviations of the advantages are taken to be the observed ones. The verdict
-    that needs the fewest seeds counts: above the threshold, below it, or within the margin. For
-    several rivals it is an estimate, since the power is that against one rival.
+) -> SeedsNeeded:
+    """What a verdict would take if the true means and deviations were the observed ones.
 
     Parameters
     ----------
     means, deviations : sequence of float
-        For each rival.
+        Of the advantages over each rival.
     threshold : float
     margin : float or None
         None where equivalence is no verdict.
     level : float
         The one-sided error rate of a test at the last look.
 
-    Returns
-    -------
-    int or None
-        None where more than `MOST_SEEDS` are needed.
-
     Examples
     --------
-    >>> seeds_to_decide_least([1.0], [1.0], threshold=0.0, margin=0.1, level=0.025)
-    10
+    >>> seeds_needed([-1.0, 2.0], [1.0, 1.0], threshold=0.0, margin=0.1, level=0.025)
+    SeedsNeeded(to_refute=12.0, rival=0, to_bound=inf)
     """
     moments = list(zip(means, deviations, strict=True))
 
-    def needed(distance: float, deviation: float, rate: float) -> float:
-        """Of a one-sided t test, which is half of a two-sided one."""
-        if distance <= 0:
-            return math.inf
-        return seeds_to_decide(distance, deviation, _NO_MARGIN, 2 * rate) or math.inf
-
     def above(number: float, rate: float) -> float:
-        return max(needed(mean - number, deviation, rate) for mean, deviation in moments)
+        return max(seeds_to_show(mean - number, deviation, rate) for mean, deviation in moments)
 
-    def below(number: float, rate: float) -> float:
+    def below(number: float, rate: float) -> list[float]:
         rate /= len(moments)
-        return min(needed(number - mean, deviation, rate) for mean, deviation in moments)
+        return [seeds_to_show(number - mean, deviation, rate) for mean, deviation in moments]
 
-    fewest = min(above(threshold, level), below(threshold, level))
+    to_refute = below(threshold, level)
+    to_bound = above(threshold, level)
     if margin is not None:
-        fewest = min(fewest, max(above(-margin, 2 * level), below(margin, 2 * level)))
-    return int(fewest) if fewest <= MOST_SEEDS else None
+        within = max(above(-margin, 2 * level), min(below(margin, 2 * level)))
+        to_bound = min(to_bound, within)
+    rival = int(np.argmin(to_refute))
+    return SeedsNeeded(to_refute[rival], rival, to_bound)

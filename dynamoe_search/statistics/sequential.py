@@ -212,7 +212,11 @@ def compare_until_decided(
     strictest = ERROR_RATE / len(table)
     more = [
         _seeds_to_decide(
-            row, pair_counts(differences[row.Index, : row.looked_at], looks.every), margin, looks, strictest
+            row,
+            pair_counts(differences[row.Index, : row.looked_at], looks.every),
+            margin,
+            looks,
+            strictest,
         )
         if row.is_open
         else None
