@@ -60,10 +60,17 @@ def one_sided_p_values(
     values = np.asarray(advantages, dtype=np.float64)
     found = np.ones((2, *values.shape[:-1]))
     for look in range(1, len(counts) + 1):
-        statistic = t_statistics(values[..., : counts[look - 1]], center)
-        sides = np.stack([statistic, -statistic])
-        found = np.minimum(found, sequential_p_value(sides, counts[:look], planned))
+        some = values[..., : counts[look - 1]]
+        found = np.minimum(found, p_values_at_look(some, center, counts[:look], planned))
     return found[0], found[1]
+
+
+def p_values_at_look(
+    advantages: ArrayLike, center: float, counts: tuple[int, ...], planned: int
+) -> Floats:
+    """As `one_sided_p_values`, at the last look alone; shape (2, ...), above first."""
+    statistic = t_statistics(np.asarray(advantages, dtype=np.float64), center)
+    return sequential_p_value(np.stack([statistic, -statistic]), counts, planned)
 
 
 def of_least_advantage(above: ArrayLike, below: ArrayLike) -> tuple[Floats, Floats]:
