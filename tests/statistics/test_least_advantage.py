@@ -97,7 +97,9 @@ def test_errors_are_rare_over_all_looks(
 
 
 def test_the_seeds_that_a_verdict_takes() -> None:
-    assert seeds_to_show(0.5, 1.0, 0.025) == seeds_to_decide(0.5, 1.0, 1e-12, 0.05)
+    for distance, level in ((0.5, 0.025), (1.0, 0.001), (0.2, 0.0005)):
+        exact = seeds_to_decide(distance, 1.0, 1e-12, 2 * level)
+        assert seeds_to_show(distance, 1.0, level) == pytest.approx(exact, abs=1.1)
     # The best of two: both must be beaten.
     best = seeds_needed([1.0, 0.5], [1.0, 1.0], 0.0, 0.1, 0.025)
     assert best.to_bound == seeds_to_show(0.5, 1.0, 0.025)
