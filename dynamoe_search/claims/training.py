@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -228,11 +228,13 @@ class Trainer:
     def _measure_routings(self, seeds: Mapping[int, int]) -> pd.DataFrame:
         """A row for each routing and seed, without numbers where training diverged."""
         begin = time.process_time()
+        # Gradients of the weights that are trained, and not of their average.
+        settings = replace(self.table.study.training, average=0.0)
         schedule = self.plan.baselines[self.table.unit.condition]
         measured = gradient_variance(
             self.plan.network_with(schedule),
             self.data,
-            self.table.study.training,
+            settings,
             _DYNAMIC,
             _FIXED,
             self.table.study.active,
