@@ -125,6 +125,8 @@ _OF_SCHEDULES = tuple(
     if claim.outcome == "test_loss" and {claim.better, *claim.rivals} <= {*PATTERNS_AND_UNIFORM}
 )
 
+_ALLOW_MARGIN = tuple(claim.sentence for claim in CLAIMS if claim.allows_margin)
+
 
 def _in_words(what: str, rows: pd.DataFrame) -> str:
     """In how many conditions something is so."""
@@ -182,6 +184,8 @@ def _unit_of(rows: pd.DataFrame) -> str:
             "Effect as a ratio, fixed routing to dynamic: above 1 dynamic routing has less; margin"
             f" {ends[0]:.2f} to {ends[1]:.2f}."
         )
+    if rows["claim"].iloc[0] in _ALLOW_MARGIN:
+        text += " The claim is right above the lower end of the margin."
     if rows["family"].iloc[0] == "secondary":
         text += (
             " A second look at the same claim, with a correction of its own; nothing is trained"
@@ -269,7 +273,7 @@ def _all_of(values: pd.Series) -> str:
 @in_own_style
 def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
     """Every effect with its interval, a panel for each claim; None where there is none yet."""
-    shown = verdicts[verdicts["verdict"].ne(NOT_RUN) & verdicts["effect"].notna()]
+    shown = verdicts[np.isfinite(verdicts[["effect", "low", "high"]].astype(float)).all(axis=1)]
     parts = list(shown.groupby(["claim", "outcome"], sort=False))
     if not parts:
         return None

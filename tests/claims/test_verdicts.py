@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.claims_errors import AT_MARGIN, World, score
 from dynamoe_search.claims.source import CLAIMS, DYNAMIC, FIRST_DENSE, FIXED, Claim, Unit
 from dynamoe_search.claims.verdicts import LOOKS, VERDICTS, judge
 from dynamoe_search.errors import InvalidInput
@@ -168,3 +171,13 @@ def test_tables_that_cannot_be_judged() -> None:
         judged(table.drop(columns="test_loss"))
     with pytest.raises(InvalidInput, match="have descending, place 0, twice"):
         judged(pd.concat([table, table.head(1)]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [World(), World(others=0.02), World(AT_MARGIN)])
+def test_verdicts_of_a_folder_rarely_err(world: World) -> None:
+    found = score(world, repetitions=40)
+    most = 0.05 + 3 * math.sqrt(0.05 * 0.95 / 40)
+    assert found.false_difference <= most
+    assert found.false_equivalence <= most
+    assert found.decided > 0.99

@@ -105,6 +105,7 @@ def _in_order_of_the_page(verdicts: pd.DataFrame) -> list:
 def test_units_of_effects_are_said(runs: dict[Unit, pd.DataFrame]) -> None:
     page = page_of(runs)
     assert "Effect in percentage points; margin ±0.5." in page
+    assert page.count("The claim is right above the lower end of the margin.") == 1
     ratio = re.search(r"\| MNIST, uniform schedule \| \*\*supported\*\* \| ([\d.]+) \|", page)
     assert ratio is not None
     assert float(ratio[1]) == pytest.approx(np.exp(0.5), rel=0.01)
