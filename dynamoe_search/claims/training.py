@@ -115,7 +115,7 @@ def _step(
     seeds: float,
     was_looked_at: bool,
 ) -> Step:
-    """The next look of these baselines, which likely takes so many seeds until a verdict."""
+    """The next look of these baselines, which likely take this number of seeds in all."""
     if runs is None:
         return Step(table, baselines, 0, 0.0)
     counts = runs["baseline"].value_counts().reindex(baselines, fill_value=0)
