@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +87,11 @@ def _train(
             ["undecided", "not run yet"]
         )
         told = f"{name_of(unit)}, from seed {step.place + 1}; {left.sum()} questions are open"
-        trainers[unit].train(step, lambda names, told=told: say(f"{told}: {names}"))
+        trainers[unit].train(step, partial(_tell, told))
+
+
+def _tell(told: str, names: str) -> None:
+    say(f"{told}: {names}")
 
 
 def _load(tables: list[ClaimTable]) -> dict[Unit, pd.DataFrame]:
