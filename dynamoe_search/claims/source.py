@@ -1,4 +1,4 @@
-"""The claims of the source (DynaMoE, arXiv 2603.01697), as questions to paired training runs.
+"""Claims of the source (DynaMoE, arXiv 2603.01697) and of others, as questions to paired runs.
 
 Each claim names a baseline, the rivals it is said to beat, and an outcome. All of this was fixed
 before any training run. A claim is tested in every unit (one study under one condition) that it is
@@ -23,7 +23,9 @@ from dynamoe_search.schedules import PATTERNS_AND_UNIFORM
 
 DENSE_ACTIVE, DENSE_TOTAL = DENSE["active"], DENSE["total"]
 DYNAMIC, FIXED = "dynamic routing", "fixed routing"
-About = Literal["images", "tiny", "small", "medium", "routing"]
+FIRST_DENSE = "first layer dense"
+About = Literal["images", "tiny", "small", "medium", "routing", "placement"]
+Family = Literal["primary", "others", "secondary"]
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,26 @@ OUTCOMES: dict[str, Outcome] = {
 
 
 @dataclass(frozen=True)
-class SourceClaim:
-    """A claim of the source: a baseline is better than all its rivals.
+class Claim:
+    """A claim: a baseline is better than all its rivals.
 
     Parameters
     ----------
     sentence : str
-    about : {"images", "tiny", "small", "medium", "routing"}
-        Classifiers, language models of a scale, or routings of one network.
+    about : {"images", "tiny", "small", "medium", "routing", "placement"}
+        Classifiers, language models of a scale, routings of one network, or networks with dense
+        layers.
     better : str
         The baseline that is said to be better.
     rivals : tuple of str
         The baselines that it is said to beat.
     outcome : str
         One of `OUTCOMES`.
-    family : {"primary", "secondary"}
+    family : {"primary", "others", "secondary"}
         The family of tests that Holm's correction is made over. Secondary claims test a primary
-        one with another outcome.
+        one with another outcome; nothing is trained for them.
+    allows_margin : bool
+        Whether the claim is only that it is not worse by more than the margin.
     """
 
     sentence: str
@@ -85,29 +90,35 @@ class SourceClaim:
     better: str
     rivals: tuple[str, ...]
     outcome: str
-    family: Literal["primary", "secondary"] = "primary"
+    family: Family = "primary"
+    allows_margin: bool = False
+
+    @property
+    def threshold(self) -> float:
+        """The least advantage above which it is true, and below which it is not."""
+        return -OUTCOMES[self.outcome].margin if self.allows_margin else 0.0
 
 
-def _best_of_schedules(scale: About, best: str) -> SourceClaim:
+def _best_of_schedules(scale: About, best: str) -> Claim:
     rivals = tuple(name for name in PATTERNS_AND_UNIFORM if name != best)
     sentence = f"{best} is the best of all schedules at scale {scale}"
-    return SourceClaim(sentence, scale, best, rivals, "test_loss")
+    return Claim(sentence, scale, best, rivals, "test_loss")
 
 
 _BETTER = "descending is better than uniform"
 _VARIANCE = "dynamic routing lowers gradient variance"
 
-CLAIMS: tuple[SourceClaim, ...] = (
-    SourceClaim(_BETTER, "images", "descending", ("uniform",), "test_loss"),
-    SourceClaim(_BETTER, "images", "descending", ("uniform",), "test_accuracy", "secondary"),
-    SourceClaim(
+CLAIMS: tuple[Claim, ...] = (
+    Claim(_BETTER, "images", "descending", ("uniform",), "test_loss"),
+    Claim(_BETTER, "images", "descending", ("uniform",), "test_accuracy", "secondary"),
+    Claim(
         "descending learns faster than uniform", "images", "descending", ("uniform",), "curve_loss"
     ),
     _best_of_schedules("tiny", "descending"),
     _best_of_schedules("small", "ascending"),
     # The source does not say which parameters its dense network has as many of, so both are tested.
     *(
-        SourceClaim(
+        Claim(
             f"ascending is better than the dense network with as many {kind} parameters at scale"
             " small",
             "small",
@@ -118,8 +129,26 @@ CLAIMS: tuple[SourceClaim, ...] = (
         for kind, dense in (("active", DENSE_ACTIVE), ("total", DENSE_TOTAL))
     ),
     _best_of_schedules("medium", "uniform"),
-    SourceClaim(_VARIANCE, "routing", DYNAMIC, (FIXED,), "log_trace"),
-    SourceClaim(_VARIANCE, "routing", DYNAMIC, (FIXED,), "log_noise_scale", "secondary"),
+    Claim(_VARIANCE, "routing", DYNAMIC, (FIXED,), "log_trace"),
+    Claim(_VARIANCE, "routing", DYNAMIC, (FIXED,), "log_noise_scale", "secondary"),
+    # Of Stratiformer and of Marin; see docs/sources.md.
+    Claim(
+        "experts in later layers are better than in earlier ones",
+        "placement",
+        "late",
+        ("early",),
+        "test_loss",
+        "others",
+    ),
+    Claim(
+        "a dense first layer costs no more than the margin",
+        "placement",
+        FIRST_DENSE,
+        ("uniform",),
+        "test_loss",
+        "others",
+        allows_margin=True,
+    ),
 )
 
 
@@ -130,7 +159,7 @@ class Unit:
     Parameters
     ----------
     about : str
-        As in `SourceClaim`.
+        As in `Claim`.
     data : str
         The data set.
     condition : str

@@ -1,31 +1,29 @@
-"""Verdicts on the source's claims, from paired training runs.
+"""Verdicts on claims, from paired training runs that are looked at after every four seeds.
 
-The effect is the advantage of a claim's better baseline over its rivals: above 0 where the source
-is right. Holm's correction is made over all questions of a folder, also those not run yet.
+The effect is the least advantage of a claim's better baseline over its rivals: above 0 where the
+claim is right. `dynamoe_search.statistics.least_advantage` has the tests. Holm's correction is made
+over all questions of a family, also those not run yet.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from dynamoe_search.claims.source import CLAIMS, OUTCOMES, SourceClaim, Unit
+from dynamoe_search.claims.source import CLAIMS, OUTCOMES, Claim, Unit
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.statistics.comparison import (
-    ERROR_RATE,
-    MOST_SEEDS,
-    difference_p_value,
-    equivalence_p_value,
-    holm,
-    seeds_to_decide,
-    studentized_interval,
+from dynamoe_search.statistics.comparison import ERROR_RATE, holm
+from dynamoe_search.statistics.group_sequential import nominal_level
+from dynamoe_search.statistics.least_advantage import (
+    least_advantage_interval,
+    least_p_values,
+    of_least_advantage,
+    seeds_needed,
 )
+from dynamoe_search.statistics.sequential import Looks, pair_counts
 
 SUPPORTED, NOT_SUPPORTED, EQUIVALENT, UNDECIDED, NOT_RUN = (
     "supported",
@@ -36,156 +34,54 @@ SUPPORTED, NOT_SUPPORTED, EQUIVALENT, UNDECIDED, NOT_RUN = (
 )
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, EQUIVALENT, UNDECIDED, NOT_RUN)
 
-_NO_MARGIN = 1e-12  # so small that equivalence is never shown
-
-
-def advantage_p_value(advantages: ArrayLike) -> NDArray[np.float64]:
-    """The p value of a baseline against all its rivals, two-sided.
-
-    It is twice the smaller of two p values from one-sided paired t tests. The null hypothesis that
-    the baseline is not better than every rival has the largest of them (intersection-union, Berger
-    1982). The null hypothesis that it is worse than no rival has the smallest of those in the other
-    direction, times their number (Bonferroni). The sign of the least mean says which of the two a
-    small value rejects. Against one rival it is the paired t test.
-
-    Parameters
-    ----------
-    advantages : array_like of float, shape (..., m, n)
-        The advantages over each of m rivals with n paired seeds; above 0 where the baseline is
-        better.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        NaN where n < 2.
-
-    Examples
-    --------
-    >>> round(float(advantage_p_value([[1.0, 2.0, 3.0]])), 4)
-    0.0742
-    >>> round(float(advantage_p_value([[1.0, 2.0, 3.0], [-1.0, 0.0, 1.1]])), 4)
-    0.9612
-    """
-    values = np.asarray(advantages, dtype=np.float64)
-    half = difference_p_value(values) / 2
-    is_better = values.mean(axis=-1) > 0
-    supported = np.where(is_better, half, 1 - half).max(axis=-1)
-    refuted = values.shape[-2] * np.where(is_better, 1 - half, half).min(axis=-1)
-    return np.asarray(np.minimum(1, 2 * np.minimum(supported, refuted)))
-
-
-def least_advantage_interval(advantages: ArrayLike) -> tuple[float, float]:
-    """The 95 % interval of a baseline's least true advantage over its rivals.
-
-    Against one rival it is the studentized bootstrap. Against m rivals it is Student's: from the
-    least of their lower ends at 2.5 %, to the least of their upper ends at 2.5 % / m. This allows
-    for the strongest rival being picked for being the strongest. The interval excludes 0 exactly
-    where `advantage_p_value` is below 5 %.
-
-    Parameters
-    ----------
-    advantages : array_like of float, shape (m, n)
-        As in `advantage_p_value`.
-
-    Returns
-    -------
-    low, high : float
-        NaN where n < 2.
-    """
-    values = np.asarray(advantages, dtype=np.float64)
-    rivals, seeds = values.shape
-    if rivals == 1 or seeds < 2:
-        return studentized_interval(values[0])
-    means, errors = values.mean(axis=1), values.std(axis=1, ddof=1) / math.sqrt(seeds)
-    low = means - stats.t.isf(ERROR_RATE / 2, seeds - 1) * errors
-    high = means + stats.t.isf(ERROR_RATE / 2 / rivals, seeds - 1) * errors
-    return float(low.min()), float(high.min())
-
-
-def seeds_for_a_verdict(advantages: ArrayLike, margin: float, error_rate: float) -> int | None:
-    """The fewest paired seeds with which a claim would likely get a verdict.
-
-    The true means and deviations are assumed to be the observed ones. The verdict that needs the
-    fewest seeds counts: better than every rival, worse than some rival (at the error rate over
-    their number), or within the margin of every rival. Each number is by `seeds_to_decide`. For
-    several rivals it is an estimate, since the power is that against one rival.
-
-    Parameters
-    ----------
-    advantages : array_like of float, shape (m, n)
-        As in `advantage_p_value`; n is at least 2.
-    margin, error_rate : float
-        As in `seeds_to_decide`.
-
-    Returns
-    -------
-    int or None
-        None where more than `MOST_SEEDS` are needed.
-
-    Examples
-    --------
-    >>> seeds_for_a_verdict([[0.0, 2.0, 1.0]], margin=0.1, error_rate=0.05)
-    10
-    """
-    values = np.asarray(advantages, dtype=np.float64)
-    means, deviations = values.mean(axis=1), values.std(axis=1, ddof=1)
-    moments = list(zip(means.tolist(), deviations.tolist(), strict=True))
-
-    def needed(mean: float, deviation: float, within: float, level: float) -> float:
-        return seeds_to_decide(mean, deviation, within, level) or math.inf
-
-    better = worse = equivalent = math.inf
-    if means.min() > 0:
-        better = max(needed(*moment, _NO_MARGIN, error_rate) for moment in moments)
-    if means.min() < 0:
-        level = error_rate / len(moments)
-        worse = min(needed(*moment, _NO_MARGIN, level) for moment in moments if moment[0] < 0)
-    if np.abs(means).max() < margin:
-        equivalent = max(needed(*moment, margin, error_rate) for moment in moments)
-    fewest = min(better, worse, equivalent)
-    return int(fewest) if fewest <= MOST_SEEDS else None
+MOST_SEEDS = 200
+LOOKS = Looks(every=4, planned=64, most=MOST_SEEDS)
+"""Most should be decided by 64 seeds; what is left of the error rate serves the others."""
 
 
 def judge(
     units: Sequence[Unit],
     runs: Mapping[Unit, pd.DataFrame],
-    claims: Sequence[SourceClaim] = CLAIMS,
+    claims: Sequence[Claim] = CLAIMS,
 ) -> pd.DataFrame:
     """A verdict for each claim and unit.
 
     Supported: the better baseline is better than every rival. Not supported: it is worse than some
-    rival. Both are tested by `advantage_p_value` at 5 %. Equivalent: two one-sided tests show that
-    every difference is within the margin. Holm's correction is made over all questions of a family,
-    for each of the two tests. There is no verdict before all planned runs of a claim's baselines
-    have ended, since stopping early because of the results would raise the error rate.
+    rival. Equivalent: its least advantage is within the margin, on either side of 0. Each has a p
+    value that holds at every look, and Holm's correction over all questions of a family: over the
+    differences, two-sided, and over the equivalences. So in each family, over all questions and all
+    looks, a difference that is not there is claimed with a chance of at most 5 %, and likewise an
+    equivalence. A verdict that was made stays as seeds are added.
 
     Parameters
     ----------
     units : sequence of Unit
         All planned units.
     runs : mapping of Unit to DataFrame
-        The units that were begun, with one row per planned training run: ``candidate``,
+        The units that were begun, with one row per training run that has ended: ``candidate``,
         ``baseline`` (two baselines can be the same candidate, which is then no rival of itself),
-        ``block``, ``ended`` (bool) and the outcomes, NaN where the run failed.
-    claims : sequence of SourceClaim
+        ``place`` (of the seed among all, from 0) and the outcomes, NaN where the run failed.
+    claims : sequence of Claim
 
     Returns
     -------
     DataFrame
-        One row per question, primary ones first: ``claim``, ``about``, ``data``, ``condition``,
-        ``outcome``, ``family``; ``planned`` seeds, ``seeds`` that all baselines have, and
-        ``missing`` ones (Int64, NA where the question was not run yet); ``rival``, the strongest;
-        ``mean`` of the better baseline and ``rival_mean``; ``effect``, the mean advantage over that
-        rival, with ``low`` and ``high`` (`least_advantage_interval`) and ``deviation``; ``p`` and
+        One row per question, by family: ``claim``, ``about``, ``data``, ``condition``,
+        ``outcome``, ``family``; ``rival``, the strongest; ``seeds``, the pairs with that rival, and
+        ``missing`` ones; ``effect``, the mean advantage over it, with ``low`` and ``high`` (the
+        repeated 95 % interval of the least advantage) and ``deviation``; ``p`` and
         ``p_equivalence``, both with ``_holm``; ``verdict``, one of `VERDICTS`; ``within_margin``
-        (bool: every difference is shown to be within the margin); ``seeds_to_decide`` (Int64: by
-        `seeds_for_a_verdict`, at the strictest level of Holm's correction; NA where the verdict is
-        decided, nothing is known, or more than `MOST_SEEDS` are needed).
+        (bool: shown to be so); ``seeds_to_decide`` (Int64, about how many in all, at the strictest
+        level of Holm's correction; NA where it is decided, nothing is known, or more than
+        `dynamoe_search.statistics.comparison.MOST_SEEDS` are needed); and what a verdict still
+        takes: ``contenders``, the baselines but for the rivals that are beaten at the strictest
+        level, and what `dynamoe_search.statistics.least_advantage.SeedsNeeded` has, as
+        ``to_bound``, ``to_refute`` and ``refuter``.
 
     Raises
     ------
     InvalidInput
-        If a table lacks a column or a baseline, or has a training run twice.
+        If a table lacks a column, or has a training run twice.
 
     Examples
     --------
@@ -193,107 +89,141 @@ def judge(
     >>> table = pd.DataFrame({
     ...     "candidate": ["3-1"] * 4 + ["2-2"] * 4,
     ...     "baseline": ["descending"] * 4 + ["uniform"] * 4,
-    ...     "block": [0, 1, 2, 3] * 2,
-    ...     "ended": True,
-    ...     "test_loss": [0.50, 0.51, 0.52, 0.53, 0.70, 0.72, 0.71, 0.74],
+    ...     "place": [0, 1, 2, 3] * 2,
+    ...     "test_loss": [0.50, 0.51, 0.52, 0.53, 0.70, 0.71, 0.72, 0.732],
     ... })
     >>> found = judge([unit], {unit: table}, CLAIMS[:1])
     >>> found["verdict"][0], round(float(found["effect"][0]), 4)
-    ('supported', 0.2025)
+    ('supported', 0.2005)
     """
+    families = ("primary", "others", "secondary")
     questions = [(claim, unit) for claim in claims for unit in units if claim.about == unit.about]
-    questions.sort(key=lambda question: question[0].family)
-    rows = [_answer(claim, unit, runs.get(unit)) for claim, unit in questions]
-    table = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_COUNTS, "Int64"))
+    questions.sort(key=lambda question: families.index(question[0].family))
+    sizes = pd.Series([claim.family for claim, _ in questions], dtype=object).value_counts()
+    table = pd.DataFrame(
+        [
+            _answer(claim, unit, runs.get(unit), ERROR_RATE / 2 / sizes[claim.family])
+            for claim, unit in questions
+        ],
+        columns=_COLUMNS,
+    )
     for p in ("p", "p_equivalence"):
-        table[p] = table[p].astype(float)
         table[f"{p}_holm"] = table.groupby("family")[p].transform(holm)
     is_different = table["p_holm"] <= ERROR_RATE
     table["within_margin"] = table["p_equivalence_holm"] <= ERROR_RATE
     conditions = [
-        table["seeds"].isna(),
-        is_different & (table["effect"] > 0),
+        table["seeds"] == 0,
+        is_different & table["favors"],
         is_different,
         table["within_margin"],
     ]
-    table["verdict"] = np.select(
-        conditions, [NOT_RUN, SUPPORTED, NOT_SUPPORTED, EQUIVALENT], UNDECIDED
-    )
-    strictest = ERROR_RATE / table.groupby("family")["claim"].transform("size")
-    seeds = [
-        seeds_for_a_verdict(row.advantages, OUTCOMES[row.outcome].margin, level)
-        if row.verdict == UNDECIDED and row.seeds >= 2
-        else None
-        for row, level in zip(table.itertuples(), strictest, strict=True)
-    ]
-    table["seeds_to_decide"] = pd.array(seeds, dtype="Int64")
-    return table.drop(columns="advantages")
+    verdicts = [NOT_RUN, SUPPORTED, NOT_SUPPORTED, EQUIVALENT]
+    table["verdict"] = np.select(conditions, verdicts, UNDECIDED)
+    needed = np.minimum(table["to_refute"], table["to_bound"])
+    needed = needed.where((table["verdict"] == UNDECIDED) & np.isfinite(needed))
+    table["seeds_to_decide"] = needed.round().astype("Int64")
+    return table
 
 
-_COUNTS = ("planned", "seeds", "missing")
 _COLUMNS = (
-    *("claim", "about", "data", "condition", "outcome", "family", *_COUNTS),
-    *("rival", "mean", "rival_mean", "effect", "low", "high", "deviation", "p", "p_equivalence"),
-    "advantages",
+    *("claim", "about", "data", "condition", "outcome", "family", "rival", "seeds", "missing"),
+    *("effect", "low", "high", "deviation", "p", "p_equivalence", "favors"),
+    *("contenders", "to_refute", "refuter", "to_bound"),
 )
 
 
-def _answer(claim: SourceClaim, unit: Unit, runs: pd.DataFrame | None) -> dict[str, Any]:
-    """A question, with the effect and its tests if all its runs have ended."""
-    row: dict[str, Any] = {
+def _answer(claim: Claim, unit: Unit, runs: pd.DataFrame | None, level: float) -> dict[str, Any]:
+    """A question, with its effect and tests; `level` is Holm's strictest, of a one-sided test."""
+    question: dict[str, Any] = {
         "claim": claim.sentence,
         "about": unit.about,
         "data": unit.data,
         "condition": unit.condition,
         "outcome": claim.outcome,
         "family": claim.family,
-        "rival": "",
     }
-    if runs is None:
-        return row
-    own = _own_runs(claim, unit, runs)
-    ended = own.pivot(index="block", columns="baseline", values="ended")
-    row["planned"] = len(ended)
-    if not ended.eq(True).all(axis=None):
-        return row
-    values = own.pivot(index="block", columns="baseline", values=claim.outcome).astype(float)
-    complete = values.where(np.isfinite(values)).dropna()
-    row |= {"seeds": len(complete), "missing": len(values) - len(complete)}
-    if complete.empty:
-        return row
     outcome = OUTCOMES[claim.outcome]
-    better, rivals = complete[claim.better], complete.drop(columns=claim.better)
-    differences = outcome.sign * rivals.rsub(better, axis=0)
-    strongest = differences.mean().idxmin()
-    advantages = differences.to_numpy().T
-    low, high = least_advantage_interval(advantages)
-    return row | {
-        "rival": strongest,
-        "mean": better.mean(),
-        "rival_mean": rivals[strongest].mean(),
-        "effect": differences[strongest].mean(),
-        "low": low,
-        "high": high,
-        "deviation": differences[strongest].std(),
-        "p": float(advantage_p_value(advantages)),
-        "p_equivalence": float(equivalence_p_value(advantages, outcome.margin).max()),
-        "advantages": advantages,
+    rivals, values = _by_place(claim, unit, runs)
+    differences = outcome.sign * values[rivals].rsub(values[claim.better], axis=0)
+    advantages = [differences[name].to_numpy(dtype=float) for name in rivals]
+    above, below = least_p_values(advantages, claim.threshold, LOOKS)
+    contenders = [claim.better, *np.array(rivals)[above > level].tolist()]
+    least_above, least_below = (float(p) for p in of_least_advantage(above, below))
+    p_equivalence = 1.0
+    if not claim.allows_margin:
+        over, _ = of_least_advantage(*least_p_values(advantages, -outcome.margin, LOOKS))
+        _, under = of_least_advantage(*least_p_values(advantages, outcome.margin, LOOKS))
+        p_equivalence = float(max(over, under))
+    return question | {
+        **_effect(claim, rivals, advantages, level),
+        "p": min(1.0, 2 * min(least_above, least_below)),
+        "favors": least_above <= least_below,
+        "p_equivalence": p_equivalence,
+        "contenders": tuple(contenders),
     }
 
 
-def _own_runs(claim: SourceClaim, unit: Unit, runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the better baseline, and of the rivals that are other candidates."""
+def _by_place(
+    claim: Claim, unit: Unit, runs: pd.DataFrame | None
+) -> tuple[list[str], pd.DataFrame]:
+    """The rivals that are other networks, and the outcome: a row per place, a column per baseline.
+
+    NaN is to come, and infinite has failed.
+    """
+    baselines = [claim.better, *claim.rivals]
+    if runs is None:
+        return list(claim.rivals), pd.DataFrame(columns=baselines, dtype=float)
     of_unit = f"the training runs of {unit.data}, {unit.condition},"
-    for column in ("candidate", "baseline", "block", "ended", claim.outcome):
+    for column in ("candidate", "baseline", "place", claim.outcome):
         if column not in runs:
             raise InvalidInput(f"{of_unit} have no column {column!r}")
-    twice = runs[runs.duplicated(["baseline", "block"])]
+    twice = runs[runs.duplicated(["baseline", "place"])]
     if not twice.empty:
-        baseline, block = twice.iloc[0][["baseline", "block"]]
-        raise InvalidInput(f"{of_unit} have {baseline}, block {block}, twice; keep one")
+        baseline, place = twice.iloc[0][["baseline", "place"]]
+        raise InvalidInput(f"{of_unit} have {baseline}, place {place}, twice; keep one")
     candidates = dict(zip(runs["baseline"], runs["candidate"], strict=True))
-    for baseline in (claim.better, *claim.rivals):
-        if baseline not in candidates:
-            raise InvalidInput(f"{of_unit} have no {baseline!r}; found: {', '.join(candidates)}")
-    others = [name for name in claim.rivals if candidates[name] != candidates[claim.better]]
-    return runs[runs["baseline"].isin([claim.better, *(others or claim.rivals)])]
+    own = candidates.get(claim.better)
+    others = [name for name in claim.rivals if own is None or candidates.get(name) != own]
+    ended = runs.assign(value=runs[claim.outcome].astype(float).fillna(np.inf))
+    values = ended.pivot(index="place", columns="baseline", values="value")
+    places = range(int(runs["place"].max()) + 1)
+    return others or list(claim.rivals), values.reindex(index=places, columns=baselines)
+
+
+def _effect(
+    claim: Claim, rivals: Sequence[str], advantages: Sequence[Any], level: float
+) -> dict[str, Any]:
+    """The effect against the strongest rival at the last look, and what would decide."""
+    looked_at = {
+        rival: (counts, one[np.isfinite(one)][: counts[-1]])
+        for rival, one in zip(rivals, advantages, strict=True)
+        if (counts := pair_counts(one, LOOKS.every))
+    }
+    if not looked_at:
+        return {"rival": "", "seeds": 0, "missing": 0, "refuter": ""}
+    means = {rival: float(pairs.mean()) for rival, (_, pairs) in looked_at.items()}
+    deviations = {rival: float(pairs.std(ddof=1)) for rival, (_, pairs) in looked_at.items()}
+    strongest = min(means, key=means.__getitem__)
+    counts = looked_at[strongest][0]
+    low, high = least_advantage_interval(advantages, LOOKS)
+    needed = seeds_needed(
+        list(means.values()),
+        list(deviations.values()),
+        claim.threshold,
+        None if claim.allows_margin else OUTCOMES[claim.outcome].margin,
+        nominal_level(level, counts, LOOKS.planned),
+    )
+    refuter = list(means)[needed.rival]
+    least = {rival: of_rival[-1] + LOOKS.every for rival, (of_rival, _) in looked_at.items()}
+    return {
+        "rival": strongest,
+        "seeds": counts[-1],
+        "missing": int(np.isinf(advantages[list(rivals).index(strongest)]).sum()),
+        "effect": means[strongest],
+        "low": low,
+        "high": high,
+        "deviation": deviations[strongest],
+        "to_refute": max(needed.to_refute, least[refuter]),
+        "refuter": refuter,
+        "to_bound": max(needed.to_bound, min(least.values())),
+    }

@@ -1,4 +1,4 @@
-"""The source's claims and their verdicts: a page in Markdown and a plot, from tables alone."""
+"""Claims and their verdicts: a page in Markdown and a plot, from tables alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dynamoe_search.claims.source import OUTCOMES, Unit
+from dynamoe_search.claims.source import CLAIMS, OUTCOMES, Unit
 from dynamoe_search.claims.verdicts import (
     EQUIVALENT,
+    LOOKS,
     NOT_RUN,
     NOT_SUPPORTED,
     SUPPORTED,
@@ -43,7 +44,7 @@ _LOOKS = {
 def claims_page(
     verdicts: pd.DataFrame, units: Sequence[Unit], runs: Runs, command: str, plot: str | None
 ) -> str:
-    """A verdict for each claim and condition, what was held equal, and what is still missing.
+    """What a designer can take home, then a verdict for each claim and condition, and how it came.
 
     Parameters
     ----------
@@ -56,24 +57,95 @@ def claims_page(
     """
     families = verdicts["family"].value_counts()
     counts = verdicts.loc[verdicts["family"] == "primary", "verdict"].value_counts()
+    is_open = verdicts["verdict"].isin([UNDECIDED, NOT_RUN]) & (verdicts["family"] != "secondary")
     return render(
         "claims.md",
         command=command,
         plot=plot,
+        take_home=take_home(verdicts),
         questions=families.get("primary", 0),
+        others=families.get("others", 0),
         secondary=families.get("secondary", 0),
         found=", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts),
         power=f"{100 * POWER:.0f}",
+        looks=LOOKS,
         claims=[
             {"heading": _heading(*key), "unit": _unit_of(rows), "rows": _rows(rows)}
             for key, rows in verdicts.groupby(["claim", "outcome"], sort=False)
         ],
         costs=[_costs(unit, runs.get(unit)) for unit in units],
-        missing=_missing(units, runs),
-        undecided=(verdicts["verdict"] == UNDECIDED).sum(),
-        raised=[name_of(unit) for unit, table in runs.items() if table["looks"].max() > 1],
+        open=int(is_open.sum()),
         provenance=_provenance(runs) if runs else [],
     )
+
+
+def take_home(verdicts: pd.DataFrame) -> str:
+    """A paragraph for a designer, from the verdicts alone.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        As `dynamoe_search.claims.verdicts.judge` gives it.
+    """
+    if (verdicts["verdict"] == NOT_RUN).all():
+        return "Nothing was trained yet."
+    of_losses = verdicts[verdicts["outcome"] == "test_loss"]
+    schedules = of_losses[of_losses["claim"].isin(_OF_SCHEDULES)]
+    sentences = [
+        _in_words("The schedule that the source favors is the best of those compared", schedules),
+        *(
+            _in_words(f"{_capital(claim)}", rows)
+            for claim, rows in verdicts[verdicts["family"] != "secondary"].groupby(
+                "claim", sort=False
+            )
+            if claim not in set(schedules["claim"])
+        ),
+    ]
+    decided = schedules[schedules["verdict"].isin([SUPPORTED, NOT_SUPPORTED, EQUIVALENT])]
+    if not decided.empty:
+        margin = OUTCOMES["test_loss"].margin
+        better = (decided["verdict"] == SUPPORTED) & ~decided["within_margin"]
+        sentences.append(
+            f"Over all conditions that are decided, its advantage over the strongest other"
+            f" schedule is {decided['effect'].min():+.4f} to {decided['effect'].max():+.4f} nats."
+        )
+        advice = (
+            f"So at these sizes leave the experts uniform, and look for gains of {margin:g} nats"
+            " elsewhere, unless a search at your own size finds another schedule better."
+            if not better.any()
+            else "So try the schedule that won under your conditions, and confirm it at your size."
+        )
+        sentences.append(advice)
+    return " ".join(filter(None, sentences))
+
+
+_OF_SCHEDULES = tuple(
+    claim.sentence
+    for claim in CLAIMS
+    if claim.outcome == "test_loss" and {claim.better, *claim.rivals} <= {*PATTERNS_AND_UNIFORM}
+)
+
+_ALLOW_MARGIN = tuple(claim.sentence for claim in CLAIMS if claim.allows_margin)
+
+
+def _in_words(what: str, rows: pd.DataFrame) -> str:
+    """In how many conditions something is so."""
+    if rows.empty:
+        return ""
+    counts = rows["verdict"].value_counts()
+    said = {
+        SUPPORTED: "shown in {}",
+        NOT_SUPPORTED: "refuted in {}",
+        EQUIVALENT: "no difference beyond the margin in {}",
+        UNDECIDED: "undecided in {}",
+        NOT_RUN: "not run in {}",
+    }
+    parts = [said[name].format(counts[name]) for name in VERDICTS if name in counts]
+    return f"{what}: {', '.join(parts)} of {len(rows)} conditions."
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def name_of(unit: Unit) -> str:
@@ -92,12 +164,14 @@ def name_of(unit: Unit) -> str:
             return f"{data}, {unit.condition}"
         case "routing":
             return f"{data}, {unit.condition} schedule"
+        case "placement":
+            return f"{data}, dense layers, {unit.condition}"
         case scale:
             return f"{data}, {scale}, {unit.condition}"
 
 
 def _heading(claim: str, outcome: str) -> str:
-    return f"{claim[0].upper()}{claim[1:]}: {OUTCOMES[outcome].title}"
+    return f"{_capital(claim)}: {OUTCOMES[outcome].title}"
 
 
 def _unit_of(rows: pd.DataFrame) -> str:
@@ -110,8 +184,13 @@ def _unit_of(rows: pd.DataFrame) -> str:
             "Effect as a ratio, fixed routing to dynamic: above 1 dynamic routing has less; margin"
             f" {ends[0]:.2f} to {ends[1]:.2f}."
         )
+    if rows["claim"].iloc[0] in _ALLOW_MARGIN:
+        text += " The claim is right above the lower end of the margin."
     if rows["family"].iloc[0] == "secondary":
-        text += " A second look at the same claim, with a correction of its own."
+        text += (
+            " A second look at the same claim, with a correction of its own; nothing is trained"
+            " for it."
+        )
     return text
 
 
@@ -124,7 +203,7 @@ def _rows(rows: pd.DataFrame) -> list[list[str]]:
             continue
         effect, low, high = (_shown(x, row.outcome) for x in (row.effect, row.low, row.high))
         p = f"{'<' if row.p_holm < 0.001 else ''}{max(row.p_holm, 0.001):.3f}"
-        seeds = f"{row.seeds} of {row.planned}" if row.missing else f"{row.seeds}"
+        seeds = f"{row.seeds}, {row.missing} failed" if row.missing else f"{row.seeds}"
         verdict = f"**{row.verdict}**{_besides(row)}"
         cells.append([where, verdict, effect, f"{low} to {high}", p, seeds, row.rival])
     return cells
@@ -136,8 +215,6 @@ def _besides(row: Any) -> str:
         return ", but by less than the margin"
     if row.verdict != UNDECIDED:
         return ""
-    if row.seeds < 2:
-        return ", fewer than 2 pairs"
     if pd.isna(row.seeds_to_decide):
         return f", over {MOST_SEEDS:,} seeds"
     return f", {row.seeds_to_decide:,} seeds"
@@ -155,46 +232,36 @@ def _costs(unit: Unit, table: pd.DataFrame | None) -> list[str]:
     if table is None:
         return [name_of(unit), NOT_RUN, *[""] * 7]
     routing = unit.about == "routing"
-    failed = table["ended"] & table["log_trace" if routing else "test_loss"].isna()
-    ended = f"{table['ended'].sum()} of {len(table)}"
-    cells = [name_of(unit), str(table["block"].nunique()), ended, str(failed.sum())]
-    schedules = table["baseline"].isin(PATTERNS_AND_UNIFORM)
-    means = table[routing | schedules].groupby("baseline").mean(numeric_only=True)
-    if routing:
-        parameters, active = (
-            _range(means["parameters"], ",.0f"),
-            _range(means["mean_active"], ".2f"),
-        )
-        return [*cells, "", parameters, active, "", ""]
-    flops = means["flops_per_token"]
+    of_network = table.drop_duplicates(["candidate", "place"])
+    failed = of_network["log_trace" if routing else "test_loss"].isna()
+    each = _range(table["baseline"].value_counts(), "d")
+    seconds = f"{of_network['seconds'].mean():.1f}"
+    cells = [name_of(unit), each, str(len(of_network)), str(failed.sum()), seconds]
+    is_dense = table["candidate"].str.startswith("dense")
+    means = table[~is_dense].groupby("baseline").mean(numeric_only=True)
     columns = ("samples", "total_parameters", "active_experts", "flops_per_token")
+    if routing:
+        columns = ("", "parameters", "mean_active", "")
     forms = (",.0f", ",.0f", ".2f", ",.0f")
-    ranges = [_range(means[column], form) for column, form in zip(columns, forms, strict=True)]
-    return [*cells, *ranges, f"{flops['descending'] / flops['uniform']:.2f}"]
+    return [
+        *cells,
+        *(
+            _range(means[column], form) if column else ""
+            for column, form in zip(columns, forms, strict=True)
+        ),
+    ]
 
 
 def _range(values: pd.Series, form: str) -> str:
     return span(format(values.min(), form), format(values.max(), form))
 
 
-def _missing(units: Sequence[Unit], runs: Runs) -> list[str]:
-    lines = []
-    for unit in units:
-        if unit not in runs:
-            lines.append(f"{name_of(unit)}: {NOT_RUN}")
-        elif left := int((~runs[unit]["ended"]).sum()):
-            lines.append(f"{name_of(unit)}: {left} training runs are to come; no verdict before")
-    return lines
-
-
 def _provenance(runs: Runs) -> list[str]:
     whole = pd.concat([table.dropna(axis=1, how="all") for table in runs.values()])
-    columns = [name for name in whole if name.startswith("version_")]
-    versions = [f"{name.removeprefix('version_')} {_all_of(whole[name])}" for name in columns]
     data = whole.groupby("data", sort=False)["data_fingerprint"].agg(_all_of)
     return [
         f"Commit {_all_of(whole['commit'])} (a plus: with changes not committed);"
-        f" {', '.join(versions)}.",
+        f" {_all_of(whole['made_with'])}.",
         *(f"Data {name}: SHA-256 {digest}." for name, digest in data.items()),
     ]
 
@@ -206,7 +273,7 @@ def _all_of(values: pd.Series) -> str:
 @in_own_style
 def plot_claims(verdicts: pd.DataFrame) -> Figure | None:
     """Every effect with its interval, a panel for each claim; None where there is none yet."""
-    shown = verdicts[verdicts["verdict"].ne(NOT_RUN) & verdicts["effect"].notna()]
+    shown = verdicts[np.isfinite(verdicts[["effect", "low", "high"]].astype(float)).all(axis=1)]
     parts = list(shown.groupby(["claim", "outcome"], sort=False))
     if not parts:
         return None

@@ -212,7 +212,11 @@ def compare_until_decided(
     strictest = ERROR_RATE / len(table)
     more = [
         _seeds_to_decide(
-            row, _counts(differences[row.Index, : row.looked_at], looks), margin, looks, strictest
+            row,
+            pair_counts(differences[row.Index, : row.looked_at], looks.every),
+            margin,
+            looks,
+            strictest,
         )
         if row.is_open
         else None
@@ -224,15 +228,28 @@ def compare_until_decided(
 
 def _find(differences: NDArray[np.float64], margin: float, looks: Looks) -> Findings:
     """What a look finds about one comparison, of which pairs may be missing."""
-    counts = _counts(differences, looks)
+    counts = pair_counts(differences, looks.every)
     if not counts:
         return _NOTHING
     return find(differences[np.isfinite(differences)], margin, counts, looks.planned)
 
 
-def _counts(differences: NDArray[np.float64], looks: Looks) -> tuple[int, ...]:
-    """The number of pairs at each look; a look without a new pair is none."""
-    pairs = np.isfinite(differences).cumsum()[looks.every - 1 :: looks.every]
+def pair_counts(differences: NDArray[np.float64], every: int) -> tuple[int, ...]:
+    """The number of pairs at each look; a look without a new pair is none.
+
+    Parameters
+    ----------
+    differences : ndarray of float64, shape (n,)
+        By the seed's place; NaN where a pair is missing.
+    every : int
+        The seeds between two looks.
+
+    Examples
+    --------
+    >>> pair_counts(np.array([0.1, 0.2, 0.1, 0.3, 0.2, np.nan, 0.1, 0.2, 0.4]), every=4)
+    (4, 7)
+    """
+    pairs = np.isfinite(differences).cumsum()[every - 1 :: every]
     return tuple(int(count) for count in np.unique(pairs) if count >= 2)
 
 

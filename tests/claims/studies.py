@@ -28,7 +28,7 @@ epochs = 1
 batch = 256
 learning_rate = 5e-3
 recipe = "paper"
-seeds = 1
+seeds = 4
 evaluations = 2
 
 [search]
@@ -40,6 +40,7 @@ PAPER = (
     ("experts = 16\n", "maximum = 6\n"),
     ("active = 2\n", ""),
 )
+DENSE_LAYERS = (("minimum = 2", "minimum = 0"),)
 TEXT = (
     ('"digits"', '"topics"'),
     ("depth = 4\nwidth = 8\nhidden = 8", 'scale = "small"'),
