@@ -16,6 +16,7 @@ from dynamoe_search.cli import (
     confirm,
     dashboard,
     data,
+    export,
     fidelity,
     ladder,
     plan,
@@ -57,6 +58,8 @@ app.command()(bench.bench)
 app.command()(claims.claims)
 app.command()(analyze.analyze)
 app.command()(bounds.bounds)
+app.command()(export.export)
+app.command("import")(export.import_)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 

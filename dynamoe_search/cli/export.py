@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from dynamoe_search.cli.console import (
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import user_path
 from dynamoe_search.schedules import Schedule
+
+if TYPE_CHECKING:
+    from dynamoe_search.study import Study
 
 # What each of them is, and cannot have, is in dynamoe_search.interop.formats.table.
 
@@ -61,8 +64,7 @@ def export(
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="Export this in place of a study's decision: experts per layer, such as 8-6-4-2,"
-            " or the name of a pattern or a preset."
+            help="Export this in place of a study's decision: experts per layer, such as 8-6-4-2."
         ),
     ] = None,
     active: Annotated[
@@ -102,7 +104,7 @@ def export(
         chosen, used, sentences = _decision(open_study(study, storage, name, data_dir))
     else:
         assert schedule is not None
-        chosen = _schedule(schedule, len(config.moe_layers), config.expert_total)
+        chosen = Schedule.parse(schedule)
         used = None if active is None else Schedule.parse(active)
     found = export_schedule(chosen, config, form.value, used, expert_parallel, minimum)
     sentences += export_sentences(found, config)
@@ -126,47 +128,24 @@ def import_(
     from dynamoe_search.report.export import schedule_sentences
     from dynamoe_search.untrusted import read_text, shown
 
-    schedule, active = import_schedule(
-        read_text(user_path(file)), form.value, shown(str(file))
-    )
+    schedule, active = import_schedule(read_text(user_path(file)), form.value, shown(str(file)))
     say("\n".join(schedule_sentences(schedule, active)))
 
 
-def _decision(study: object) -> tuple[Schedule, Schedule | None, list[str]]:
+def _decision(study: Study) -> tuple[Schedule, Schedule | None, list[str]]:
     """What a study says to take, and sentences about it."""
     from dynamoe_search.plan.candidate import Candidate, parse_candidate
-    from dynamoe_search.study import Study
 
-    assert isinstance(study, Study)
     decision = study.decision()
     candidate = parse_candidate(decision.candidate)
     if not isinstance(candidate, Candidate):
-        raise InvalidInput(f"the study's decision, {candidate}, is dense; there is nothing to export")
+        raise InvalidInput(
+            f"the study's decision, {candidate}, is dense; there is nothing to export"
+        )
     sentences = list(decision.sentences)
     if candidate.settings:
         sentences.append(
-            f"The schedule of {candidate} is exported; {candidate.settings_text} is not, since it is"
-            " of the proxy."
+            f"The schedule of {candidate} is exported; {candidate.settings_text} is of the proxy,"
+            " and is not."
         )
     return candidate.schedule, candidate.active, sentences
-
-
-def _schedule(text: str, layers: int, experts: int) -> Schedule:
-    """A schedule from its text, or from the name of a pattern or a preset."""
-    from dynamoe_search.schedules import (
-        PATTERNS_AND_UNIFORM,
-        PRESETS,
-        pattern_schedule,
-        preset_schedule,
-    )
-
-    if text in PATTERNS_AND_UNIFORM:
-        return pattern_schedule(text, layers, experts)
-    if text in PRESETS:
-        return preset_schedule(text, layers, experts)
-    if text[:1].isalpha():
-        raise InvalidInput(
-            f"{text!r} is neither a schedule, such as 8-6-4-2, nor a name: choose from"
-            f" {', '.join([*PATTERNS_AND_UNIFORM, *PRESETS])}"
-        )
-    return Schedule.parse(text)

@@ -25,7 +25,7 @@ class Export:
     residual : int
         By how many parameters it is larger than the given model.
     warnings : tuple of str
-        Sentences for whoever uses the text.
+        Sentences that a user of the text must know.
     """
 
     text: str

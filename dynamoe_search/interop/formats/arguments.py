@@ -23,6 +23,7 @@ from dynamoe_search.untrusted import shown
 
 _INTERVAL = 2  # Megatron-DeepSpeed's own, where the arguments name none
 _TOP_K = 2  # Megatron-LM's own
+_LONGEST = 2**16  # characters; splitting them takes a second, and the most layers need far fewer
 
 
 def write_megatron_deepspeed(model: ModelConfig, expert_parallel: int) -> str:
@@ -129,6 +130,8 @@ def _placed(model: ModelConfig, experts: int, expert_parallel: int) -> str:
 
 def _options(text: str, where: str) -> dict[str, list[str]]:
     """The options of a command line, each with its values; the last one of a name counts."""
+    if len(text) > _LONGEST:
+        raise InvalidInput(f"{where} is longer than {_LONGEST:,} characters")
     try:
         words = shlex.split(text.replace("\\\n", " "), comments=True)
     except ValueError as error:

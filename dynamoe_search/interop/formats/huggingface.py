@@ -9,6 +9,7 @@ from typing import Any
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.interop.formats.layers import Experts, as_experts, refuse
 from dynamoe_search.interop.model_config import ModelConfig
+from dynamoe_search.interop.reading import read_config
 from dynamoe_search.untrusted import parse_json
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
@@ -37,8 +38,6 @@ def write_per_layer_config(model: ModelConfig, expert_parallel: int) -> str:
 
 def read_per_layer_config(text: str, where: str) -> Experts:
     """Experts per layer from a config of any family that `read_config` knows."""
-    from dynamoe_search.interop.reading import read_config
-
     content = parse_json(text, where)
     if not isinstance(content, dict):
         raise InvalidInput(f"{where} is no JSON object")
@@ -55,7 +54,9 @@ def json_of(model: ModelConfig, more: Mapping[str, Any]) -> str:
 
 
 def _key(model: ModelConfig, names: tuple[str, ...]) -> str:
-    found = [name for name in names if name in model.config]
+    own = model.config.get(_TARGET)
+    layers = [one for one in own.values() if isinstance(one, dict)] if isinstance(own, dict) else []
+    found = [name for name in names if any(name in keys for keys in (model.config, *layers))]
     if not found:
         raise InvalidInput(
             f"{_TARGET} cannot take a config of {model.family} without {' or '.join(names)}: a"

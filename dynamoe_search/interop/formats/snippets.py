@@ -87,7 +87,7 @@ def read_olmo_core(text: str, where: str) -> Experts:
 
 
 def write_torchtitan(model: ModelConfig, expert_parallel: int) -> str:
-    """One assignment for each layer of a torchtitan ``Decoder.Config``."""
+    """One statement for each layer of a torchtitan ``Decoder.Config``."""
     lines = [
         "# config is your Decoder.Config. moe_config is yours: it makes the MoE.Config of your",
         "# model with these numbers. A layer whose moe is None has its feed_forward.",
@@ -102,7 +102,7 @@ def write_torchtitan(model: ModelConfig, expert_parallel: int) -> str:
 
 
 def read_torchtitan(text: str, where: str) -> Experts:
-    """Experts per layer from assignments to ``config.layers[...].moe``."""
+    """Experts per layer from statements such as ``config.layers[0].moe = ...``."""
     pairs: dict[object, Pair | None] = {}
     for node in ast.walk(_parsed(text, where)):
         match node:

@@ -33,7 +33,7 @@ class Format:
     places : bool
         Whether it can make a layer dense that has experts in the config.
     warnings : tuple of str
-        Sentences for whoever uses what was written.
+        Sentences that a user of the text must know.
     """
 
     about: str

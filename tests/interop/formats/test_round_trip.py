@@ -116,7 +116,12 @@ def test_keys_are_those_that_each_target_reads() -> None:
         ("megatron-deepspeed", [8, 1], [1, 1], "cannot take layer 1: it has 1 expert, and a layer"),
         ("megatron-deepspeed", [8, 8], [3, 3], "cannot take layer 0: a token uses 3 experts"),
         ("deepspeed", [8, 8], [2, 3], "cannot take layer 1: a token uses 3 experts, and k is 1 or"),
-        ("hf", [0, 14], [0, 2], "hf cannot take layer 0: it would be dense, and has experts in the"),
+        (
+            "hf",
+            [0, 14],
+            [0, 2],
+            "hf cannot take layer 0: it would be dense, and has experts in the",
+        ),
         ("mola", [0, 8], [0, 2], "cannot take layer 0: it is dense"),
     ],
 )
@@ -167,13 +172,14 @@ def test_what_others_have_written_is_read(
     assert active in (None, str(found[1]))
 
 
-DEEP = "(" * 10**5 + ")" * 10**5
+DEEP = "(" * 10**4 + ")" * 10**4
 HOSTILE = [
     *(("megatron", f"--num-experts 8 --moe-layer-freq {one}") for one in (
         "[1]*10000000000", "[1]*999999999*999999999", "([1]*4096)*4096", "[1]+2", "[True]",
         "[[1]]", "__import__('os').getcwd()", "[x]", "[-1]", DEEP, "[2]", "[]", "0",
     )),
     ("megatron", "--moe-layer-freq 1"),
+    ("megatron", "--num-experts 8 " + "1 " * 2**15),
     ("megatron", "--num-experts 8 --moe-layer-freq 1 --num-layers 5000"),
     ("megatron", "--num-experts 8 --moe-router-topk-layer-wise 3"),
     ("megatron-deepspeed", "--num-experts 8 x"),
