@@ -19,6 +19,7 @@ from dynamoe_search.cli import (
     export,
     fidelity,
     ladder,
+    model,
     plan,
     report,
     samplers,
@@ -60,6 +61,7 @@ app.command()(analyze.analyze)
 app.command()(bounds.bounds)
 app.command()(export.export)
 app.command("import")(export.import_)
+app.command()(model.model)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 

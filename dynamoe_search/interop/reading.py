@@ -90,7 +90,7 @@ def _family_of(
     values: dict[str, Any], where: str
 ) -> tuple[Family, str, dict[str, Any], tuple[str, ...]]:
     """The family, its name, the object that describes its decoder, and what is to note."""
-    name, notes = values.get("model_type"), ()
+    name, notes = values.get("model_type"), tuple[str, ...]()
     inner = values.get("text_config")
     if name not in FAMILIES and isinstance(inner, dict):
         # Of a model with several parts, its language model; Llama 4 need not name it.
@@ -132,10 +132,13 @@ def _flat(values: dict[str, Any], family: Family) -> dict[str, Any]:
 
 def _defaults_taken(keys: Keys, family: Family) -> tuple[str, ...]:
     """What the config does not say, and the public library's class does."""
+    unused: tuple[str, ...] = ()
+    if "use_sliding_window" in family.defaults and not keys.flag("use_sliding_window"):
+        unused = ("sliding_window", "max_window_layers")
     taken = {
         name: value
         for name, value in family.defaults.items()
-        if not keys.has(name) and isinstance(value, int) and not isinstance(value, bool)
+        if type(value) is int and value > 0 and not keys.has(name) and name not in unused
     }
     if not taken or family is PLAIN_DECODER:
         return ()
@@ -168,7 +171,9 @@ def _layer(keys: Keys, family: Family, place: int, override: Override) -> LayerC
     own = keys.overridden(override.values, f"{keys.where}: layer {place}")
     mixer = family.mixer(own, place) if override.has_mixer else NO_MIXER
     kind = override.kind or family.kind(own, place)
-    block = {"sparse": family.routed, "dense": family.plain, "none": lambda keys: {}}[kind](own)
+    block: Mapping[str, Any] = {}
+    if kind != "none":
+        block = family.routed(own) if kind == "sparse" else family.plain(own)
     # A block that is left out has no norm either.
     left_out = (not override.has_mixer) + (override.kind == "none")
     norms = (family.norms - left_out) * family.norm_vectors * keys.whole("hidden_size")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dynamoe_search.interop.families.family import Family, Kind, always
 from dynamoe_search.interop.families.grouped import depth
 from dynamoe_search.interop.families.parts import (
@@ -167,7 +169,8 @@ NEMOTRON_H = Family(
 
 def _dots_attention(keys: Keys, place: int) -> LayerConfig:
     bias = keys.flag("attention_bias")
-    return attention(keys, bias=bias, output_bias=bias, norms=2 * head_width(keys))
+    found = attention(keys, bias=bias, output_bias=bias, norms=2 * head_width(keys))
+    return replace(found, cache_elements=0)  # an encoder decodes nothing
 
 
 def _dots_outside(keys: Keys) -> int:
