@@ -18,6 +18,7 @@ from dynamoe_search.cli import (
     data,
     export,
     fidelity,
+    init,
     ladder,
     model,
     plan,
@@ -62,6 +63,7 @@ app.command()(bounds.bounds)
 app.command()(export.export)
 app.command("import")(export.import_)
 app.command()(model.model)
+app.command()(init.init)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 
