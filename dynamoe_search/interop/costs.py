@@ -217,9 +217,10 @@ def model_costs(model: ModelConfig, workload: Workload) -> Costs:
         balanced_distinct_experts(layer.experts, layer.active, w.batch) if layer.experts else 0.0
         for layer in model.layers
     )
+    # What one token leaves, shrinks as more experts are touched; those of attention likewise.
     unused = sum(
-        (layer.experts - used) * layer.expert_parameters
-        + (layer.mixer_parameters - layer.mixer_active)
+        (layer.total_parameters - layer.active_parameters)
+        * ((layer.experts - used) / max(1, layer.experts - layer.active))
         for layer, used in zip(model.layers, distinct, strict=True)
     )
     looked_up = 0 if model.tied else model.embedding_parameters  # a row for each token

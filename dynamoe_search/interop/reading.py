@@ -17,7 +17,7 @@ from dynamoe_search.interop.families.any_family import (
 )
 from dynamoe_search.interop.families.family import TRANSFORMERS, Family, Kind
 from dynamoe_search.interop.families.grouped import depth
-from dynamoe_search.interop.families.parts import NO_MIXER, head_width, key_value_heads
+from dynamoe_search.interop.families.parts import NO_MIXER
 from dynamoe_search.interop.keys import LARGEST, Keys
 from dynamoe_search.interop.model_config import LayerConfig, ModelConfig
 from dynamoe_search.interop.per_layer import Override, read_per_layer_config, read_pyramid
@@ -91,18 +91,18 @@ def _family_of(
 ) -> tuple[Family, str, dict[str, Any], tuple[str, ...]]:
     """The family, its name, the object that describes its decoder, and what is to note."""
     name, notes = values.get("model_type"), tuple[str, ...]()
-    inner = values.get("text_config")
-    if name not in FAMILIES and isinstance(inner, dict):
-        # Of a model with several parts, its language model; Llama 4 need not name it.
-        tied = {key: values[key] for key in ("tie_word_embeddings",) if key in values}
-        values = {"model_type": f"{name}_text", **tied, **inner}
-        name = values["model_type"]
-        notes = ("Only the language model is counted: the object text_config.",)
     if not isinstance(name, str):
         raise InvalidInput(
             f"{where}: model_type is {shown(repr(name))}; expected the name of a family, such as"
             f" {', '.join(FAMILIES)}"
         )
+    inner = values.get("text_config")
+    if name not in FAMILIES and isinstance(inner, dict):
+        # Of a model with several parts, its language model; Llama 4 need not name it.
+        tied = {key: values[key] for key in ("tie_word_embeddings",) if key in values}
+        values = {**tied, **inner}
+        name = inner["model_type"] if isinstance(inner.get("model_type"), str) else f"{name}_text"
+        notes = ("Only the language model is counted: the object text_config.",)
     if family := FAMILIES.get(name.removesuffix("_puzzle")):
         return family, name, values, notes
     if any(values.get(key) is not None for key in _PER_LAYER):
@@ -199,15 +199,15 @@ def _model(
             f"Left out: {extra} further layer to predict more than the next token"
             " (num_nextn_predict_layers).",
         )
-    has_heads = "num_attention_heads" in (*keys.values, *keys.defaults)
+    heads, groups, head_size = family.heads(keys)
     return ModelConfig(
         family=name,
         config=values,
         width=width,
         vocabulary=vocabulary,
-        heads=keys.whole("num_attention_heads") if has_heads else 0,
-        key_value_heads=key_value_heads(keys) if has_heads else 0,
-        head_width=head_width(keys) if has_heads else 0,
+        heads=heads,
+        key_value_heads=groups,
+        head_width=head_size,
         query_key_norm=family.query_key_norm(keys),
         matrices=family.matrices,
         router=family.router,

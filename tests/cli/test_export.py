@@ -9,7 +9,7 @@ from dynamoe_search.interop.reading import read_config
 from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.study import Study
 from tests.cli.calls import dynamoe_search, error_of, output_of
-from tests.interop.configs import config_of
+from tests.interop.few_layers import config_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from dynamoe_search.interop.export import export_schedule, import_schedule
 from dynamoe_search.interop.reading import read_config
 from dynamoe_search.schedules import Schedule
-from tests.interop.configs import CONFIGS, config_of
+from tests.interop.few_layers import CONFIGS, config_of
 
 PROFILE, ACTIVE = Schedule((3, 2, 1)), Schedule((1, 2, 1))
 
