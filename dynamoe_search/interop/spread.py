@@ -14,6 +14,9 @@ from dynamoe_search.interop.model_config import LayerConfig, ModelConfig
 from dynamoe_search.schedules import Schedule, allocate, interpolate_counts
 from dynamoe_search.schedules.pattern import depth_coordinates
 
+# Of the classes of transformers 5.24, where a config does not say.
+_GROUPS = {"deepseek_v3": (8, 4)}
+
 
 def spread_schedule(
     config: ModelConfig,
@@ -129,7 +132,11 @@ def expert_groups(config: ModelConfig) -> tuple[int, int]:
 
     DeepSeek's routers choose groups first: ``n_group`` and ``topk_group``.
     """
-    groups, chosen = config.config.get("n_group"), config.config.get("topk_group")
+    of_class = _GROUPS.get(config.family, (1, 1))
+    groups = config.config.get("n_group", of_class[0])
+    chosen = config.config.get("topk_group", of_class[1])
+    if config.config.get("topk_method") == "greedy":  # which looks at no groups
+        return 1, 1
     if not (isinstance(groups, int) and isinstance(chosen, int) and groups > 1 and chosen >= 1):
         return 1, 1
     return groups, chosen

@@ -96,6 +96,8 @@ def test_routers_that_choose_groups_first_get_multiples_of_them() -> None:
     model = model_of([8] * 4, [3] * 4, n_group=4, topk_group=2)
     assert spread(model, "3-3-2-2")[0] == "8-8-8-8"
     assert spread(model, "16-8-4-4", "2-2-1-1")[0] == "16-8-4-4"
+    greedy = model_of([8] * 4, [3] * 4, n_group=4, topk_group=2, topk_method="greedy")
+    assert spread(greedy, "4-3")[0] == "9-8-8-7"
     with pytest.raises(InvalidInput, match="layer 2 gets 4 experts: a token uses 3, out of 2 of 4"):
         spread(model, "16-8-4-4")
     with pytest.raises(InvalidInput, match="layer 0 gets 18 experts: its router has 4 groups"):

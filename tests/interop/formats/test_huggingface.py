@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from dynamoe_search.errors import InvalidInput
 from dynamoe_search.interop.export import export_schedule, import_schedule
 from dynamoe_search.interop.reading import read_config
 from dynamoe_search.schedules import Schedule
+from tests.interop.configs import FULL_SIZE
 from tests.interop.few_layers import CONFIGS, config_of
 
 PROFILE, ACTIVE = Schedule((3, 2, 1)), Schedule((1, 2, 1))
@@ -62,3 +64,18 @@ def test_the_warning_is_true() -> None:
     with torch.device("meta"), pytest.raises(RuntimeError) as refused:
         transformers.AutoModelForCausalLM.from_config(theirs)
     assert type(refused.value).__name__ == "AmbiguousGlobalPerLayerAttributeError"
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_published_models_keep_their_parameters(name: str) -> None:
+    """Those that the format can have; the others are refused for what they are."""
+    config = read_config(FULL_SIZE[name]["config"])
+    if config.family in ("dbrx", "jetmoe"):
+        with pytest.raises(InvalidInput, match="per_layer_config cannot take"):
+            export_schedule(PROFILE, config, "hf")
+        return
+    written = export_schedule(PROFILE, config, "hf", minimum=max(config.active_schedule))
+    again = read_config(json.loads(written.text))
+    assert again.total_parameters == config.total_parameters
+    assert again.active_parameters == config.active_parameters
+    assert again.schedule == written.model.schedule != config.schedule
