@@ -176,6 +176,8 @@ def _size(model: ModelConfig) -> str:
     )
     if not model.vocabulary:
         return f"{size}."
+    if model.tied:
+        return f"{size}, with the table that is both input embedding and output head."
     return (
         f"{size} with the input embedding, as Mixtral and Qwen count, and"
         f" {_count(model.active_parameters_without_embedding)} without it, as DeepSeek and gpt-oss"
@@ -243,6 +245,10 @@ def _bounds(model: ModelConfig, workload: Workload) -> list[str]:
         f" of all schedules of its {model.expert_total:,} experts with the same k,"
         f" {_best(model, ways)}, the fewest has 2^{ways['least']:.1f}."
     ]
+    if len({model.layers[place].expert_parameters for place in model.moe_layers}) > 1:
+        sentences.append(
+            "Its experts differ in size between layers, so these schedules differ in parameters."
+        )
     if ways["share"] < 1:
         sentences.append(
             f"That is {percents(ways['share'])} of the most bits. Its load entropy can be at most"

@@ -47,7 +47,7 @@ def test_a_machine_of_ones_own(config: Path) -> None:
 def test_mistakes(config: Path, tmp_path: Path) -> None:
     assert "cannot be read" in error_of("model", tmp_path / "other.json")
     assert "which 7 ranks cannot share" in error_of("model", config, "--expert-parallel", 7)
-    assert "bandwidth is 0.0" in error_of("model", config, "--bandwidth", 0)
+    assert "must be from 1 to" in error_of("model", config, "--context", 10**10)
     config.write_text(json.dumps({**SMALL["mixtral"], "hidden_size": "wide"}))
     error = error_of("model", config)
     assert 'hidden_size is "wide"; expected a whole number' in " ".join(error.split())

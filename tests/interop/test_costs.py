@@ -132,7 +132,7 @@ def test_mistakes() -> None:
     model = ds.read_config(SMALL["mixtral"])
     with pytest.raises(InvalidInput, match="layer 0 has 5 experts, which 2 ranks cannot share"):
         model_costs(model, Workload(expert_parallel=2))
-    with pytest.raises(InvalidInput, match="batch is 0; it must be at least 1"):
+    with pytest.raises(InvalidInput, match="batch is 0; it must be from 1 to"):
         Workload(batch=0)
     with pytest.raises(InvalidInput, match="weight_bytes is nan"):
         Workload(weight_bytes=float("nan"))

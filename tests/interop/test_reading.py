@@ -169,6 +169,31 @@ def test_blocks_of_nemotron() -> None:
     assert model.layers[3] == same.layers[3].with_experts(6, 1)
 
 
+def test_flat_blocks_of_another_family() -> None:
+    blocks = [
+        {"block_type": "moe", "n_routed_experts": 3, "moe_intermediate_size": 10},
+        {"block_type": "mlp", "intermediate_size": 7},
+        {"block_type": "moe", "num_experts_per_tok": 4},
+    ]
+    model = ds.read_config({**MIXTRAL, "block_configs": blocks})
+    assert str(model.schedule) == "3-0-5"
+    assert str(model.active_schedule) == "2-0-4"
+    assert [layer.expert_hidden for layer in model.layers] == [10, 0, 24]
+    assert model.layers[1].dense_parameters == 3 * 32 * 7
+    with pytest.raises(InvalidInput, match="block_type is 'mamba'; expected one of moe, mlp"):
+        ds.read_config({**MIXTRAL, "block_configs": [{"block_type": "mamba"}] * 3})
+
+
+def test_what_a_count_leaves_out_is_said() -> None:
+    notes = ds.read_config(FULL_SIZE["deepseek-v3"]["config"]).notes
+    assert notes == (
+        "Left out: the further layers that predict more than the next token"
+        " (num_nextn_predict_layers).",
+    )
+    notes = ds.read_config({**SMALL["deepseek_v3"]}).notes
+    assert "1 of 2 groups of experts" in notes[0]
+
+
 def test_an_unknown_family_says_what_it_needs() -> None:
     with pytest.raises(InvalidInput, match=r"not known; known are dbrx.*needs one of per_l"):
         ds.read_config({"model_type": "other"})
@@ -200,6 +225,8 @@ def test_an_unknown_family_says_what_it_needs() -> None:
         ({"per_layer_config": {"a": {}}}, "per_layer_config: a is no layer"),
         ({"per_layer_config": {"0": 3}}, "per_layer_config: 0 is 3; expected an object"),
         ({"per_layer_config": {"0": {"skip": ["mlp"]}}}, "skip is not supported"),
+        ({"per_layer_config": {"0": {"hidden_size": 8}}}, "layer 0: no layer can have its own hid"),
+        ({"block_configs": [{"block_type": []}] * 3}, "block_type is \\[\\]; expected one of moe"),
         ({"per_layer_config": {"0": {"num_experts": 0}}}, "layer 0: num_local_experts is 0;"),
         ({"pyramid_num_routed": [1, 2]}, "expected a list of 3 whole numbers from -1"),
         ({"pyramid_num_routed": [1, 2, True]}, "expected a list of 3 whole numbers"),
@@ -231,6 +258,8 @@ def test_malformed_configs(change: dict[str, Any], complaint: str) -> None:
         ("dbrx", {"ffn_config": 3}, "ffn_config is 3; expected an object"),
         ("llama4_text", {"no_rope_layers": [1]}, "one number for each of the 5 layers"),
         ("deepseek_v2", {"num_experts_per_tok": None}, "num_experts_per_tok is null"),
+        ("deepseek_v3", {"moe_layer_freq": 2}, "moe_layer_freq is 2; expected .* from 1 to 1"),
+        ("deepseek_v3", {"num_nextn_predict_layers": "a"}, 'num_nextn_predict_layers is "a"'),
     ],
 )
 def test_malformed_keys_of_families(family: str, change: dict[str, Any], complaint: str) -> None:

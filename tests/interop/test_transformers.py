@@ -81,6 +81,13 @@ def test_parameters(name: str) -> None:
         assert model.tied == tied
 
 
+def test_the_language_model_of_llama4() -> None:
+    """That is what the public library's class for causal language models has of it."""
+    text = {key: value for key, value in SMALL["llama4_text"].items() if key != "model_type"}
+    config = {"model_type": "llama4", "text_config": text}
+    assert read_config(config).total_parameters == count(built(config))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_the_router_of_each_layer(name: str) -> None:
     """From its logits' weight: one row per expert."""

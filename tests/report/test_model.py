@@ -69,6 +69,13 @@ def test_sentences_on_a_uniform_model() -> None:
     assert "Of each of 8 expert-parallel ranks: weights 14.5 GB" in sharded[2]
 
 
+def test_a_table_that_is_the_head_too_is_named() -> None:
+    first = model_sentences(full_size("jetmoe-8b"), Workload(), MACHINE)[0]
+    assert first.endswith(
+        "2.33 billion, with the table that is both input embedding and output head."
+    )
+
+
 def test_sentences_on_an_ascending_encoder() -> None:
     text = "\n".join(model_sentences(full_size("dots3-note-vision"), Workload(), MACHINE))
     assert "A token uses 1.29 billion." in text
@@ -76,6 +83,12 @@ def test_sentences_on_an_ascending_encoder() -> None:
     assert "2^146.2 ways" in text
     assert "the most has 2^157.8 (25 x 0, 13 x 36, 4 x 35)" in text
     assert "That is 93 % of the most bits." in text
+
+
+def test_experts_of_different_sizes_are_no_equal_budget() -> None:
+    own = {"per_layer_config": {"1": {"intermediate_size": 8}}}
+    model = ds.read_config({**SMALL["mixtral"], **own})
+    assert any("differ in size" in one for one in model_sentences(model, Workload(), MACHINE))
 
 
 def test_a_model_without_experts_has_no_bounds() -> None:

@@ -12,6 +12,8 @@ from dynamoe_search.interop.keys import Keys
 
 def first_dense(keys: Keys, place: int) -> Kind:
     """The first layers are plain, all others have experts."""
+    if keys.has("moe_layer_freq"):
+        keys.whole("moe_layer_freq", most=1)  # the public library knows no other
     return "sparse" if place >= keys.whole("first_k_dense_replace", least=0) else "dense"
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.interop.families.any_family import family_named
+from dynamoe_search.interop.families.family import Family
 from dynamoe_search.interop.formats.layers import Experts, as_experts, refuse
 from dynamoe_search.interop.model_config import ModelConfig
 from dynamoe_search.interop.reading import read_config
 from dynamoe_search.untrusted import parse_json
 
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-_ACTIVE = ("num_experts_per_tok",)
 _TARGET = "per_layer_config"
 _OF_LAYERS = (_TARGET, "block_configs", "pyramid_num_routed")
 
@@ -26,7 +26,13 @@ def write_per_layer_config(model: ModelConfig, expert_parallel: int) -> str:
     for place, layer in enumerate(model.layers):
         if layer.mixer == "mixture of attention heads":
             raise refuse(place, _TARGET, "the experts of its attention share the same key")
-    experts, active = _key(model, _EXPERTS), _key(model, _ACTIVE)
+    family = family_named(model.family)
+    if family.nested:
+        raise InvalidInput(
+            f"{_TARGET} cannot take a config of {model.family}: the keys of its experts stand in an"
+            f" object, {family.nested[-1]}"
+        )
+    experts, active = (_key(model, name, family) for name in (family.experts, family.active))
     width = max(2, len(str(model.depth - 1)))
     own = {
         f"{place:0{width}}": {experts: layer.experts, active: layer.active}
@@ -53,13 +59,7 @@ def json_of(model: ModelConfig, more: Mapping[str, Any]) -> str:
     return json.dumps(kept | dict(more), indent=2) + "\n"
 
 
-def _key(model: ModelConfig, names: tuple[str, ...]) -> str:
-    own = model.config.get(_TARGET)
-    layers = [one for one in own.values() if isinstance(one, dict)] if isinstance(own, dict) else []
-    found = [name for name in names if any(name in keys for keys in (model.config, *layers))]
-    if not found:
-        raise InvalidInput(
-            f"{_TARGET} cannot take a config of {model.family} without {' or '.join(names)}: a"
-            " layer can only have keys that the config itself has"
-        )
-    return found[0]
+def _key(model: ModelConfig, name: str, family: Family) -> str:
+    """The key of a number of experts: as the config has it, else as the class of the family."""
+    others = (other for other, meant in family.same.items() if meant == name)
+    return next((one for one in (name, *others) if one in model.config), name)

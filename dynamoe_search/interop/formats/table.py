@@ -53,7 +53,7 @@ _HF_WARNING = (
 FORMATS: dict[str, Format] = {
     "hf": Format(
         "config.json with per_layer_config, of transformers 5.24",
-        "no further dense layer; the config must have the keys; attention has no experts",
+        "no further dense layer; no experts of attention; no keys inside of another object",
         huggingface.write_per_layer_config,
         huggingface.read_per_layer_config,
         places=False,

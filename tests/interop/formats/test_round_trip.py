@@ -144,13 +144,6 @@ def test_mixers_that_a_target_has_no_words_for_are_refused() -> None:
             export_schedule(heads.schedule, heads, name)
 
 
-def test_a_layer_can_only_have_keys_that_the_config_has() -> None:
-    model = model_of([8, 8], [2, 2])
-    bare = type(model)(**{**vars(model), "config": {"model_type": "dbrx"}})
-    with pytest.raises(InvalidInput, match="cannot take a config of mixtral without num_local_exp"):
-        export_schedule(bare.schedule, bare, "hf")
-
-
 @pytest.mark.parametrize(
     ("name", "text", "schedule", "active"),
     [
