@@ -10,6 +10,7 @@ from dynamoe_search.interop.formats.table import format_of
 from dynamoe_search.interop.model_config import ModelConfig
 from dynamoe_search.interop.spread import spread_schedule
 from dynamoe_search.schedules import Schedule
+from dynamoe_search.untrusted import LARGEST_TEXT
 
 
 @dataclass(frozen=True)
@@ -101,4 +102,6 @@ def import_schedule(text: str, format: str, where: str = "the text") -> Experts:
     >>> str(schedule), str(active)
     ('8-6-4-2', '1-1-1-1')
     """
+    if len(text) > LARGEST_TEXT:
+        raise InvalidInput(f"{where} is longer than 1 MB")
     return format_of(format).read(text, where)

@@ -65,6 +65,8 @@ def spread_schedule(
     shape = None if active is None else _of_layers_with_experts(active, config)
     layers = [config.layers[place] for place in config.moe_layers]
     counts = _nearest(given, len(layers))
+    if not any(counts):
+        raise InvalidInput(f"every layer of the model would be dense with {schedule}")
     spent = sum(layer.active for layer, n in zip(layers, counts, strict=True) if n == 0)
     if len(given) == len(layers) and sum(given) == config.expert_total - spent:
         used = shape
@@ -93,7 +95,7 @@ def _allocated(
     step: int,
 ) -> tuple[list[int], list[int] | None]:
     """Experts, and active experts, of each layer by the profiles given; 0 where it is dense."""
-    kept = np.flatnonzero(_nearest(given, len(layers)))
+    kept = [place for place, count in enumerate(_nearest(given, len(layers))) if count]
     profile = _profile(given, given, len(layers))[kept]
     counts = np.zeros(len(layers), dtype=int)
     counts[kept] = allocate(profile, total, minimum, step=step).counts

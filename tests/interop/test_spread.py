@@ -105,6 +105,10 @@ def test_routers_that_choose_groups_first_get_multiples_of_them() -> None:
 
 
 def test_a_model_without_experts_is_refused() -> None:
+    with pytest.raises(
+        InvalidInput, match="every layer of the model would be dense with 0-0-1-0-0"
+    ):
+        spread(model_of([8, 8], [2, 2]), "0-0-1-0-0")
     model = model_of([1, 0], [1, 0])
     dense = type(model)(**{**vars(model), "layers": model.layers[1:]})
     with pytest.raises(InvalidInput, match="the config of mixtral has no layer with experts"):

@@ -76,7 +76,7 @@ def read_olmo_core(text: str, where: str) -> Experts:
     """Experts per layer from OLMo-core's ``block_overrides``, which must name every layer."""
     for node in ast.walk(_parsed(text, where)):
         if isinstance(node, ast.Dict):
-            pairs = {
+            pairs: dict[object, Pair | None] = {
                 key.value: _numbers(value, "top_k", default=1)
                 for key, value in zip(node.keys, node.values, strict=True)
                 if isinstance(key, ast.Constant)

@@ -209,5 +209,7 @@ def test_what_is_no_schedule_is_refused_and_not_run(name: str, text: str) -> Non
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(InvalidInput, match="unknown format 'gguf'; choose from hf, puzzletron"):
         import_schedule("", "gguf")
+    with pytest.raises(InvalidInput, match="the text is longer than 1 MB"):
+        import_schedule("#" * (2**20 + 1), "torchtitan")
     with pytest.raises(InvalidInput, match="the expert-parallel degree is 0"):
         export_schedule(Schedule((8,)), model_of([8], [2]), "hf", expert_parallel=0)
