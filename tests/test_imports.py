@@ -13,6 +13,8 @@ LIGHT = [
     "dynamoe_search.training.settings",
     "dynamoe_search.data.names",
     "dynamoe_search.interop.reading",
+    "dynamoe_search.interop.export",
+    "dynamoe_search.plan.proxy",
 ]
 
 

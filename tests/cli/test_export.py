@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dynamoe_search.cli.export import FormatName
+from dynamoe_search.interop.formats.table import FORMATS
 from dynamoe_search.interop.reading import read_config
 from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.study import Study
@@ -72,6 +74,10 @@ def test_a_studys_decision_is_exported(finished: Path, config: Path, tmp_path: P
 def test_mistakes_are_answered(config: Path, arguments: tuple[object, ...], message: str) -> None:
     given = ("--like", config, "--format", "hf", *arguments)
     assert message in error_of("export", *given).replace("\n", " ")
+
+
+def test_the_command_knows_every_format() -> None:
+    assert [name.value for name in FormatName] == [*FORMATS]
 
 
 def test_a_file_of_another_format_is_refused(config: Path) -> None:
