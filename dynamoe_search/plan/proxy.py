@@ -21,7 +21,7 @@ from dynamoe_search.untrusted import shown
 FEWEST_LAYERS, MOST_LAYERS, USUAL_LAYERS = 4, 12, (8, 4)
 CONTEXT, BATCH = 64, 32  # tokens of a window; windows per step
 LEARNING_RATE = 5e-3  # of small decoders, which a longer training would not stand
-EVALUATIONS = 2
+EVALUATIONS = 1  # at the end alone: many small experts take long to evaluate
 
 Sections = dict[str, dict[str, Any]]
 

@@ -21,12 +21,12 @@ def config(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_study_file_is_written(config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "study"
-    given = ("--like", config, "--data", "topics", "--minutes", 20, "--workers", 2)
+    given = ("--like", config, "--data", "topics", "--minutes", 8, "--workers", 2)
     said = output_of("init", folder, *given).replace("\n", " ")
     assert "minutes for all 40." in said
     assert "normalized per head in the model" in said
     study = read_study_file(folder / "study.toml")
-    assert (study.search.runs, study.search.minutes) == (40, 20)
+    assert (study.search.runs, study.search.minutes) == (40, 8)
     assert study.model.depth == 3
     assert make_plan(study, DataShape(vocabulary=257, context=64)).solution is not None
     assert "# as in the model" in (folder / "study.toml").read_text()
