@@ -7,6 +7,8 @@ from .decision.decision import Decision as Decision
 from .decision.leaderboard import make_leaderboard as make_leaderboard
 from .errors import InvalidInput as InvalidInput
 from .errors import RunFailed as RunFailed
+from .interop.export import export_schedule as export_schedule
+from .interop.export import import_schedule as import_schedule
 from .interop.model_config import LayerConfig as LayerConfig
 from .interop.model_config import ModelConfig as ModelConfig
 from .interop.observation import observe as observe

@@ -15,6 +15,8 @@ LIGHT = [
     "dynamoe_search.measure.utilization_tables",
     "dynamoe_search.interop.routing_trace",
     "dynamoe_search.interop.reading",
+    "dynamoe_search.interop.export",
+    "dynamoe_search.plan.proxy",
 ]
 
 

@@ -16,7 +16,9 @@ from dynamoe_search.cli import (
     confirm,
     dashboard,
     data,
+    export,
     fidelity,
+    init,
     ladder,
     model,
     plan,
@@ -60,7 +62,10 @@ app.command()(claims.claims)
 app.command()(analyze.analyze)
 app.command()(routing.routing)
 app.command()(bounds.bounds)
+app.command()(export.export)
+app.command("import")(export.import_)
 app.command()(model.model)
+app.command()(init.init)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 

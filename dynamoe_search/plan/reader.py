@@ -78,6 +78,12 @@ def write_study_file(folder: Path, definition: Mapping[str, Any]) -> Path:
         raise InvalidInput(
             f"the definition of {path} cannot be written as TOML: {shown(str(error))}"
         ) from error
+    return write_study_text(folder, text)
+
+
+def write_study_text(folder: Path, text: str) -> Path:
+    """Write the study file of a folder from its text; as `write_study_file`."""
+    path = folder / FILE_NAME
     study_file = _parse(text, path)
     if path.exists():
         if read_study_file(path) != study_file:
