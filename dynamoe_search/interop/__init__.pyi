@@ -3,10 +3,10 @@ from .costs import Workload as Workload
 from .costs import least_seconds as least_seconds
 from .costs import model_costs as model_costs
 from .costs import parameter_parts as parameter_parts
-from .metrics import automodel_metrics as automodel_metrics
 from .export import Export as Export
 from .export import export_schedule as export_schedule
 from .export import import_schedule as import_schedule
+from .metrics import automodel_metrics as automodel_metrics
 from .model_config import LayerConfig as LayerConfig
 from .model_config import ModelConfig as ModelConfig
 from .observation import observe as observe
