@@ -25,8 +25,8 @@ ROOT = PACKAGE.parent
 # From bottom to top, as docs/ARCHITECTURE.md has it: each part knows only those before it.
 PARTS = (
     *("errors", "untrusted", "files", "schedules", "specification", "budgets", "models", "data"),
-    *("training", "statistics", "bounds", "measure", "decision", "plan", "log", "search", "run"),
-    *("bench", "claims", "report", "plots", "study", "cli", "__main__"),
+    *("training", "statistics", "bounds", "measure", "interop", "decision", "plan", "log"),
+    *("search", "run", "bench", "claims", "report", "plots", "study", "cli", "__main__"),
 )
 LEVEL = {part: level for level, part in enumerate(PARTS)}
 ONLY_SEARCH_KNOWS_OPTUNA = ("search", "report")  # and the dashboard, which serves Optuna's own
