@@ -16,8 +16,10 @@ from dynamoe_search.cli import (
     confirm,
     dashboard,
     data,
+    export,
     fidelity,
     ladder,
+    model,
     plan,
     report,
     samplers,
@@ -57,6 +59,9 @@ app.command()(bench.bench)
 app.command()(claims.claims)
 app.command()(analyze.analyze)
 app.command()(bounds.bounds)
+app.command()(export.export)
+app.command("import")(export.import_)
+app.command()(model.model)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 

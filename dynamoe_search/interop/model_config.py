@@ -43,8 +43,11 @@ class LayerConfig:
         without.
     dense_hidden, dense_parameters : int
         Of the plain feed-forward block; 0 without.
-    score_flops : int
-        The FLOPs of attention for one token and one token of its context: scores and values.
+    always_products : int
+        The products of a token in the plain block or in the shared experts.
+    score_flops, decoding_score_flops : int
+        The FLOPs of attention for one token and one token of its context, scores and values: in
+        training and prefill, and in decoding, which differs only in latent attention.
     cache_elements : int
         The numbers that one token adds to the cache of keys and values.
     state_elements : int
@@ -69,7 +72,9 @@ class LayerConfig:
     shared_parameters: int = 0
     dense_hidden: int = 0
     dense_parameters: int = 0
+    always_products: int = 0
     score_flops: int = 0
+    decoding_score_flops: int = 0
     cache_elements: int = 0
     state_elements: int = 0
     window: int | None = None

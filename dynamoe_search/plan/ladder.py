@@ -21,9 +21,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.allotment import active_schedules_of, schedules_of
 from dynamoe_search.plan.baselines import is_pattern, names_of
@@ -31,7 +28,7 @@ from dynamoe_search.plan.candidate import Candidate, DenseBaseline, parse_candid
 from dynamoe_search.plan.confirmation import Contender
 from dynamoe_search.plan.plan import DataShape, Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.schedules.pattern import depth_coordinates
+from dynamoe_search.schedules import interpolate_counts
 
 GROWTH = 2**0.5
 SCALES = 3
@@ -100,19 +97,13 @@ def candidate_of(label: str, study: Plan, plan: Plan) -> Candidate:
     assert plan.solution is not None  # a ladder asks for a total
     # A dense layer takes the place of K experts.
     spent = [count or study.study.dense_experts for count in given.schedule]
-    profile = _stretched(spent, plan.depth)
+    profile = interpolate_counts(spent, plan.depth)
     schedule = schedules_of([profile], plan.study, plan.solution.experts)[0]
     active = None
     if given.active is not None:
-        shape = _stretched(given.active.counts, plan.depth)
+        shape = interpolate_counts(given.active.counts, plan.depth)
         active = active_schedules_of([shape], [schedule], plan.study)[0]
     return Candidate(schedule, given.settings, active)
-
-
-def _stretched(counts: Sequence[int], depth: int) -> NDArray[np.float64]:
-    """Counts per layer, interpolated over the depth coordinate."""
-    before = depth_coordinates(len(counts))
-    return np.asarray(np.interp(depth_coordinates(depth), before, counts), dtype=np.float64)
 
 
 def contenders_of(labels: Sequence[str], study: Plan, plan: Plan) -> tuple[Contender, ...]:

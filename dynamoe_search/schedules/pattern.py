@@ -5,7 +5,7 @@ The source (DynaMoE, arXiv 2603.01697) names these shapes; the formulas here are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,29 @@ def depth_coordinates(depth: int) -> NDArray[np.float64]:
     if depth == 1:
         return np.array([0.5])
     return np.arange(depth) / (depth - 1)
+
+
+def interpolate_counts(counts: Sequence[int], depth: int) -> NDArray[np.float64]:
+    """Counts per layer as a profile of another depth: linear over the depth coordinate.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        At least one.
+    depth : int
+        The number of layers wanted, at least 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (depth,)
+
+    Examples
+    --------
+    >>> interpolate_counts([8, 4, 2], 5).tolist()
+    [8.0, 6.0, 4.0, 3.0, 2.0]
+    """
+    found = np.interp(depth_coordinates(depth), depth_coordinates(len(counts)), counts)
+    return np.asarray(found, dtype=np.float64)
 
 
 def pattern_shape(pattern: str, depth: int, cycles: float = DEFAULT_CYCLES) -> NDArray[np.float64]:

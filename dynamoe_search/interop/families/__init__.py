@@ -1,0 +1,1 @@
+"""The families of models whose configs can be read."""
