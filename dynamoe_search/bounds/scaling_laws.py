@@ -79,7 +79,7 @@ LAWS: Mapping[str, ScalingLaw] = MappingProxyType(
         "sldbench": ScalingLaw(
             "a fit to the MoE runs of SLDBench, Lin et al. 2025, arXiv 2507.21184",
             {"dense_parameters": (100e6, 800e6), "experts": (1, 64)},
-            "runs that it tells apart by size and experts alone, not by tokens",
+            "runs of several sizes and numbers of experts; it has no term for tokens",
         ),
     }
 )
