@@ -1,6 +1,15 @@
+from .active_choice import ActiveChoice as ActiveChoice
+from .active_choice import choose_active as choose_active
+from .active_choice import compare_choice as compare_choice
 from .export import Export as Export
 from .export import export_schedule as export_schedule
 from .export import import_schedule as import_schedule
+from .held_out import HeldOut as HeldOut
+from .held_out import held_out_documents as held_out_documents
+from .held_out import split_documents as split_documents
 from .model_config import LayerConfig as LayerConfig
 from .model_config import ModelConfig as ModelConfig
+from .pretrained import load_pretrained as load_pretrained
 from .reading import read_config as read_config
+from .sensitivity import measure_sensitivity as measure_sensitivity
+from .sensitivity import schedule_losses as schedule_losses
