@@ -24,6 +24,7 @@ from dynamoe_search.cli import (
     report,
     samplers,
     schedule,
+    sensitivity,
     study,
 )
 from dynamoe_search.cli.console import console
@@ -59,6 +60,7 @@ app.command()(bench.bench)
 app.command()(claims.claims)
 app.command()(analyze.analyze)
 app.command()(bounds.bounds)
+app.command()(sensitivity.sensitivity)
 app.command()(export.export)
 app.command("import")(export.import_)
 app.command()(model.model)
