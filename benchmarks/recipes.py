@@ -35,113 +35,85 @@ PATTERNS = ("uniform", "descending", "ascending", "pyramid", "wave")
 KEY = ["study", "recipe", "candidate", "seed"]
 # Each is what a study file would say under [training]; the first is that of the source.
 RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {"recipe": "paper"},
+    "paper": dict(recipe="paper"),
     "cosine": {},
-    "no clipping": {"clip": 0.0},
-    "clip 0.3": {"clip": 0.3},
-    "no warm-up": {"warmup": 0.0},
-    "warm-up 0.3": {"warmup": 0.3},
-    "final rate 0": {"final_rate": 0.0},
-    "final rate 0.1": {"final_rate": 0.1},
-    "rate x 2": {"learning_rate": 2.0},
-    "rate x 4": {"learning_rate": 4.0},
-    "rate / 2": {"learning_rate": 0.5},
-    "average 0.2": {"average": 0.2},
-    "average 0.5": {"average": 0.5},
-    "average 0.5, rate x 2": {"average": 0.5, "learning_rate": 2.0},
-    "rate x 3, average 0.7, final rate 0.3": {
-        **{"learning_rate": 3.0, "average": 0.7, "final_rate": 0.3}
-    },
-    "epochs x 2/3, rate x 3, average 0.7, final rate 0.3": {
-        **{"epochs": 2 / 3, "learning_rate": 3.0, "average": 0.7, "final_rate": 0.3}
-    },
-    "batch x 2": {"batch": 2},
-    "batch / 2": {"batch": 0.5},
-    "decay 0.1": {"weight_decay": 0.1},
-    "epochs x 2": {"epochs": 2.0},
-    "epochs / 2": {"epochs": 0.5},
-    "epochs / 2, rate x 4": {"epochs": 0.5, "learning_rate": 4.0},
-    "epochs / 3, rate x 4": {"epochs": 1 / 3, "learning_rate": 4.0},
-    "epochs / 3, rate x 8": {"epochs": 1 / 3, "learning_rate": 8.0},
-    "epochs / 2, rate x 4, decay 1": {"epochs": 0.5, "learning_rate": 4.0, "weight_decay": 1.0},
-    "epochs / 3, rate x 4, decay 1": {
-        **{"epochs": 1 / 3, "learning_rate": 4.0, "weight_decay": 1.0}
-    },
-    "epochs / 4, rate x 4, decay 1": {
-        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 1.0}
-    },
-    "epochs / 4, rate x 6, decay 1": {
-        **{"epochs": 1 / 4, "learning_rate": 6.0, "weight_decay": 1.0}
-    },
-    "epochs / 4, rate x 4, decay 2": {
-        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 2.0}
-    },
-    "epochs / 5, rate x 4": {"epochs": 1 / 5, "learning_rate": 4.0},
-    "epochs / 5, rate x 6, decay 1": {
-        **{"epochs": 1 / 5, "learning_rate": 6.0, "weight_decay": 1.0}
-    },
-    "epochs / 5, rate x 8, decay 2": {
-        **{"epochs": 1 / 5, "learning_rate": 8.0, "weight_decay": 2.0}
-    },
-    "epochs / 4, rate x 4, decay 1, warm-up 0.3": {
-        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 1.0, "warmup": 0.3}
-    },
-    "epochs / 4, rate x 4, decay 1, average 0.3": {
-        **{"epochs": 1 / 4, "learning_rate": 4.0, "weight_decay": 1.0, "average": 0.3}
-    },
-    "epochs / 4, rate x 6, decay 0.3": {
-        **{"epochs": 1 / 4, "learning_rate": 6.0, "weight_decay": 0.3}
-    },
-    "epochs / 4, rate x 8, decay 1": {
-        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0}
-    },
-    "epochs / 4, rate x 6": {"epochs": 1 / 4, "learning_rate": 6.0},
-    "epochs / 4, rate x 6, batch / 2": {"epochs": 1 / 4, "learning_rate": 6.0, "batch": 0.5},
-    "epochs / 5, rate x 8": {"epochs": 1 / 5, "learning_rate": 8.0},
-    "epochs / 4, rate x 8, decay 1.5": {
-        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.5}
-    },
-    "epochs / 4, rate x 12, decay 1": {
-        **{"epochs": 1 / 4, "learning_rate": 12.0, "weight_decay": 1.0}
-    },
-    "epochs / 4, rate x 8, decay 1, average 0.3": {
-        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0, "average": 0.3}
-    },
-    "epochs / 4, rate x 8, decay 1, clip 0.3": {
-        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0, "clip": 0.3}
-    },
-    "epochs / 4, rate x 8, decay 1, final rate 0.1": {
-        **{"epochs": 1 / 4, "learning_rate": 8.0, "weight_decay": 1.0, "final_rate": 0.1}
-    },
-    "epochs / 5, rate x 12, decay 1": {
-        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0}
-    },
-    "epochs / 4, batch x 2, rate x 16, decay 1": {
-        **{"epochs": 1 / 4, "batch": 2.0, "learning_rate": 16.0, "weight_decay": 1.0}
-    },
-    "epochs / 5, rate x 12, decay 1, clip 0.3": {
-        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.3}
-    },
-    "epochs / 5, rate x 12, decay 1, clip 0.3, average 0.5": {
-        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.3},
-        **{"average": 0.5},
-    },
-    "epochs / 5, rate x 12, decay 1, clip 0.3, average 0.7, final rate 0.3": {
-        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.3},
-        **{"average": 0.7, "final_rate": 0.3},
-    },
-    "epochs / 5, rate x 12, decay 1, clip 0.1, average 0.7, final rate 0.5": {
-        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.1},
-        **{"average": 0.7, "final_rate": 0.5},
-    },
-    "epochs / 5, rate x 12, decay 1, clip 0.1, average 0.7, final rate 1": {
-        **{"epochs": 1 / 5, "learning_rate": 12.0, "weight_decay": 1.0, "clip": 0.1},
-        **{"average": 0.7, "final_rate": 1.0},
-    },
-    "decay 1": {"weight_decay": 1.0},
-    "no warm-up, decay 0.3": {"warmup": 0.0, "weight_decay": 0.3},
-    "batch x 2, rate x 4": {"batch": 2.0, "learning_rate": 4.0},
-    "batch x 4, rate x 4": {"batch": 4.0, "learning_rate": 4.0},
+    "no clipping": dict(clip=0.0),
+    "clip 0.3": dict(clip=0.3),
+    "no warm-up": dict(warmup=0.0),
+    "warm-up 0.3": dict(warmup=0.3),
+    "final rate 0": dict(final_rate=0.0),
+    "final rate 0.1": dict(final_rate=0.1),
+    "rate x 2": dict(learning_rate=2.0),
+    "rate x 4": dict(learning_rate=4.0),
+    "rate / 2": dict(learning_rate=0.5),
+    "average 0.2": dict(average=0.2),
+    "average 0.5": dict(average=0.5),
+    "average 0.5, rate x 2": dict(average=0.5, learning_rate=2.0),
+    "rate x 3, average 0.7, final rate 0.3": dict(learning_rate=3.0, average=0.7, final_rate=0.3),
+    "epochs x 2/3, rate x 3, average 0.7, final rate 0.3": dict(
+        epochs=2 / 3, learning_rate=3.0, average=0.7, final_rate=0.3
+    ),
+    "batch x 2": dict(batch=2),
+    "batch / 2": dict(batch=0.5),
+    "decay 0.1": dict(weight_decay=0.1),
+    "epochs x 2": dict(epochs=2.0),
+    "epochs / 2": dict(epochs=0.5),
+    "epochs / 2, rate x 4": dict(epochs=0.5, learning_rate=4.0),
+    "epochs / 3, rate x 4": dict(epochs=1 / 3, learning_rate=4.0),
+    "epochs / 3, rate x 8": dict(epochs=1 / 3, learning_rate=8.0),
+    "epochs / 2, rate x 4, decay 1": dict(epochs=0.5, learning_rate=4.0, weight_decay=1.0),
+    "epochs / 3, rate x 4, decay 1": dict(epochs=1 / 3, learning_rate=4.0, weight_decay=1.0),
+    "epochs / 4, rate x 4, decay 1": dict(epochs=1 / 4, learning_rate=4.0, weight_decay=1.0),
+    "epochs / 4, rate x 6, decay 1": dict(epochs=1 / 4, learning_rate=6.0, weight_decay=1.0),
+    "epochs / 4, rate x 4, decay 2": dict(epochs=1 / 4, learning_rate=4.0, weight_decay=2.0),
+    "epochs / 5, rate x 4": dict(epochs=1 / 5, learning_rate=4.0),
+    "epochs / 5, rate x 6, decay 1": dict(epochs=1 / 5, learning_rate=6.0, weight_decay=1.0),
+    "epochs / 5, rate x 8, decay 2": dict(epochs=1 / 5, learning_rate=8.0, weight_decay=2.0),
+    "epochs / 4, rate x 4, decay 1, warm-up 0.3": dict(
+        epochs=1 / 4, learning_rate=4.0, weight_decay=1.0, warmup=0.3
+    ),
+    "epochs / 4, rate x 4, decay 1, average 0.3": dict(
+        epochs=1 / 4, learning_rate=4.0, weight_decay=1.0, average=0.3
+    ),
+    "epochs / 4, rate x 6, decay 0.3": dict(epochs=1 / 4, learning_rate=6.0, weight_decay=0.3),
+    "epochs / 4, rate x 8, decay 1": dict(epochs=1 / 4, learning_rate=8.0, weight_decay=1.0),
+    "epochs / 4, rate x 6": dict(epochs=1 / 4, learning_rate=6.0),
+    "epochs / 4, rate x 6, batch / 2": dict(epochs=1 / 4, learning_rate=6.0, batch=0.5),
+    "epochs / 5, rate x 8": dict(epochs=1 / 5, learning_rate=8.0),
+    "epochs / 4, rate x 8, decay 1.5": dict(epochs=1 / 4, learning_rate=8.0, weight_decay=1.5),
+    "epochs / 4, rate x 12, decay 1": dict(epochs=1 / 4, learning_rate=12.0, weight_decay=1.0),
+    "epochs / 4, rate x 8, decay 1, average 0.3": dict(
+        epochs=1 / 4, learning_rate=8.0, weight_decay=1.0, average=0.3
+    ),
+    "epochs / 4, rate x 8, decay 1, clip 0.3": dict(
+        epochs=1 / 4, learning_rate=8.0, weight_decay=1.0, clip=0.3
+    ),
+    "epochs / 4, rate x 8, decay 1, final rate 0.1": dict(
+        epochs=1 / 4, learning_rate=8.0, weight_decay=1.0, final_rate=0.1
+    ),
+    "epochs / 5, rate x 12, decay 1": dict(epochs=1 / 5, learning_rate=12.0, weight_decay=1.0),
+    "epochs / 4, batch x 2, rate x 16, decay 1": dict(
+        epochs=1 / 4, batch=2.0, learning_rate=16.0, weight_decay=1.0
+    ),
+    "epochs / 5, rate x 12, decay 1, clip 0.3": dict(
+        epochs=1 / 5, learning_rate=12.0, weight_decay=1.0, clip=0.3
+    ),
+    "epochs / 5, rate x 12, decay 1, clip 0.3, average 0.5": dict(
+        epochs=1 / 5, learning_rate=12.0, weight_decay=1.0, clip=0.3, average=0.5
+    ),
+    "epochs / 5, rate x 12, decay 1, clip 0.3, average 0.7, final rate 0.3": dict(
+        epochs=1 / 5, learning_rate=12.0, weight_decay=1.0, clip=0.3, average=0.7, final_rate=0.3
+    ),
+    "epochs / 5, rate x 12, decay 1, clip 0.1, average 0.7, final rate 0.5": dict(
+        epochs=1 / 5, learning_rate=12.0, weight_decay=1.0, clip=0.1, average=0.7, final_rate=0.5
+    ),
+    "epochs / 5, rate x 12, decay 1, clip 0.1, average 0.7, final rate 1": dict(
+        epochs=1 / 5, learning_rate=12.0, weight_decay=1.0, clip=0.1, average=0.7, final_rate=1.0
+    ),
+    "decay 1": dict(weight_decay=1.0),
+    "no warm-up, decay 0.3": dict(warmup=0.0, weight_decay=0.3),
+    "batch x 2, rate x 4": dict(batch=2.0, learning_rate=4.0),
+    "batch x 4, rate x 4": dict(batch=4.0, learning_rate=4.0),
 }
 
 

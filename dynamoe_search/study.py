@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dynamoe_search.run.progress import Snapshot
     from dynamoe_search.run.session import Ending, Resources, Session
     from dynamoe_search.search.chooser import Chooser
+    from dynamoe_search.trackers import Callback
     from dynamoe_search.training.settings import CurvePoint
 
 # What trains or loads data needs torch, which takes seconds to import: it is imported where it is
@@ -354,29 +355,15 @@ class Study:
         InvalidInput
             Where no ladder has begun, or no training run of it is complete.
         """
-        from dynamoe_search.log.ladder import ladder_rows, scale_folder, scale_storage
+        from dynamoe_search.log.ladder import ladder_table
 
-        found: list[pd.DataFrame] = []
-        while (folder := scale_folder(self.folder, len(found) + 1)).is_dir():
-            scale = len(found) + 1
-            one = Study(folder, data_directory=self.data_directory)
-            one.storage = scale_storage(self.storage, self.folder, scale)
-            try:
-                runs = one.training_runs("confirmation")
-            except InvalidInput:  # this scale has not begun
-                break
-            confirmation = one._state.confirmation
-            if confirmation is None or not (runs["state"] == "complete").any():
-                break
-            found.append(ladder_rows(scale, runs, confirmation))
-        if not found:
+        found = ladder_table(self.storage, self.folder)
+        if found.empty:
             raise InvalidInput(
                 f"{self.title} has no ladder with results yet; begin with: dynamoe-search ladder"
                 f" {self.arguments}"
             )
-        import pandas as pd
-
-        return pd.concat(found, ignore_index=True)
+        return found
 
     def network(
         self,
@@ -469,6 +456,7 @@ class Study:
         resources: Resources | None = None,
         progress: bool | Callable[[Snapshot], None] = True,
         on_start: Callable[[Plan], None] = lambda plan: None,
+        callbacks: Sequence[Callback] = (),
     ) -> Ending:
         """Begin the search, or go on with it, until a limit of the study file is reached.
 
@@ -489,6 +477,12 @@ class Study:
             Whether to show progress; or what is told it a few times a second.
         on_start : callable
             Called with the plan before the first run.
+        callbacks : sequence of callable
+            Told of each training run that has ended, also in earlier sessions, and of the decision:
+            such as `dynamoe_search.trackers.MlflowTracker`, or a function of
+            `dynamoe_search.trackers.RunEnded` and `dynamoe_search.trackers.Decided`. They are
+            called in threads of their own. One that raises is told nothing more in this session,
+            and a warning is logged.
 
         Returns
         -------
@@ -505,12 +499,14 @@ class Study:
             another.
         """
         from dynamoe_search.run.session import run_search
+        from dynamoe_search.trackers.telling import telling
 
         if self.path is None:
             raise InvalidInput("a study without its file can be helped, not run: call work()")
         study_file = read_study_file(self.path)
         self._check_folder()
-        with self._shown(workers, device, resources, progress) as session:
+        beside = telling(self, callbacks, "search")
+        with self._shown(workers, device, resources, progress, beside) as session:
             return run_search(session, study_file, allow_changes, on_start)
 
     def confirm(
@@ -525,6 +521,7 @@ class Study:
         resources: Resources | None = None,
         progress: bool | Callable[[Snapshot], None] = True,
         on_start: Callable[[Plan, Confirmation], None] = lambda plan, confirmation: None,
+        callbacks: Sequence[Callback] = (),
     ) -> Ending:
         """Confirm what the search has found, or go on with that.
 
@@ -552,11 +549,15 @@ class Study:
             be raised at any time.
         on_start : callable
             Called with the plan and what is confirmed before the first run.
+        callbacks : sequence of callable
+            As for `run`.
         """
         from dynamoe_search.run.session import run_confirmation
+        from dynamoe_search.trackers.telling import telling
 
         self._check_folder()
-        with self._shown(workers, device, resources, progress) as session:
+        beside = telling(self, callbacks, "confirmation")
+        with self._shown(workers, device, resources, progress, beside) as session:
             return run_confirmation(session, seeds, margin, until, most_seeds, on_start)
 
     def train_ladder(
@@ -637,11 +638,13 @@ class Study:
         device: str = "cpu",
         resources: Resources | None = None,
         on_progress: Callable[[Snapshot], None] = lambda snapshot: None,
+        beside: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Session:
         from dynamoe_search.run.session import Resources, Session
 
         resources = resources or Resources(workers, device)
-        return Session(self.storage, self.folder, self.data_directory, resources, on_progress)
+        directory = self.data_directory
+        return Session(self.storage, self.folder, directory, resources, on_progress, beside)
 
     @contextmanager
     def _shown(
@@ -650,17 +653,13 @@ class Study:
         device: str,
         resources: Resources | None,
         progress: bool | Callable[[Snapshot], None],
+        beside: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Iterator[Session]:
         """A session whose progress is shown."""
-        from dynamoe_search.report.terminal import ProgressDisplay
+        from dynamoe_search.report.terminal import showing
 
-        if callable(progress):
-            yield self._session(workers, device, resources, progress)
-        elif progress:
-            with ProgressDisplay() as display:
-                yield self._session(workers, device, resources, display.update)
-        else:
-            yield self._session(workers, device, resources)
+        with showing(progress) as on_progress:
+            yield self._session(workers, device, resources, on_progress, beside)
 
     def _read(self) -> State:
         """The study as its log is now; `InvalidInput` where it has not begun."""

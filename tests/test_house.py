@@ -26,7 +26,8 @@ ROOT = PACKAGE.parent
 PARTS = (
     *("errors", "untrusted", "files", "schedules", "specification", "budgets", "models", "data"),
     *("training", "statistics", "bounds", "measure", "interop", "decision", "plan", "log"),
-    *("search", "run", "bench", "claims", "report", "plots", "study", "cli", "__main__"),
+    *("search", "run", "bench", "claims", "report", "plots", "trackers", "study", "cli"),
+    "__main__",
 )
 LEVEL = {part: level for level, part in enumerate(PARTS)}
 ONLY_SEARCH_KNOWS_OPTUNA = ("search", "report")  # and the dashboard, which serves Optuna's own

@@ -12,6 +12,7 @@ LIGHT = [
     "dynamoe_search.budgets",
     "dynamoe_search.training.settings",
     "dynamoe_search.data.names",
+    "dynamoe_search.interop.reading",
 ]
 
 

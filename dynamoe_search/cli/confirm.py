@@ -15,11 +15,13 @@ from dynamoe_search.cli.console import (
     PlotFile,
     Storage,
     StudyArgument,
+    Track,
     Workers,
     console,
     open_study,
     save_plot,
     say,
+    trackers_at,
     write_table,
 )
 from dynamoe_search.cli.study import say_how_it_ended
@@ -73,6 +75,7 @@ def confirm(
     storage: Storage = None,
     name: Name = None,
     grace: Grace = 60.0,
+    track: Track = None,
 ) -> None:
     """Train the finalists and the baselines from fresh seeds, and say which differences are real.
 
@@ -104,6 +107,7 @@ def confirm(
         most_seeds=most_seeds,
         resources=Resources(workers, device, grace),
         on_start=_say_what_is_confirmed,
+        callbacks=trackers_at(track),
     )
     try:
         table, confirmation = opened.confirmation()

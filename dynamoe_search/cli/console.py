@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing
+from dynamoe_search.report.console import GoingOnConsole
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from dynamoe_search.study import Study
+    from dynamoe_search.trackers import Callback
 
-# A pipe or a log has no width of its own; tables are made for more than 80 columns.
-console = Console(width=None if sys.stdout and sys.stdout.isatty() else 130)
-complaints = Console(stderr=True)
+# A pipe or a log has no width of its own; captions are made for more than 80 columns.
+console = GoingOnConsole(width=None if sys.stdout and sys.stdout.isatty() else 130)
+complaints = GoingOnConsole(stderr=True)
 
 StudyArgument = Annotated[
     Path, typer.Argument(help="A study file, or the folder of a study.toml.", metavar="STUDY")
@@ -56,6 +57,13 @@ Grace = Annotated[
         " commands need not agree about it.",
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Tell a tracker what happens: mlflow:URI, mlflow (where that is set to), or"
+        " tensorboard:FOLDER. It can be given several times.",
+    ),
+]
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", help="Also draw it to this file (.png, .svg or .pdf).")
 ]
@@ -73,6 +81,13 @@ def open_study(
     from dynamoe_search.study import Study
 
     return Study(study, storage, name, data_dir)
+
+
+def trackers_at(addresses: list[str] | None) -> list[Callback]:
+    """The trackers that ``--track`` names."""
+    from dynamoe_search.trackers import tracker_at
+
+    return [tracker_at(address) for address in addresses or ()]
 
 
 def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> None:

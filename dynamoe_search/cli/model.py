@@ -39,10 +39,13 @@ def model(
         ),
     ] = 12.0,
     peak_flops: Annotated[
-        float, typer.Option(help="FLOP/s of a rank at best; the default is an H100's in bfloat16.")
+        float,
+        typer.Option(
+            min=1.0, help="FLOP/s of a rank at best; the default is an H100's in bfloat16."
+        ),
     ] = 989e12,
     bandwidth: Annotated[
-        float, typer.Option(help="Bytes/s of a rank's memory; the default is an H100's.")
+        float, typer.Option(min=1.0, help="Bytes/s of a rank's memory; the default is an H100's.")
     ] = 3.35e12,
     json: Annotated[
         bool, typer.Option("--json", help="Print all of it as JSON, and nothing else.")

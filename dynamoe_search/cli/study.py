@@ -17,12 +17,14 @@ from dynamoe_search.cli.console import (
     PlotFile,
     Storage,
     StudyArgument,
+    Track,
     Workers,
     complaints,
     console,
     open_study,
     save_plot,
     say,
+    trackers_at,
     write_table,
 )
 from dynamoe_search.errors import InvalidInput, RunFailed
@@ -67,6 +69,7 @@ def run(
     ] = 1.0,
     run_gpus: Annotated[float, typer.Option(min=0, help="Ray: devices of a training run.")] = 0.0,
     grace: Grace = 60.0,
+    track: Track = None,
 ) -> None:
     """Begin a search, or go on with it.
 
@@ -76,6 +79,9 @@ def run(
 
     With --storage the log is kept where several machines can reach it: other machines help with
     `dynamoe-search worker --storage URL`.
+
+    With --track each training run and the decision go to MLflow or TensorBoard, each once, also
+    those of earlier sessions. What goes wrong there never stops the training.
 
     Example: `dynamoe-search run studies/digits/study.toml`
     """
@@ -95,10 +101,12 @@ def run(
     cluster = RayCluster(address, run_cpus, run_gpus) if engine == Engine.ray else None
     if cluster is not None and workers is not None:
         raise InvalidInput("--workers is for local processes; Ray takes --run-cpus")
+    callbacks = trackers_at(track)
     ending = opened.run(
         allow_changes=allow_changes,
         resources=Resources(workers, device, grace, cluster),
         on_start=_say_plan,
+        callbacks=callbacks,
     )
     runs = opened.training_runs()
     print_failures(runs)

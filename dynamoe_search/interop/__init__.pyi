@@ -1,6 +1,11 @@
 from .active_choice import ActiveChoice as ActiveChoice
 from .active_choice import choose_active as choose_active
 from .active_choice import compare_choice as compare_choice
+from .costs import Costs as Costs
+from .costs import Workload as Workload
+from .costs import least_seconds as least_seconds
+from .costs import model_costs as model_costs
+from .costs import parameter_parts as parameter_parts
 from .export import Export as Export
 from .export import export_schedule as export_schedule
 from .export import import_schedule as import_schedule

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.interop.families.family import Family
+from dynamoe_search.interop.families.family import Family, Kind
 from dynamoe_search.interop.keys import Keys
 from dynamoe_search.interop.per_layer import Override
 from dynamoe_search.untrusted import shown
@@ -22,6 +22,8 @@ _MOE = (
     *("num_local_experts", "num_experts_per_tok"),
     *("expert_intermediate_dim", "shared_expert_intermediate_dim"),
 )
+_KINDS: Mapping[str, Kind] = {"moe": "sparse", "mlp": "dense"}
+"""The feed-forward blocks of the flat format."""
 
 
 def read_block_configs(keys: Keys, family: Family, layers: list[Override]) -> list[Override]:
@@ -42,16 +44,39 @@ def read_block_configs(keys: Keys, family: Family, layers: list[Override]) -> li
                 " object"
             )
     if any("block_type" in block for block in found):
-        # Each layer is one block, as in layers_block_type.
-        keys.values["layers_block_type"] = [block.get("block_type") for block in found]
-        keys.values.pop("hybrid_override_pattern", None)
-        return [
-            replace(layer, values={**layer.values, **block})
-            for layer, block in zip(layers, found, strict=True)
-        ]
+        return _flat_blocks(keys, family, layers, found)
     return [
         _override(keys, family, layer, block, f"{keys.where}: block_configs: layer {place}")
         for place, (layer, block) in enumerate(zip(layers, found, strict=True))
+    ]
+
+
+def _flat_blocks(
+    keys: Keys, family: Family, layers: list[Override], blocks: list[dict[str, Any]]
+) -> list[Override]:
+    """The layers in the flat format, whose keys are those of the model's config.
+
+    In Nemotron-H a layer is one block of any type; in other families the type says which
+    feed-forward block it has.
+    """
+    types = [block.get("block_type") for block in blocks]
+    known = [one for one in types if isinstance(one, str) and one in _KINDS]
+    if "layers_block_type" in family.defaults:
+        keys.values["layers_block_type"] = types
+        keys.values.pop("hybrid_override_pattern", None)
+    elif wrong := [one for one in types if one not in known]:
+        raise InvalidInput(
+            f"{keys.where}: block_configs: block_type is {shown(repr(wrong[0]))}; expected one of"
+            f" {', '.join(_KINDS)}"
+        )
+    names = {"n_routed_experts": family.experts, "moe_intermediate_size": family.expert_hidden}
+    return [
+        replace(
+            layer,
+            kind=_KINDS[one] if one in known else layer.kind,
+            values={**layer.values, **{names.get(key, key): block[key] for key in block}},
+        )
+        for layer, block, one in zip(layers, blocks, types, strict=True)
     ]
 
 

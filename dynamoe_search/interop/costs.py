@@ -45,12 +45,13 @@ class Workload:
     optimizer_bytes: float = 12.0
 
     def __post_init__(self) -> None:
-        for name in ("context", "batch", "expert_parallel"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("weight_bytes", "cache_bytes", "optimizer_bytes"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InvalidInput(f"{name} is {getattr(self, name)}; it must be at least 0")
+        limits = dict.fromkeys(("context", "batch", "expert_parallel"), (1, 10**9))
+        limits |= dict.fromkeys(("weight_bytes", "cache_bytes", "optimizer_bytes"), (0, 1024))
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
+                raise InvalidInput(
+                    f"{name} is {getattr(self, name)}; it must be from {least} to {most}"
+                )
 
 
 @dataclass(frozen=True)
@@ -217,9 +218,10 @@ def model_costs(model: ModelConfig, workload: Workload) -> Costs:
         balanced_distinct_experts(layer.experts, layer.active, w.batch) if layer.experts else 0.0
         for layer in model.layers
     )
+    # What one token leaves, shrinks as more experts are touched; those of attention likewise.
     unused = sum(
-        (layer.experts - used) * layer.expert_parameters
-        + (layer.mixer_parameters - layer.mixer_active)
+        (layer.total_parameters - layer.active_parameters)
+        * ((layer.experts - used) / max(1, layer.experts - layer.active))
         for layer, used in zip(model.layers, distinct, strict=True)
     )
     looked_up = 0 if model.tied else model.embedding_parameters  # a row for each token

@@ -18,6 +18,7 @@ LARGEST = 10**8
 """The largest number that a config may have: no width, vocabulary or number of experts is near."""
 MOST_LAYERS = 4096
 """The most layers of a model."""
+_OF_THE_MODEL = ("hidden_size", "num_hidden_layers", "vocab_size")
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,15 @@ class Keys:
         return Keys(found, f"{self.where}: {shown(name)}", defaults, self.same)
 
     def overridden(self, values: Mapping[str, Any], where: str) -> Keys:
-        """The same keys, of which some have other values."""
+        """The same keys, of which some have other values, for one layer.
+
+        Raises
+        ------
+        InvalidInput
+            For a key that only the whole model can have.
+        """
+        for name in values:
+            if self.same.get(name, name) in _OF_THE_MODEL:
+                raise InvalidInput(f"{where}: no layer can have its own {name}; remove it")
         named = {self.name_of(self.same.get(name, name)): value for name, value in values.items()}
         return replace(self, values=ChainMap(named, self.values), where=where)

@@ -63,7 +63,7 @@ def model_bounds(model: ModelConfig, tokens: int = 1, step: int = 1) -> pd.DataF
     """
     layers = [model.layers[place] for place in model.moe_layers]
     counts, active = [layer.experts for layer in layers], [layer.active for layer in layers]
-    depth, total = len(layers), Schedule(tuple(counts)).total
+    depth, total = len(layers), model.schedule.total
     of_one: dict[str, Callable[[int, int], float]] = {
         "log2_configurations": lambda n, k: log2_configurations(TopK(k=k), n),
         "entropy_ceiling": lambda n, k: entropy_bounds(n, k)[1] / depth,

@@ -126,7 +126,8 @@ class ModelConfig:
     family : str
         The ``model_type`` of the config.
     config : mapping
-        The JSON object as it was read. Nothing in it is trusted, and it is never changed.
+        The JSON object as it was read; of a model with several parts, that of its language model.
+        Nothing in it is trusted, and it is never changed.
     width : int
         d.
     vocabulary : int

@@ -1,4 +1,4 @@
-"""What configs say for single layers: ``per_layer_config`` and ``pyramid_num_routed``."""
+"""What configs say for single layers: ``per_layer_config`` and others."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def read_pyramid(keys: Keys, family: Family, count: int) -> list[Override]:
         if n > 0
         else Override(kind="dense")
         for n in counts or ()
+    ]
+
+
+def read_layer_types(keys: Keys, layers: list[Override]) -> list[Override]:
+    """From ``mlp_layer_types``: which layers have experts."""
+    types = keys.choices("mlp_layer_types", len(layers), ("dense", "sparse")) or ()
+    return [
+        replace(layer, kind="sparse" if one == "sparse" else "dense")
+        for layer, one in zip(layers, types, strict=True)
     ]
 
 

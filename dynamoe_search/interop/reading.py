@@ -14,13 +14,19 @@ from dynamoe_search.interop.families.any_family import (
     FAMILIES,
     NEEDED_BY_PLAIN_DECODER,
     PLAIN_DECODER,
+    family_named,
 )
-from dynamoe_search.interop.families.family import TRANSFORMERS, Family, Kind
+from dynamoe_search.interop.families.family import TRANSFORMERS, Family
 from dynamoe_search.interop.families.grouped import depth
-from dynamoe_search.interop.families.parts import NO_MIXER, head_width, key_value_heads
-from dynamoe_search.interop.keys import LARGEST, Keys
+from dynamoe_search.interop.families.parts import NO_MIXER
+from dynamoe_search.interop.keys import Keys
 from dynamoe_search.interop.model_config import LayerConfig, ModelConfig
-from dynamoe_search.interop.per_layer import Override, read_per_layer_config, read_pyramid
+from dynamoe_search.interop.per_layer import (
+    Override,
+    read_layer_types,
+    read_per_layer_config,
+    read_pyramid,
+)
 from dynamoe_search.untrusted import excess_of, parse_json, read_text, shown
 
 _PER_LAYER = ("per_layer_config", "block_configs", "pyramid_num_routed")
@@ -57,12 +63,10 @@ def read_config(config: str | Path | Mapping[str, Any]) -> ModelConfig:
     """
     values, where = _object_of(config)
     family, name, values, notes = _family_of(values, where)
-    keys = Keys(_flat(values, family), where, family.defaults, family.same)
-    if "num_hidden_layers" not in values and not keys.has("num_hidden_layers"):
-        lists = (values[key] for key in _LISTS if isinstance(values.get(key), list | str))
-        keys.values["num_hidden_layers"] = next((len(one) for one in lists), None)
-        if keys.values["num_hidden_layers"] is None:
-            del keys.values["num_hidden_layers"]
+    keys = Keys(_flat(values, family, where), where, family.defaults, family.same)
+    lists = [values[key] for key in _LISTS if isinstance(values.get(key), list | str)]
+    if lists and not keys.has("num_hidden_layers"):
+        keys.values["num_hidden_layers"] = len(lists[0])
     notes += _defaults_taken(keys, family)
     overrides = _overrides(keys, family)
     layers = tuple(_layer(keys, family, place, one) for place, one in enumerate(overrides))
@@ -91,19 +95,20 @@ def _family_of(
 ) -> tuple[Family, str, dict[str, Any], tuple[str, ...]]:
     """The family, its name, the object that describes its decoder, and what is to note."""
     name, notes = values.get("model_type"), tuple[str, ...]()
-    inner = values.get("text_config")
-    if name not in FAMILIES and isinstance(inner, dict):
-        # Of a model with several parts, its language model; Llama 4 need not name it.
-        tied = {key: values[key] for key in ("tie_word_embeddings",) if key in values}
-        values = {"model_type": f"{name}_text", **tied, **inner}
-        name = values["model_type"]
-        notes = ("Only the language model is counted: the object text_config.",)
     if not isinstance(name, str):
         raise InvalidInput(
             f"{where}: model_type is {shown(repr(name))}; expected the name of a family, such as"
             f" {', '.join(FAMILIES)}"
         )
-    if family := FAMILIES.get(name.removesuffix("_puzzle")):
+    inner = values.get("text_config")
+    if name not in FAMILIES and isinstance(inner, dict):
+        # Of a model with several parts, its language model; Llama 4 need not name it.
+        tied = {key: values[key] for key in ("tie_word_embeddings",) if key in values}
+        values = {**tied, **inner}
+        name = inner["model_type"] if isinstance(inner.get("model_type"), str) else f"{name}_text"
+        notes = ("Only the language model is counted: the object text_config.",)
+    family = family_named(name)
+    if family is not PLAIN_DECODER:
         return family, name, values, notes
     if any(values.get(key) is not None for key in _PER_LAYER):
         note = (
@@ -118,13 +123,13 @@ def _family_of(
     )
 
 
-def _flat(values: dict[str, Any], family: Family) -> dict[str, Any]:
+def _flat(values: dict[str, Any], family: Family, where: str) -> dict[str, Any]:
     """The object, with the keys of the objects in it that describe the model, too."""
     flat: dict[str, Any] = {}
     for name in family.nested:
         inner = values.get(name)
         if inner is not None and not isinstance(inner, dict):
-            raise InvalidInput(f"the config: {name} is {shown(repr(inner))}; expected an object")
+            raise InvalidInput(f"{where}: {name} is {shown(repr(inner))}; expected an object")
         # The width of the model is a key of its own.
         flat |= {key: value for key, value in (inner or {}).items() if key != "hidden_size"}
     return flat | values
@@ -149,20 +154,14 @@ def _defaults_taken(keys: Keys, family: Family) -> tuple[str, ...]:
 def _overrides(keys: Keys, family: Family) -> list[Override]:
     """What the config says for each layer of its own."""
     layers = [Override()] * depth(keys)
-    kinds: list[Kind] | None = None
-    if "mlp_layer_types" in keys.values:
-        found = keys.choices("mlp_layer_types", len(layers), ("dense", "sparse"))
-        kinds = (
-            None if found is None else ["sparse" if one == "sparse" else "dense" for one in found]
-        )
     if "pyramid_num_routed" in (*keys.values, *keys.defaults):
         layers = read_pyramid(keys, family, len(layers))
     if keys.values.get("per_layer_config") is not None:
         layers = read_per_layer_config(keys, family, layers)
     if keys.values.get("block_configs") is not None:
         layers = read_block_configs(keys, family, layers)
-    if kinds is not None:
-        layers = [replace(one, kind=kind) for one, kind in zip(layers, kinds, strict=True)]
+    if keys.values.get("mlp_layer_types") is not None:
+        layers = read_layer_types(keys, layers)
     return layers
 
 
@@ -176,7 +175,7 @@ def _layer(keys: Keys, family: Family, place: int, override: Override) -> LayerC
         block = family.routed(own) if kind == "sparse" else family.plain(own)
     # A block that is left out has no norm either.
     left_out = (not override.has_mixer) + (override.kind == "none")
-    norms = (family.norms - left_out) * family.norm_vectors * keys.whole("hidden_size")
+    norms = max(0, family.norms - left_out) * family.norm_vectors * keys.whole("hidden_size")
     return replace(mixer, norm_parameters=norms, **block)
 
 
@@ -193,21 +192,26 @@ def _model(
     head = vocabulary * width
     if "lm_head_bias" in keys.defaults and keys.flag("lm_head_bias"):
         head += vocabulary
-    extra = keys.values.get("num_nextn_predict_layers")
-    if type(extra) is int and 0 < extra <= LARGEST:
+    if keys.values.get("num_nextn_predict_layers") and keys.whole("num_nextn_predict_layers"):
         notes += (
-            f"Left out: {extra} further layer to predict more than the next token"
+            "Left out: the further layers that predict more than the next token"
             " (num_nextn_predict_layers).",
         )
-    has_heads = "num_attention_heads" in (*keys.values, *keys.defaults)
+    if keys.values.get("topk_group") and keys.values.get("n_group") not in (None, 1):
+        chosen = f"{keys.whole('topk_group')} of {keys.whole('n_group')}"
+        notes += (
+            f"Its router may first choose {chosen} groups of experts; then it reaches fewer ways"
+            " to route a token than are counted.",
+        )
+    heads, groups, head_size = family.heads(keys)
     return ModelConfig(
         family=name,
         config=values,
         width=width,
         vocabulary=vocabulary,
-        heads=keys.whole("num_attention_heads") if has_heads else 0,
-        key_value_heads=key_value_heads(keys) if has_heads else 0,
-        head_width=head_width(keys) if has_heads else 0,
+        heads=heads,
+        key_value_heads=groups,
+        head_width=head_size,
         query_key_norm=family.query_key_norm(keys),
         matrices=family.matrices,
         router=family.router,

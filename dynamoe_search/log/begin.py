@@ -58,7 +58,7 @@ def begin_study(
             log.append(begun(study_file, data, shape))
         catch_up(log, state)
     assert state.study_file is not None
-    before, now = _flat(state.study_file), _flat(study_file)
+    before, now = flat_definition(state.study_file), flat_definition(study_file)
     different = [key for key in before | now if before.get(key) != now.get(key)]
     lines = [f"{key}: was {before.get(key)!r}, is {now.get(key)!r}" for key in different]
     if different:
@@ -91,7 +91,8 @@ def _refuse_or_allow(
     )
 
 
-def _flat(study_file: StudyFile) -> dict[str, Any]:
+def flat_definition(study_file: StudyFile) -> dict[str, Any]:
+    """What a study file defines, such as ``{"model.depth": 4}``; see `StudyFile.definition`."""
     flat: dict[str, Any] = {}
 
     def visit(tree: dict[str, Any], prefix: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -16,6 +16,7 @@ Stage = Literal["search", "confirmation"]
 FinalState = Literal["complete", "pruned", "diverged", "out of memory", "error"]
 LostState = Literal["died", "interrupted"]
 RunState = Literal["running", "superseded"] | FinalState | LostState
+ENDED_FOR_GOOD: tuple[FinalState, ...] = get_args(FinalState)
 WITH_RESULTS = ("complete", "pruned")
 """The states of runs that have a result for each seed."""
 # What the log holds may be damaged: no number may be so large that it breaks a table or a loop.

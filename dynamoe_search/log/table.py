@@ -31,6 +31,8 @@ _TEST = ("test_loss", "test_accuracy", "test_perplexity", "test_bits_per_byte")
 TABLES = ("gradients", "utilization", "load", "representation")
 _PARTS = ("deciding", "training", "evaluation", "measuring")
 _SECONDS = tuple(f"{part}_{kind}" for part in _PARTS for kind in ("seconds", "cpu_seconds"))
+RESULT_COLUMNS = ("fraction", *_RESULTS, *_TEST, *_SECONDS)
+"""The columns of `runs_table` that are results or costs, each a number."""
 _NO_RUN = Run(0, Start("search", "", 0, 0, (0,), "", ""), 0.0)  # gives an empty table its columns
 
 

@@ -13,7 +13,7 @@ from scipy.stats import qmc
 from dynamoe_search.plan.baselines import every_candidate
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan
-from dynamoe_search.plan.study_file import AlsoSection
+from dynamoe_search.plan.search_section import AlsoSection
 from dynamoe_search.schedules import (
     Dimension,
     Real,

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing, user_path
-from dynamoe_search.plan.study_file import AlsoSection, StudyFile
+from dynamoe_search.plan.search_section import AlsoSection
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.specification import Balance, Router
 from dynamoe_search.training.settings import TrainingSettings
 from dynamoe_search.untrusted import excess_of, read_text, shown

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dynamoe_search.bounds.machine import Machine
 
 _MOST_SPELLED_OUT = 60  # characters of a schedule
+_MOST_RUNS = 4  # of layers of one kind, before the last one
 
 
 def model_record(model: ModelConfig, workload: Workload, machine: Machine) -> dict[str, Any]:
@@ -91,20 +92,19 @@ def parts_table(model: ModelConfig) -> Table:
 
 
 def layers_table(model: ModelConfig, workload: Workload) -> Table:
-    """Each layer; those in a row that are the same are one row."""
-    rows = []
-    for layer, group in groupby(enumerate(model.layers), key=lambda pair: pair[1]):
-        places = [place for place, _ in group]
-        rows.append(_row(layer, places, model, workload))
+    """Each kind of layer; those that are the same are one row."""
+    places: dict[LayerConfig, list[int]] = {}
+    for place, layer in enumerate(model.layers):
+        places.setdefault(layer, []).append(place)
+    rows = [_row(layer, found, model, workload) for layer, found in places.items()]
     columns = (
         Column("layers", is_name=True),
         *texts("mixer"),
-        *numbers("experts", "active", "expert width", "parameters", "that a token uses"),
-        *numbers("FLOPs per token", "cache per token"),
+        *numbers("experts", "active", "expert width", "parameters", "of a token", "FLOPs", "cache"),
     )
     caption = (
-        f"Of one layer: parameters, FLOPs of decoding at a context of {workload.context:,}, and bytes"
-        " in the cache. A dense layer has no experts."
+        "Of one layer: its parameters, and those that a token uses; FLOPs of decoding at a context"
+        f" of {workload.context:,}; bytes that a token adds to the cache. Dense: without experts."
     )
     return Table(columns, rows, caption=caption)
 
@@ -116,7 +116,7 @@ def _row(
     width = f"{layer.expert_hidden}{shared}" if layer.experts else "-"
     window = "" if layer.window is None else f", window {layer.window:,}"
     return (
-        span(str(places[0]), str(places[-1])),
+        _places(places),
         layer.mixer + window,
         str(layer.experts) if layer.experts else "dense" if layer.dense_hidden else "-",
         str(layer.active) if layer.experts else "-",
@@ -126,6 +126,27 @@ def _row(
         engineering(_decoding(layer, model, workload)).rstrip(),
         f"{workload.cache_bytes * layer.cache_elements:,.0f} B",
     )
+
+
+def _places(places: list[int]) -> str:
+    """Where layers of one kind are.
+
+    Examples
+    --------
+    >>> _places([3, 4, 5]), _places([0, 2, 3]), _places([*range(0, 64, 2)])
+    ('3 to 5', '0, 2 to 3', '0, 2, 4, 6, ..., 62 (32 layers)')
+    """
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    texts_of_runs = [span(str(run[0]), str(run[-1])) for run in runs]
+    if len(runs) > _MOST_RUNS + 1:
+        texts_of_runs[_MOST_RUNS:-1] = ["..."]
+        texts_of_runs[-1] += f" ({len(places)} layers)"
+    return ", ".join(texts_of_runs)
 
 
 def _decoding(layer: LayerConfig, model: ModelConfig, workload: Workload) -> float:
@@ -155,6 +176,8 @@ def _size(model: ModelConfig) -> str:
     )
     if not model.vocabulary:
         return f"{size}."
+    if model.tied:
+        return f"{size}, with the table that is both input embedding and output head."
     return (
         f"{size} with the input embedding, as Mixtral and Qwen count, and"
         f" {_count(model.active_parameters_without_embedding)} without it, as DeepSeek and gpt-oss"
@@ -222,6 +245,10 @@ def _bounds(model: ModelConfig, workload: Workload) -> list[str]:
         f" of all schedules of its {model.expert_total:,} experts with the same k,"
         f" {_best(model, ways)}, the fewest has 2^{ways['least']:.1f}."
     ]
+    if len({model.layers[place].expert_parameters for place in model.moe_layers}) > 1:
+        sentences.append(
+            "Its experts differ in size between layers, so these schedules differ in parameters."
+        )
     if ways["share"] < 1:
         sentences.append(
             f"That is {percents(ways['share'])} of the most bits. Its load entropy can be at most"

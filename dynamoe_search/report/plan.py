@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamoe_search.budgets import dense_width, expert_parameters, experts_of
-from dynamoe_search.plan.study_file import FITS_A_MODEL, MOST_FITTED, StudyFile
+from dynamoe_search.plan.search_section import FITS_A_MODEL, MOST_FITTED
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.wording import counted
 from dynamoe_search.schedules import NONE
 

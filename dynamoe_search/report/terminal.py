@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from dynamoe_search.report.console import GoingOnConsole
 from dynamoe_search.report.table import Table
 
 if TYPE_CHECKING:
@@ -30,8 +32,14 @@ def print_table(console: Console, table: Table) -> None:
     """Print a table; where it is too wide, without its last columns, which the caption then names.
 
     The columns up to the name of the rows are always there. Where even they are too wide, the name
-    goes on in a second line.
+    goes on in a second line. A file or a pipe has no width: it gets all columns.
     """
+    if not (console.is_terminal or console.is_jupyter):
+        width, console.width = console.width, _WIDER_THAN_ANY
+        console.print(_drawn(table, len(table.columns)))
+        console.width = width
+        _print_caption(console, table.caption)
+        return
     always = 1 + max((n for n, column in enumerate(table.columns) if column.is_name), default=0)
     count = len(table.columns)
     unlimited = console.options.update(width=_WIDER_THAN_ANY)
@@ -42,7 +50,10 @@ def print_table(console: Console, table: Table) -> None:
     console.print(_drawn(table, count))
     left_out = ", ".join(" ".join(column.header.split()) for column in table.columns[count:])
     narrow = f"Left out, as the terminal is narrow: {left_out}." if left_out else ""
-    caption = "\n".join(filter(None, (table.caption, narrow)))
+    _print_caption(console, "\n".join(filter(None, (table.caption, narrow))))
+
+
+def _print_caption(console: Console, caption: str) -> None:
     if caption:
         console.print(Padding(Text(caption, style="table.caption"), (0, 0, 1, 1)))
 
@@ -83,7 +94,7 @@ def with_progress(
     is_shown : bool
         Whether to show a bar, where one can move. It is gone at the end.
     """
-    console = Console()
+    console = GoingOnConsole()
     columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
     disable = not (is_shown and can_animate(console))
     with Bar(*columns, console=console, transient=True, disable=disable) as bar:
@@ -107,7 +118,7 @@ class ProgressDisplay:
     """
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
-        self.console = console or Console()
+        self.console = console or GoingOnConsole()
         self.quiet = quiet
         self.has_bar = not quiet and can_animate(self.console)
         self.begun = time.monotonic()
@@ -158,6 +169,18 @@ class ProgressDisplay:
             return "time left: not known yet"
         seconds = round(elapsed / gained * (1 - fraction))
         return f"time left: {seconds // 60}:{seconds % 60:02d}"
+
+
+@contextmanager
+def showing(
+    progress: bool | Callable[[Snapshot], None],
+) -> Iterator[Callable[[Snapshot], None]]:
+    """What to call with the progress: the function that is given, or a display if it is True."""
+    if callable(progress):
+        yield progress
+        return
+    with ProgressDisplay(quiet=not progress) as display:
+        yield display.update
 
 
 def _description(snapshot: Snapshot) -> str:

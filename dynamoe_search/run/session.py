@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -83,6 +83,8 @@ class Session:
     resources : Resources
     on_progress : callable
         Called with the progress, a few times per second.
+    beside : callable
+        Gives the context that runs are carried out in: what goes on beside them.
     """
 
     storage: Storage
@@ -90,6 +92,7 @@ class Session:
     data_directory: Path | None
     resources: Resources
     on_progress: Callable[[Snapshot], None]
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def run_search(
@@ -242,6 +245,11 @@ def _alone(log: Log, storage: Storage) -> Iterator[None]:
 
 def _carry_on(session: Session, log: Log, policy: Policy) -> Ending:
     """Train until nothing is left to do, or until the user stops it."""
+    with session.beside():
+        return _train(session, log, policy)
+
+
+def _train(session: Session, log: Log, policy: Policy) -> Ending:
     resources, directory = session.resources, session.data_directory
     overview = Overview(log, policy, session.on_progress)
     overview.release(FailureDetector(resources.grace).is_dead)

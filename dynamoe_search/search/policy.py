@@ -24,7 +24,7 @@ from dynamoe_search.plan.baselines import every_candidate, is_pattern
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.confirmation import Confirmation
 from dynamoe_search.plan.plan import Plan
-from dynamoe_search.plan.study_file import SearchSection
+from dynamoe_search.plan.search_section import SearchSection
 from dynamoe_search.search.chooser import Chooser
 from dynamoe_search.search.proposer import Proposer, needs_run
 from dynamoe_search.search.space import encode

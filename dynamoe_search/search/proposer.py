@@ -26,7 +26,7 @@ from dynamoe_search.log.runs import FINISH, REPORT, START, Finish, Report, RunRe
 from dynamoe_search.log.state import Key, Progress
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan
-from dynamoe_search.plan.study_file import FITS_A_MODEL
+from dynamoe_search.plan.search_section import FITS_A_MODEL
 from dynamoe_search.search.quiet import quiet
 from dynamoe_search.search.samplers import KEEPS_RUNGS, KEEPS_STATE, make_pruner, make_sampler
 from dynamoe_search.search.space import suggest, suggest_settings

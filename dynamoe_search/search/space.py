@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 
-from dynamoe_search.plan.study_file import AlsoSection
+from dynamoe_search.plan.search_section import AlsoSection
 from dynamoe_search.schedules import Dimension, Real, Simplex, Whole
 
 

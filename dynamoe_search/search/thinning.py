@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from dynamoe_search.plan.study_file import MOST_FITTED
+from dynamoe_search.plan.search_section import MOST_FITTED
 
 Parameters = dict[str, float]
 

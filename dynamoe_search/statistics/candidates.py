@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
+from pandas.api.types import (
+    is_bool_dtype,
+    is_extension_array_dtype,
+    is_float_dtype,
+    is_numeric_dtype,
+)
 
 from dynamoe_search.errors import InvalidInput
 
@@ -10,12 +16,12 @@ _DESCRIPTION = ("schedule", "active_schedule", "settings", "pattern", "group")
 
 
 def complete_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """The complete training runs.
+    """The complete training runs, their numbers in types of numpy, where missing ones are NaN.
 
     Parameters
     ----------
     runs : DataFrame
-        The training runs of a study, by `Study.training_runs`.
+        The training runs of a study, by `Study.training_runs`, in whatever types of pandas.
 
     Raises
     ------
@@ -25,7 +31,17 @@ def complete_runs(runs: pd.DataFrame) -> pd.DataFrame:
     complete = runs[runs["state"] == "complete"]
     if complete.empty:
         raise InvalidInput("no training run of this study is complete yet")
-    return complete
+    others = [name for name, column in complete.items() if is_extension_array_dtype(column.dtype)]
+    return complete.assign(**{str(name): _of_numpy(complete[name]) for name in others})
+
+
+def _of_numpy(column: pd.Series) -> pd.Series:
+    """A column of numbers or truth values as numpy has it; any other as it is."""
+    if is_float_dtype(column.dtype) or column.isna().all():
+        return column.astype("float64")
+    if is_numeric_dtype(column.dtype) and not column.isna().any():
+        return column.astype("bool" if is_bool_dtype(column.dtype) else "int64")
+    return column
 
 
 def describe_candidates(complete: pd.DataFrame) -> pd.DataFrame:

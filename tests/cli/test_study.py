@@ -3,6 +3,8 @@
 import shutil
 import signal
 import string
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,6 +121,34 @@ def test_a_study_is_run_by_one_command_at_a_time(finished: Path) -> None:
     with open_log(Study(finished).storage, create=False) as log, log.exclusive("run", 0.0):
         error = error_of("run", finished, status=1)
     assert "another command is working on this study" in error
+
+
+@pytest.mark.slow
+def test_a_run_whose_output_nobody_reads_goes_on(small_study: Path, tmp_path: Path) -> None:
+    edit(small_study, ONE_EPOCH, ("runs = 14", "runs = 2"))
+    errors = tmp_path / "errors"
+    command = f"{sys.executable} -m dynamoe_search run {small_study} 2>{errors} | head -n 1"
+    script = f"{command}; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, errors.read_text()) == (0, "")
+    assert len(ended.stdout.splitlines()) == 1
+    assert Study(small_study).training_runs()["state"].tolist() == ["complete"] * 2
+    assert len(pd.read_csv(tmp_path / "leaderboard.csv")) == 2
+
+
+@pytest.mark.slow
+def test_trackers_are_told_once_and_do_not_change_what_is_said(
+    small_study: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    made_up.search(small_study)
+    said = output_of("run", small_study)
+    track = ("--track", f"tensorboard:{tmp_path / 'tracked'}")
+    for _ in range(2):
+        assert output_of("run", small_study, *track) == said
+        assert len(list(tmp_path.glob("tracked/*/search/run*/seed*/*tfevents*"))) == 14
+        assert len(list(tmp_path.glob("tracked/*/search/decision/*tfevents*"))) == 1
+    assert "give one of these" in error_of("run", small_study, "--track", "wandb:x")
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,3 +137,15 @@ def test_files_keep_every_column(tmp_path) -> None:
     board.to_csv(tmp_path / "board.csv", index=False)
     read = pd.read_csv(tmp_path / "board.csv", keep_default_na=False)
     assert list(read.columns) == list(board.columns)
+
+
+@pytest.mark.parametrize("backend", ["pyarrow", "numpy_nullable"])
+def test_runs_may_come_in_any_types_of_pandas(backend: str) -> None:
+    runs = runs_of({"3-1": [0.5, 0.6, 0.4], "2-2": [0.45, 0.5]}, {"2-2": "uniform"})
+    file = io.BytesIO(runs.to_parquet())
+    given = pd.read_parquet(file, dtype_backend=backend)  # type: ignore[call-overload]
+    assert given["validation_perplexity"].isna().all()
+    found, expected = make_leaderboard(given), make_leaderboard(runs)
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert found["perplexity"].dtype == expected["perplexity"].dtype == float
+    assert found["indistinguishable"].dtype == bool

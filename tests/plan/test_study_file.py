@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.reader import read_study_file, study_path
-from dynamoe_search.plan.study_file import SAMPLERS, StudyFile
+from dynamoe_search.plan.search_section import SAMPLERS
+from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.specification import Percentile, Relative, Threshold, TopK, TopP
 from dynamoe_search.training.settings import TrainingSettings
 from tests.conftest import SMALL_STUDY, edit

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from dynamoe_search.report.table import Column, Table, numbers, texts
-from dynamoe_search.report.terminal import ProgressDisplay
+from dynamoe_search.report.terminal import ProgressDisplay, print_table
 from dynamoe_search.run.progress import Snapshot
 from tests.report.shown import shown
 
@@ -45,6 +45,16 @@ def test_a_name_that_is_too_long_goes_on_in_the_next_line() -> None:
     assert all(len(line) <= 20 for line in text.splitlines())
     assert "a-rather-long-name" in text.replace("\n", "").replace(" ", "")
     assert "…" not in text
+
+
+def test_what_is_no_terminal_gets_all_columns() -> None:
+    console = Console(file=io.StringIO(), width=20)
+    print_table(console, TABLE)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert ["rank", "name", "loss", "pattern"] in [line.split() for line in text.splitlines()]
+    assert "a-rather-long-name [bold]" in text
+    assert "Left out" not in text
+    assert 20 < max(map(len, text.splitlines())) < 100
 
 
 def snapshot(fraction: float, finishing: bool = False, best: bool = True) -> Snapshot:

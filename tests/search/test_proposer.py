@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from dynamoe_search.log.events import Refused
 from dynamoe_search.log.runs import Start, started
 from dynamoe_search.plan.plan import Plan
-from dynamoe_search.plan.study_file import PRUNERS, SAMPLERS
+from dynamoe_search.plan.search_section import PRUNERS, SAMPLERS
 from dynamoe_search.search.policy import SearchPolicy
 from dynamoe_search.search.proposer import Proposer
 from dynamoe_search.search.samplers import make_sampler

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dynamoe_search.plan.study_file import SAMPLERS
+from dynamoe_search.plan.search_section import SAMPLERS
 from tests.search.driver import MemoryLog, Process, names, plan_of, run_alone
 
 RUNS = 14

@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from dynamoe_search.plan.study_file import MOST_FITTED
+from dynamoe_search.plan.search_section import MOST_FITTED
 from dynamoe_search.search.thinning import ThinnedStudy, thin
 
 MINIMIZE = [StudyDirection.MINIMIZE]

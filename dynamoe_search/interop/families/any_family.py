@@ -71,3 +71,16 @@ NEEDED_BY_PLAIN_DECODER = (
     *("intermediate_size", "num_experts_per_tok"),
 )
 """The keys that a config of a family that is not known must have."""
+
+
+def family_named(name: str) -> Family:
+    """The family of a ``model_type``, also of one whose layers were chosen by Puzzle.
+
+    Examples
+    --------
+    >>> family_named("mixtral").experts, family_named("gpt_oss_puzzle").experts
+    ('num_local_experts', 'num_local_experts')
+    >>> family_named("other") is PLAIN_DECODER
+    True
+    """
+    return FAMILIES.get(name.removesuffix("_puzzle"), PLAIN_DECODER)

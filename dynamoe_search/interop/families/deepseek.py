@@ -12,6 +12,8 @@ from dynamoe_search.interop.keys import Keys
 
 def first_dense(keys: Keys, place: int) -> Kind:
     """The first layers are plain, all others have experts."""
+    if keys.has("moe_layer_freq"):
+        keys.whole("moe_layer_freq", most=1)  # the public library knows no other
     return "sparse" if place >= keys.whole("first_k_dense_replace", least=0) else "dense"
 
 
@@ -21,6 +23,12 @@ def deepseek_experts(keys: Keys) -> FeedForward:
     bias = "mlp_bias" in keys.defaults and keys.flag("mlp_bias")
     names = ("n_routed_experts", "num_experts_per_tok", "moe_intermediate_size")
     return experts(keys, names, shared=shared, shared_bias=bias)
+
+
+def _heads(keys: Keys) -> tuple[int, int, int]:
+    """Every head has keys and values of its own, from the short vector."""
+    heads = keys.whole("num_attention_heads")
+    return heads, heads, keys.whole("qk_nope_head_dim") + keys.whole("qk_rope_head_dim")
 
 
 DEEPSEEK_V2 = Family(
@@ -37,6 +45,7 @@ DEEPSEEK_V2 = Family(
     },
     plain=lambda keys: dense(keys, "intermediate_size", bias=keys.flag("mlp_bias")),
     kind=first_dense,
+    heads=_heads,
     experts="n_routed_experts",
     same={"num_experts": "n_routed_experts"},
     renormalize=lambda keys: keys.flag("norm_topk_prob"),
@@ -55,6 +64,7 @@ DEEPSEEK_V3 = Family(
         **{"first_k_dense_replace": 3, "norm_topk_prob": True},
     },
     kind=first_dense,
+    heads=_heads,
     experts="n_routed_experts",
     same={"num_local_experts": "n_routed_experts", "num_experts": "n_routed_experts"},
     router="sigmoid",

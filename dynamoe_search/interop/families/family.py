@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dynamoe_search.interop.families.parts import FeedForward, dense
+from dynamoe_search.interop.families.parts import FeedForward, dense, head_width, key_value_heads
 from dynamoe_search.interop.keys import Keys
 from dynamoe_search.interop.model_config import LayerConfig
 
@@ -37,6 +37,11 @@ def always(keys: Keys) -> bool:
     return True
 
 
+def grouped_heads(keys: Keys) -> tuple[int, int, int]:
+    """The heads of queries, those of keys and values, and the width of one of queries."""
+    return keys.whole("num_attention_heads"), key_value_heads(keys), head_width(keys)
+
+
 @dataclass(frozen=True)
 class Family:
     """A family: the defaults of its keys, and how its layers are counted.
@@ -63,6 +68,8 @@ class Family:
     renormalize, query_key_norm : callable
         From the keys of the model: whether gates of chosen experts sum to 1, and whether queries
         and keys are normalized.
+    heads : callable
+        From the keys of the model: as `grouped_heads`.
     norms, norm_vectors : int
         The norms of a layer around its blocks, and the vectors of a norm: 2 with a bias.
     matrices : int
@@ -86,6 +93,7 @@ class Family:
     router: Literal["softmax", "sigmoid"] = "softmax"
     renormalize: Callable[[Keys], bool] = always
     query_key_norm: Callable[[Keys], bool] = never
+    heads: Callable[[Keys], tuple[int, int, int]] = grouped_heads
     norms: int = 2
     norm_vectors: int = 1
     matrices: int = 3

@@ -64,6 +64,11 @@ def _jetmoe_mixer(keys: Keys, place: int) -> LayerConfig:
     )
 
 
+def _jetmoe_heads(keys: Keys) -> tuple[int, int, int]:
+    groups, width = keys.whole("num_key_value_heads"), keys.whole("kv_channels")
+    return groups * keys.whole("num_experts_per_tok"), groups, width
+
+
 def _jetmoe_experts(keys: Keys) -> FeedForward:
     found = experts(keys, _LOCAL)
     # The block's output has a bias, which no number of experts changes.
@@ -85,6 +90,7 @@ JETMOE = Family(
         **{"moe_top_k": "num_experts_per_tok", "ffn_hidden_size": "intermediate_size"},
         "head_dim": "kv_channels",
     },
+    heads=_jetmoe_heads,
 )
 
 
