@@ -7,6 +7,8 @@ from .decision.decision import Decision as Decision
 from .decision.leaderboard import make_leaderboard as make_leaderboard
 from .errors import InvalidInput as InvalidInput
 from .errors import RunFailed as RunFailed
+from .interop.active_choice import choose_active as choose_active
+from .interop.active_choice import compare_choice as compare_choice
 from .interop.export import export_schedule as export_schedule
 from .interop.export import import_schedule as import_schedule
 from .interop.model_config import LayerConfig as LayerConfig
@@ -15,6 +17,8 @@ from .interop.observation import observe as observe
 from .interop.observed import ObservedRouting as ObservedRouting
 from .interop.reading import read_config as read_config
 from .interop.routing_trace import read_routing_trace as read_routing_trace
+from .interop.sensitivity import measure_sensitivity as measure_sensitivity
+from .interop.sensitivity import schedule_losses as schedule_losses
 from .log.table import measurement_table as measurement_table
 from .measure.active import active_by_layer as active_by_layer
 from .measure.active import compare_routers as compare_routers

@@ -24,7 +24,9 @@ Of schedules and networks:
 - `plot_schedules`, `plot_bounds`, `plot_measured_bounds`;
 - `plot_active`, `plot_load`, `plot_utilization`: which experts tokens use;
 - `plot_gradient_noise`, `plot_gradient_groups`: the noise of gradients over the training;
-- `plot_representation`, `plot_rank_shares`: how varied tokens are.
+- `plot_representation`, `plot_rank_shares`: how varied tokens are;
+- `plot_sensitivity`: which layers of a trained model need their active experts, from
+  `measure_sensitivity`.
 
 `save_figure` writes a figure to a file.
 
@@ -56,6 +58,7 @@ from dynamoe_search.report.pareto import plot_pareto
 from dynamoe_search.report.representation import plot_rank_shares, plot_representation
 from dynamoe_search.report.samplers import plot_samplers
 from dynamoe_search.report.schedules import plot_schedules
+from dynamoe_search.report.sensitivity import plot_sensitivity
 from dynamoe_search.report.utilization import plot_active, plot_load, plot_utilization
 
 __all__ = [
@@ -83,6 +86,7 @@ __all__ = [
     "plot_samplers",
     "plot_schedules",
     "plot_search",
+    "plot_sensitivity",
     "plot_study",
     "plot_utilization",
     "save_figure",

@@ -13,6 +13,9 @@ from .budget import (
 from .budget import (
     score_schedules as score_schedules,
 )
+from .extrapolation import (
+    extrapolate_budget as extrapolate_budget,
+)
 from .layers import (
     QUANTITIES as QUANTITIES,
 )
@@ -63,9 +66,6 @@ from .scaling_laws import (
 )
 from .scaling_laws import (
     Extrapolation as Extrapolation,
-)
-from .scaling_laws import (
-    extrapolate_budget as extrapolate_budget,
 )
 from .separable import (
     Optimum as Optimum,

@@ -26,6 +26,7 @@ from dynamoe_search.cli import (
     routing,
     samplers,
     schedule,
+    sensitivity,
     study,
 )
 from dynamoe_search.cli.console import console
@@ -62,6 +63,7 @@ app.command()(claims.claims)
 app.command()(analyze.analyze)
 app.command()(routing.routing)
 app.command()(bounds.bounds)
+app.command()(sensitivity.sensitivity)
 app.command()(export.export)
 app.command("import")(export.import_)
 app.command()(model.model)

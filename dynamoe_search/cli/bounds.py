@@ -144,7 +144,7 @@ def bounds(
         compare_schedules,
         family_bounds,
     )
-    from dynamoe_search.bounds.scaling_laws import extrapolate_budget
+    from dynamoe_search.bounds.extrapolation import extrapolate_budget
     from dynamoe_search.report import bounds as report
     from dynamoe_search.report.bounds import bounds_table
     from dynamoe_search.report.terminal import print_table

@@ -1,3 +1,6 @@
+from .active_choice import ActiveChoice as ActiveChoice
+from .active_choice import choose_active as choose_active
+from .active_choice import compare_choice as compare_choice
 from .costs import Costs as Costs
 from .costs import Workload as Workload
 from .costs import least_seconds as least_seconds
@@ -6,14 +9,20 @@ from .costs import parameter_parts as parameter_parts
 from .export import Export as Export
 from .export import export_schedule as export_schedule
 from .export import import_schedule as import_schedule
+from .held_out import HeldOut as HeldOut
+from .held_out import held_out_documents as held_out_documents
+from .held_out import split_documents as split_documents
 from .metrics import automodel_metrics as automodel_metrics
 from .model_config import LayerConfig as LayerConfig
 from .model_config import ModelConfig as ModelConfig
 from .observation import observe as observe
 from .observed import ObservedRouting as ObservedRouting
+from .pretrained import load_pretrained as load_pretrained
 from .reading import read_config as read_config
 from .routers import ModelRouter as ModelRouter
 from .routers import active_experts as active_experts
 from .routers import chosen_experts as chosen_experts
 from .routers import find_routers as find_routers
 from .routing_trace import read_routing_trace as read_routing_trace
+from .sensitivity import measure_sensitivity as measure_sensitivity
+from .sensitivity import schedule_losses as schedule_losses

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dynamoe_search.bounds.budget import ExpertBudget, budget_extremes, compare_schedules
-from dynamoe_search.bounds.scaling_laws import LAWS, Extrapolation
+from dynamoe_search.bounds.scaling_laws import LAWS, Extrapolation, Quantity
 from dynamoe_search.report.schedules import sparkline
 from dynamoe_search.report.table import Column, Table, numbers, texts
 from dynamoe_search.report.wording import engineering
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from dynamoe_search.bounds.pairs import Pair
     from dynamoe_search.plan.candidate import Candidate
 
+_UNITS: dict[Quantity, str] = {
+    "loss": " nats per token",
+    "bits per byte": "",
+    "efficiency leverage": " times the compute of a dense model",
+}
 _MOST_SPELLED_OUT = 10**9
 _ALIKE = 1e-9  # bits, or a share, that sums in another order can differ by
 
@@ -301,9 +306,7 @@ def extrapolation_lines(extrapolations: Sequence[Extrapolation]) -> list[str]:
         " of experts per layer, so they predict the same for every schedule:"
     ]
     for found in extrapolations:
-        unit = (
-            " nats per token" if found.quantity == "loss" else " times the compute of a dense model"
-        )
+        unit = _UNITS[found.quantity]
         law = LAWS[found.law]
         outside = f" Outside: {'; '.join(found.warnings)}." if found.warnings else ""
         lines.append(

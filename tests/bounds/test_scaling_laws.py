@@ -8,15 +8,18 @@ from scipy.optimize import brentq, minimize_scalar
 
 from dynamoe_search.bounds import scaling_laws
 from dynamoe_search.bounds.budget import ExpertBudget
+from dynamoe_search.bounds.extrapolation import extrapolate_budget
 from dynamoe_search.bounds.scaling_laws import (
     LAWS,
     Extrapolation,
     abnar,
     clark,
-    extrapolate_budget,
     krajewski,
     ling,
     ludziejewski,
+    marin,
+    marin_best_size,
+    sldbench,
 )
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.specification import Relative, TopK
@@ -49,6 +52,17 @@ TABLE_1 = [
     (1e21, 16, 3.3e9),
     (1e22, 4, 15.8e9),
     (1e22, 32, 12.2e9),
+]
+
+# Marin, experiments/grug/moe/README.md: the best run for so many FLOPs, macro loss and c4_en bits.
+MEASURED_BY_MARIN = [
+    (1e18, 3.5273, 1.0658),
+    (3e18, 3.3398, 1.0122),
+    (1e19, 3.1494, 0.9541),
+    (3e19, 3.0066, 0.9123),
+    (1e20, 2.8509, 0.8665),
+    (3e20, 2.7222, 0.8289),
+    (1e21, 2.599, 0.7923),  # outside of the fit
 ]
 
 
@@ -138,12 +152,38 @@ def test_ling_gives_the_papers_leverage_and_best_granularity() -> None:
     assert ling(1, 2, 1e20).value == pytest.approx(1, abs=0.01)  # a dense network's
 
 
+@pytest.mark.parametrize(("flops", "macro", "bits"), [(1e21, 2.606, 0.7923), (1e23, 2.252, 0.6854)])
+def test_marin_gives_the_stated_projections(flops: float, macro: float, bits: float) -> None:
+    assert marin(flops).value == pytest.approx(macro, abs=0.0005)
+    assert marin(flops, measure="c4_en").value == pytest.approx(bits, abs=0.0003)
+
+
+@pytest.mark.parametrize(("flops", "macro", "bits"), MEASURED_BY_MARIN)
+def test_marin_gives_the_measured_losses(flops: float, macro: float, bits: float) -> None:
+    assert marin(flops).value == pytest.approx(macro, abs=0.008)
+    assert marin(flops, measure="c4_en").value == pytest.approx(bits, abs=0.0025)
+
+
+@pytest.mark.parametrize("flops", [1e18, 1e20, 3e20])
+def test_marins_best_sizes_use_its_flops(flops: float) -> None:
+    active_parameters, tokens = marin_best_size(flops)
+    assert 6 * active_parameters * tokens == pytest.approx(flops, rel=0.02)
+
+
+def test_sldbench_by_hand() -> None:
+    # D = 10^8 and E = 1: 43.476 / 10^1.59192; with 32 experts a factor of 2^-0.3699 more
+    assert sldbench(1e8, 1).value == pytest.approx(1.617 + 1.11257, abs=1e-4)
+    assert sldbench(1e8, 32).value == pytest.approx(1.617 + 1.11257 * 0.77384, abs=1e-4)
+
+
 CALLS = [
     ("clark", lambda: clark(1e8, 64), lambda: clark(1e6, 1000)),
     ("krajewski", lambda: krajewski(1e9, 5e10, 4), lambda: krajewski(1e8, 1e9, 32, 8)),
     ("ludziejewski", lambda: ludziejewski(5e8, 1e10, 8), lambda: ludziejewski(5e6, 1e6, 64)),
     ("abnar", lambda: abnar(5e9, 3e10, 0.9), lambda: abnar(1e6, 1e6, 0.99)),
     ("ling", lambda: ling(0.05, 8, 1e20), lambda: ling(0.001, 32, 1e22)),
+    ("marin", lambda: marin(1e20), lambda: marin(1e21, experts=8, active_experts=2)),
+    ("sldbench", lambda: sldbench(2e8, 16), lambda: sldbench(1e9, 128)),
 ]
 
 
@@ -157,7 +197,7 @@ def test_results_are_extrapolated_and_warn_outside_the_range(law: str, inside, o
     warnings = outside().warnings
     assert len(warnings) == len(LAWS[law].fitted)
     assert all("fitted from" in warning for warning in warnings)
-    assert "arXiv" in LAWS[law].source
+    assert "arXiv" in LAWS[law].source or "github.com" in LAWS[law].source
 
 
 @pytest.mark.parametrize(
@@ -169,6 +209,10 @@ def test_results_are_extrapolated_and_warn_outside_the_range(law: str, inside, o
         (lambda: ludziejewski(1e8, 1e9, -1), "experts is -1"),
         (lambda: abnar(1e8, 1e9, 1.0), "sparsity is 1.0"),
         (lambda: ling(0, 4, 1e20), "activation is 0"),
+        (lambda: marin(0), "flops is 0"),
+        (lambda: marin(1e20, measure="c4"), "measure is 'c4'"),
+        (lambda: marin_best_size(-1), "flops is -1"),
+        (lambda: sldbench(1e8, 0), "experts is 0"),
     ],
 )
 def test_bad_input_is_refused(call, message: str) -> None:
@@ -186,6 +230,9 @@ def test_a_budget_is_extrapolated_by_its_means() -> None:
         ludziejewski(active, 1e9, 8),
         abnar(parameters, 1e9, 0.75),
         ling(0.25, 0.5, 6e9 * active),
+        marin(6e9 * active, 8, 2),
+        marin(6e9 * active, 8, 2, "c4_en"),
+        sldbench(12 * 2 * 512 * 2048, 8),
     ]
     everything = extrapolate_budget(replace(budget, router=Relative()), tokens=1e9)
     assert everything[3] == abnar(parameters, 1e9, 0)

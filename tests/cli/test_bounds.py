@@ -56,7 +56,8 @@ def test_times_family_and_laws_on_request(tmp_path: Path) -> None:
         <= record["extremes"]["log2_configurations"]["most"]
     )
     laws = record["extrapolated"]
-    assert [law["law"] for law in laws] == ["clark", "krajewski", "ludziejewski", "abnar", "ling"]
+    names = ["clark", "krajewski", "ludziejewski", "abnar", "ling", "marin", "marin", "sldbench"]
+    assert [law["law"] for law in laws] == names
     assert {law["label"] for law in laws} == {"extrapolated"}
     assert record["schedules"][0]["decoding_seconds"] == pytest.approx(4 * 16787456 / 1.5e10)
 

@@ -12,7 +12,7 @@ from dynamoe_search.bounds.budget import (
     family_bounds,
 )
 from dynamoe_search.bounds.machine import Machine, roofline
-from dynamoe_search.bounds.scaling_laws import clark, ling
+from dynamoe_search.bounds.scaling_laws import clark, ling, marin
 from dynamoe_search.report.bounds import (
     bounds_sentences,
     bounds_table,
@@ -155,6 +155,9 @@ def test_extrapolations_are_called_so_and_never_bounds() -> None:
     assert "Outside: parameters 1e+06, fitted from 1.5e+07 to 1.3e+09." in lines[1]
     assert "Outside" not in lines[2]
     assert extrapolation_lines([]) == []
+    bits = extrapolation_lines([marin(1e20, measure="c4_en")])[1]
+    assert bits.startswith("- extrapolated: bits per byte 0.866 (Marin 2026")
+    assert "fitted with the best size for the FLOPs" in bits
 
 
 def rendered(router: Router, with_times: bool) -> str:
