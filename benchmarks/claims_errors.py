@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.confirmation_errors import percent
 from dynamoe_search.claims.verdicts import LOOKS
 from dynamoe_search.statistics.comparison import ERROR_RATE, holm
 from dynamoe_search.statistics.least_advantage import of_least_advantage, p_values_at_look
@@ -142,11 +143,6 @@ def _verdicts(p_values: list[Floats]) -> NDArray[np.bool_]:
     return np.stack([differs & (above <= below), differs & (above > below), equivalent])
 
 
-def _percent(share: float, repetitions: int) -> str:
-    error = math.sqrt(max(share * (1 - share), 1 / repetitions) / repetitions)
-    return f"{100 * share:.1f} ± {196 * error:.1f}"
-
-
 def main() -> None:
     """Simulate folders of each kind, and print the table."""
     parser = argparse.ArgumentParser(description="Error rates of verdicts on claims.")
@@ -160,8 +156,8 @@ def main() -> None:
         found = score(world, arguments.repetitions)
         table.add_row(
             name,
-            _percent(found.false_difference, arguments.repetitions),
-            _percent(found.false_equivalence, arguments.repetitions),
+            percent(found.false_difference, arguments.repetitions),
+            percent(found.false_equivalence, arguments.repetitions),
             f"{100 * found.decided:.1f}",
             f"{found.seeds:.1f}",
         )

@@ -159,7 +159,8 @@ def _fixed_seeds(
     return high if high <= _MOST_FIXED else None
 
 
-def _percent(share: float, repetitions: int) -> str:
+def percent(share: float, repetitions: int) -> str:
+    """A share of repetitions in percent, with its 95 % interval."""
     error = math.sqrt(max(share * (1 - share), 1 / repetitions) / repetitions)
     return f"{100 * share:.1f} ± {196 * error:.1f}"
 
@@ -179,8 +180,8 @@ def main() -> None:
         found = score(world, arguments.repetitions)
         table.add_row(
             name,
-            _percent(found.false_difference, arguments.repetitions),
-            _percent(found.false_equivalence, arguments.repetitions),
+            percent(found.false_difference, arguments.repetitions),
+            percent(found.false_equivalence, arguments.repetitions),
             f"{100 * found.coverage:.1f}",
             f"{100 * found.decided:.1f}",
             f"{found.seeds:.1f}",
