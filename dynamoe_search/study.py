@@ -214,14 +214,33 @@ class Study:
 
         ``STUDY`` stands for a study file that is not on this machine.
         """
-        home = Path() if self.path is None else self.path.parent
-        words = ["STUDY" if self.path is None else shell_word(self.path)]
-        name = None if self.folder == home else self.storage.name
-        if self.storage != storage_of(home, None, name):
-            words.append(f"--storage {shell_word(self.storage.address)}")
+        return self._words("STUDY" if self.path is None else self.path, self.storage.address)
+
+    @property
+    def arguments_at_home(self) -> str:
+        """The same for a shell in the folder of the study file, without any path outside of it.
+
+        A log elsewhere on this machine is left to the variable ``DYNAMOE_STORAGE``.
+        """
+        file, address = self.storage.file, self.storage.address
+        if file is not None:
+            inside = file.is_relative_to(self._home.absolute())
+            nearby = file.relative_to(self._home.absolute()) if inside else None
+            address = None if nearby is None else f"{self.storage.kind}:///{nearby}"
+        return self._words("STUDY" if self.path is None else self.path.name, address)
+
+    def _words(self, file: Path | str, address: str | None) -> str:
+        words = [shell_word(file)]
+        name = None if self.folder == self._home else self.storage.name
+        if address is not None and self.storage != storage_of(self._home, None, name):
+            words.append(f"--storage {shell_word(address)}")
         if name is not None:
             words.append(f"--name {shell_word(name)}")
         return " ".join(words)
+
+    @property
+    def _home(self) -> Path:
+        return Path() if self.path is None else self.path.parent
 
     @property
     def position(self) -> int:
@@ -276,15 +295,19 @@ class Study:
         InvalidInput
             Where fewer than two losses are known.
         """
+        found = self._posterior()
+        if found is None:
+            raise InvalidInput("fewer than two losses are known, so nothing can be compared yet")
+        return found
+
+    def _posterior(self) -> Posterior | None:
+        """None where fewer than two losses are known."""
         from dynamoe_search.search.chooser import Chooser
 
         progress = self._read().search
         if self._chooser is None or self._chooser.plan.study != self.file:
             self._chooser = Chooser(self.plan)
-        found = self._chooser.posterior(progress)
-        if found is None:
-            raise InvalidInput("fewer than two losses are known, so nothing can be compared yet")
-        return found
+        return self._chooser.posterior(progress)
 
     def decision(self) -> Decision:
         """Which candidate to take, and how sure that is.
@@ -300,14 +323,15 @@ class Study:
             sentences = [*pareto_sentences(board, objectives), *self.changes]
             equals = board.loc[board["on_front"], "candidate"]
             best = str(board["candidate"].iloc[0])
-            return Decision(best, tuple(equals[equals != best]), tuple(sentences))
+            others = tuple(equals[equals != best])
+            return Decision(best, others, tuple(sentences), headline=sentences[0])
         from dynamoe_search.report.decision import decide_in_words, too_little_to_decide
 
-        progress = self._read().search
-        if self.training_runs()["validation_loss"].count() < 2:
+        posterior, progress = self._posterior(), self._state.search
+        if posterior is None:
             return too_little_to_decide(board, self.changes)
         minutes = progress.seconds / 60 / max(1, progress.finished)
-        return decide_in_words(self.posterior(), self.plan, board, minutes, self.changes)
+        return decide_in_words(posterior, self.plan, board, minutes, self.changes)
 
     def confirmation(self) -> tuple[pd.DataFrame, Confirmation]:
         """What the confirmation has found, and what is confirmed.

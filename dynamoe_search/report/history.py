@@ -115,6 +115,7 @@ def plot_regret(curve: pd.DataFrame, board: pd.DataFrame, axes: Axes | None = No
     top = axes.get_ylim()[1]
     axes.set_ylim(-0.03 * top, top)  # so that a line at 0 is seen
     axes.set_xlabel("training run")
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylabel("regret so far (nats of validation loss)")
     axes.set_title(_finding(curve).replace(" on, ", " on,\n"), fontsize=10)
     legend_below(axes)

@@ -131,6 +131,7 @@ def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
     axes.set_yticks(shown.index, labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("expected validation loss (nats) and 95 % interval")
+    axes.locator_params(axis="x", nbins=5)
     equal = int(board["indistinguishable"].sum()) - 1
     axes.set_title(
         f"{equal} of {len(board) - 1} others: statistically indistinguishable from the best\n"

@@ -10,15 +10,19 @@ import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from dynamoe_search.report.figure import lay_out, own_style
+from dynamoe_search.report.figure import BLUE, GREEN, ORANGE, lay_out, own_style
 
-# Black and white are the page's text and background, which it exchanges in the dark.
+# Black and white are the page's text and background, which it exchanges in the dark; it also has
+# our own colors, lighter there and darker here, so that text in them can be read.
 _OF_THE_PAGE = {
     "#000000": "currentColor",
     "#262626": "currentColor",  # the dark gray of axes
     "#ffffff": "var(--paper)",
     "#555555": "var(--quiet)",
     "#696969": "var(--quiet)",
+    BLUE.lower(): "var(--blue)",
+    ORANGE.lower(): "var(--orange)",
+    GREEN.lower(): "var(--green)",
 }
 _COLOR = re.compile("|".join(_OF_THE_PAGE))
 _ATTRIBUTE = re.compile(r' ([\w:-]+)="([^"]*)"')
