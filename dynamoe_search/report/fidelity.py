@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_DRAWN = 200  # curves as lines of their own; more are an image, which is smaller
+
 
 def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
     """What pruning saved, and how far an early look can be trusted.
@@ -210,10 +212,13 @@ def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
             for curve in reported.loc[reported["state"] == state, "curve"]
         ]
         if curves:
+            many = len(curves) > _MOST_DRAWN
             lines = LineCollection(curves, colors=color, linewidths=0.8, alpha=0.4)
+            lines.set_rasterized(many)
             axes.add_collection(lines)
             ends = np.array([curve[-1] for curve in curves])
-            axes.scatter(ends[:, 0], ends[:, 1], s=12, c=color, marker=marker, label=state)
+            dots = axes.scatter(ends[:, 0], ends[:, 1], s=12, c=color, marker=marker, label=state)
+            dots.set_rasterized(many)
             losses += np.concatenate(curves)[:, 1].tolist()
     # A few that start high, or diverge, should not flatten the rest.
     lowest, high = min(losses), float(np.quantile(losses, 0.98))

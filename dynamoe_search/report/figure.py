@@ -1,7 +1,7 @@
 """Figures: their colors, panels, marks and labels.
 
-Seaborn and matplotlib are imported when the first figure is made, so that sentences and tables,
-which share modules with plots, do not wait for them.
+Matplotlib is imported when the first figure is made, so that sentences and tables, which share
+modules with plots, do not wait for it.
 """
 
 from __future__ import annotations
@@ -47,17 +47,23 @@ LOOKS: Sequence[tuple[str, Any, str]] = (
 # For marks on a color. The report shows pure black and white in the page's own text and background
 # colors, which a dark page exchanges; on a color they must stay.
 INK, PAPER = "#010101", "#fefefe"
+_TEXT = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+_STYLE = dict.fromkeys(_TEXT, "#262626") | {
+    "axes.axisbelow": True,
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "white",
+    "patch.force_edgecolor": True,
+    "svg.fonttype": "none",  # text stays text: it can be searched and read out, and is small
+}
 COLOR_MAP = "cividis"  # read equally well with every kind of color vision, and in gray
 
 
 @contextmanager
 def own_style() -> Iterator[None]:
     """Draw in our style, whatever the user's settings of matplotlib are."""
-    import seaborn as sns
     from matplotlib import style
 
-    # In SVG text stays text: it can be searched and read out, and is small.
-    with style.context(["default", sns.axes_style("ticks"), {"svg.fonttype": "none"}]):
+    with style.context(["default", _STYLE]):
         yield
 
 
@@ -99,13 +105,12 @@ def panels(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, Any]:
     """A new figure of a size in inches, and its axes: an array of shape (rows, columns)."""
-    import seaborn as sns
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **options)
-    sns.despine(figure)
     for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
         axes.title.set_wrap(True)
     return figure, grid
 
@@ -180,10 +185,11 @@ def legend_below(axes: Axes, columns: int = 2) -> None:
 
 
 def lay_out(figure: Figure) -> None:
-    """Give everything its place, so that labels can be put where they hide least."""
+    """Give everything its place for good, so that labels can be put where they hide least."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
+        figure.set_layout_engine(None)  # else drawing makes the layout again
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import dynamoe_search
 
 PACKAGE = Path(dynamoe_search.__file__).parent
-HEAVY = {"matplotlib", "optuna", "ray", "seaborn", "sklearn", "tokenizers", "torch"}
+HEAVY = {"matplotlib", "optuna", "ray", "sklearn", "tokenizers", "torch"}
 # Imports the modules it is given one after another, and prints what has been imported after each.
 CODE = """
 import importlib, sys

@@ -30,6 +30,7 @@ _REFERENCE = re.compile(r"(url\(#|^#)([^)]+)")
 _DECIMALS = re.compile(r"(\d\.\d\d)\d+")
 _DROPPED = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _PIXELS_OF_A_POINT = 96 / 72
+_DOTS_AN_INCH = 200  # of what is an image inside
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ def draw(figure: Figure, prefix: str, caption: str) -> Picture:
     buffer = io.StringIO()
     with own_style(), mpl.rc_context({"svg.hashsalt": prefix}):
         lay_out(figure)
-        figure.set_layout_engine(None)  # else saving makes it again
-        figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
+        figure.savefig(
+            buffer, format="svg", dpi=_DOTS_AN_INCH, facecolor="none", metadata={"Date": None}
+        )
     drawn = buffer.getvalue()
     body = _DROPPED.sub("", drawn[drawn.index(">", drawn.index("<svg")) + 1 :])
     used = {

@@ -140,10 +140,8 @@ def test_a_link_unfolds_what_it_leads_to(rich: str, tmp_path: Path, browser: str
 
 @pytest.mark.slow
 def test_print_shows_what_is_folded(rich: str, tmp_path: Path, browser: str) -> None:
-    sizes = []
-    for name, text in (("folded", rich), ("open", rich.replace("<details>", '<details open="">'))):
-        page, paper = tmp_path / f"{name}.html", tmp_path / f"{name}.pdf"
-        page.write_text(text, encoding="utf-8")
-        opened(browser, tmp_path, f"--print-to-pdf={paper}", page.as_uri())
-        sizes.append(len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes())))
-    assert sizes[0] == sizes[1] > 3
+    page, paper = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_text(rich, encoding="utf-8")
+    opened(browser, tmp_path, f"--print-to-pdf={paper}", page.as_uri())
+    # What is not folded fills less than two pages.
+    assert len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes())) > 4
