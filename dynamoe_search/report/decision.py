@@ -11,7 +11,7 @@ from dynamoe_search.decision.decision import Decision, decide
 from dynamoe_search.decision.posterior import Posterior
 from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.report.leaderboard import what_was_equal
-from dynamoe_search.report.wording import counted, enumerated, named, percents
+from dynamoe_search.report.wording import counted, duration, enumerated, named, percents
 from dynamoe_search.statistics.intervals import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def _headline(decision: Decision, posterior: Posterior, names: Mapping[str, str]
             f" {decision.margin:g} nats of {best}."
         )
     return (
-        f"Take {title} for now: it may still be {decision.bound:.4f} nats worse than {best}, and"
-        f" {decision.margin:g} is the margin."
+        f"Take {title} for now: it may still be {decision.bound:.4f} nats worse than {best}, more"
+        f" than the margin of {decision.margin:g}."
     )
 
 
@@ -135,7 +135,7 @@ def _what_would_decide(decision: Decision, minutes_per_run: float | None) -> str
         )
     time = ""
     if minutes_per_run is not None:
-        time = f" ({decision.further_runs * minutes_per_run:.2g} minutes)"
+        time = f" ({duration(60 * decision.further_runs * minutes_per_run)})"
     runs = counted(decision.further_runs, "further training run")
     return f"about {runs}{time} would bring that below the margin of {decision.margin:g}"
 

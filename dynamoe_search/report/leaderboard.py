@@ -93,7 +93,8 @@ def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
 
 
 def _cells(row: dict[str, Any], is_text: bool) -> tuple[str, ...]:
-    accuracy = f"{row['accuracy']:.1%}" + plus_minus(half_interval(row, "accuracy"), ".1%")
+    width = plus_minus(100 * half_interval(row, "accuracy"), ".1f")
+    accuracy = f"{100 * row['accuracy']:.1f}{width} %"
     return (
         str(row["rank"]),
         "x" if not row["feasible"] else "≈" if row["indistinguishable"] else "",

@@ -50,7 +50,7 @@ def test_the_second_says_how_sure_that_is_and_what_is_missing(posterior: Posteri
     wide, narrow = 2 * bound, bound / 2
     assert sentences(posterior, wide)[1] == f"{known}, which is within the margin of {wide:g}."
     assert sentences(posterior, narrow, further=7)[1] == (
-        f"{known}; about 7 further training runs (3.5 minutes) would bring that below the margin of"
+        f"{known}; about 7 further training runs (3.5 min) would bring that below the margin of"
         f" {narrow:g}."
     )
     assert "; more than 500 further training runs" in sentences(posterior, narrow)[1]

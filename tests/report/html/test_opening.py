@@ -79,7 +79,7 @@ def test_of_a_study_that_is_not_decided(small_study: Path) -> None:
     made_up.search(small_study)
     found = opening(small_study)
     assert "Take descending (5-4-2-1) for now: it may still be 0.0" in found.statement
-    assert found.statement.endswith("81 candidates, and 1e-05 is the margin.")
+    assert found.statement.endswith("81 candidates, more than the margin of 1e-05.")
     assert "after you have raised the limit of the section search" in found.steps[0].text
     assert commands(found)[0] == "dynamoe-search run study.toml"
 
