@@ -14,7 +14,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing, shell_word, user_path
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
-from dynamoe_search.log.storage import open_log, storage_of, the_only_study
+from dynamoe_search.log.storage import open_log, options_of, storage_of, the_only_study
 from dynamoe_search.log.table import confirmation_table, decided_table, runs_table
 from dynamoe_search.plan.confirmation import Confirmation, Until, loss_alone
 from dynamoe_search.plan.plan import Plan, make_plan
@@ -214,33 +214,9 @@ class Study:
 
         ``STUDY`` stands for a study file that is not on this machine.
         """
-        return self._words("STUDY" if self.path is None else self.path, self.storage.address)
-
-    @property
-    def arguments_at_home(self) -> str:
-        """The same for a shell in the folder of the study file, without any path outside of it.
-
-        A log elsewhere on this machine is left to the variable ``DYNAMOE_STORAGE``.
-        """
-        file, address = self.storage.file, self.storage.address
-        if file is not None:
-            inside = file.is_relative_to(self._home.absolute())
-            nearby = file.relative_to(self._home.absolute()) if inside else None
-            address = None if nearby is None else f"{self.storage.kind}:///{nearby}"
-        return self._words("STUDY" if self.path is None else self.path.name, address)
-
-    def _words(self, file: Path | str, address: str | None) -> str:
-        words = [shell_word(file)]
-        name = None if self.folder == self._home else self.storage.name
-        if address is not None and self.storage != storage_of(self._home, None, name):
-            words.append(f"--storage {shell_word(address)}")
-        if name is not None:
-            words.append(f"--name {shell_word(name)}")
-        return " ".join(words)
-
-    @property
-    def _home(self) -> Path:
-        return Path() if self.path is None else self.path.parent
+        home = Path() if self.path is None else self.path.parent
+        word = shell_word("STUDY" if self.path is None else self.path)
+        return " ".join([word, *options_of(self.storage, home, self.folder)])
 
     @property
     def position(self) -> int:

@@ -28,7 +28,7 @@ def report(
         Path | None,
         typer.Option(help="The file to write; report.html beside the study file without it."),
     ] = None,
-    watch: Annotated[
+    live: Annotated[
         bool,
         typer.Option(
             "--watch",
@@ -52,12 +52,12 @@ def report(
 
     Example: `dynamoe-search report studies/digits`
     """
-    if watch and out is not None:
+    if live and out is not None:
         raise InvalidInput("--watch serves the report and writes no file: leave out --out")
-    if port is not None and not watch:
+    if port is not None and not live:
         raise InvalidInput("--port belongs to --watch; add it, or leave out the port")
     opened = open_study(study, storage, name, data_dir)
-    if watch:
+    if live:
         _serve(opened, 8081 if port is None else port)
     else:
         say(f"wrote {opened.report(out)}")

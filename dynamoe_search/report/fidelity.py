@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 _MOST_DRAWN = 200  # curves as lines of their own; more are an image, which is smaller
 
 
-def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
+def fidelity_sentences(runs: pd.DataFrame, table: pd.DataFrame | None = None) -> list[str]:
     """What pruning saved, and how far an early look can be trusted.
 
-    They claim no more than the intervals of `rank_correlations` allow.
+    They claim no more than the intervals of `rank_correlations` allow; `table` is that of the runs
+    where it is known already.
     """
-    savings, table = compute_saved(runs), rank_correlations(runs)
+    savings = compute_saved(runs)
+    table = rank_correlations(runs) if table is None else table
     sentences = [_saved(savings) + "."]
     if table.empty:
         return [*sentences, "No complete training run reported its loss before its end."]
@@ -154,15 +156,19 @@ def plot_fidelity(runs: pd.DataFrame) -> Figure:
 
 
 @in_own_style
-def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
+def plot_agreement(
+    runs: pd.DataFrame, axes: Axes | None = None, table: pd.DataFrame | None = None
+) -> Figure:
     """How well the order of candidates at each point of the training agrees with the final one.
+
+    `table` is the runs' `rank_correlations` where that is known already.
 
     Raises
     ------
     InvalidInput
         As `plot_fidelity`.
     """
-    table = rank_correlations(runs)
+    table = rank_correlations(runs) if table is None else table
     table = table[table["tau"].notna()]
     if table.empty:
         raise InvalidInput(

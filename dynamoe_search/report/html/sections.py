@@ -265,6 +265,8 @@ def early_looks(evidence: Evidence) -> Section:
         "How well the order of the candidates at each part of the training agrees with the final"
         " one."
     )
-    figures = {caption: fidelity.plot_agreement(runs)}
+    figures = {caption: fidelity.plot_agreement(runs, table=table)}
     figures["The learning curves: validation loss over the training."] = fidelity.plot_curves(runs)
-    return Section(fidelity.fidelity_sentences(runs), figures, [fidelity.fidelity_table(table)])
+    return Section(
+        fidelity.fidelity_sentences(runs, table), figures, [fidelity.fidelity_table(table)]
+    )

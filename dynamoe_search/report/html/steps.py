@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import shell_word
+from dynamoe_search.log.storage import options_of
 from dynamoe_search.report.html.evidence import Evidence
 from dynamoe_search.report.wording import counted
+
+if TYPE_CHECKING:
+    from dynamoe_search.study import Study
 
 
 @dataclass(frozen=True)
@@ -19,12 +26,27 @@ class Step:
 
 def command(evidence: Evidence, words: str) -> str:
     """A command on the study, for a shell in the folder of the study file."""
-    return f"dynamoe-search {words} {evidence.study.arguments_at_home}"
+    return f"dynamoe-search {words} {_arguments(evidence.study)}"
+
+
+def _arguments(study: Study) -> str:
+    """What names a study in its folder, without any path outside of that.
+
+    A log elsewhere on this machine is left to the variable ``DYNAMOE_STORAGE``.
+    """
+    home = Path() if study.path is None else study.path.parent
+    word = shell_word("STUDY" if study.path is None else study.path.name)
+    file, here = study.storage.file, home.absolute()
+    address: str | None = study.storage.address
+    if file is not None:
+        inside = file.is_relative_to(here)
+        address = f"{study.storage.kind}:///{file.relative_to(here)}" if inside else None
+    return " ".join([word, *options_of(study.storage, home, study.folder, address)])
 
 
 def where(evidence: Evidence) -> list[str]:
     """Where the commands are to be called, and what they need, in sentences."""
-    storage, named = evidence.study.storage, evidence.study.arguments_at_home
+    storage, named = evidence.study.storage, _arguments(evidence.study)
     if storage.server is not None:
         needed = (
             " The address of the log is shown without user and password: add them to it, or set"
