@@ -34,7 +34,7 @@ from dynamoe_search.log.events import Event, Log
 from dynamoe_search.log.runs import RunResult, Start, finished, started
 from dynamoe_search.log.state import State, begun, catch_up
 from dynamoe_search.log.storage import open_log, storage_of
-from dynamoe_search.plan.plan import Plan
+from dynamoe_search.plan.plan import DataShape, Plan
 from dynamoe_search.search import proposer
 from dynamoe_search.search.policy import SearchPolicy
 from dynamoe_search.search.samplers import make_sampler
@@ -49,6 +49,7 @@ STUDY: dict[str, dict[str, Any]] = {
     "budget": {"experts": 32},
     "search": {"sampler": "random", "runs": 100_000, "blocks": 4},
 }
+DIGITS = DataShape(inputs=64, classes=10)
 
 
 def results_of(start: Start) -> list[RunResult]:
@@ -83,7 +84,7 @@ def result_of(start: Start, seed: int) -> RunResult:
 def history(plan: Plan, runs: int) -> list[Event]:
     """The events of a study that has finished this number of runs."""
     state, policy = State(), SearchPolicy(plan)
-    events = [begun(plan.study, "data")]
+    events = [begun(plan.study, "data", DIGITS)]
     state.apply(1, events[0])
     for _ in range(runs):
         start = policy.ask(state, "worker", "session")

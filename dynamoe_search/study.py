@@ -14,7 +14,7 @@ from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing, shell_word, user_path
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
-from dynamoe_search.log.storage import open_log, storage_of, the_only_study
+from dynamoe_search.log.storage import open_log, options_of, storage_of, the_only_study
 from dynamoe_search.log.table import confirmation_table, decided_table, runs_table
 from dynamoe_search.plan.confirmation import Confirmation, Until, loss_alone
 from dynamoe_search.plan.plan import Plan, make_plan
@@ -216,13 +216,8 @@ class Study:
         ``STUDY`` stands for a study file that is not on this machine.
         """
         home = Path() if self.path is None else self.path.parent
-        words = ["STUDY" if self.path is None else shell_word(self.path)]
-        name = None if self.folder == home else self.storage.name
-        if self.storage != storage_of(home, None, name):
-            words.append(f"--storage {shell_word(self.storage.address)}")
-        if name is not None:
-            words.append(f"--name {shell_word(name)}")
-        return " ".join(words)
+        word = shell_word("STUDY" if self.path is None else self.path)
+        return " ".join([word, *options_of(self.storage, home, self.folder)])
 
     @property
     def position(self) -> int:
@@ -277,15 +272,19 @@ class Study:
         InvalidInput
             Where fewer than two losses are known.
         """
+        found = self._posterior()
+        if found is None:
+            raise InvalidInput("fewer than two losses are known, so nothing can be compared yet")
+        return found
+
+    def _posterior(self) -> Posterior | None:
+        """None where fewer than two losses are known."""
         from dynamoe_search.search.chooser import Chooser
 
         progress = self._read().search
         if self._chooser is None or self._chooser.plan.study != self.file:
             self._chooser = Chooser(self.plan)
-        found = self._chooser.posterior(progress)
-        if found is None:
-            raise InvalidInput("fewer than two losses are known, so nothing can be compared yet")
-        return found
+        return self._chooser.posterior(progress)
 
     def decision(self) -> Decision:
         """Which candidate to take, and how sure that is.
@@ -301,14 +300,15 @@ class Study:
             sentences = [*pareto_sentences(board, objectives), *self.changes]
             equals = board.loc[board["on_front"], "candidate"]
             best = str(board["candidate"].iloc[0])
-            return Decision(best, tuple(equals[equals != best]), tuple(sentences))
+            others = tuple(equals[equals != best])
+            return Decision(best, others, tuple(sentences), headline=sentences[0])
         from dynamoe_search.report.decision import decide_in_words, too_little_to_decide
 
-        progress = self._read().search
-        if self.training_runs()["validation_loss"].count() < 2:
+        posterior, progress = self._posterior(), self._state.search
+        if posterior is None:
             return too_little_to_decide(board, self.changes)
         minutes = progress.seconds / 60 / max(1, progress.finished)
-        return decide_in_words(self.posterior(), self.plan, board, minutes, self.changes)
+        return decide_in_words(posterior, self.plan, board, minutes, self.changes)
 
     def confirmation(self) -> tuple[pd.DataFrame, Confirmation]:
         """What the confirmation has found, and what is confirmed.

@@ -32,7 +32,7 @@ WORDS = {
     "settle[sd]?": "calibrate",
     "readiness": "score",
     "living": "heartbeat",
-    "watch(es|ed|ing|ers?)?": "heartbeat, or failure detector",
+    "(?<!--)watch(es|ed|ing|ers?)?": "heartbeat, or failure detector",
     "recordings?": "log, or replay",
     "(told|tell|tells) (apart|from)": "statistically indistinguishable",
     "cannot be told": "statistically indistinguishable",

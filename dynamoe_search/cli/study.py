@@ -184,7 +184,7 @@ def leaderboard(
     if plot is None:
         return
     objectives = opened.file.search.objectives
-    if objectives == ("loss",) and runs["validation_loss"].count() > 1:
+    if opened.decision().has_bound:
         from dynamoe_search.plan.baselines import names_of
         from dynamoe_search.report.decision_plot import plot_study
 

@@ -23,6 +23,8 @@ class Decision:
         The others that are statistically indistinguishable from it.
     sentences : tuple of str
         The same in words, with how sure it is.
+    headline : str
+        The one sentence that must be said.
     margin : float
         The regret that does not matter, in nats.
     expected_regret : float
@@ -46,12 +48,18 @@ class Decision:
     candidate: str
     indistinguishable: tuple[str, ...]
     sentences: tuple[str, ...]
+    headline: str = ""
     margin: float = math.nan
     expected_regret: float = math.nan
     bound: float = math.nan
     within: tuple[str, ...] = ()
     cheapest: str | None = None
     further_runs: int | None = None
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether the regret is known: a search for the loss alone that knows two losses."""
+        return not math.isnan(self.bound)
 
     @property
     def decided(self) -> bool:

@@ -26,7 +26,7 @@ FEWEST_CANDIDATES = 8  # enough to fit a width, a height and a noise
 _MEAN_VARIANCE = 100.0  # of the prior on the overall mean, over the variance of the losses
 _LEAST_WIDTH = 1e-6  # where all candidates lie at one place
 # Width, height and noise need no more candidates than this; fitting them takes time by the cube.
-_MOST_TO_FIT = 300
+_MOST_TO_FIT = 150
 
 AXES = ("descending", "pyramid")
 """The patterns that lie on the map's axes: experts early or late, and in the middle or at the ends.
@@ -166,7 +166,7 @@ def fit_landscape(runs: pd.DataFrame, reachable: ArrayLike | None = None) -> Lan
     s / sqrt(n), is known from the study's seeds. What the map does not show, such as other
     differences between schedules, is fitted as further noise. So the surface is the mean loss of
     the schedules at a position, and its interval is that of this mean. Width, height and further
-    noise are fitted to at most 300 candidates, an even sample by loss; the surface, to all.
+    noise are fitted to at most 150 candidates, an even sample by loss; the surface, to all.
 
     Where all candidates have one schedule and differ in their active ones, the map is of these.
 

@@ -120,6 +120,26 @@ def storage_of(folder: Path, address: str | None = None, name: str | None = None
     return Storage("postgresql", name, server=server)
 
 
+def options_of(storage: Storage, home: Path, folder: Path, address: str | None = "") -> list[str]:
+    """The options by which a command finds a log; none where it is where a study file says.
+
+    Parameters
+    ----------
+    storage : Storage
+    home : Path
+        The folder of the study file.
+    folder : Path
+        That of the study: another one where it has a name.
+    address : str, optional
+        What to write in place of the storage's address; None for nothing.
+    """
+    name = None if folder == home else storage.name
+    options = []
+    if address is not None and storage != storage_of(home, None, name):
+        options.append(f"--storage {shell_word(address or storage.address)}")
+    return options if name is None else [*options, f"--name {shell_word(name)}"]
+
+
 def open_log(storage: Storage, create: bool) -> Log:
     """The log of a study.
 

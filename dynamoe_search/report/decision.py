@@ -11,7 +11,7 @@ from dynamoe_search.decision.decision import Decision, decide
 from dynamoe_search.decision.posterior import Posterior
 from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.report.leaderboard import what_was_equal
-from dynamoe_search.report.wording import counted, enumerated, named, percents
+from dynamoe_search.report.wording import counted, duration, enumerated, named, percents
 from dynamoe_search.statistics.intervals import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -71,17 +71,38 @@ def decide_in_words(
     further = runs_to_decide(posterior, margin, seeds_per_block=plan.study.training.seeds)
     found = decide(posterior, margin, names, further)
     sentences = decision_sentences(found, posterior, names, minutes_per_run)
-    return replace(found, sentences=(*sentences, *what_was_equal(board), *changes))
+    return replace(
+        found,
+        headline=_headline(found, posterior, names),
+        sentences=(*sentences, *what_was_equal(board), *changes),
+    )
 
 
 def too_little_to_decide(board: pd.DataFrame, changes: Sequence[str]) -> Decision:
     """The decision of a study that knows a single loss."""
     best = board.iloc[0]
+    title = named(best["pattern"], best["candidate"])
     sentence = (
-        f"Take {named(best['pattern'], best['candidate'])}: its validation loss is"
-        f" {best['mean_loss']:.4f}, the only one that is known. Train more before you decide."
+        f"Take {title}: its validation loss is {best['mean_loss']:.4f}, the only one that is known."
+        " Train more before you decide."
     )
-    return Decision(best["candidate"], (), (sentence, *what_was_equal(board), *changes))
+    headline = f"Nothing is decided yet: {title} is the only candidate whose loss is known."
+    sentences = (sentence, *what_was_equal(board), *changes)
+    return Decision(best["candidate"], (), sentences, headline)
+
+
+def _headline(decision: Decision, posterior: Posterior, names: Mapping[str, str]) -> str:
+    title = named(names.get(decision.candidate, ""), decision.candidate)
+    best = f"the best of {counted(posterior.family_size, 'candidate')}"
+    if decision.decided:
+        return (
+            f"Take {title}: with a probability of {percents(CONFIDENCE)} it is within"
+            f" {decision.margin:g} nats of {best}."
+        )
+    return (
+        f"Take {title} for now: it may still be {decision.bound:.4f} nats worse than {best}, more"
+        f" than the margin of {decision.margin:g}."
+    )
 
 
 def _what_to_take(decision: Decision, posterior: Posterior, names: Mapping[str, str]) -> str:
@@ -114,7 +135,7 @@ def _what_would_decide(decision: Decision, minutes_per_run: float | None) -> str
         )
     time = ""
     if minutes_per_run is not None:
-        time = f" ({decision.further_runs * minutes_per_run:.2g} minutes)"
+        time = f" ({duration(60 * decision.further_runs * minutes_per_run)})"
     runs = counted(decision.further_runs, "further training run")
     return f"about {runs}{time} would bring that below the margin of {decision.margin:g}"
 

@@ -1,6 +1,7 @@
 """What pruning saved and how far an early look can be trusted: sentences, a table and plots.
 
-All but the table take ``runs``, as `Study.training_runs` gives them.
+All but the table take ``runs``, as `Study.training_runs` gives them. ``table`` is their
+`rank_correlations`, where that is known already.
 """
 
 from __future__ import annotations
@@ -35,13 +36,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_DRAWN = 200  # curves as lines of their own; more are an image, which is smaller
 
-def fidelity_sentences(runs: pd.DataFrame) -> list[str]:
+
+def fidelity_sentences(runs: pd.DataFrame, table: pd.DataFrame | None = None) -> list[str]:
     """What pruning saved, and how far an early look can be trusted.
 
-    They claim no more than the intervals of `rank_correlations` allow.
+    They claim no more than the intervals of `rank_correlations` allow; `table` is that of the runs
+    where it is known already.
     """
-    savings, table = compute_saved(runs), rank_correlations(runs)
+    savings = compute_saved(runs)
+    table = rank_correlations(runs) if table is None else table
     sentences = [_saved(savings) + "."]
     if table.empty:
         return [*sentences, "No complete training run reported its loss before its end."]
@@ -152,7 +157,9 @@ def plot_fidelity(runs: pd.DataFrame) -> Figure:
 
 
 @in_own_style
-def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
+def plot_agreement(
+    runs: pd.DataFrame, axes: Axes | None = None, table: pd.DataFrame | None = None
+) -> Figure:
     """How well the order of candidates at each point of the training agrees with the final one.
 
     Raises
@@ -160,7 +167,7 @@ def plot_agreement(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
     InvalidInput
         As `plot_fidelity`.
     """
-    table = rank_correlations(runs)
+    table = rank_correlations(runs) if table is None else table
     table = table[table["tau"].notna()]
     if table.empty:
         raise InvalidInput(
@@ -210,10 +217,13 @@ def plot_curves(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
             for curve in reported.loc[reported["state"] == state, "curve"]
         ]
         if curves:
+            many = len(curves) > _MOST_DRAWN
             lines = LineCollection(curves, colors=color, linewidths=0.8, alpha=0.4)
+            lines.set_rasterized(many)
             axes.add_collection(lines)
             ends = np.array([curve[-1] for curve in curves])
-            axes.scatter(ends[:, 0], ends[:, 1], s=12, c=color, marker=marker, label=state)
+            dots = axes.scatter(ends[:, 0], ends[:, 1], s=12, c=color, marker=marker, label=state)
+            dots.set_rasterized(many)
             losses += np.concatenate(curves)[:, 1].tolist()
     # A few that start high, or diverge, should not flatten the rest.
     lowest, high = min(losses), float(np.quantile(losses, 0.98))

@@ -180,10 +180,11 @@ def legend_below(axes: Axes, columns: int = 2) -> None:
 
 
 def lay_out(figure: Figure) -> None:
-    """Give everything its place, so that labels can be put where they hide least."""
+    """Give everything its place for good, so that labels can be put where they hide least."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
+        figure.set_layout_engine(None)  # else drawing makes the layout again
 
 
 def save_figure(figure: Figure, path: Path) -> None:

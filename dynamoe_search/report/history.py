@@ -28,6 +28,8 @@ from dynamoe_search.report.figure import (
 from dynamoe_search.report.leaderboard import plot_leaders
 from dynamoe_search.statistics.candidates import complete_runs
 
+_MOST_DRAWN = 1000  # points one by one; more are an image, which is smaller
+
 
 @in_own_style
 def plot_search(runs: pd.DataFrame) -> Figure:
@@ -58,7 +60,9 @@ def plot_history(runs: pd.DataFrame, axes: Axes | None = None) -> Figure:
         (~first, "further seed block", GRAY, "."),
     ):
         losses = complete["validation_loss"][mask]
-        axes.scatter(number[mask], losses, s=26, c=color, marker=marker, label=label, zorder=3)
+        dots: Any = {"s": 26, "c": color, "marker": marker, "label": label, "zorder": 3}
+        dots["rasterized"] = len(complete) > _MOST_DRAWN
+        axes.scatter(number[mask], losses, **dots)
     ends_run = ~complete["run"].duplicated(keep="last")
     leading = leaders_of_the_time(complete)["loss"]
     axes.step(number[ends_run], leading, where="post", color=GREEN, label="expected of the leader")
@@ -115,6 +119,7 @@ def plot_regret(curve: pd.DataFrame, board: pd.DataFrame, axes: Axes | None = No
     top = axes.get_ylim()[1]
     axes.set_ylim(-0.03 * top, top)  # so that a line at 0 is seen
     axes.set_xlabel("training run")
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylabel("regret so far (nats of validation loss)")
     axes.set_title(_finding(curve).replace(" on, ", " on,\n"), fontsize=10)
     legend_below(axes)

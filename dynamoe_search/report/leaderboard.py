@@ -93,7 +93,8 @@ def leaderboard_table(board: pd.DataFrame, rows: int = 20) -> Table:
 
 
 def _cells(row: dict[str, Any], is_text: bool) -> tuple[str, ...]:
-    accuracy = f"{row['accuracy']:.1%}" + plus_minus(half_interval(row, "accuracy"), ".1%")
+    width = plus_minus(100 * half_interval(row, "accuracy"), ".1f")
+    accuracy = f"{100 * row['accuracy']:.1f}{width} %"
     return (
         str(row["rank"]),
         "x" if not row["feasible"] else "≈" if row["indistinguishable"] else "",
@@ -131,6 +132,7 @@ def plot_leaders(board: pd.DataFrame, axes: Axes | None = None) -> Figure:
     axes.set_yticks(shown.index, labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("expected validation loss (nats) and 95 % interval")
+    axes.locator_params(axis="x", nbins=5)
     equal = int(board["indistinguishable"].sum()) - 1
     axes.set_title(
         f"{equal} of {len(board) - 1} others: statistically indistinguishable from the best\n"

@@ -44,6 +44,19 @@ def percents(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which it has one.
+
+    Examples
+    --------
+    >>> duration(0.4), duration(42), duration(426), duration(100_000)
+    ('0.4 s', '42 s', '7.1 min', '27.8 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def p_value(value: float) -> str:
     """A p value with its sign of relation; a question mark where it is unknown.
 

@@ -9,8 +9,12 @@ import pytest
 from dynamoe_search import Study
 from dynamoe_search.decision.decision import decide
 from dynamoe_search.decision.posterior import Posterior, fit_posterior
+from dynamoe_search.log.runs import finished, started
+from dynamoe_search.log.state import State, catch_up
+from dynamoe_search.log.storage import open_log
 from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.report.decision import decision_sentences, too_little_to_decide
+from dynamoe_search.search.policy import SearchPolicy
 from tests.decision import made_up as losses
 from tests.report import made_up
 
@@ -46,7 +50,7 @@ def test_the_second_says_how_sure_that_is_and_what_is_missing(posterior: Posteri
     wide, narrow = 2 * bound, bound / 2
     assert sentences(posterior, wide)[1] == f"{known}, which is within the margin of {wide:g}."
     assert sentences(posterior, narrow, further=7)[1] == (
-        f"{known}; about 7 further training runs (3.5 minutes) would bring that below the margin of"
+        f"{known}; about 7 further training runs (3.5 min) would bring that below the margin of"
         f" {narrow:g}."
     )
     assert "; more than 500 further training runs" in sentences(posterior, narrow)[1]
@@ -98,3 +102,18 @@ def test_of_a_single_loss_no_more_is_said_than_that(small_study: Path) -> None:
         f" {board['mean_loss'][0]:.4f}, the only one that is known."
     )
     assert not decision.decided
+
+
+def test_a_pruned_run_is_no_second_loss(small_study: Path) -> None:
+    made_up.search(small_study, most=1)
+    study = Study(small_study)
+    with open_log(study.storage, create=False) as log:
+        state, policy = State(), SearchPolicy(study.plan)
+        catch_up(log, state, policy.follow)
+        start = policy.ask(state, worker="", session="")
+        assert start is not None
+        result = made_up.made_up_result(start.candidate, start.seeds[0], str(state.data))
+        log.append(started(start), finished(start, "pruned", [result]))
+    assert study.training_runs()["validation_loss"].count() == 2
+    assert not study.decision().has_bound
+    assert "the only candidate whose loss is known" in study.decision().headline

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from dynamoe_search.plan.candidate import Candidate, parse_candidate
 from dynamoe_search.schedules import NONE, make_family
 
 if TYPE_CHECKING:
+    from dynamoe_search.decision.decision import Decision
     from dynamoe_search.plan.confirmation import Confirmation
     from dynamoe_search.plan.plan import Plan
     from dynamoe_search.plan.study_file import StudyFile
@@ -55,9 +56,61 @@ class Evidence:
         return self.study.plan
 
     @cached_property
-    def changes(self) -> Sequence[str]:
+    def changes(self) -> list[str]:
         """Sentences on how the study file was changed."""
         return self.study.changes
+
+    @cached_property
+    def decision(self) -> Decision | None:
+        """What the study has decided; None where no training run is complete."""
+        if not (self.runs["state"] == "complete").any():
+            return None
+        return self.study.decision()
+
+    @cached_property
+    def ladder(self) -> pd.DataFrame | None:
+        """The results of the ladder, if there is one."""
+        try:
+            return self.study.ladder()
+        except InvalidInput:
+            return None
+
+    @property
+    def finished_runs(self) -> int:
+        """How many training runs have ended for good."""
+        going = ["running", "died", "interrupted", "superseded"]
+        return int(self.runs.loc[~self.runs["state"].isin(going), "run"].nunique())
+
+    @property
+    def seconds_per_run(self) -> float:
+        """The time of a complete run, without what other workers did meanwhile."""
+        complete = self.runs[self.runs["state"] == "complete"].drop_duplicates("run")
+        return float((complete["finished"] - complete["started"]).dt.total_seconds().mean())
+
+    @property
+    def known(self) -> str:
+        """When the last training run ended; "" where none has."""
+        finished = self.runs["finished"].dropna()
+        return f"{finished.max():%Y-%m-%d %H:%M}" if len(finished) else ""
+
+    @property
+    def log(self) -> str:
+        """Where the log is, without any path of this machine."""
+        storage = self.study.storage
+        return str(storage) if storage.file is None else storage.file.name
+
+    def without_paths(self, text: str) -> str:
+        """A text in which paths of this machine are replaced by what they mean to others."""
+        storage, path = self.study.storage, self.study.path
+        words = {} if storage.file is None else {str(storage.file): self.log}
+        if path is not None:
+            words |= {
+                f"{folder}/": "" for folder in (path.parent.absolute(), path.parent.resolve())
+            }
+        words[str(Path.home())] = "~"
+        for path_here, word in words.items():
+            text = text.replace(path_here, word)
+        return text
 
     @cached_property
     def confirmation(self) -> tuple[pd.DataFrame, Confirmation]:

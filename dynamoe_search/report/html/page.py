@@ -1,28 +1,32 @@
-"""The report of a study as a page."""
+"""The report of a study as a page: the decision, and the evidence for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dynamoe_search import __version__
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.report.html import sections
 from dynamoe_search.report.html.evidence import Evidence
+from dynamoe_search.report.html.opening import make_opening
 from dynamoe_search.report.html.reproduction import reproduction
 from dynamoe_search.report.html.sections import MakeSection, Section
+from dynamoe_search.report.html.steps import where
 from dynamoe_search.report.html.svg import Picture, draw
 from dynamoe_search.report.rendering import render
 from dynamoe_search.report.terminal import with_progress
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from dynamoe_search.study import Study
 
 SECTIONS: Mapping[str, tuple[str, MakeSection]] = {
     "asked": ("What was asked, and what was held equal", sections.what_was_asked),
-    "answer": ("The answer", sections.the_answer),
     "confirmation": ("Confirmed from fresh seeds", sections.confirmed),
+    "ladder": ("In larger networks", sections.larger_networks),
     "schedules": ("The best schedules, and the named ones", sections.best_schedules),
     "pareto": ("Pareto front", sections.pareto_front),
     "history": ("History and regret", sections.how_it_went),
@@ -33,32 +37,43 @@ SECTIONS: Mapping[str, tuple[str, MakeSection]] = {
     "representations": ("How varied the tokens are", sections.variety_of_tokens),
     "bounds": ("Measured against bounds", sections.between_bounds),
     "fidelity": ("How far an early look can be trusted", sections.early_looks),
+    "failures": ("What failed", sections.what_failed),
     "reproduction": ("How to reproduce it", reproduction),
 }
-"""By the anchor of each: its title, and what makes it. The order is that of the page."""
+"""The evidence by the anchor of each part: its title, and what makes it. The order is that of the
+page."""
+
+_NARROW = 560  # a picture, in pixels: half of the page
 
 
 @dataclass(frozen=True)
 class Part:
-    """A section with its figures drawn; or why it is left out, in `missing`."""
+    """A section with its figures drawn."""
 
     anchor: str
     title: str
-    section: Section = field(default_factory=Section)
-    pictures: Sequence[Picture] = ()
-    missing: str = ""
+    section: Section
+    pictures: Sequence[Picture]
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether its one picture is narrow enough to stand beside its sentences."""
+        return len(self.pictures) == 1 and self.pictures[0].width <= _NARROW
 
 
-def make_report(study: Study, progress: bool = False) -> str:
+def make_report(study: Study, progress: bool = False, version: int | None = None) -> str:
     """All that is known of a study, as one HTML file that needs no other.
 
-    Without the study's data, the report does not say what the budget buys.
+    What the study has no data for is left out.
 
     Parameters
     ----------
     study : Study
     progress : bool
         Whether to show which section is being made.
+    version : int, optional
+        Of a page that is served while the search runs: it loads itself again when the address
+        ``version`` beside it says another.
 
     Raises
     ------
@@ -66,43 +81,42 @@ def make_report(study: Study, progress: bool = False) -> str:
         Where the study has not begun.
     """
     evidence = Evidence(study, study.training_runs())
-    parts = [
+    opening = make_opening(evidence)
+    said = list(map(evidence.without_paths, opening.sentences))
+    found = [
         _part(anchor, *about, evidence)
         for anchor, about in with_progress(SECTIONS.items(), lambda one: one[1][0], progress)
     ]
-    return make_page(
-        study.title,
-        "a schedule search",
-        "How many experts should each layer get? What this study has found, with its noise.",
-        "the study's log",
-        parts,
-    )
-
-
-def make_page(title: str, kind: str, lead: str, source: str, parts: Sequence[Part]) -> str:
-    """A page of parts: what it is about, of which kind, what it tells, and what it is made from."""
     return render(
         "report.html",
-        title=title,
-        kind=kind,
-        lead=lead,
-        source=source,
-        version=__version__,
-        parts=parts,
+        title=study.title,
+        kind="a schedule search",
+        opening=replace(opening, sentences=said),
+        pictures=_drawn(opening.figures, "decision"),
+        where=where(evidence),
+        parts=[part for part in found if part is not None],
+        known=evidence.known,
+        made_by=__version__,
+        version=version,
     )
 
 
-def _part(anchor: str, title: str, make: MakeSection, evidence: Evidence) -> Part:
+def _part(anchor: str, title: str, make: MakeSection, evidence: Evidence) -> Part | None:
     try:
-        return draw_part(anchor, title, make(evidence))
-    except InvalidInput as error:
-        return Part(anchor, title, missing=str(error))
+        section = make(evidence)
+    except InvalidInput:  # the study has no such data
+        return None
+    said = list(map(evidence.without_paths, section.sentences))
+    return draw_part(anchor, title, replace(section, sentences=said))
 
 
 def draw_part(anchor: str, title: str, section: Section) -> Part:
     """A section as a part of a page."""
-    pictures = [
-        draw(figure, f"{anchor}-{number}", caption)
-        for number, (caption, figure) in enumerate(section.figures.items(), start=1)
+    return Part(anchor, title, section, _drawn(section.figures, anchor))
+
+
+def _drawn(figures: Mapping[str, Figure], prefix: str) -> list[Picture]:
+    return [
+        draw(figure, f"{prefix}-{number}", caption)
+        for number, (caption, figure) in enumerate(figures.items(), start=1)
     ]
-    return Part(anchor, title, section, pictures)

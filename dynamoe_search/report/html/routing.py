@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dynamoe_search import __version__
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing, user_path
 from dynamoe_search.report import routing as seen
-from dynamoe_search.report.html.page import draw_part, make_page
+from dynamoe_search.report.html.page import draw_part
 from dynamoe_search.report.html.sections import Section
+from dynamoe_search.report.rendering import render
 
 if TYPE_CHECKING:
     from dynamoe_search.interop.observed import ObservedRouting
@@ -42,12 +44,12 @@ def make_routing_report(routing: ObservedRouting, title: str = "Routing") -> str
     }
     if not pairs:
         del sections["pairs"]  # each token uses one expert
-    return make_page(
-        title,
-        "routing",
-        "Which experts do tokens use? Counted while the model ran.",
-        "counts of the routers' choices",
-        [draw_part(anchor, *about) for anchor, about in sections.items()],
+    return render(
+        "routing.html",
+        title=title,
+        kind="routing",
+        parts=[draw_part(anchor, *about) for anchor, about in sections.items()],
+        made_by=__version__,
     )
 
 

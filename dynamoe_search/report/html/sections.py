@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,15 +10,14 @@ from dynamoe_search.bounds.measured import measured_bounds as place_between_boun
 from dynamoe_search.decision.landscape import fit_landscape
 from dynamoe_search.decision.regret import search_curve
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.plan.baselines import names_of
 from dynamoe_search.plan.candidate import parse_candidate
 from dynamoe_search.report import (
     confirmation,
-    decision_plot,
     fidelity,
     gradient_noise,
     history,
     importance,
+    ladder,
     landscape,
     leaderboard,
     measured_bounds,
@@ -30,7 +28,8 @@ from dynamoe_search.report import (
     utilization,
 )
 from dynamoe_search.report.html.evidence import Evidence
-from dynamoe_search.report.table import Table
+from dynamoe_search.report.table import Column, Table, numbers, texts
+from dynamoe_search.report.wording import counted
 from dynamoe_search.schedules import NONE
 from dynamoe_search.statistics.fidelity import rank_correlations
 from dynamoe_search.statistics.pareto import OBJECTIVES
@@ -80,23 +79,6 @@ def _held_equal(evidence: Evidence) -> list[str]:
         return [f"What the budget buys follows from the data, which cannot be read here: {error}."]
 
 
-def the_answer(evidence: Evidence) -> Section:
-    """What was found, in sentences."""
-    if evidence.seeks_loss_alone:
-        decision = evidence.study.decision()
-        if math.isnan(decision.bound):  # a single loss is known
-            return Section(decision.sentences)
-        posterior, names = evidence.study.posterior(), names_of(evidence.plan.baselines)
-        caption = (
-            "How much worse the leaders and the named schedules may be than the best of the family."
-        )
-        margin = evidence.file.search.margin
-        figure = decision_plot.plot_decision(posterior, names, margin)
-        return Section(decision.sentences, {caption: figure})
-    sentences = pareto.pareto_sentences(evidence.front, evidence.objectives)
-    return Section([*sentences, *evidence.changes])
-
-
 def confirmed(evidence: Evidence) -> Section:
     """The finalists, the named schedules and the dense baselines, on the test split."""
     table, planned = evidence.confirmation
@@ -110,6 +92,32 @@ def confirmed(evidence: Evidence) -> Section:
         {caption: confirmation.plot_confirmation(*what)},
         [confirmation.confirmation_table(*what)],
     )
+
+
+def larger_networks(evidence: Evidence) -> Section:
+    """What happens to the differences as networks grow."""
+    results = evidence.ladder
+    if results is None:
+        raise InvalidInput("the study has no ladder")
+    caption = "The differences to uniform over training FLOPs, and what was fitted to them."
+    figures = {caption: ladder.plot_ladder(results)}
+    return Section(ladder.ladder_sentences(results), figures, [ladder.ladder_table(results)])
+
+
+def what_failed(evidence: Evidence) -> Section:
+    """The training runs that failed, and why."""
+    runs = evidence.runs.drop_duplicates("run")
+    failed = runs[runs["state"].isin(["diverged", "out of memory", "error"])]
+    if failed.empty:
+        raise InvalidInput("no training run has failed")
+    rows = [
+        (str(row.run), row.candidate, row.state, evidence.without_paths(row.message))
+        for row in failed.head(_ROWS).itertuples()
+    ]
+    columns = [*numbers("run"), Column("candidate", is_name=True), *texts("state", "message")]
+    shown = "" if len(failed) <= _ROWS else f" The table has the first {_ROWS}."
+    count = counted(len(failed), "training run")
+    return Section([f"{count} of {len(runs)} failed for good.{shown}"], {}, [Table(columns, rows)])
 
 
 def best_schedules(evidence: Evidence) -> Section:
@@ -129,9 +137,7 @@ def _dense_baselines(evidence: Evidence) -> list[str]:
     try:
         table, planned = evidence.confirmation
     except InvalidInput:
-        return [
-            "Dense networks are trained by: dynamoe-search confirm. They are no part of a search."
-        ]
+        return []
     dense = table[(table["group"] == "dense") & table["difference"].notna()]
     return [
         f"Confirmed on the test split: {row.name} has a loss of {row.mean:.4f} nats,"
@@ -142,14 +148,12 @@ def _dense_baselines(evidence: Evidence) -> list[str]:
 
 
 def pareto_front(evidence: Evidence) -> Section:
-    """The candidates that no other beats in all objectives."""
+    """The candidates that no other beats in all objectives, as a table."""
     if len(evidence.objectives) < 2:
         raise InvalidInput(
             "the study has one objective; name several in objectives of its section search"
         )
-    what = (evidence.front, evidence.objectives)
-    caption = "Candidates by each two objectives, and the front of those that no other beats."
-    return Section((), {caption: pareto.plot_pareto(*what)}, [pareto.pareto_table(*what, _ROWS)])
+    return Section((), {}, [pareto.pareto_table(evidence.front, evidence.objectives, _ROWS)])
 
 
 def how_it_went(evidence: Evidence) -> Section:
@@ -261,6 +265,8 @@ def early_looks(evidence: Evidence) -> Section:
         "How well the order of the candidates at each part of the training agrees with the final"
         " one."
     )
-    figures = {caption: fidelity.plot_agreement(runs)}
+    figures = {caption: fidelity.plot_agreement(runs, table=table)}
     figures["The learning curves: validation loss over the training."] = fidelity.plot_curves(runs)
-    return Section(fidelity.fidelity_sentences(runs), figures, [fidelity.fidelity_table(table)])
+    return Section(
+        fidelity.fidelity_sentences(runs, table), figures, [fidelity.fidelity_table(table)]
+    )

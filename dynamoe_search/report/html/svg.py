@@ -10,15 +10,19 @@ import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from dynamoe_search.report.figure import lay_out, own_style
+from dynamoe_search.report.figure import BLUE, GREEN, ORANGE, lay_out, own_style
 
-# Black and white are the page's text and background, which it exchanges in the dark.
+# Black and white are the page's text and background, which it exchanges in the dark; it also has
+# our own colors, lighter there and darker here, so that text in them can be read.
 _OF_THE_PAGE = {
     "#000000": "currentColor",
     "#262626": "currentColor",  # the dark gray of axes
     "#ffffff": "var(--paper)",
     "#555555": "var(--quiet)",
     "#696969": "var(--quiet)",
+    BLUE.lower(): "var(--blue)",
+    ORANGE.lower(): "var(--orange)",
+    GREEN.lower(): "var(--green)",
 }
 _COLOR = re.compile("|".join(_OF_THE_PAGE))
 _ATTRIBUTE = re.compile(r' ([\w:-]+)="([^"]*)"')
@@ -26,6 +30,7 @@ _REFERENCE = re.compile(r"(url\(#|^#)([^)]+)")
 _DECIMALS = re.compile(r"(\d\.\d\d)\d+")
 _DROPPED = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _PIXELS_OF_A_POINT = 96 / 72
+_DOTS_AN_INCH = 200  # of what is an image inside
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,9 @@ def draw(figure: Figure, prefix: str, caption: str) -> Picture:
     buffer = io.StringIO()
     with own_style(), mpl.rc_context({"svg.hashsalt": prefix}):
         lay_out(figure)
-        figure.set_layout_engine(None)  # else saving makes it again
-        figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
+        figure.savefig(
+            buffer, format="svg", dpi=_DOTS_AN_INCH, facecolor="none", metadata={"Date": None}
+        )
     drawn = buffer.getvalue()
     body = _DROPPED.sub("", drawn[drawn.index(">", drawn.index("<svg")) + 1 :])
     used = {
