@@ -88,7 +88,7 @@ def export(
     experts of the model, whose total stays. A schedule of the model's own size is taken as it is.
     What the target cannot have is refused, with the layer.
 
-    Example: `dynamoe-search export my-study --like config.json --format hf --out new/config.json`
+    Example: `dynamoe-search export my-study --like config.json --format hf --out new-config.json`
     """
     from dynamoe_search.interop.export import export_schedule
     from dynamoe_search.interop.reading import read_config
