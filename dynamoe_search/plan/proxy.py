@@ -19,8 +19,8 @@ from dynamoe_search.interop.spread import expert_groups
 from dynamoe_search.untrusted import shown
 
 FEWEST_LAYERS, MOST_LAYERS, USUAL_LAYERS = 4, 12, (8, 4)
-CONTEXT, BATCH = 64, 32  # tokens of a window; windows per step
-LEARNING_RATE = 5e-3  # of small decoders, which a longer training would not stand
+CONTEXT, BATCH = 64, 8  # tokens of a window; windows per step: many small steps learn soonest
+LEARNING_RATE, RATE_WIDTH = 1e-2, 32  # of small decoders; wider ones do not stand as high a rate
 EVALUATIONS = 1  # at the end alone: many small experts take long to evaluate
 
 Sections = dict[str, dict[str, Any]]
@@ -116,7 +116,7 @@ def make_proxy(config: ModelConfig, data: str, depth: int, width: int) -> Proxy:
         "balance": {"name": "bias" if config.router == "sigmoid" else "switch"},
         "training": {
             "batch": BATCH,
-            "learning_rate": LEARNING_RATE,
+            "learning_rate": _learning_rate(width),
             "evaluations": EVALUATIONS,
         },
     }
@@ -135,6 +135,11 @@ def make_proxy(config: ModelConfig, data: str, depth: int, width: int) -> Proxy:
     _add_heads(config, sections, comments)
     _add_dense_first(config, width, sections, comments)
     return Proxy(sections, comments, tuple(_missing(config)))
+
+
+def _learning_rate(width: int) -> float:
+    """The highest rate: up to a width all the same, then falling with its square root."""
+    return float(f"{LEARNING_RATE * min(1.0, (RATE_WIDTH / width) ** 0.5):.2g}")
 
 
 def _depth_comment(layers: int, depth: int) -> str:
