@@ -32,6 +32,7 @@ from .measure.routing_variance import gradient_variance as gradient_variance
 from .measure.utilization_tables import utilization_table as utilization_table
 from .models.classifier import ClassifierModel as ClassifierModel
 from .models.language import DecoderModel as DecoderModel
+from .plan.proxy import make_proxy as make_proxy
 from .report.html.routing import write_routing_report as write_routing_report
 from .run.ray import RayCluster as RayCluster
 from .run.session import Resources as Resources

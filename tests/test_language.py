@@ -61,7 +61,7 @@ INNOCENT = re.compile(
 ALLOWED = {
     "trials?": re.compile(
         r"dynamoe_search/(search/\w+|study|log/sql|report/dashboard|cli/dashboard)\.pyi?"
-        r"|benchmarks/(log_reading|peers)\.py|notebooks/02-.*|README\.md"
+        r"|benchmarks/(log_reading|peers)\.py|README\.md"
         r"|docs/(command-line\.md|peers\.md|searching\.md|make_\w+\.py)"
     ),
     "assignments?": re.compile(
