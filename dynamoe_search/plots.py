@@ -25,6 +25,7 @@ Of schedules and networks:
 - `plot_active`, `plot_load`, `plot_utilization`: which experts tokens use;
 - `plot_gradient_noise`, `plot_gradient_groups`: the noise of gradients over the training;
 - `plot_representation`, `plot_rank_shares`: how varied tokens are;
+- `plot_model`: layers and costs of a real model, from `read_config`;
 - `plot_sensitivity`: which layers of a trained model need their active experts, from
   `measure_sensitivity`.
 
@@ -54,6 +55,7 @@ from dynamoe_search.report.ladder import plot_ladder
 from dynamoe_search.report.landscape import plot_landscape
 from dynamoe_search.report.leaderboard import plot_leaders
 from dynamoe_search.report.measured_bounds import plot_measured_bounds
+from dynamoe_search.report.model_plot import plot_model
 from dynamoe_search.report.pareto import plot_pareto
 from dynamoe_search.report.representation import plot_rank_shares, plot_representation
 from dynamoe_search.report.samplers import plot_samplers
@@ -79,6 +81,7 @@ __all__ = [
     "plot_leaders",
     "plot_load",
     "plot_measured_bounds",
+    "plot_model",
     "plot_pareto",
     "plot_rank_shares",
     "plot_regret",

@@ -18,11 +18,12 @@ from dynamoe_search.data.token_file import (
 )
 from dynamoe_search.data.tokenizer import ByteTokenizer, Tokenizer, train_byte_pairs
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import user_path
 
 
 def prepare_text(
-    source: Path,
-    target: Path,
+    source: Path | str,
+    target: Path | str,
     tokenizer_name: Literal["byte", "bpe"] = "byte",
     vocabulary: int = 4096,
     column: str = "text",
@@ -35,10 +36,10 @@ def prepare_text(
 
     Parameters
     ----------
-    source : Path
+    source : path
         As in `read_documents`. Its beginning is also read to choose the split, and to learn byte
         pairs.
-    target : Path
+    target : path
         The token file to write. It replaces another token file, but no other file.
     tokenizer_name : {"byte", "bpe"}
         Byte pairs are learned from the training split only.
@@ -58,6 +59,7 @@ def prepare_text(
         If the source cannot be read or has too few documents to split, or the target exists and is
         not a token file.
     """
+    source, target = user_path(source), user_path(target)
     if kind_at(target) != "nothing" and not is_token_file(target):
         raise InvalidInput(
             f"{target} exists and is not a token file, so it is not overwritten; name another file"

@@ -18,15 +18,16 @@ _LONGEST = 17  # contexts of 2^7 to 2^17 tokens
 
 
 @in_own_style
-def plot_model(model: ModelConfig, workload: Workload) -> Figure:
+def plot_model(model: ModelConfig, workload: Workload | None = None) -> Figure:
     """The experts and parameters of each layer, and costs by context and by batch.
 
     Parameters
     ----------
     model : ModelConfig
-    workload : Workload
+    workload : Workload, optional
         Its context and batch are marked.
     """
+    workload = Workload() if workload is None else workload
     figure, ((experts, parameters), (flops, read)) = panels(2, 2, 11, 7)
     _plot_experts(experts, model)
     _plot_parameters(parameters, model)
