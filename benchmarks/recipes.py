@@ -114,6 +114,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "no warm-up, decay 0.3": dict(warmup=0.0, weight_decay=0.3),
     "batch x 2, rate x 4": dict(batch=2.0, learning_rate=4.0),
     "batch x 4, rate x 4": dict(batch=4.0, learning_rate=4.0),
+    "epochs x 3/5, rate x 2": dict(epochs=3 / 5, learning_rate=2.0),
+    "epochs x 3/5, batch / 4, rate x 4": dict(epochs=3 / 5, batch=1 / 4, learning_rate=4.0),
+    "epochs x 3/5, batch / 8, rate x 8/3": dict(epochs=3 / 5, batch=1 / 8, learning_rate=8 / 3),
+    "epochs x 2/5, batch / 8, rate x 8/3": dict(epochs=2 / 5, batch=1 / 8, learning_rate=8 / 3),
+    "epochs x 3/5, batch / 4, rate x 4, average 0.5, final rate 0.3": dict(
+        epochs=3 / 5, batch=1 / 4, learning_rate=4.0, average=0.5, final_rate=0.3
+    ),
+    "epochs x 3/5, batch / 4, rate x 4, decay 0.5": dict(
+        epochs=3 / 5, batch=1 / 4, learning_rate=4.0, weight_decay=0.5
+    ),
 }
 
 
