@@ -13,10 +13,11 @@ import pandas as pd
 from dynamoe_search.bench import Bench
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.baselines import count_candidates
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.worker import load_study_data
-from dynamoe_search.schedules import FAMILIES, NONE, count_schedules
+from dynamoe_search.schedules import FAMILIES, NONE
 from dynamoe_search.search.space import suggest
 from dynamoe_search.statistics.intervals import CONFIDENCE
 from dynamoe_search.statistics.shrinkage import PairedMeans, expected_means, paired_means
@@ -190,7 +191,7 @@ def _check_coverage(known: KnownLosses, where: str) -> None:
     if baselines_are_there and known.coverage >= _COVERAGE_NEEDED:
         return
     assert plan.solution is not None  # without a total, it has been refused
-    count = count_schedules(plan.solution.experts, plan.depth, *plan.study.limits)
+    count = count_candidates(plan.study, plan.solution.experts)
     raise InvalidInput(
         f"{where} has results of {len(losses):,} of the budget's {count:,} schedules, and"
         f" {known.coverage:.1%} of what the {plan.family.name} family asks for;"
