@@ -46,6 +46,11 @@ class KnownLosses:
     coverage: float
 
     @property
+    def family(self) -> str:
+        """The name of the family in which searches move."""
+        return (self.plan.active_family or self.plan.family).name
+
+    @property
     def seeds(self) -> int:
         """How many losses of each schedule are known."""
         return max(map(len, self.losses.values()))
@@ -140,7 +145,7 @@ def known_losses_of_bench(
     study_file = StudyFile.model_validate_json(bench.study)
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), load_study_data(study_file, data_directory))
-    losses = {name: tuple(row) for name, *row in bench.losses.itertuples()}
+    losses = {bench.candidates[name]: tuple(row) for name, *row in bench.losses.itertuples()}
     known = KnownLosses(plan, losses, coverage=1.0)
     _check_that_schedules_differ(known, bench.name)
     return known
@@ -155,17 +160,20 @@ def _check_that_a_table_can_answer(study_file: StudyFile, family: str | None) ->
             "samplers are compared by the loss alone, and this study has other objectives or"
             " constraints; begin one without them"
         )
-    moves_more = search.also.hidden or search.also.intervals() or search.active_family != NONE
-    if moves_more or study_file.budget.regime == "paper":
+    both = NONE not in (search.family, search.active_family)
+    if search.also.hidden or search.also.intervals() or both or study_file.budget.regime == "paper":
         raise InvalidInput(
-            "samplers are compared on all schedules of a total; with search.also, active_family or"
-            " the regime paper, not all that can be asked for can be known: begin a study without"
+            "samplers are compared on all schedules of a total, or all active schedules of a mean"
+            " K; with search.also, both families or the regime paper, not all that can be asked for"
+            " can be known: begin a study without"
         )
 
 
 def _moving_in(study_file: StudyFile, family: str | None) -> StudyFile:
-    search = study_file.search.model_copy(update={"family": family or study_file.search.family})
-    return study_file.model_copy(update={"search": search})
+    search = study_file.search
+    moving = "family" if search.active_family == NONE else "active_family"
+    moved = search.model_copy(update={moving: family or getattr(search, moving)})
+    return study_file.model_copy(update={"search": moved})
 
 
 def _losses(runs: pd.DataFrame) -> dict[str, tuple[float, ...]]:
@@ -194,7 +202,7 @@ def _check_coverage(known: KnownLosses, where: str) -> None:
     count = count_candidates(plan.study, plan.solution.experts)
     raise InvalidInput(
         f"{where} has results of {len(losses):,} of the budget's {count:,} schedules, and"
-        f" {known.coverage:.1%} of what the {plan.family.name} family asks for;"
+        f" {known.coverage:.1%} of what the {known.family} family asks for;"
         f" {_COVERAGE_NEEDED:.0%}, and all named schedules, are needed. With search.sampler"
         f' "exhaustive" and runs = {count:,} or a multiple of it, `dynamoe-search run` trains'
         " every schedule, and goes on where it was"
