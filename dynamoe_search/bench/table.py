@@ -272,8 +272,9 @@ def _held(runs: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _candidates(runs: pd.DataFrame) -> list[str]:
+    """The text of each row's candidate, as studies have it."""
     if "active_schedule" not in runs:
-        return runs["schedule"].tolist()
+        return list(runs["schedule"])
     pairs = zip(runs["schedule"], runs["active_schedule"], strict=True)
     return [
         str(Candidate(Schedule.parse(experts), active=Schedule.parse(active)))

@@ -51,6 +51,7 @@ def bench_card(bench: Bench, made_by: str) -> str:
         schedules=f"{len(bench.schedules):,} {'active ' * _is_active(bench)}schedules",
         network="language model" if study.data.is_text else "classifier of images",
         is_text=study.data.is_text,
+        renormalizes=_is_active(bench) and getattr(study.router, "renormalize", False),
         has_gradients="gradient_noise" in bench.columns,
         runs=f"{rows['run'].nunique():,}",
         seeds=rows["seed"].nunique(),

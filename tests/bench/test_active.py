@@ -97,6 +97,7 @@ def test_its_card_speaks_of_active_schedules(table: bench.Bench) -> None:
     assert "3 blocks of 2, the same for every schedule" in card
     assert "`active_schedule`" in card
     assert "`gradient_noise`" not in card
+    assert "part of what one active expert costs may be that" in card
     pairs = compare_pairs(table.losses)
     together = f"**{pairs.distinguishable} of the 21 pairs** ({pairs.distinguishable / 21:.1%})"
     alone = f"**{pairs.distinguishable_alone} pairs** ({pairs.distinguishable_alone / 21:.1%})"

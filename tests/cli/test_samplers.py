@@ -40,7 +40,7 @@ def test_samplers_are_compared_and_nothing_is_trained(study: Path, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", bench.names())
 def test_a_table_is_taken_by_its_name(name: str) -> None:
-    options = ("--samplers", "posterior", "--repetitions", 2, "--runs", 14, "--workers", 1)
+    options = ("--samplers", "posterior", "--repetitions", 2, "--runs", 10, "--workers", 1)
     said = output_of("compare-samplers", name, "--family", "free", *options)
     assert f"{len(bench.load(name).schedules)} schedules of known loss, in the free family" in said
 
