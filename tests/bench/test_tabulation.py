@@ -123,5 +123,7 @@ def test_a_table_that_comes_along_is_of_the_study_beside_its_card(name: str) -> 
     assert table.losses.shape == (len(table.schedules), seeds)
     assert not table.losses.isna().any(axis=None)
     assert not table.runs[list(table.columns)].isna().any(axis=None)
+    costs = table.means["flops_per_token"].round(6).nunique()
+    assert (costs == 1) == study_file.data.is_text
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert card == bench_card(table, f"dynamoe-search bench studies/{FOLDERS[name]}")
