@@ -14,6 +14,9 @@ from .table import (
     COLUMNS as COLUMNS,
 )
 from .table import (
+    OPTIONAL as OPTIONAL,
+)
+from .table import (
     Answer as Answer,
 )
 from .table import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dynamoe_search.bench.table import COLUMNS, Bench
+from dynamoe_search.bench.table import COLUMNS, OPTIONAL, Bench
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.files import replacing
 from dynamoe_search.plan.study_file import StudyFile
@@ -42,7 +42,8 @@ def load(name: str, folder: Path = TABLES) -> Bench:
     Parameters
     ----------
     name : str
-        The data, layers x experts, such as ``digits-4x12``.
+        The data (or ``text``), layers x experts, and whether active schedules differ: such as
+        ``digits-4x12``, ``text-4x16`` or ``text-4x32-active``.
     folder : Path
         The folder of the table, if it does not come with the package.
 
@@ -55,7 +56,7 @@ def load(name: str, folder: Path = TABLES) -> Bench:
     --------
     >>> found = load("digits-4x12").ask((3, 3, 3, 3))
     >>> len(found.losses), found.curve["fraction"].iloc[-1].item()
-    (5, 1.0)
+    (32, 1.0)
     """
     known = _checksums(folder)
     if name not in known:
@@ -76,7 +77,9 @@ def load(name: str, folder: Path = TABLES) -> Bench:
         table = pq.read_table(io.BytesIO(content))
         about = parse_json(table.schema.metadata[b"about"].decode(), "its description")
         StudyFile.model_validate_json(about["study"])
-        runs = table.select(list(COLUMNS)).to_pandas()
+        has = table.column_names
+        columns = [column for column in COLUMNS if column not in OPTIONAL or column in has]
+        runs = table.select(columns).to_pandas()
         for column in ("curve", "mean_active", "layer_entropy"):
             runs[column] = table.column(column).to_pylist()  # lists and dicts, as in a study's runs
         return Bench.of(name, runs, about["study"], about["data"], about["versions"])
@@ -104,7 +107,7 @@ def write_bench(bench: Bench, folder: Path = TABLES) -> Path:
         If the table is larger than 5 MiB.
     """
     about = {"study": bench.study, "data": bench.data, "versions": dict(bench.versions)}
-    table = pa.Table.from_pandas(bench.runs[list(COLUMNS)], preserve_index=False)
+    table = pa.Table.from_pandas(bench.runs[list(bench.columns)], preserve_index=False)
     table = table.replace_schema_metadata({"about": json.dumps(about)})
     written = io.BytesIO()
     pq.write_table(table, written, compression="zstd")

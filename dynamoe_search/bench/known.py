@@ -13,10 +13,11 @@ import pandas as pd
 from dynamoe_search.bench import Bench
 from dynamoe_search.data import ImageData, TextData
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.baselines import count_candidates
 from dynamoe_search.plan.plan import Plan, make_plan
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.run.worker import load_study_data
-from dynamoe_search.schedules import FAMILIES, NONE, count_schedules
+from dynamoe_search.schedules import FAMILIES, NONE
 from dynamoe_search.search.space import suggest
 from dynamoe_search.statistics.intervals import CONFIDENCE
 from dynamoe_search.statistics.shrinkage import PairedMeans, expected_means, paired_means
@@ -43,6 +44,11 @@ class KnownLosses:
     plan: Plan
     losses: dict[str, tuple[float, ...]]
     coverage: float
+
+    @property
+    def family(self) -> str:
+        """The name of the family in which searches move."""
+        return (self.plan.active_family or self.plan.family).name
 
     @property
     def seeds(self) -> int:
@@ -139,7 +145,7 @@ def known_losses_of_bench(
     study_file = StudyFile.model_validate_json(bench.study)
     _check_that_a_table_can_answer(study_file, family)
     plan = make_plan(_moving_in(study_file, family), load_study_data(study_file, data_directory))
-    losses = {name: tuple(row) for name, *row in bench.losses.itertuples()}
+    losses = {bench.candidates[name]: tuple(row) for name, *row in bench.losses.itertuples()}
     known = KnownLosses(plan, losses, coverage=1.0)
     _check_that_schedules_differ(known, bench.name)
     return known
@@ -154,17 +160,20 @@ def _check_that_a_table_can_answer(study_file: StudyFile, family: str | None) ->
             "samplers are compared by the loss alone, and this study has other objectives or"
             " constraints; begin one without them"
         )
-    moves_more = search.also.hidden or search.also.intervals() or search.active_family != NONE
-    if moves_more or study_file.budget.regime == "paper":
+    both = NONE not in (search.family, search.active_family)
+    if search.also.hidden or search.also.intervals() or both or study_file.budget.regime == "paper":
         raise InvalidInput(
-            "samplers are compared on all schedules of a total; with search.also, active_family or"
-            " the regime paper, not all that can be asked for can be known: begin a study without"
+            "samplers are compared on all schedules of a total, or all active schedules of a mean"
+            " K; with search.also, both families or the regime paper, not all that can be asked for"
+            " can be known: begin a study without"
         )
 
 
 def _moving_in(study_file: StudyFile, family: str | None) -> StudyFile:
-    search = study_file.search.model_copy(update={"family": family or study_file.search.family})
-    return study_file.model_copy(update={"search": search})
+    search = study_file.search
+    moving = "family" if search.active_family == NONE else "active_family"
+    moved = search.model_copy(update={moving: family or getattr(search, moving)})
+    return study_file.model_copy(update={"search": moved})
 
 
 def _losses(runs: pd.DataFrame) -> dict[str, tuple[float, ...]]:
@@ -190,10 +199,10 @@ def _check_coverage(known: KnownLosses, where: str) -> None:
     if baselines_are_there and known.coverage >= _COVERAGE_NEEDED:
         return
     assert plan.solution is not None  # without a total, it has been refused
-    count = count_schedules(plan.solution.experts, plan.depth, *plan.study.limits)
+    count = count_candidates(plan.study, plan.solution.experts)
     raise InvalidInput(
         f"{where} has results of {len(losses):,} of the budget's {count:,} schedules, and"
-        f" {known.coverage:.1%} of what the {plan.family.name} family asks for;"
+        f" {known.coverage:.1%} of what the {known.family} family asks for;"
         f" {_COVERAGE_NEEDED:.0%}, and all named schedules, are needed. With search.sampler"
         f' "exhaustive" and runs = {count:,} or a multiple of it, `dynamoe-search run` trains'
         " every schedule, and goes on where it was"

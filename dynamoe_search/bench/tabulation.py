@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from dynamoe_search.bench import COLUMNS, Bench
+from dynamoe_search.bench import Bench
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.allotment import experts_spent
+from dynamoe_search.plan.baselines import count_candidates
 from dynamoe_search.plan.study_file import StudyFile
-from dynamoe_search.schedules import Schedule, count_schedules
+from dynamoe_search.schedules import NONE, Schedule
 
-_NEEDED = ("gradients", "utilization")
 _OF_GRADIENTS = {"trace": "gradient_trace", "squared_norm": "gradient_squared_norm"}
 
 
@@ -21,6 +21,8 @@ def tabulate(
     runs: pd.DataFrame, study_file: StudyFile, changes: Sequence[str], where: str
 ) -> Bench:
     """Make a bench of a study; it is named after its data, layers and experts.
+
+    It holds the noise of the gradients, too, where the study has measured it.
 
     Parameters
     ----------
@@ -38,25 +40,24 @@ def tabulate(
         Where not every schedule has been trained from the same seeds, under one study file, or
         something was not measured.
     """
-    if missing := [measure for measure in _NEEDED if measure not in study_file.search.measure]:
+    if "utilization" not in study_file.search.measure:
         raise InvalidInput(
-            f"{where} has not measured {missing[0]}; a bench needs a study with"
-            f" search.measure = {list(_NEEDED)}".replace("'", '"')
+            f"{where} has not measured utilization; a bench needs a study with search.measure ="
+            ' ["utilization"]'
         )
     if changes:
         raise InvalidInput(f"{where} was changed after it was begun; begin another study (--name)")
-    complete = runs[runs["state"] == "complete"].sort_values(["schedule", "block", "seed"])
+    complete = runs[runs["state"] == "complete"].sort_values(["candidate", "block", "seed"])
     _check_that_all_are_there(complete, study_file)
     versions = {
         column.removeprefix("version_"): _all_of(complete, column)
         for column in complete.columns
         if column.startswith("version_")
     } | {"commit": _all_of(complete, "commit")}
-    total = experts_spent(Schedule.parse(complete["schedule"].iloc[0]), study_file)
     complete = complete.assign(curve=[_curve(row) for row in complete.to_dict("records")])
     return Bench.of(
-        f"{study_file.data.name}-{study_file.model.depth}x{total}",
-        complete[list(COLUMNS)].reset_index(drop=True),
+        _name(complete, study_file),
+        complete.reset_index(drop=True),
         study_file.model_dump_json(exclude_unset=True),
         _all_of(complete, "data"),
         versions,
@@ -66,9 +67,8 @@ def tabulate(
 def _check_that_all_are_there(complete: pd.DataFrame, study_file: StudyFile) -> None:
     if complete.empty:
         raise InvalidInput("no training run of this study is complete yet")
-    first = Schedule.parse(complete["schedule"].iloc[0])
-    count = count_schedules(experts_spent(first, study_file), first.depth, *study_file.limits)
-    trained = complete.groupby("schedule")["block"].nunique()
+    count = count_candidates(study_file, _total(complete, study_file))
+    trained = complete.groupby("candidate")["block"].nunique()
     wanted = study_file.search.blocks
     done = int((trained == wanted).sum())
     if done < count:
@@ -79,16 +79,27 @@ def _check_that_all_are_there(complete: pd.DataFrame, study_file: StudyFile) -> 
         )
 
 
+def _total(complete: pd.DataFrame, study_file: StudyFile) -> int:
+    """The experts of all layers together."""
+    return experts_spent(Schedule.parse(complete["schedule"].iloc[0]), study_file)
+
+
+def _name(complete: pd.DataFrame, study_file: StudyFile) -> str:
+    data = "text" if study_file.data.is_text else study_file.data.name
+    active = "" if study_file.search.active_family == NONE else "-active"
+    return f"{data}-{study_file.model.depth}x{_total(complete, study_file)}{active}"
+
+
 def _all_of(complete: pd.DataFrame, column: str) -> str:
     """What the runs were made with: one value, unless the study went on with another."""
     return ", ".join(sorted(complete[column].astype(str).unique()))
 
 
 def _curve(row: dict[str, Any]) -> list[dict[str, float]]:
-    """The points of the learning curve, with the gradients that were measured there."""
+    """The points of the learning curve, with the gradients where these were measured."""
     gradients = {
         moment["fraction"]: {name: moment[key] for key, name in _OF_GRADIENTS.items()}
-        for moment in row["gradients"]
+        for moment in row["gradients"] or []
         if moment["group"] == "network"
     }
-    return [{**point, **gradients[point["fraction"]]} for point in row["curve"]]
+    return [{**point, **gradients.get(point["fraction"], {})} for point in row["curve"]]

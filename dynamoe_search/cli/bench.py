@@ -20,7 +20,7 @@ def bench(
     storage: Storage = None,
     name: Name = None,
 ) -> None:
-    """Make a tabular benchmark of a study that has trained every schedule.
+    """Make a tabular benchmark of a study that has trained every schedule, or active schedule.
 
     Writes the table with its checksum, for `dynamoe_search.bench.load`, and a data card, README.md,
     beside the study file. Nothing is trained.

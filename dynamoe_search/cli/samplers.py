@@ -26,8 +26,8 @@ def compare_samplers(
     study: Annotated[
         Path,
         typer.Argument(
-            help="A study file, the folder of a study.toml, or the name of a tabular benchmark:"
-            " digits-4x12.",
+            help="A study file, the folder of a study.toml, or the name of a tabular benchmark,"
+            " such as digits-4x12.",
             metavar="STUDY",
         ),
     ],

@@ -38,7 +38,8 @@ def relative_noise(losses: pd.DataFrame) -> Floats:
     if known.sum() < _FEWEST or not squares.any():
         return noise
     variances, half = squares[known] / degrees[known], degrees[known] / 2
-    variances = np.maximum(variances, _LEAST_SHARE * np.median(variances))
+    common = np.median(variances) or variances.mean()  # the median, unless most have none
+    variances = np.maximum(variances, _LEAST_SHARE * common)
     logs = np.log(variances / variances.mean()) - special.digamma(half) + np.log(half)
     excess = logs.var(ddof=1) - special.polygamma(1, half).mean()
     if excess <= 0:

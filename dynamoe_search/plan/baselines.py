@@ -17,14 +17,17 @@ from dynamoe_search.schedules import (
     PATTERNS_AND_UNIFORM,
     PRESETS,
     Profile,
+    Schedule,
     active_preset_profile,
     alpha_lora_profile,
+    count_schedules,
     depth_coordinates,
     enumerate_schedules,
     pattern_profile,
     preset_profile,
 )
 from dynamoe_search.schedules.preset import NEXT_TO_NOTHING
+from dynamoe_search.specification import largest_active
 
 ALPHA_LORA = "alpha_lora"
 ACTIVE = "active_"
@@ -93,9 +96,48 @@ def baselines_of_study(study: StudyFile, total: int | None) -> dict[str, Candida
 
 
 def every_candidate(study: StudyFile, total: int) -> Iterator[Candidate]:
-    """All candidates of a study that searches schedules alone, in the order of their schedules."""
-    everything = enumerate_schedules(total, study.model.depth, *study.limits)
-    return (Candidate(placed(schedule, study)) for schedule in everything)
+    """All candidates of a study that searches one kind of schedule alone, in their order.
+
+    These are the schedules of the total; or, where only active schedules are searched, uniform with
+    each active schedule of the mean K.
+
+    Parameters
+    ----------
+    study : StudyFile
+        Without other settings to search, and with one of `family` and `active_family` not none.
+    total : int
+        The experts of all layers together.
+    """
+    depth = study.model.depth
+    if study.search.active_family == NONE:
+        everything = enumerate_schedules(total, depth, *study.limits)
+        return (Candidate(placed(schedule, study)) for schedule in everything)
+    uniform, most = _uniform_and_most_active(study, total)
+    every_active = enumerate_schedules(round(study.active * depth), depth, 1, max(most))
+    return (
+        Candidate(uniform, active=active)
+        for active in every_active
+        if all(count <= limit for count, limit in zip(active, most, strict=True))
+    )
+
+
+def count_candidates(study: StudyFile, total: int) -> int:
+    """The number of candidates that `every_candidate` yields."""
+    depth = study.model.depth
+    if study.search.active_family == NONE:
+        return count_schedules(total, depth, *study.limits)
+    _, most = _uniform_and_most_active(study, total)
+    ways = [1]  # of each sum over the layers so far
+    for limit in most:
+        ways = [sum(ways[max(0, one - limit) : one]) for one in range(len(ways) + limit)]
+    active = round(study.active * depth)
+    return ways[active] if active < len(ways) else 0
+
+
+def _uniform_and_most_active(study: StudyFile, total: int) -> tuple[Schedule, list[int]]:
+    """Uniform, and the most active experts that each of its layers can have."""
+    uniform = baselines_of_study(study, total)["uniform"].schedule
+    return uniform, [largest_active(study.router, experts) for experts in uniform]
 
 
 def _profiles(study: StudyFile) -> dict[str, Profile]:

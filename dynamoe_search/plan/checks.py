@@ -75,6 +75,11 @@ def check_active_family(study: StudyFile) -> None:
             f"search.active_family needs the regime compute, which holds the mean K; this is"
             f" {study.budget.regime}"
         )
+    if search.sampler == "exhaustive" and study.budget.minimum == 0:
+        raise ValueError(
+            "sampler exhaustive trains active schedules where every layer has experts; give"
+            " budget.minimum 1 or more"
+        )
     total = study.active * study.model.depth
     if abs(total - round(total)) > 1e-9:
         raise ValueError(

@@ -20,7 +20,7 @@ from dynamoe_search.budgets import (
 )
 from dynamoe_search.errors import InvalidInput
 from dynamoe_search.plan.allotment import active_schedules_of, schedules_of
-from dynamoe_search.plan.baselines import ACTIVE, PAIRS, baselines_of_study
+from dynamoe_search.plan.baselines import ACTIVE, PAIRS, baselines_of_study, count_candidates
 from dynamoe_search.plan.candidate import Candidate, DenseBaseline
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.schedules import (
@@ -29,7 +29,6 @@ from dynamoe_search.schedules import (
     Family,
     Schedule,
     allocate,
-    count_schedules,
     make_family,
     renamed,
 )
@@ -250,10 +249,10 @@ def _split(parameters: Mapping[str, float]) -> tuple[dict[str, float], dict[str,
 
 def _check_that_all_can_be_trained(study: StudyFile, total: int | None) -> None:
     assert total is not None  # the study file asks for one
-    count = count_schedules(total, study.model.depth, *study.limits)
+    count = count_candidates(study, total)
     if count > _MOST_TO_ENUMERATE:
         raise InvalidInput(
-            f"search.sampler exhaustive: the budget has {count:,} schedules; at most"
+            f"search.sampler exhaustive: there are {count:,} schedules; at most"
             f" {_MOST_TO_ENUMERATE:,} can be trained one by one. Take another sampler"
         )
 

@@ -10,17 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import qmc
 
-from dynamoe_search.plan.baselines import every_candidate
+from dynamoe_search.plan.baselines import count_candidates, every_candidate
 from dynamoe_search.plan.candidate import Candidate
 from dynamoe_search.plan.plan import Plan
 from dynamoe_search.plan.search_section import AlsoSection
-from dynamoe_search.schedules import (
-    Dimension,
-    Real,
-    Simplex,
-    Whole,
-    count_schedules,
-)
+from dynamoe_search.schedules import NONE, Dimension, Real, Simplex, Whole
 
 _LARGEST_FAMILY = 2**14
 _NO_VARIANCE = 1e-20  # far below that of one expert more among the most that there can be
@@ -32,8 +26,8 @@ def family_pool(plan: Plan, size: int) -> tuple[Candidate, ...]:
 
     The sample is that of scrambled Sobol points of the family's parameters and of the settings that
     are searched beside the schedule, without repetition, from at most four times as many points.
-    Where the family `free` has no more schedules than asked for, and nothing else is searched, it
-    is all of them.
+    Where the family `free` has no more schedules, or active schedules, than asked for, and nothing
+    else is searched, it is all of them.
 
     Parameters
     ----------
@@ -59,9 +53,10 @@ def family_pool(plan: Plan, size: int) -> tuple[Candidate, ...]:
 def family_size(plan: Plan, pool: Sequence[Candidate], size: int) -> int:
     """The number of candidates that the regret of a decision is against.
 
-    A pool that was not filled is the whole family. Else it is the number of schedules that the
-    family `free` has, or 2^14, which is less; for other families 2^14. A limit is needed: where
-    candidates differ in what no smooth function shows, more of them always hold a better one.
+    A pool that was not filled is the whole family. Else it is the number of candidates that the
+    family `free` has where one kind of schedule moves, or 2^14, which is less; for others 2^14.
+    A limit is needed: where candidates differ in what no smooth function shows, more of them always
+    hold a better one.
 
     Parameters
     ----------
@@ -73,7 +68,7 @@ def family_size(plan: Plan, pool: Sequence[Candidate], size: int) -> int:
     """
     if len(pool) < size or _is_small(plan, size):
         return len(pool)
-    schedules = _schedules_of_free(plan)
+    schedules = _candidates_of_free(plan)
     return _LARGEST_FAMILY if schedules is None else max(len(pool), min(_LARGEST_FAMILY, schedules))
 
 
@@ -127,17 +122,20 @@ def _logarithms(counts: Sequence[Sequence[int]], names: Sequence[str], prefix: s
 
 def _is_small(plan: Plan, size: int) -> bool:
     """Whether the family has no more candidates than asked for, and they can be listed."""
-    also, schedules = plan.study.search.also, _schedules_of_free(plan)
+    also, schedules = plan.study.search.also, _candidates_of_free(plan)
     if schedules is None or also.hidden or also.intervals():
         return False
     return schedules <= size
 
 
-def _schedules_of_free(plan: Plan) -> int | None:
-    """How many schedules the family `free` has, where they alone move under a total; else None."""
-    if plan.family.name != "free" or plan.solution is None or plan.active_family is not None:
+def _candidates_of_free(plan: Plan) -> int | None:
+    """How many schedules, or active schedules, `free` has, where they alone move; else None."""
+    search = plan.study.search
+    if {search.family, search.active_family} != {NONE, "free"} or plan.solution is None:
         return None
-    return count_schedules(plan.solution.experts, plan.depth, *plan.study.limits)
+    if plan.active_family is not None and plan.study.budget.minimum == 0:
+        return None  # dense layers have the mean K, and the others share the rest
+    return count_candidates(plan.study, plan.solution.experts)
 
 
 def _every(plan: Plan) -> Iterator[Candidate]:

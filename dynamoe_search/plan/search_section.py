@@ -101,7 +101,7 @@ class SearchSection(Section):
         "posterior",
         description="what proposes candidates: the posterior over all of them (by default tpe where"
         " there are other objectives than the loss, or a pruner); a sampler of Optuna, by name; or"
-        " exhaustive, which trains every schedule",
+        " exhaustive, which trains every schedule, or every active schedule",
     )
     margin: float = Field(
         0.01,
@@ -159,10 +159,11 @@ class SearchSection(Section):
         others = self.also.hidden or self.also.intervals()
         if self.family == NONE and self.active_family == NONE and not others:
             raise ValueError("nothing is searched: family and active_family are both none")
-        if self.sampler == "exhaustive" and (self.family == NONE or self.active_family != NONE):
+        both = self.family != NONE and self.active_family != NONE
+        if self.sampler == "exhaustive" and (both or self.family == self.active_family):
             raise ValueError(
-                "sampler exhaustive trains every schedule at equal K; choose a family, and leave"
-                " out active_family"
+                "sampler exhaustive trains every schedule, or every active schedule; give family or"
+                " active_family, and set the other one to none"
             )
         return self
 

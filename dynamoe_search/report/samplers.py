@@ -117,7 +117,7 @@ def sampler_sentences(table: pd.DataFrame, known: KnownLosses) -> list[str]:
     searches = table.drop_duplicates(["sampler", "repetition"])["sampler"].value_counts()
     sentences = [
         f"Replayed on {len(known.losses):,} schedules of known loss, in the"
-        f" {known.plan.family.name} family: {searches.max()} searches of"
+        f" {known.family} family: {searches.max()} searches of"
         f" {table['run'].max()} training runs by each of {len(searches)} samplers.",
         _about_noise(known),
     ]
@@ -253,5 +253,5 @@ def _finding(table: pd.DataFrame, known: KnownLosses) -> str:
         found = "Random search"
     return (
         f"{found}\n{table['repetition'].nunique()} searches each, replayed on"
-        f" {len(known.losses):,} schedules of known loss in the {known.plan.family.name} family"
+        f" {len(known.losses):,} schedules of known loss in the {known.family} family"
     )

@@ -29,6 +29,10 @@ class PairwiseComparison:
         The least significant difference of two means, at 5 % for all pairs together (Tukey).
     pairs, distinguishable : int
         The number of pairs, and of those that differ by more than `difference`.
+    difference_alone : float
+        The least significant difference at 5 % for each pair by itself (Fisher).
+    distinguishable_alone : int
+        The pairs that differ by more than that; of equal candidates, a twentieth does.
     """
 
     candidates: int
@@ -39,6 +43,8 @@ class PairwiseComparison:
     difference: float
     pairs: int
     distinguishable: int
+    difference_alone: float
+    distinguishable_alone: int
 
     @property
     def reliability(self) -> float:
@@ -63,8 +69,10 @@ def compare_pairs(losses: pd.DataFrame) -> PairwiseComparison:
     """
     found = paired_means(losses.to_numpy())
     candidates, seeds = losses.shape
-    difference = studentized_range(candidates, (candidates - 1) * (seeds - 1)) * found.error
-    pairs = [abs(a - b) > difference for a, b in combinations(found.means.tolist(), 2)]
+    degrees = (candidates - 1) * (seeds - 1)
+    difference = studentized_range(candidates, degrees) * found.error
+    alone = studentized_range(2, degrees) * found.error  # of two candidates, it is Student's
+    pairs = [abs(a - b) for a, b in combinations(found.means.tolist(), 2)]
     return PairwiseComparison(
         candidates=candidates,
         seeds=seeds,
@@ -73,5 +81,7 @@ def compare_pairs(losses: pd.DataFrame) -> PairwiseComparison:
         p_value=found.p_value,
         difference=difference,
         pairs=len(pairs),
-        distinguishable=sum(pairs),
+        distinguishable=sum(pair > difference for pair in pairs),
+        difference_alone=alone,
+        distinguishable_alone=sum(pair > alone for pair in pairs),
     )

@@ -67,7 +67,7 @@ def test_a_table_is_read_for_any_family() -> None:
     table = bench.load("digits-4x12")
     known = known_losses_of_bench(table, "free")
     assert known.coverage == 1
-    assert (known.blocks, known.block_size) == (5, 1)
+    assert (known.blocks, known.block_size) == (8, 4)
     assert known.plan.family.name == "free"
     assert set(known.losses) == set(map(str, table.schedules))
     assert all(table.ask(name).losses == losses for name, losses in known.losses.items())

@@ -8,6 +8,7 @@ import pytest
 from dynamoe_search import bench
 from dynamoe_search.bench.tabulation import tabulate
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.plan.baselines import count_candidates
 from dynamoe_search.plan.reader import read_study_file
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.report.bench_card import bench_card
@@ -18,7 +19,12 @@ from tests.conftest import SMALL_STUDY, edit
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-STUDY = ROOT / "studies" / "schedule-bench"
+STUDIES = ROOT / "studies"
+FOLDERS = {
+    "digits-4x12": "schedule-bench",
+    "text-4x16": "text-bench",
+    "text-4x32-active": "text-active-bench",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,7 @@ def test_a_table_holds_what_the_study_recorded(study: Study) -> None:
     assert list(table.schedules) == list(enumerate_schedules(total=5, depth=2))
     for run in runs.to_dict("records"):
         row = table.runs[table.runs["run"] == run["run"]].iloc[0]
-        for column in set(bench.COLUMNS) - {"curve"}:
+        for column in set(table.columns) - {"curve"}:
             assert row[column] == run[column], column
         assert [point["loss"] for point in row["curve"]] == [p["loss"] for p in run["curve"]]
         # The noise of the run is that of its points.
@@ -75,10 +81,23 @@ def test_an_unfinished_study_is_told_how_to_go_on(study: Study) -> None:
 
 
 def test_what_was_not_measured_is_told(study: Study) -> None:
-    search = study.file.search.model_copy(update={"measure": ("utilization",)})
+    search = study.file.search.model_copy(update={"measure": ("gradients",)})
     study_file = study.file.model_copy(update={"search": search})
-    with pytest.raises(InvalidInput, match=r"it has not measured gradients; .*\[\"gradients\", "):
+    with pytest.raises(InvalidInput, match=r"it has not measured utilization; .*utilization\"\]"):
         tabulate(study.training_runs(), study_file, (), "it")
+
+
+def test_gradients_are_there_where_they_were_measured(study: Study, tmp_path: Path) -> None:
+    runs = study.training_runs()
+    without = runs.drop(columns=["gradient_noise", "gradient_trace", "gradient_squared_norm"])
+    table = tabulate(without.assign(gradients=None), study.file, (), "it")
+    assert set(tabulate(runs, study.file, (), "it").columns) - set(table.columns) == {
+        column for column in bench.OPTIONAL if column.startswith("gradient")
+    }
+    assert set(table.runs["curve"][0][0]) == {"fraction", "samples", "flops", "loss", "accuracy"}
+    assert "gradient" not in bench_card(table, "it").split("## Columns")[0]
+    bench.write_bench(table, tmp_path)
+    assert bench.load(table.name, tmp_path).columns == table.columns
 
 
 def test_a_study_that_was_changed_is_refused(study: Study) -> None:
@@ -93,11 +112,18 @@ def test_different_versions_are_all_named(study: Study) -> None:
     assert table.versions["torch"] == f"1.0, {runs['version_torch'][0]}"
 
 
-def test_the_table_that_comes_along_is_of_the_study_beside_its_card() -> None:
-    table = bench.load("digits-4x12")
-    study_file = read_study_file(STUDY / "study.toml")
+@pytest.mark.parametrize("name", bench.names())
+def test_a_table_that_comes_along_is_of_the_study_beside_its_card(name: str) -> None:
+    table, folder = bench.load(name), STUDIES / FOLDERS[name]
+    study_file = read_study_file(folder / "study.toml")
     assert StudyFile.model_validate_json(table.study) == study_file
     assert study_file.search.sampler == "exhaustive"
-    assert study_file.search.blocks == 5
-    card = (STUDY / "README.md").read_text(encoding="utf-8")
-    assert card == bench_card(table, "dynamoe-search bench studies/schedule-bench")
+    assert len(table.schedules) == count_candidates(study_file, study_file.budget.experts)
+    seeds = study_file.search.blocks * study_file.training.seeds
+    assert table.losses.shape == (len(table.schedules), seeds)
+    assert not table.losses.isna().any(axis=None)
+    assert not table.runs[list(table.columns)].isna().any(axis=None)
+    costs = table.means["flops_per_token"].round(6).nunique()
+    assert (costs == 1) == study_file.data.is_text
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card == bench_card(table, f"dynamoe-search bench studies/{FOLDERS[name]}")

@@ -39,11 +39,11 @@ def test_a_table_and_its_card_are_written(study: Path) -> None:
     assert table.losses.shape == (21, 3)
     card = (study / "README.md").read_text()
     assert card == bench_card(table, f"dynamoe-search bench {study}")
-    assert "All 21 schedules, each trained 3 times" in card
+    assert "All 21 schedules, each trained from the same 3 seeds: 63 training runs" in card
 
 
 def test_mistakes_are_told(finished: Path, tmp_path: Path) -> None:
-    assert f"{finished / 'study.db'} has not measured gradients" in error_of("bench", finished)
+    assert f"{finished / 'study.db'} has not measured utilization" in error_of("bench", finished)
     few = write_study(tmp_path, MEASURED)
     assert "holds no results yet" in error_of("bench", few)
     keep_study(few, most=62, result_of=result_of)

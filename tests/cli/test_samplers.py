@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dynamoe_search import bench
 from tests.bench.exhaustive import keep_study, write_study
 from tests.cli.calls import error_of, output_of
 from tests.processes import Command, wait_for
@@ -37,9 +38,11 @@ def test_samplers_are_compared_and_nothing_is_trained(study: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_table_is_taken_by_its_name() -> None:
-    options = ("--samplers", "tpe", "--repetitions", 2, "--runs", 12, "--workers", 1)
-    assert "165 schedules" in output_of("compare-samplers", "digits-4x12", *options)
+@pytest.mark.parametrize("name", bench.names())
+def test_a_table_is_taken_by_its_name(name: str) -> None:
+    options = ("--samplers", "posterior", "--repetitions", 2, "--runs", 10, "--workers", 1)
+    said = output_of("compare-samplers", name, "--family", "free", *options)
+    assert f"{len(bench.load(name).schedules)} schedules of known loss, in the free family" in said
 
 
 @pytest.mark.slow

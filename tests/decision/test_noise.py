@@ -48,3 +48,11 @@ def test_the_unit_of_losses_does_not_matter(seed, scale):
 @pytest.mark.parametrize("losses", [np.ones((6, 4)), np.eye(2), np.arange(3.0)[:, None]])
 def test_where_nothing_is_known_of_it_all_are_equal(losses):
     assert (relative_noise(pd.DataFrame(losses)) == 1).all()
+
+
+def test_where_most_candidates_have_no_noise_the_others_have_more():
+    exact = np.zeros((6, 4))
+    exact[:2] = [[1, -1, 1, -1], [-1, 1, -1, 1]]
+    found = relative_noise(pd.DataFrame(exact))
+    assert np.isfinite(found).all()
+    assert found[:2].min() > found[2:].max() > 0

@@ -79,7 +79,9 @@ def test_parameters_and_flops_are_equal_in_every_family(family: str, active_fami
     assert (len({candidate.schedule for candidate in pool}) == 1) == (family == "none")
     check_equal_cost(plan, pool)
     assert all(parse_candidate(str(candidate)) == candidate for candidate in pool)
-    assert family_size(plan, pool, 40) == (2**14 if len(pool) == 40 else len(pool))
+    # Of 12 active experts in 6 layers of up to 4 there are 336 schedules; the others are too many.
+    largest = 336 if (family, active_family) == ("none", "free") else 2**14
+    assert family_size(plan, pool, 40) == (largest if len(pool) == 40 else len(pool))
 
 
 def test_dense_blocks_that_come_first_do_not_move() -> None:
@@ -155,7 +157,7 @@ def test_features_have_the_logarithms_of_active_experts() -> None:
         ({"active_family": "none", "family": "none"}, "nothing is searched"),
         ({"active_family": "none", "active_presets": ["sigma"]}, "need an active_family"),
         ({"family": "none", "presets": ["mola"]}, "family none keeps the schedule uniform"),
-        ({"sampler": "exhaustive"}, "leave out active_family"),
+        ({"sampler": "exhaustive"}, "set the other one to none"),
         ({"active_family": "wave"}, "active_family"),
     ],
 )

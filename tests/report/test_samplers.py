@@ -28,7 +28,7 @@ def recorded(losses: list[list[float]]) -> SimpleNamespace:
         seeds=len(losses[0]),
         losses=range(165),
         baselines=4,
-        plan=SimpleNamespace(family=SimpleNamespace(name="free")),
+        family="free",
     )
 
 

@@ -4,6 +4,7 @@ With made-up results in place of training.
 """
 
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import optuna
@@ -221,8 +222,26 @@ def test_exhaustive_trains_every_schedule_so_often(small_study: Path) -> None:
     assert Counter(names(done)) == Counter((name, block) for name in every for block in (0, 1))
 
 
+def test_exhaustive_trains_every_active_schedule_at_the_uniform_schedule(small_study: Path) -> None:
+    process = begin(
+        small_study,
+        ("depth = 4", "depth = 3"),
+        ("experts = 12", 'experts = 9\nregime = "compute"\nactive = 2'),
+        ('family = "blend"', 'family = "none"\nactive_family = "blend"'),
+        ('"random"', '"exhaustive"'),
+        ("runs = 14", "runs = 1000"),
+    )
+    every = {
+        f"3-3-3 active={a}-{b}-{6 - a - b}"
+        for a, b in product((1, 2, 3), repeat=2)
+        if 1 <= 6 - a - b <= 3
+    }
+    done = run_alone(process)
+    assert Counter(names(done)) == Counter((name, block) for name in every for block in (0, 1))
+
+
 def test_exhaustive_of_too_many_schedules_is_refused_at_once(small_study: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"has 8,361,453,672 schedules; at most 10,000"):
+    with pytest.raises(InvalidInput, match=r"there are 8,361,453,672 schedules; at most 10,000"):
         begin(
             small_study,
             ("depth = 4", "depth = 9"),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from dynamoe_search.statistics.pairwise import compare_pairs
 
@@ -37,6 +38,17 @@ def test_the_spread_of_many_equals_is_mostly_noise() -> None:
     found = compare_pairs(losses_of(np.random.default_rng(2), np.zeros(100), seeds=5))
     assert found.distinguishable == 0
     assert found.reliability < 0.4
+
+
+def test_a_pair_alone_differs_as_in_students_test() -> None:
+    generator = np.random.default_rng(3)
+    for _ in range(40):
+        losses = losses_of(generator, np.array([0.0, 1.0]), seeds=6)
+        found, p_value = compare_pairs(losses), stats.ttest_rel(*losses.to_numpy()).pvalue
+        assert found.distinguishable == found.distinguishable_alone == (p_value < 0.05)
+    many = compare_pairs(losses_of(generator, np.zeros(200), seeds=6))
+    assert many.distinguishable_alone / many.pairs == pytest.approx(0.05, abs=0.02)
+    assert many.difference_alone == pytest.approx(stats.t.isf(0.025, 995) * 2**0.5 * many.error)
 
 
 @settings(max_examples=20)
