@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("plan", "run", "worker", "leaderboard", "report", "dashboard", "fidelity", "confirm"),
     *("ladder", "compare-samplers", "bench", "claims", "analyze", "bounds"),
+    *("model", "init", "export", "import", "routing", "sensitivity"),
     *("schedule show", "schedule list", "schedule enumerate"),
     *("data list", "data download", "data prepare"),
 )

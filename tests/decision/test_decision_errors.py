@@ -33,7 +33,9 @@ def test_a_study_is_the_same_each_time() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", ["no differences", "smooth"])
+@pytest.mark.parametrize(
+    "world", ["no differences", pytest.param("smooth", marks=pytest.mark.long)]
+)
 def test_few_decisions_are_wrong(world: str) -> None:
     assert world in WORLDS
     studies = [study_of(world, repetition, runs=16) for repetition in range(_STUDIES)]

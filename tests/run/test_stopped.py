@@ -155,7 +155,7 @@ def test_a_command_that_is_killed_leaves_nothing_for_ever(
         assert list(Path(temporary).iterdir()) == [folder()]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("jsonl", marks=pytest.mark.long)])
 def test_a_log_that_is_deleted_while_a_search_runs(
     small_study: Path, tmp_path: Path, command: Command, kind: str
 ) -> None:
