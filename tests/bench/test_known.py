@@ -37,6 +37,7 @@ def test_a_study_is_read_for_any_family(tmp_path: Path, block_size: int) -> None
         assert known_of_study(study, family).plan.family.name == family
 
 
+@pytest.mark.slow
 def test_only_blocks_that_all_have_are_used(tmp_path: Path) -> None:
     path = write_study(tmp_path, ("seeds = 1", "seeds = 2"))
     known = known_of_study(keep_study(path, most=50, diverging="1-1-6"))
@@ -46,6 +47,7 @@ def test_only_blocks_that_all_have_are_used(tmp_path: Path) -> None:
     assert "1-1-6" not in known.regrets
 
 
+@pytest.mark.slow
 def test_schedules_trained_once_are_taken_as_they_are(tmp_path: Path) -> None:
     known = known_of_study(keep_study(write_study(tmp_path), most=21))
     assert known.blocks == 1
@@ -75,6 +77,7 @@ def test_a_table_is_read_for_any_family() -> None:
         known_losses_of_bench(table, "blond")
 
 
+@pytest.mark.slow
 def test_too_few_schedules_are_refused(tmp_path: Path) -> None:
     study = keep_study(write_study(tmp_path), most=12)
     message = r"results of 12 of the budget's 21 schedules, and \d"
@@ -122,6 +125,7 @@ def test_an_unknown_family_is_refused(tmp_path: Path) -> None:
         known_of_study(study, "blond")
 
 
+@pytest.mark.slow
 def test_schedules_that_do_not_differ_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     path = write_study(tmp_path)

@@ -132,6 +132,7 @@ def test_random_search_regrets_what_brute_force_expects(tmp_path: Path) -> None:
         assert abs(found.mean() - expected) < 4 * found.sem()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
     known = known_of(tmp_path, noise=0.05, blocks=3)
     once, again = (replay(known, "tpe", runs=30, repetition=4) for _ in range(2))
@@ -139,6 +140,7 @@ def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
     assert replay(known, "tpe", 30, 5)["recommended"].tolist() != once["recommended"].tolist()
 
 
+@pytest.mark.slow
 def test_blocks_come_in_another_order_each_time_but_the_same_for_all(tmp_path: Path) -> None:
     known = known_of(tmp_path, blocks=5)
     named = slice(known.baselines)  # in which all searches are alike but for the order

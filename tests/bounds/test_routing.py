@@ -233,6 +233,7 @@ def test_top_p_bounds_are_met_by_even_gates_and_hold_for_many_tokens() -> None:
     assert int(top_p_active_bounds([1.0, 0.0], p=1.0)[1]) == 2
 
 
+@pytest.mark.slow
 @given(gates, st.floats(0, 1))
 def test_no_more_experts_reach_a_threshold_than_the_bound(
     shares: np.ndarray, threshold: float

@@ -93,6 +93,7 @@ def built_parameters(specification: Specification) -> int:
     return sum(p.numel() for p in build_model(specification).parameters())
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(networks)
 def test_count_equals_the_built_modules(network: Specification) -> None:
@@ -296,6 +297,7 @@ def test_measured_means_move_the_expected_values() -> None:
     assert abs(parameter_count(baseline).total - spread.expected) <= network.width
 
 
+@pytest.mark.slow
 @given(
     hidden=st.integers(1, 30),
     total=st.integers(2, 12),
@@ -326,6 +328,7 @@ def test_equal_widths_are_all_there_are(
     assert by_force[hidden] == total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [10**10, 10**12 + 1, 2**61])
 def test_widths_of_any_size_are_answered_by_the_totals_that_a_schedule_can_have(
     hidden: int,

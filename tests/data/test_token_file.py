@@ -28,6 +28,7 @@ SPLIT = Split(seed=0)
 BOTH = pytest.mark.parametrize("tokenizer", [ByteTokenizer(), PAIRS], ids=["byte", "bpe"])
 
 
+@pytest.mark.slow
 @BOTH
 @given(extra=st.lists(st.text(), max_size=20), seed=st.integers(0, 3))
 def test_documents_come_back_each_in_its_split(
@@ -254,6 +255,7 @@ def test_the_rebuilt_file_is_good_when_nothing_is_changed(intact: bytes) -> None
     assert texts(opened(rebuilt(intact, lambda header: None)))["train"]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(data=st.data())
 def test_every_flipped_bit_is_noticed(intact: bytes, data: st.DataObject) -> None:

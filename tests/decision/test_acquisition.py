@@ -37,6 +37,7 @@ def posterior():
     return fit_posterior(results, features)
 
 
+@pytest.mark.slow
 def test_the_knowledge_gradient_is_that_of_exact_integration(posterior):
     belief = posterior.belief.with_new_group(4)
     is_tried = posterior.is_tried[posterior.joint]

@@ -34,6 +34,7 @@ def names(space: Space) -> list[str]:
     return [str(Schedule(tuple(row))) for row in space.pool.tolist()]
 
 
+@pytest.mark.slow
 def test_coordinates_are_cosine_coefficients() -> None:
     counts = BLEND.pool
     logs = np.log(counts / counts.mean(axis=1, keepdims=True))
@@ -158,6 +159,7 @@ def test_a_sampler_of_optuna_proposes_schedules_of_the_space(peer: str, space: S
     assert problem.regret(method.recommend(history).candidate) == best
 
 
+@pytest.mark.slow
 def test_wilcoxon_trains_a_candidate_on_up_to_four_blocks_and_gives_bad_ones_up() -> None:
     problem = make_problem(Landscape(BLEND, "bowl", gap=0.05, noise=0.005), 0)
     method = Wilcoxon(BLEND, 0)

@@ -85,6 +85,7 @@ def test_an_interrupted_write_costs_that_event_only(path: Path, log: Log, tail: 
         assert numbers_of(again(path), since) == numbers_of(log, since)
 
 
+@pytest.mark.slow
 def test_a_write_of_several_events_is_kept_whole_or_not_at_all(path: Path, log: Log) -> None:
     log.append(numbered(0))
     start = path.stat().st_size

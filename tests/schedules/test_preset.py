@@ -74,6 +74,7 @@ def test_every_preset_spends_the_total(
     assert maximum is None or max(schedule) <= maximum
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", range(1, 65))
 @pytest.mark.parametrize("preset", PRESETS)
 def test_profiles_are_positive_and_lean_as_their_papers_do(preset: str, depth: int) -> None:
