@@ -154,9 +154,9 @@ def compare_choice(
     ]
     table = pd.DataFrame(rows)
     if choice.chosen == choice.even:
-        return table.assign(
-            difference=math.nan, low=math.nan, high=math.nan, p_value=math.nan, verdict=""
-        ).assign(verdict=lambda found: found["name"].map({"chosen": "the same"}).fillna(""))
+        unknown = dict.fromkeys(("difference", "low", "high", "p_value"), math.nan)
+        verdicts = np.where(table["name"] == "chosen", "the same", "")
+        return table.assign(**unknown, verdict=verdicts)
     pairs = losses[["even", "chosen"]].melt(
         ignore_index=False, var_name="candidate", value_name="loss"
     )

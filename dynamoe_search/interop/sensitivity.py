@@ -2,8 +2,8 @@
 
 One layer at a time uses k' of its experts, the others as many as they did, and the loss of each
 held-out document is compared with that of the model as it is. What is measured layer by layer adds
-up to the loss of a whole active schedule only as far as layers do not interact; so `compare_active`
-measures the schedules that are chosen by it, on other documents.
+up to the loss of a whole active schedule only as far as layers do not interact; so
+`schedule_losses` measures the schedules that are chosen by it, on other documents.
 """
 
 from __future__ import annotations
