@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.confirmation_errors import percent
+from benchmarks.deciding_tables import percent
 from dynamoe_search.claims.verdicts import LOOKS
 from dynamoe_search.statistics.comparison import ERROR_RATE, holm
 from dynamoe_search.statistics.least_advantage import of_least_advantage, p_values_at_look

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.deciding_tables import percent
 from dynamoe_search.statistics.comparison import (
     ERROR_RATE,
     difference_p_value,
@@ -157,12 +158,6 @@ def _fixed_seeds(
         decided = np.logical_or(*(holm(p) <= ERROR_RATE for p in p_values)).mean()
         low, high = (low, middle) if decided >= wanted else (middle, high)
     return high if high <= _MOST_FIXED else None
-
-
-def percent(share: float, repetitions: int) -> str:
-    """A share of repetitions in percent, with its 95 % interval."""
-    error = math.sqrt(max(share * (1 - share), 1 / repetitions) / repetitions)
-    return f"{100 * share:.1f} ± {196 * error:.1f}"
 
 
 def main() -> None:

@@ -183,8 +183,12 @@ def bounds_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
 
 def share(values: NDArray[np.bool_]) -> str:
     """A share in %, with its 95 % interval."""
-    part = float(values.mean())
-    error = math.sqrt(max(part * (1 - part), 1 / len(values)) / len(values))
+    return percent(float(values.mean()), len(values))
+
+
+def percent(part: float, repetitions: int) -> str:
+    """A share of repetitions in %, with its 95 % interval."""
+    error = math.sqrt(max(part * (1 - part), 1 / repetitions) / repetitions)
     return f"{100 * part:.1f} ± {196 * error:.1f}"
 
 

@@ -27,6 +27,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.deciding_tables import percent
 from dynamoe_search.decision.leaderboard import make_leaderboard
 from dynamoe_search.log.runs import RunResult, finished, started
 from dynamoe_search.log.state import State
@@ -187,11 +188,6 @@ def _of_all(world: World, sampler: str, studies: int, workers: int) -> Iterator[
             yield task.result()
 
 
-def _percent(share: float, studies: int) -> str:
-    error = math.sqrt(max(share * (1 - share), 1 / studies) / studies)
-    return f"{100 * share:.1f} ± {196 * error:.1f}"
-
-
 def main() -> None:
     """Simulate studies of each kind, and print the table."""
     parser = argparse.ArgumentParser(description="Whether intervals and comparisons hold.")
@@ -211,10 +207,10 @@ def main() -> None:
         scores = list(_of_all(world, arguments.sampler, studies, arguments.workers))
         table.add_row(
             name,
-            _percent(fmean(one.leader for one in scores), studies),
+            percent(fmean(one.leader for one in scores), studies),
             f"{100 * fmean(one.every for one in scores):.1f}",
-            _percent(fmean(one.falsely_different for one in scores), studies),
-            _percent(fmean(one.plain for one in scores), studies),
+            percent(fmean(one.falsely_different for one in scores), studies),
+            percent(fmean(one.plain for one in scores), studies),
             f"{fmean(one.different for one in scores):.2f}",
             f"{fmean(one.regret for one in scores):.4f}",
         )
