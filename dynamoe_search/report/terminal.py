@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from rich.text import Text
 
 from dynamoe_search.report.console import GoingOnConsole
@@ -125,11 +126,15 @@ class ProgressDisplay:
         self.fraction_at_start: float | None = None
         self.last_line = 0.0
         self.bar = Bar(
-            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[runs]}"),
             TextColumn("{task.fields[left]}"),
+            # It is cut where the line is too long, and nothing else is.
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+            ),
             console=self.console,
+            expand=True,
             disable=not self.has_bar,
         )
         self.task: TaskID = self.bar.add_task("starting", total=1.0, runs="", left="")

@@ -63,8 +63,8 @@ def snapshot(fraction: float, finishing: bool = False, best: bool = True) -> Sna
     return Snapshot(fraction, 12, 2, leader, pattern, 4, finishing)
 
 
-def display(*snapshots: Snapshot, quiet: bool = False, **console: object) -> str:
-    shown_on = Console(file=io.StringIO(), width=150, **console)  # type: ignore[arg-type]
+def display(*snapshots: Snapshot, quiet: bool = False, width: int = 150, **console: object) -> str:
+    shown_on = Console(file=io.StringIO(), width=width, **console)  # type: ignore[arg-type]
     with ProgressDisplay(shown_on, quiet) as progress:
         for one in snapshots:
             progress.update(one)
@@ -86,6 +86,15 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "finishing 2 runs (interrupt again to stop them now)" in display(
         snapshot(0.5, finishing=True), force_terminal=True
     )
+
+
+def test_a_narrow_terminal_cuts_what_is_best_and_not_the_time_left() -> None:
+    text = display(snapshot(0.25), snapshot(0.5), width=70, force_terminal=True)
+    line = next(one for one in text.splitlines()[::-1] if "runs" in one)
+    assert "12 runs" in line
+    assert "time left: 0:00" in line
+    assert "best 5-3" in line
+    assert "…" in line
 
 
 def test_quiet_shows_nothing() -> None:
