@@ -20,6 +20,8 @@ except ImportError:
         "dynamoe_search needs a POSIX system, such as Linux or macOS; on Windows, use WSL"
     ) from None
 
+from dynamoe_search.errors import InvalidInput
+
 _LONGEST_NAME = 50  # in characters of up to 4 bytes; a file system takes 255 bytes
 
 
@@ -119,6 +121,35 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, make_folder: bool = False) -> Iterator[Path]:
+    """Write a file that a user has named, as `replacing` does.
+
+    Parameters
+    ----------
+    path : Path
+    make_folder : bool
+        Whether to make its folder, where there is none.
+
+    Yields
+    ------
+    Path
+        Where to write.
+
+    Raises
+    ------
+    InvalidInput
+        Where it cannot be written.
+    """
+    try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as beside:
+            yield beside
+    except (OSError, ValueError) as error:  # ValueError: of a figure, for an unknown format
+        raise InvalidInput(f"{path} cannot be written: {error}") from error
 
 
 def own(descriptor: int) -> None:

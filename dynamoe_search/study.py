@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dynamoe_search.decision.decision import Decision
 from dynamoe_search.decision.leaderboard import rank_candidates
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing, shell_word, user_path
+from dynamoe_search.files import shell_word, user_path, writing
 from dynamoe_search.log.runs import Stage
 from dynamoe_search.log.state import State, catch_up
 from dynamoe_search.log.storage import open_log, options_of, storage_of, the_only_study
@@ -422,12 +422,8 @@ class Study:
 
         path = self.folder / "report.html" if out is None else user_path(out)
         html = make_report(self, progress)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as beside:
-                beside.write_text(html, encoding="utf-8")
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be written: {error}") from error
+        with writing(path, make_folder=True) as beside:
+            beside.write_text(html, encoding="utf-8")
         return path
 
     def to_optuna(self, storage: BaseStorage | None = None) -> optuna.Study:

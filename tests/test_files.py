@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dynamoe_search.cli.console import save_plot, write_table, write_text
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import has_owner, replacing
+from dynamoe_search.files import has_owner, replacing, writing
 from dynamoe_search.models import build_model
 from dynamoe_search.schedules import Schedule
 from dynamoe_search.specification import Classifier, Experts
@@ -75,6 +75,12 @@ def test_a_full_disk_leaves_the_good_file(tmp_path: Path, name: str) -> None:
     assert process.exitcode == 0
     assert path.read_text() == GOOD
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_that_is_no_fault_of_the_user_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "new" / "t.csv", make_folder=True):
+        raise ZeroDivisionError
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def die_half_way(path: Path) -> None:

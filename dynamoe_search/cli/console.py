@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing
+from dynamoe_search.files import writing
 from dynamoe_search.report.console import GoingOnConsole
 
 if TYPE_CHECKING:
@@ -93,33 +91,23 @@ def trackers_at(addresses: list[str] | None) -> list[Callback]:
 def write_table(table: pd.DataFrame, path: Path, form: str | None = None) -> None:
     """Write a table as CSV or parquet: by `form`, or by the file's ending."""
     form = form or path.suffix.removeprefix(".")
-    if form == "csv":
-        write_file(path, lambda beside: table.to_csv(beside, index=False))
-    else:
-        # pyarrow opens no path that is not UTF-8.
-        write_file(path, lambda beside: beside.write_bytes(table.to_parquet(index=False)))
+    with writing(path) as beside:
+        if form == "csv":
+            table.to_csv(beside, index=False)
+        else:  # pyarrow opens no path that is not UTF-8
+            beside.write_bytes(table.to_parquet(index=False))
 
 
 def save_plot(figure: Figure, path: Path) -> None:
     """Write a figure, and say so."""
     from dynamoe_search.report.figure import save_figure
 
-    write_file(path, lambda beside: save_figure(figure, beside))
+    with writing(path) as beside:
+        save_figure(figure, beside)
     say(f"wrote {path}")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text."""
-    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all; `InvalidInput` where it cannot be written.
-
-    What writes it is told a path beside it.
-    """
-    try:
-        with replacing(path) as beside:
-            write(beside)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    with writing(path) as beside:
+        beside.write_text(text, encoding="utf-8")

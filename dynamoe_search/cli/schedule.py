@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from dynamoe_search.cli.console import PlotFile, console, save_plot, write_file
+from dynamoe_search.cli.console import PlotFile, console, save_plot
 from dynamoe_search.errors import InvalidInput
+from dynamoe_search.files import writing
 from dynamoe_search.schedules import (
     ACTIVE_PRESETS,
     DEFAULT_CONTRAST,
@@ -152,11 +153,8 @@ def schedule_enumerate(
                 " choose fewer layers or experts, a --minimum or a --maximum"
             )
 
-        def write(beside: Path) -> None:
-            with beside.open("w", encoding="utf-8") as file:
-                file.write("schedule\n")
-                for schedule in enumerate_schedules(*bounds):
-                    file.write(f"{schedule}\n")
-
-        write_file(csv, write)
+        with writing(csv) as beside, beside.open("w", encoding="utf-8") as file:
+            file.write("schedule\n")
+            for schedule in enumerate_schedules(*bounds):
+                file.write(f"{schedule}\n")
         console.print(f"wrote {escape(str(csv))}")

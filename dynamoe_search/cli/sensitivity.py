@@ -16,13 +16,12 @@ from dynamoe_search.cli.console import (
     complaints,
     console,
     say,
-    write_file,
     write_table,
     write_text,
 )
 from dynamoe_search.cli.export import FormatName
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import user_path
+from dynamoe_search.files import user_path, writing
 from dynamoe_search.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -161,7 +160,8 @@ def sensitivity(
         write_table(table, csv, "csv")
     if plot is not None:
         figure = report.plot_sensitivity(table, choice)
-        write_file(plot, lambda beside: save_figure(figure, beside))
+        with writing(plot) as beside:
+            save_figure(figure, beside)
     if form is not None and out is not None:
         _export(folder, choice, form, out, quiet=json)
 

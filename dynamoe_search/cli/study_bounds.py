@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynamoe_search.cli.console import console, save_plot, say, write_file, write_table
+from dynamoe_search.cli.console import console, save_plot, say, write_table, write_text
 
 if TYPE_CHECKING:
     from dynamoe_search.bounds.machine import Machine
@@ -61,7 +61,7 @@ def bounds_of_study(
         write_table(table, csv, "csv")
         say(f"wrote {csv}")
     if json is not None:
-        write_file(json, lambda beside: table.to_json(beside, orient="records", indent=2))
+        write_text(json, table.to_json(orient="records", indent=2))
         say(f"wrote {json}")
     if plot is not None:
         save_plot(plot_measured_bounds(table, names), plot)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing, user_path
+from dynamoe_search.files import user_path, writing
 
 Losses = dict[tuple[int, int], NDArray[np.float64]]
 """The loss of each document, shape (documents,), where one layer uses some number of experts."""
@@ -66,11 +66,8 @@ def write_losses(path: Path, losses: Losses) -> None:
         for (layer, active), values in losses.items()
     ]
     table = pd.concat(parts, keys=range(len(parts))).reset_index(names=["part", "document"])
-    try:
-        with replacing(path) as beside:
-            table[_COLUMNS].to_csv(beside, index=False)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    with writing(path) as beside:
+        table[_COLUMNS].to_csv(beside, index=False)
 
 
 def _read(path: Path) -> pd.DataFrame:

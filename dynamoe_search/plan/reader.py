@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing, user_path
+from dynamoe_search.files import user_path, writing
 from dynamoe_search.plan.search_section import AlsoSection
 from dynamoe_search.plan.study_file import StudyFile
 from dynamoe_search.specification import Balance, Router
@@ -91,12 +91,8 @@ def write_study_text(folder: Path, text: str) -> Path:
                 f"{path} exists and says something else; edit it, or take another folder"
             )
         return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
-            beside.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    with writing(path, make_folder=True) as beside:
+        beside.write_text(text, encoding="utf-8")
     return path
 
 

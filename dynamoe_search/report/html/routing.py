@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynamoe_search import __version__
-from dynamoe_search.errors import InvalidInput
-from dynamoe_search.files import replacing, user_path
+from dynamoe_search.files import user_path, writing
 from dynamoe_search.report import routing as seen
 from dynamoe_search.report.html.page import draw_part
 from dynamoe_search.report.html.sections import Section
@@ -76,9 +75,6 @@ def write_routing_report(
         If it cannot be written.
     """
     path, page = user_path(path), make_routing_report(routing, title)
-    try:
-        with replacing(path) as beside:
-            beside.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error}") from error
+    with writing(path) as beside:
+        beside.write_text(page, encoding="utf-8")
     return path
