@@ -133,14 +133,7 @@ def _in_words(what: str, rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     counts = rows["verdict"].value_counts()
-    said = {
-        SUPPORTED: "shown in {}",
-        NOT_SUPPORTED: "refuted in {}",
-        EQUIVALENT: "no difference beyond the margin in {}",
-        UNDECIDED: "undecided in {}",
-        NOT_RUN: "not run in {}",
-    }
-    parts = [said[name].format(counts[name]) for name in VERDICTS if name in counts]
+    parts = [f"{name} in {counts[name]}" for name in VERDICTS if name in counts]
     return f"{what}: {', '.join(parts)} of {len(rows)} conditions."
 
 

@@ -120,10 +120,10 @@ def test_what_a_designer_can_take_home(runs: dict[Unit, pd.DataFrame]) -> None:
     schedules = verdicts[(verdicts["outcome"] == "test_loss") & (verdicts["family"] == "primary")]
     schedules = schedules[~schedules["claim"].str.contains("dense")]
     counts = schedules["verdict"].value_counts()
-    assert f"shown in {counts['supported']}, refuted in {counts['not supported']}" in said
-    assert f"not run in {counts['not run yet']} of 9 conditions" in said
-    assert "than in earlier ones: shown in 1 of 1 conditions" in said
-    assert "A dense first layer costs no more than the margin: shown in 1 of 1" in said
+    assert f"supported in {counts['supported']}, not supported in {counts['not supported']}" in said
+    assert f"not run yet in {counts['not run yet']} of 9 conditions" in said
+    assert "than in earlier ones: supported in 1 of 1 conditions" in said
+    assert "A dense first layer costs no more than the margin: supported in 1 of 1" in said
     assert "try the schedule that won" in said
     nowhere = verdicts[verdicts["verdict"] != "supported"]
     assert "leave the experts uniform" in take_home(nowhere)
