@@ -94,10 +94,12 @@ def study_of(world: str, repetition: int, runs: int = RUNS) -> Study:
     # The worlds have draws of their own.
     problem = make_problem(WORLDS[world], repetition + _APART * list(WORLDS).index(world))
     method = Ours(problem.space, repetition)
-    for history, _ in searched(problem, method, runs):
+    for history in searched(problem, method, runs):
+        if len(history) < len(method.baselines):
+            continue
         posterior = method.posterior(history)
         bound = posterior.bound()
-        if bound <= MARGIN and len(history) >= len(method.baselines):
+        if bound <= MARGIN:
             break
     row = posterior.table().loc[posterior.best]
     true_loss = 1 + problem.regret(posterior.best)

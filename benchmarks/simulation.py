@@ -54,10 +54,8 @@ def best_mean(history: History) -> Recommendation:
     return Recommendation(min(means, key=lambda name: (means[name], name)))
 
 
-def searched(
-    problem: Problem, method: Method, runs: int
-) -> Iterator[tuple[Sequence[Run], Recommendation]]:
-    """The training runs so far, and what the method recommends, after each run."""
+def searched(problem: Problem, method: Method, runs: int) -> Iterator[History]:
+    """The training runs so far, after each run."""
     history: list[Run] = []
     blocks: dict[str, int] = {}
     for _ in range(runs):
@@ -65,13 +63,14 @@ def searched(
         block = blocks.get(candidate, 0)
         blocks[candidate] = block + 1
         history.append(Run(candidate, block, problem.losses(candidate, block)))
-        yield history, method.recommend(history)
+        yield history
 
 
 def simulate(problem: Problem, method: Method, runs: int) -> tuple[list[float], list[float | None]]:
     """The regrets, and the bounds on them, after each of a number of training runs."""
     regrets, bounds = [], []
-    for _, taken in searched(problem, method, runs):
+    for history in searched(problem, method, runs):
+        taken = method.recommend(history)
         regrets.append(round(problem.regret(taken.candidate), 7))
         bounds.append(None if taken.bound is None else round(taken.bound, 7))
     return regrets, bounds
