@@ -3,7 +3,8 @@
 For the shipped studies, on one core: the CPU seconds of a step per seed (data, forward, backward,
 optimizer) one seed at a time by the earlier code, one at a time now, and by the block; and which
 share of the rate of a large matrix product the counted FLOPs of the chosen experts reach. The
-versions take turns in rounds; ratios are within a round, with the 95 % interval of their mean.
+versions take turns in rounds, with the batches of today; ratios are within a round, with the 95 %
+interval of their mean.
 
     python -m benchmarks.step digits text-tiny
 """
@@ -84,6 +85,7 @@ def main() -> None:
     with package_at(arguments.before) as earlier:
         for name in arguments.study:
             before, now = shipped_study(earlier, name), shipped_study(ROOT, name)
+            before["training"]["batch"] = now["training"]["batch"]  # steps of equal work
             versions = {"0.1": (earlier, before, 0)}
             versions |= {f"{seeds} at once": (ROOT, now, seeds) for seeds in arguments.seeds}
             for number in range(arguments.rounds):

@@ -132,7 +132,7 @@ def test_the_table_of_scales() -> None:
 
 
 # Without digits: the README's first command runs it again.
-@pytest.mark.parametrize("study", ["mnist", "fashion-mnist", "cifar10"])
+@pytest.mark.parametrize("study", ["mnist", "fashion-mnist", "cifar10", "text-tiny"])
 def test_the_table_of_studies(study: str) -> None:
     page = (DOCS / "studies.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| \[{study}\].*", page, re.MULTILINE)
