@@ -92,22 +92,15 @@ def take_home(verdicts: pd.DataFrame) -> str:
     of_losses = verdicts[verdicts["outcome"] == "test_loss"]
     schedules = of_losses[of_losses["claim"].isin(_OF_SCHEDULES)]
     sentences = [
-        _in_words("The schedule that the source favors is the best of those compared", schedules),
-        *(
-            _in_words(f"{_capital(claim)}", rows)
-            for claim, rows in verdicts[verdicts["family"] != "secondary"].groupby(
-                "claim", sort=False
-            )
-            if claim not in set(schedules["claim"])
-        ),
+        _in_words("The schedule that the source favors is the best of those compared", schedules)
     ]
     decided = schedules[schedules["verdict"].isin([SUPPORTED, NOT_SUPPORTED, EQUIVALENT])]
     if not decided.empty:
         margin = OUTCOMES["test_loss"].margin
         better = (decided["verdict"] == SUPPORTED) & ~decided["within_margin"]
         sentences.append(
-            f"Over all conditions that are decided, its advantage over the strongest other"
-            f" schedule is {decided['effect'].min():+.4f} to {decided['effect'].max():+.4f} nats."
+            f"Where that is decided, its advantage over the strongest other schedule is"
+            f" {decided['effect'].min():+.4f} to {decided['effect'].max():+.4f} nats."
         )
         advice = (
             f"So at these sizes leave the experts uniform, and look for gains of {margin:g} nats"
@@ -116,6 +109,11 @@ def take_home(verdicts: pd.DataFrame) -> str:
             else "So try the schedule that won under your conditions, and confirm it at your size."
         )
         sentences.append(advice)
+    sentences += [
+        _in_words(_capital(claim), rows)
+        for claim, rows in verdicts[verdicts["family"] != "secondary"].groupby("claim", sort=False)
+        if claim not in set(schedules["claim"])
+    ]
     return " ".join(filter(None, sentences))
 
 
