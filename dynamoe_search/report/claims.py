@@ -97,15 +97,18 @@ def take_home(verdicts: pd.DataFrame) -> str:
     decided = schedules[schedules["verdict"].isin([SUPPORTED, NOT_SUPPORTED, EQUIVALENT])]
     if not decided.empty:
         margin = OUTCOMES["test_loss"].margin
+        favored = decided["contenders"].str[0]
         better = (decided["verdict"] == SUPPORTED) & ~decided["within_margin"]
+        effects = decided["effect"].groupby(favored, sort=False)
+        advantages = [f"{_from_to(of_one)} of {name}" for name, of_one in effects]
         sentences.append(
-            f"Where that is decided, its advantage over the strongest other schedule is"
-            f" {decided['effect'].min():+.4f} to {decided['effect'].max():+.4f} nats."
+            "Where that is decided, the advantage over the strongest other schedule is, in nats,"
+            f" {', '.join(advantages)}."
         )
         advice = (
             f"So at these sizes leave the experts uniform, and look for gains of {margin:g} nats"
             " elsewhere, unless a search at your own size finds another schedule better."
-            if not better.any()
+            if not (better & (favored != "uniform")).any()
             else "So try the schedule that won under your conditions, and confirm it at your size."
         )
         sentences.append(advice)
@@ -133,6 +136,11 @@ def _in_words(what: str, rows: pd.DataFrame) -> str:
     counts = rows["verdict"].value_counts()
     parts = [f"{name} in {counts[name]}" for name in VERDICTS if name in counts]
     return f"{what}: {', '.join(parts)} of {len(rows)} conditions."
+
+
+def _from_to(effects: pd.Series) -> str:
+    ends = dict.fromkeys(f"{end:+.4f}" for end in (effects.min(), effects.max()))
+    return " to ".join(ends)
 
 
 def _capital(text: str) -> str:

@@ -127,8 +127,12 @@ def test_what_a_designer_can_take_home(runs: dict[Unit, pd.DataFrame]) -> None:
     assert "try the schedule that won" in said
     nowhere = verdicts[verdicts["verdict"] != "supported"]
     assert "leave the experts uniform" in take_home(nowhere)
+    best = {"verdict": "supported", "within_margin": False, "effect": 0.02}
+    uniform_won = schedules.iloc[[0]].assign(**best, contenders=[("uniform", "wave")])
+    said = take_home(pd.concat([nowhere, uniform_won]))
+    assert "+0.0200 of uniform. So at these sizes leave the experts uniform" in said
     assert take_home(judge(UNITS, {})) == "Nothing was trained yet."
-    assert " ".join(page_of(runs).split()).count(said) == 1
+    assert " ".join(page_of(runs).split()).count(take_home(verdicts)) == 1
 
 
 def test_what_is_open_is_said(runs: dict[Unit, pd.DataFrame]) -> None:
