@@ -95,12 +95,11 @@ def study_of(world: str, repetition: int, runs: int = RUNS) -> Study:
     problem = make_problem(WORLDS[world], repetition + _APART * list(WORLDS).index(world))
     method = Ours(problem.space, repetition)
     for history in searched(problem, method, runs):
-        if len(history) < len(method.baselines):
-            continue
-        posterior = method.posterior(history)
-        bound = posterior.bound()
-        if bound <= MARGIN:
+        are_trained = len(history) >= len(method.baselines)
+        if are_trained and method.posterior(history).bound() <= MARGIN:
             break
+    posterior = method.posterior(history)
+    bound = posterior.bound()
     row = posterior.table().loc[posterior.best]
     true_loss = 1 + problem.regret(posterior.best)
     chances = posterior.within(MARGIN)[posterior.is_tried]
