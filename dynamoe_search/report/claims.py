@@ -115,7 +115,7 @@ def take_home(verdicts: pd.DataFrame) -> str:
     sentences += [
         _in_words(_capital(claim), rows)
         for claim, rows in verdicts[verdicts["family"] != "secondary"].groupby("claim", sort=False)
-        if claim not in set(schedules["claim"])
+        if claim not in _OF_SCHEDULES
     ]
     return " ".join(filter(None, sentences))
 

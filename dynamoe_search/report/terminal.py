@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Column
 from rich.text import Text
 
 from dynamoe_search.report.console import GoingOnConsole
@@ -131,7 +130,9 @@ class ProgressDisplay:
             TextColumn("{task.fields[left]}"),
             # It is cut where the line is too long, and nothing else is.
             TextColumn(
-                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+                "{task.description}",
+                markup=False,
+                table_column=rich.table.Column(ratio=1, no_wrap=True),
             ),
             console=self.console,
             expand=True,
