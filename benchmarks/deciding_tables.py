@@ -92,14 +92,18 @@ def regret_table(curves: Sequence[Curves], runs: Sequence[int]) -> str:
 
 
 def peers_table(curves: Sequence[Curves]) -> str:
-    """Ours after n runs beside the best peer after as many, and after three times as many."""
+    """Ours after n runs beside the best peer after as many, and after three times as many.
+
+    There is a row for each n for which all peers have three times as many runs.
+    """
     header = [
         *("landscape", "n", "ours at n", "best peer at n", "best peer at 3n"),
         *("ours at n less it", "runs that a peer needs / n"),
     ]
     rows = []
     for found in curves:
-        for n in _AT:
+        most = min((found.regrets[peer].shape[1] for peer in found.peers), default=0)
+        for n in [n for n in _AT if 3 * n <= most]:
             ours = found.regrets[OURS][:, n - 1]
             same, later = found.best_peer(n), found.best_peer(3 * n)
             theirs = found.regrets[later][:, 3 * n - 1]

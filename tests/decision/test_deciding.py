@@ -233,6 +233,14 @@ def test_tables_compare_ours_with_the_best_peer_at_three_times_the_runs() -> Non
     assert of_bounds[3] == "100"  # all get below the margin
 
 
+def test_peers_are_compared_where_they_have_three_times_the_runs() -> None:
+    short = {"posterior": np.full((2, 33), 0.003), "TPE": np.full((2, 40), 0.004)}
+    rows = peers_table([Curves("short", short, np.empty((0, 0)))]).splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["11"]
+    alone = Curves("alone", {"posterior": np.full((2, 99), 0.003)}, np.empty((0, 0)))
+    assert len(peers_table([alone]).splitlines()) == 2  # the header
+
+
 @pytest.mark.slow
 def test_a_second_call_goes_on_where_the_first_was(tmp_path: Path) -> None:
     path = tmp_path / "deciding.jsonl"
