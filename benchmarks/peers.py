@@ -6,7 +6,6 @@ again is trained on its next block.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import tempfile
@@ -57,7 +56,8 @@ class Wilcoxon:
 
     A candidate is trained on up to 4 blocks, one after another, and given up where the pruner says
     so; its value is the mean of the losses that it got. Where TPE proposes a known candidate it is
-    asked again, and after 10 times a random one is. Candidates that were given up are not taken
+    asked again, and after 10 times a random one is. Where 50 of those are known, too, as in a small
+    space, the last one is trained on further blocks. Candidates that were given up are not taken
     while there are others that were not.
 
     Parameters
@@ -66,7 +66,7 @@ class Wilcoxon:
     seed : int
     """
 
-    BLOCKS, IN_VAIN = 4, 10
+    BLOCKS, IN_VAIN, RANDOM_IN_VAIN = 4, 10, 50
 
     def __init__(self, space: Space, seed: int) -> None:
         self.space = space
@@ -98,14 +98,16 @@ class Wilcoxon:
         return self._candidate
 
     def _ask_for_a_new_one(self) -> None:
-        for attempt in itertools.count():
+        last = self.IN_VAIN + self.RANDOM_IN_VAIN - 1
+        for attempt in range(last + 1):
             self.study.sampler = self._samplers[attempt >= self.IN_VAIN]
-            self._asked, self._losses = self.study.ask(), []
-            self._candidate = _suggested(self._asked, self.space)
-            if self._candidate not in self._known:
-                self._known.add(self._candidate)
-                return
-            self.study.tell(self._asked, state=optuna.trial.TrialState.FAIL)
+            trial = self.study.ask()
+            candidate = _suggested(trial, self.space)
+            if candidate not in self._known or attempt == last:
+                break
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        self._asked, self._candidate, self._losses = trial, candidate, []
+        self._known.add(candidate)
 
     def recommend(self, history: History) -> Recommendation:
         """The best mean of the candidates that were trained on all blocks, if there are any."""

@@ -177,6 +177,14 @@ def test_wilcoxon_trains_a_candidate_on_up_to_four_blocks_and_gives_bad_ones_up(
     assert number[order.index(taken)] == 4
 
 
+def test_wilcoxon_goes_on_where_all_candidates_of_a_small_space_are_known() -> None:
+    space = Space("free", 3, 4)
+    problem = make_problem(Landscape(space, "bowl", gap=0.05, noise=0.005), 0)
+    regrets, _ = simulate(problem, Wilcoxon(space, 0), 30)
+    assert len(space.pool) == 3
+    assert regrets[-1] == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", ["GP", "SMAC3", "qLogNEI"])
 def test_the_other_peers_find_the_best_where_there_is_no_noise(peer: str) -> None:
