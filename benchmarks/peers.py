@@ -308,4 +308,4 @@ PEERS: dict[str, Callable[[Space, int, int], Method]] = {
 }
 """Each makes a method for a space, given a seed and the number of runs."""
 SLOW = ("GP", "SMAC3", "qLogNEI")
-"""They take 5 to 13 seconds for a study of 100 runs."""
+"""They take 4 to 13 seconds for a study of 100 runs."""
